@@ -1,0 +1,365 @@
+/*
+ * ckv.h - client library of the node-local KV cache daemon, ckvd.
+ *
+ * An engine opens a connection, attaches a space (one model's cache), opens a
+ * lane per thread, and then finds and pins cached blocks by reading shared
+ * memory: no system call, no lock, no copy. New blocks are written straight
+ * into pages that the daemon lends.
+ *
+ * Every function returns 0 (or a count) on success and -errno on failure, and
+ * leaves its `ret_` arguments alone when it fails. Sizes are bytes unless the
+ * name ends in _tokens, _blocks or _pages; times are nanoseconds. A key is 32
+ * bytes; an array of n keys is n * 32 bytes. The library never prints, never
+ * exits and never touches signal handlers.
+ *
+ * Any call may answer
+ *   -ESTALE   the daemon is gone or restarted since this was attached. Lookups
+ *             miss meanwhile; the library reattaches by itself (at most one try
+ *             in 100 ms, never blocking), and handles from before are dropped
+ *   -ECHILD   called in a child after fork(): it must open its own connection
+ *   -EINVAL   an argument is out of range
+ *
+ * Caveats
+ *
+ *   - A lane belongs to one thread at a time. A connection and a space may be
+ *     used by several threads.
+ *   - Nothing is mapped in a child after fork().
+ *   - A pin keeps a chain of blocks resident. Pins vanish when the process dies;
+ *     a stopped process (SIGSTOP, debugger) holds them until it resumes or is killed.
+ *   - Whoever may write to a space is trusted with its bytes. Readers that want
+ *     to check use CKV_VERIFY.
+ */
+#ifndef CKV_H
+#define CKV_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct ckv;			/* a connection to the daemon */
+struct ckv_space;		/* an attached space */
+struct ckv_lane;		/* one thread's way into a space */
+
+/* ---- connection ------------------------------------------------------- */
+
+/*
+ * Connect to the daemon that listens at `path` (NULL: $CKV_SOCKET, else
+ * /run/ckv/ckvd.sock). `program` is shown by `ckv clients` (NULL: the command name).
+ * The caller owns *ret_ckv and gives it back to ckv_close().
+ *
+ *   -ENOENT, -ECONNREFUSED  no daemon there
+ *   -EACCES                 the socket does not let this user in
+ *   -EPROTONOSUPPORT        daemon and library are of different versions
+ *   -EUSERS                 the daemon's limit of clients is reached
+ *   -ENOMEM, -EMFILE        out of memory, address space or descriptors
+ */
+int ckv_open(const char *path, const char *program, struct ckv **ret_ckv);
+
+/* Close every lane and space, and the connection. NULL is allowed; returns NULL. */
+struct ckv *ckv_close(struct ckv *ckv);
+
+/*
+ * What the last refused call of this thread on this connection was told, such
+ * as "space llama: n_layers is 32 here, 80 at the client". "" if nothing.
+ */
+const char *ckv_why(const struct ckv *ckv);
+
+/* A sentence for a negative return value, in the words of this library. */
+const char *ckv_strerror(int error);
+
+/*
+ * A descriptor that becomes readable when a request completes on a lane that
+ * asked for it with ckv_event_arm(), for engines with their own event loop.
+ * After it did, call ckv_poll(). It belongs to the library.
+ */
+int ckv_event_fd(const struct ckv *ckv);
+
+/* ---- space ------------------------------------------------------------ */
+
+enum { CKV_KEY_SIZE = 32 };
+
+enum ckv_type {			/* element types */
+	CKV_F32 = 1, CKV_F16 = 2, CKV_BF16 = 3, CKV_F8_E4M3 = 4,
+};
+
+enum ckv_mode {
+	CKV_READ = 2,		/* look up and pin */
+	CKV_WRITE = 3,		/* and reserve, publish, drop, compress */
+};
+
+enum ckv_scheme {
+	CKV_TOKEN_KEYS = 1,	/* keys made by ckv_keys() */
+	CKV_ENGINE_KEYS = 2,	/* the engine's own chained hashes */
+};
+
+/* A space's geometry. A page is [layer][K then V][kv_head][token][dim]. */
+struct ckv_model {
+	char	 model[64];	/* model id, compared as text */
+	uint32_t n_layers, n_kv_heads, dim_k, dim_v;
+	uint32_t block_tokens;	/* tokens in a block */
+	uint32_t type;		/* enum ckv_type */
+	uint32_t scheme;	/* enum ckv_scheme */
+};
+
+struct ckv_space_info {
+	struct ckv_model model;
+	uint64_t page_bytes;
+	uint32_t n_block_pages;	/* pool pages for blocks */
+	uint32_t n_view_pages;	/* and for views */
+};
+
+/*
+ * Attach the space `name`. `want` is compared with the space's geometry field
+ * by field; NULL takes the space as it is. Maps the index and the pool.
+ *
+ *   -ENOENT   the daemon has no such space
+ *   -EACCES   this user may not, or not in this mode
+ *   -EINVAL   the geometry differs; ckv_why() names the field and both values
+ *   -ENOMEM, -EMFILE
+ */
+int ckv_attach(struct ckv *ckv, const char *name, const struct ckv_model *want,
+	       enum ckv_mode mode, struct ckv_space **ret_space);
+
+/* Close the space's lanes and unmap it. NULL is allowed; returns NULL. */
+struct ckv_space *ckv_detach(struct ckv_space *space);
+
+void ckv_space_get_info(const struct ckv_space *space,
+			struct ckv_space_info *ret_info);
+
+/*
+ * Keys of the full blocks of `tokens`, chained from `parent` (NULL: a root):
+ * SHA-256("ckv1" | space secret | parent | u32 n | tokens | extra). `extra`
+ * tells apart what the tokens do not (LoRA id, image digest). Returns the number
+ * of keys, n_tokens / block_tokens, at ret_keys.
+ *
+ *   -EINVAL  the space takes the engine's own keys
+ */
+long ckv_keys(const struct ckv_space *space, const uint8_t *parent,
+	      const uint32_t *tokens, size_t n_tokens,
+	      const void *extra, size_t extra_bytes, uint8_t *ret_keys);
+
+/* ---- lane ------------------------------------------------------------- */
+
+struct ckv_lane_options {	/* 0: the daemon's default */
+	uint32_t n_slots;	/* requests outstanding, a power of two */
+	uint32_t n_pins;	/* pins held at once */
+	uint32_t n_touches;	/* recency buffer, a power of two */
+	uint32_t arg_bytes;	/* argument area, a multiple of 4096 */
+};
+
+/*
+ *   -EMFILE  this client's, or the daemon's, limit of lanes is reached
+ *   -EDQUOT  more pins, slots or argument bytes than the daemon allows
+ */
+int ckv_lane_open(struct ckv_space *space, const struct ckv_lane_options *options,
+		  struct ckv_lane **ret_lane);
+
+/* Drop the lane's pins and lent pages. NULL is allowed; returns NULL. */
+struct ckv_lane *ckv_lane_close(struct ckv_lane *lane);
+
+/* ---- finding ---------------------------------------------------------- */
+
+enum {				/* levels, nearest last */
+	CKV_REMOTE = 1, CKV_DISK = 2, CKV_HOST = 3, CKV_DEVICE = 4,
+};
+
+struct ckv_handle {		/* one found block */
+	const void *data;	/* its page, readable until ckv_unpin(); NULL: not on the host */
+	uint32_t    page;	/* number in the pool of its level */
+	uint16_t    n_tokens;
+	uint8_t	    level;
+	uint8_t	    zero;
+};
+
+struct ckv_pin {		/* filled by ckv_lookup(), spent by ckv_unpin() */
+	uint32_t n_blocks;	/* found, a prefix of the keys asked for */
+	uint32_t n_at[5];	/* of these, how many at each level or nearer */
+	uint32_t private_[6];
+};
+
+enum ckv_lookup_flag {
+	CKV_VERIFY = 1,		/* check page checksums; a mismatch ends the prefix */
+	CKV_EXISTS = 2,		/* count only: pin nothing, ret_handles may be NULL */
+};
+
+/*
+ * Find the longest prefix of the chain keys[0 .. n_keys) that is stored, pin it
+ * and say where its blocks are. Does not block and makes no system call (but for
+ * the tries to reattach, see -ESTALE). Returns the number of blocks found, 0 being
+ * an ordinary answer; then ret_handles[0 .. found) are filled and ret_pin is
+ * owned by the caller, also when it is 0.
+ *
+ *   -EAGAIN   every pin word of this lane is in use
+ */
+long ckv_lookup(struct ckv_lane *lane, const uint8_t *keys, size_t n_keys,
+		unsigned flags, struct ckv_handle *ret_handles,
+		struct ckv_pin *ret_pin);
+
+/* Give a pin back. Its handles must not be read afterwards. Cannot fail. */
+void ckv_unpin(struct ckv_lane *lane, struct ckv_pin *pin);
+
+/* 0 while the daemon that gave out this pin lives; -ESTALE after. */
+int ckv_pin_valid(const struct ckv_lane *lane, const struct ckv_pin *pin);
+
+/* ---- writing ---------------------------------------------------------- */
+
+struct ckv_page {		/* the answer for one key, or one scratch page */
+	void	*data;		/* write here; NULL unless status is 0 */
+	int32_t	 status;	/* 0, or the reason, see below */
+	uint32_t page;
+	uint32_t private_[2];
+};
+
+/*
+ * Borrow pages for the chain keys[0 .. n_keys), whose first parent is `parent`
+ * (NULL: keys[0] is a root). At most 1024 keys. Returns how many pages were lent;
+ * ret_pages[i].status says for each key:
+ *
+ *   0            lent to this lane until published or aborted
+ *   -EEXIST      stored already; the following keys were tried
+ *   -EALREADY    being written by someone
+ *   -ENOENT      the parent is not stored
+ *   -ENOSPC      the pool is full of blocks that may not be evicted
+ *   -EXFULL      the index has no place for this key
+ *   -EDQUOT      this client may not hold more unpublished pages
+ *   -EAGAIN      try again
+ *   -ECANCELED   not tried, because an earlier key failed
+ *
+ * The call itself: -EACCES the space is attached read-only; -EPROTO the lane
+ * was closed by the daemon.
+ */
+long ckv_reserve(struct ckv_lane *lane, const uint8_t *parent,
+		 const uint8_t *keys, size_t n_keys, struct ckv_page *ret_pages);
+
+/* Borrow n_pages without keys, for window queries. All or nothing: 0 or -ENOSPC... */
+int ckv_reserve_scratch(struct ckv_lane *lane, size_t n_pages,
+			struct ckv_page *ret_pages);
+
+enum ckv_publish_flag {
+	CKV_SUM = 1,		/* compute the checksums now, in this thread */
+	CKV_SUMMED = 2,		/* `sums` holds them (ckv_copy(), ckv_checksum()) */
+};
+
+/*
+ * Make pages visible, parents first; nobody may change them afterwards. With
+ * `ret_pin` the deepest of them is pinned from its first moment, so the caller
+ * may go on reading all of them. `n_tokens` is of the last page; the others are full.
+ * Without CKV_SUM or CKV_SUMMED the daemon sums the pages later. Returns the
+ * number published; it is n_pages, or the rest stay lent.
+ *
+ *   -ENOENT   the first page's parent is not published
+ *   -EAGAIN   ret_pin: every pin word of this lane is in use
+ */
+long ckv_publish(struct ckv_lane *lane, const struct ckv_page *pages,
+		 size_t n_pages, uint32_t n_tokens, unsigned flags,
+		 const uint64_t *sums, struct ckv_pin *ret_pin);
+
+/* Give lent pages back unpublished; pages under them go too. Count or -errno. */
+long ckv_abort(struct ckv_lane *lane, const struct ckv_page *pages,
+	       size_t n_pages);
+
+/*
+ * Forget blocks or views, deepest first. Returns how many were forgotten; ret_status
+ * (may be NULL) per key: 0, -ENOENT, -EBUSY pinned or not a leaf.
+ */
+long ckv_drop(struct ckv_lane *lane, const uint8_t *keys, size_t n_keys,
+	      int32_t *ret_status);
+
+/* XXH3-64 of each 4 KiB piece (seed: its number), then of those digests. */
+uint64_t ckv_checksum(const void *data, size_t bytes);
+
+/* Copy into a lent page and sum in one pass; the checksum of the bytes. */
+uint64_t ckv_copy(void *page, const void *from, size_t bytes);
+
+/* ---- compressing ------------------------------------------------------ */
+
+struct ckv_queries {		/* post-RoPE queries of the chain's last tokens */
+	const struct ckv_page *pages; /* scratch pages, filled one after the other */
+	uint32_t n_pages;
+	uint32_t n_query_heads;
+	uint32_t n_window;	/* as [layer][query head][n_window][dim_k] */
+	uint32_t type;		/* enum ckv_type */
+};
+
+struct ckv_view_info {
+	uint8_t	 key[32];
+	uint64_t bytes;
+	uint32_t n_pages, n_tokens, n_kept_max;
+};
+
+/*
+ * Make a view of the chain that ends in `chain`, such as
+ * "chunkkv(keep=1/4, chunk=16, window=32)"; an equal request gives the same view.
+ * Waits for it; see ckv_submit_compress() for not waiting.
+ *
+ *   -ENOENT  the chain is not stored
+ *   -EINVAL  the method; ckv_why() says what was expected
+ *   -ENOSPC  the space's view pages are used up
+ *   -EDOM    NaN or infinite input; ckv_why() says where
+ */
+int ckv_compress(struct ckv_lane *lane, const uint8_t *chain, const char *method,
+		 const struct ckv_queries *queries, struct ckv_view_info *ret_info);
+
+/* The newest view of a chain by a method. -ENOENT if there is none. */
+int ckv_view_find(struct ckv_lane *lane, const uint8_t *chain,
+		  const char *method, struct ckv_view_info *ret_info);
+
+struct ckv_run {		/* what one (layer, kv head) kept */
+	const uint32_t *positions; /* ascending */
+	const void *k, *v;	/* [n_kept][dim] in the space's type */
+	uint32_t    n_kept;
+};
+
+struct ckv_view {
+	const void *data;
+	uint64_t    bytes;
+	uint32_t    n_tokens;	/* of the chain: the next query's position */
+	struct ckv_pin pin;
+};
+
+/* Pin a view. The caller gives ret_view->pin to ckv_unpin(). -ENOENT, -EAGAIN; -EBADMSG damaged. */
+int ckv_view_open(struct ckv_lane *lane, const uint8_t *key,
+		  struct ckv_view *ret_view);
+int ckv_view_run(const struct ckv_lane *lane, const struct ckv_view *view,
+		 uint32_t layer, uint32_t kv_head, struct ckv_run *ret_run);
+
+/* ---- not waiting ------------------------------------------------------ */
+
+struct ckv_event {
+	uint64_t tag;		/* as given at submit */
+	long	 result;	/* what the waiting form returns */
+};
+
+/*
+ * The same requests without waiting: 0, or -EAGAIN when too many are outstanding.
+ * Results are written by the ckv_poll() or ckv_wait() call that returns the
+ * event; until then the `ret_` memory must stay.
+ */
+int ckv_submit_reserve(struct ckv_lane *lane, const uint8_t *parent,
+		       const uint8_t *keys, size_t n_keys,
+		       struct ckv_page *ret_pages, uint64_t tag);
+int ckv_submit_publish(struct ckv_lane *lane, const struct ckv_page *pages,
+		       size_t n_pages, uint32_t n_tokens, const uint64_t *sums,
+		       uint64_t tag);
+int ckv_submit_compress(struct ckv_lane *lane, const uint8_t *chain,
+			const char *method, const struct ckv_queries *queries,
+			struct ckv_view_info *ret_info, uint64_t tag);
+int ckv_submit_nop(struct ckv_lane *lane, uint64_t tag);
+
+/* Collect finished requests, up to `max`, without waiting. Count or -errno. */
+int ckv_poll(struct ckv_lane *lane, struct ckv_event *ret_events, int max);
+
+/* The same, but wait for one, at most timeout_ns (-1: as long as the daemon lives). -ETIMEDOUT */
+int ckv_wait(struct ckv_lane *lane, int64_t timeout_ns,
+	     struct ckv_event *ret_events, int max);
+
+/* Ask for one readiness of ckv_event_fd() at the next completion. */
+int ckv_event_arm(struct ckv_lane *lane);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

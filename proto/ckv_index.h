@@ -1,0 +1,333 @@
+/*
+ * ckv_index.h - the index of one space: which blocks exist, and where.
+ *
+ * The daemon writes, the clients of the space read. An entry never moves while
+ * it lives, so a slot number names it. A key has two candidate buckets.
+ *
+ *     0  header, one page          daemon, once
+ *  4096  bucket[n_buckets]         1856 bytes each
+ *
+ *  bucket    0  sequence           odd while the daemon changes the bucket
+ *            4  used               bit i: entry i is taken (reserved or published)
+ *            8  tag[28]            0: nothing to find here
+ *           64  entry[28]          64 bytes each
+ *
+ *  entry     0  key                32 bytes
+ *           32  meta               generation 32 | level 8 | flags 8 | tokens 16
+ *           40  pages              device page 32 | host page 32 (high half)
+ *           48  chain              parent slot 32 | number of pages 32 (high half)
+ *           56  checksum           of the host page; valid with CKV_ENTRY_SUMMED
+ *
+ * The generation is even while the entry is stable and odd while the daemon
+ * decides about it: an odd entry is present, and retried before it is pinned. Pages
+ * are read only after a pin is confirmed (ckv_pin.h).
+ *
+ * A reserved entry has level 0 and tag 0: readers do not find it.
+ */
+#ifndef CKV_INDEX_H
+#define CKV_INDEX_H
+
+#include "proto/ckv_order.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+#define CKV_INDEX_MAGIC		0x69766b63u	/* "ckvi" */
+#define CKV_INDEX_HEAD_BYTES	4096u
+#define CKV_BUCKET_ENTRIES	28u
+#define CKV_INDEX_READ_TRIES	64	/* then a reader calls it a miss */
+#define CKV_GENERATION_FIRST	2u
+#define CKV_GENERATION_LAST	0xfffffff0u /* the slot is retired here */
+
+enum ckv_entry_flag {
+	CKV_ENTRY_VIEW	 = 1,	/* n_pages consecutive pages, no parent */
+	CKV_ENTRY_SUMMED = 2,	/* checksum is valid */
+};
+
+struct ckv_index_head {
+	uint32_t magic;
+	uint32_t layout_version;
+	uint32_t n_buckets;
+	uint32_t pad;
+	uint64_t seed[4];	/* of ckv_index_hash(); random per start */
+};
+CKV_AT(struct ckv_index_head, magic, 0, 4);
+CKV_AT(struct ckv_index_head, layout_version, 4, 4);
+CKV_AT(struct ckv_index_head, n_buckets, 8, 4);
+CKV_AT(struct ckv_index_head, seed, 16, 32);
+CKV_SIZE(struct ckv_index_head, 48);
+
+struct ckv_entry {
+	_Atomic uint64_t key[4];
+	_Atomic uint64_t meta;
+	_Atomic uint64_t pages;
+	_Atomic uint64_t chain;
+	_Atomic uint64_t checksum;
+};
+CKV_AT(struct ckv_entry, key, 0, 32);
+CKV_AT(struct ckv_entry, meta, 32, 8);
+CKV_AT(struct ckv_entry, pages, 40, 8);
+CKV_AT(struct ckv_entry, chain, 48, 8);
+CKV_AT(struct ckv_entry, checksum, 56, 8);
+CKV_SIZE(struct ckv_entry, 64);
+
+struct ckv_bucket {
+	_Atomic uint32_t sequence;
+	_Atomic uint32_t used;
+	_Atomic uint64_t tags[7];	/* 28 tags of 16 bits, first one lowest */
+	struct ckv_entry entry[CKV_BUCKET_ENTRIES];
+};
+CKV_AT(struct ckv_bucket, sequence, 0, 4);
+CKV_AT(struct ckv_bucket, used, 4, 4);
+CKV_AT(struct ckv_bucket, tags, 8, 56);
+CKV_AT(struct ckv_bucket, entry, 64, 28 * 64);
+CKV_SIZE(struct ckv_bucket, 1856);
+
+/* An entry in private memory. */
+struct ckv_block {
+	struct ckv_key key;
+	uint32_t generation;
+	uint8_t	 level;		/* enum ckv_level */
+	uint8_t	 flags;		/* enum ckv_entry_flag */
+	uint16_t n_tokens;
+	uint32_t device_page, host_page;
+	uint32_t parent_slot;	/* CKV_NONE at a root and in a view */
+	uint32_t n_pages;	/* 1; more in a view */
+	uint64_t checksum;
+};
+
+/* One process's mapping of an index; the numbers are private copies. */
+struct ckv_index {
+	struct ckv_bucket *buckets;
+	uint32_t n_buckets;
+	uint64_t seed[4];
+};
+
+struct ckv_place {		/* where a key may be */
+	uint32_t bucket[2];
+	uint16_t tag;		/* never 0 */
+};
+
+static inline size_t ckv_index_bytes(uint32_t n_buckets)
+{
+	return CKV_INDEX_HEAD_BYTES +
+	       (size_t)n_buckets * sizeof(struct ckv_bucket);
+}
+
+static inline uint64_t ckv_fold(uint64_t a, uint64_t b)
+{
+	unsigned __int128 p = (unsigned __int128)a * b;
+
+	return (uint64_t)p ^ (uint64_t)(p >> 64);
+}
+
+/* Engines' own hashes may be poor in some bytes, so every bit is mixed. */
+static inline struct ckv_place ckv_index_place(const struct ckv_index *index,
+					       const struct ckv_key *key)
+{
+	const uint64_t *s = index->seed;
+	struct ckv_place place;
+	uint64_t k[4], h, t;
+
+	memcpy(k, key, sizeof k);
+	h = ckv_fold(k[0] ^ s[0], k[1] ^ s[1]) ^
+	    ckv_fold(k[2] ^ s[2], k[3] ^ s[3]);
+	h = ckv_fold(h ^ s[0], 0x9e3779b97f4a7c15u ^ s[1]);
+	t = ckv_fold(h ^ s[2], 0xd6e8feb86659fd93u ^ s[3]);
+
+	place.bucket[0] = (uint32_t)(((h & 0xffffffffu) * index->n_buckets) >> 32);
+	place.bucket[1] = (uint32_t)(((h >> 32) * index->n_buckets) >> 32);
+	if (place.bucket[1] == place.bucket[0] &&
+	    ++place.bucket[1] == index->n_buckets)
+		place.bucket[1] = 0;
+	place.tag = (uint16_t)t;
+	if (place.tag == 0)
+		place.tag = 1;
+	return place;
+}
+
+static inline struct ckv_entry *ckv_index_entry(const struct ckv_index *index,
+						uint32_t slot)
+{
+	return &index->buckets[slot / CKV_BUCKET_ENTRIES]
+			.entry[slot % CKV_BUCKET_ENTRIES];
+}
+
+static inline void ckv_index_prefetch(const struct ckv_index *index,
+				      const struct ckv_place *place)
+{
+	__builtin_prefetch(&index->buckets[place->bucket[0]]);
+	__builtin_prefetch(&index->buckets[place->bucket[1]]);
+}
+
+static inline uint64_t ckv_meta_pack(uint32_t generation, uint8_t level,
+				     uint8_t flags, uint16_t n_tokens)
+{
+	return (uint64_t)generation | (uint64_t)level << 32 |
+	       (uint64_t)flags << 40 | (uint64_t)n_tokens << 48;
+}
+
+/* Copy an entry as it is now. Only a bucket's sequence says it was whole. */
+static inline void ckv_entry_load(const struct ckv_entry *entry,
+				  struct ckv_block *ret)
+{
+	uint64_t k[4], meta, pages, chain;
+
+	for (int i = 0; i < 4; i++)
+		k[i] = atomic_load_explicit(&entry->key[i], CKV_RELAXED);
+	/* GEN_LOAD: the words below are at least as new as the generation. */
+	meta = atomic_load_explicit(&entry->meta, CKV_ORDER_GEN_LOAD);
+	pages = atomic_load_explicit(&entry->pages, CKV_RELAXED);
+	chain = atomic_load_explicit(&entry->chain, CKV_RELAXED);
+
+	memcpy(&ret->key, k, sizeof k);
+	ret->generation = (uint32_t)meta;
+	ret->level = (uint8_t)(meta >> 32);
+	ret->flags = (uint8_t)(meta >> 40);
+	ret->n_tokens = (uint16_t)(meta >> 48);
+	ret->device_page = (uint32_t)pages;
+	ret->host_page = (uint32_t)(pages >> 32);
+	ret->parent_slot = (uint32_t)chain;
+	ret->n_pages = (uint32_t)(chain >> 32);
+	ret->checksum = atomic_load_explicit(&entry->checksum, CKV_RELAXED);
+}
+
+/* Bit i set: tag i of the bucket equals `tag`. */
+static inline uint32_t ckv_bucket_match(const struct ckv_bucket *bucket,
+					uint16_t tag)
+{
+	uint32_t hits = 0;
+
+	for (uint32_t w = 0; w < 7; w++) {
+		uint64_t four = atomic_load_explicit(&bucket->tags[w],
+						     CKV_RELAXED);
+
+		for (uint32_t i = 0; i < 4; i++)
+			hits |= (uint32_t)((uint16_t)(four >> (16 * i)) == tag)
+				<< (4 * w + i);
+	}
+	return hits;
+}
+
+/*
+ * Look one bucket through for a key. 1: found, *ret_slot and *ret_block are
+ * whole; 0: not there; -1: the daemon is changing the bucket, look again.
+ */
+static inline int ckv_bucket_find(const struct ckv_index *index,
+				  uint32_t bucket_no, uint16_t tag,
+				  const struct ckv_key *key,
+				  uint32_t *ret_slot, struct ckv_block *ret_block)
+{
+	const struct ckv_bucket *bucket = &index->buckets[bucket_no];
+	struct ckv_block block;
+	uint32_t sequence, hits;
+
+	/* SEQ_BEGIN: what is copied below is at least as new as this. */
+	sequence = atomic_load_explicit(&bucket->sequence, CKV_ORDER_SEQ_BEGIN);
+	for (hits = ckv_bucket_match(bucket, tag); hits; hits &= hits - 1) {
+		uint32_t i = (uint32_t)__builtin_ctz(hits);
+
+		ckv_entry_load(&bucket->entry[i], &block);
+		/* SEQ_CHECK: the copy is over before the sequence is read again. */
+		atomic_thread_fence(CKV_ORDER_SEQ_CHECK);
+		if ((sequence & 1) ||
+		    atomic_load_explicit(&bucket->sequence, CKV_RELAXED) !=
+		    sequence)
+			return -1;
+		if (memcmp(&block.key, key, sizeof *key) != 0 ||
+		    block.level == CKV_LEVEL_NONE)
+			continue;
+		*ret_slot = bucket_no * CKV_BUCKET_ENTRIES + i;
+		*ret_block = block;
+		return 1;
+	}
+	return 0;
+}
+
+/* Find a key. 1 found, 0 not (or its bucket would not hold still). */
+static inline int ckv_index_find(const struct ckv_index *index,
+				 const struct ckv_place *place,
+				 const struct ckv_key *key,
+				 uint32_t *ret_slot, struct ckv_block *ret_block)
+{
+	for (int tries = 0; tries < CKV_INDEX_READ_TRIES; tries++) {
+		int a, b;
+
+		a = ckv_bucket_find(index, place->bucket[0], place->tag, key,
+				    ret_slot, ret_block);
+		if (a > 0)
+			return 1;
+		b = ckv_bucket_find(index, place->bucket[1], place->tag, key,
+				    ret_slot, ret_block);
+		if (b > 0)
+			return 1;
+		if (a == 0 && b == 0)
+			return 0;
+	}
+	return 0;
+}
+
+/* Daemon: open a bucket for change. Readers that copy meanwhile start again. */
+static inline void ckv_bucket_open(struct ckv_bucket *bucket)
+{
+	atomic_store_explicit(&bucket->sequence,
+			      atomic_load_explicit(&bucket->sequence,
+						   CKV_RELAXED) + 1,
+			      CKV_RELAXED);
+	/* SEQ_OPEN: odd is seen before any change below. */
+	atomic_thread_fence(CKV_ORDER_SEQ_OPEN);
+}
+
+static inline void ckv_bucket_close(struct ckv_bucket *bucket)
+{
+	/* SEQ_END: every change above is seen before even. */
+	atomic_store_explicit(&bucket->sequence,
+			      atomic_load_explicit(&bucket->sequence,
+						   CKV_RELAXED) + 1,
+			      CKV_ORDER_SEQ_END);
+}
+
+/* Daemon, between open and close: write a whole entry. */
+static inline void ckv_entry_store(struct ckv_entry *entry,
+				   const struct ckv_block *block)
+{
+	uint64_t k[4];
+
+	memcpy(k, &block->key, sizeof k);
+	for (int i = 0; i < 4; i++)
+		atomic_store_explicit(&entry->key[i], k[i], CKV_RELAXED);
+	atomic_store_explicit(&entry->pages, (uint64_t)block->device_page |
+			      (uint64_t)block->host_page << 32, CKV_RELAXED);
+	atomic_store_explicit(&entry->chain, (uint64_t)block->parent_slot |
+			      (uint64_t)block->n_pages << 32, CKV_RELAXED);
+	atomic_store_explicit(&entry->checksum, block->checksum, CKV_RELAXED);
+	/* GEN_STORE: who sees this generation sees these pages. */
+	atomic_store_explicit(&entry->meta,
+			      ckv_meta_pack(block->generation, block->level,
+					    block->flags, block->n_tokens),
+			      CKV_ORDER_GEN_STORE);
+}
+
+/* Daemon, between open and close: set or clear (0) the tag of entry i. */
+static inline void ckv_bucket_set_tag(struct ckv_bucket *bucket, uint32_t i,
+				      uint16_t tag)
+{
+	_Atomic uint64_t *word = &bucket->tags[i / 4];
+	uint32_t shift = 16 * (i % 4);
+	uint64_t four = atomic_load_explicit(word, CKV_RELAXED);
+
+	four &= ~((uint64_t)0xffff << shift);
+	atomic_store_explicit(word, four | (uint64_t)tag << shift, CKV_RELAXED);
+}
+
+/* Daemon: which entries are taken. Readers may show it; none decides by it. */
+static inline void ckv_bucket_set_used(struct ckv_bucket *bucket, uint32_t i,
+				       bool taken)
+{
+	uint32_t used = ckv_hint_load32(&bucket->used);
+
+	ckv_hint_store32(&bucket->used,
+			 taken ? used | 1u << i : used & ~(1u << i));
+}
+
+#endif

@@ -1,0 +1,132 @@
+/*
+ * ckv_space.h - a space's geometry, the shape of its pool, its page records.
+ *
+ * A page holds one block, head-major: [layer][K then V][kv head][token][dim],
+ * rounded up to 4 KiB. address = base + slab * slab_stride + index * page_bytes;
+ * a page never straddles a slab.
+ */
+#ifndef CKV_SPACE_H
+#define CKV_SPACE_H
+
+#include "proto/ckv_index.h"
+
+enum ckv_layout {
+	CKV_LAYOUT_HEAD_MAJOR = 1,
+};
+
+enum ckv_key_scheme {
+	CKV_KEYS_SHA256 = 1,	/* derived by libckv from token ids */
+	CKV_KEYS_ENGINE = 2,	/* the engine's own 32-byte chained hashes */
+};
+
+/* The fingerprint: compared field by field when a client attaches. */
+struct ckv_geometry {
+	char	 model[CKV_NAME_BYTES];
+	uint32_t n_layers;
+	uint32_t n_kv_heads;
+	uint32_t dim_k;
+	uint32_t dim_v;		/* 0: no V (latent caches) */
+	uint32_t block_tokens;	/* 1 .. 65535 */
+	uint32_t n_ranks;
+	uint32_t dtype;		/* enum ckv_dtype */
+	uint32_t layout;	/* enum ckv_layout */
+	uint32_t key_scheme;	/* enum ckv_key_scheme */
+	uint32_t zero;
+};
+CKV_AT(struct ckv_geometry, model, 0, 64);
+CKV_AT(struct ckv_geometry, n_layers, 64, 4);
+CKV_AT(struct ckv_geometry, n_kv_heads, 68, 4);
+CKV_AT(struct ckv_geometry, dim_k, 72, 4);
+CKV_AT(struct ckv_geometry, dim_v, 76, 4);
+CKV_AT(struct ckv_geometry, block_tokens, 80, 4);
+CKV_AT(struct ckv_geometry, n_ranks, 84, 4);
+CKV_AT(struct ckv_geometry, dtype, 88, 4);
+CKV_AT(struct ckv_geometry, layout, 92, 4);
+CKV_AT(struct ckv_geometry, key_scheme, 96, 4);
+CKV_AT(struct ckv_geometry, zero, 100, 4);
+CKV_SIZE(struct ckv_geometry, 104);
+
+/* Bytes of K and V of one block, before rounding up to a page. */
+static inline uint64_t ckv_block_bytes(const struct ckv_geometry *g)
+{
+	return (uint64_t)g->n_layers * g->n_kv_heads * g->block_tokens *
+	       ((uint64_t)g->dim_k + g->dim_v) * ckv_dtype_bytes(g->dtype);
+}
+
+/*
+ * The host pool. Pages 0 .. n_block_pages - 1 hold blocks and scratch; the view
+ * pages follow, from the start of a slab. A view's pages lie in one slab.
+ */
+struct ckv_pool_shape {
+	uint64_t page_bytes;
+	uint64_t slab_stride;	/* bytes mapped per slab, multiple of 2 MiB */
+	uint32_t slab_pages;	/* pages in a slab */
+	uint32_t n_slabs;
+	uint32_t n_block_pages;
+	uint32_t first_view_page;
+	uint32_t n_view_pages;
+	uint32_t zero;
+};
+CKV_AT(struct ckv_pool_shape, page_bytes, 0, 8);
+CKV_AT(struct ckv_pool_shape, slab_stride, 8, 8);
+CKV_AT(struct ckv_pool_shape, slab_pages, 16, 4);
+CKV_AT(struct ckv_pool_shape, n_slabs, 20, 4);
+CKV_AT(struct ckv_pool_shape, n_block_pages, 24, 4);
+CKV_AT(struct ckv_pool_shape, first_view_page, 28, 4);
+CKV_AT(struct ckv_pool_shape, n_view_pages, 32, 4);
+CKV_AT(struct ckv_pool_shape, zero, 36, 4);
+CKV_SIZE(struct ckv_pool_shape, 40);
+
+static inline uint64_t ckv_page_offset(const struct ckv_pool_shape *p,
+				       uint32_t page)
+{
+	return (uint64_t)(page / p->slab_pages) * p->slab_stride +
+	       (uint64_t)(page % p->slab_pages) * p->page_bytes;
+}
+
+/*
+ * A page's own description, in memory that only the daemon maps, so that a
+ * later daemon can rebuild the index from the pages it finds. State is written
+ * last.
+ */
+enum ckv_record_state {
+	CKV_RECORD_FREE	     = 0,
+	CKV_RECORD_LENT	     = 1,
+	CKV_RECORD_PUBLISHED = 2,
+	CKV_RECORD_VIEW	     = 3,
+};
+#define CKV_RECORD_MAGIC	0x7263u
+
+struct ckv_record {
+	struct ckv_key key;
+	uint64_t fingerprint;	/* XXH3-64 of the space's geometry */
+	uint64_t checksum;
+	uint32_t parent_page;
+	uint32_t slot;
+	uint32_t generation;
+	uint16_t magic;
+	uint8_t	 flags;		/* enum ckv_entry_flag */
+	_Atomic uint8_t state;	/* enum ckv_record_state */
+};
+CKV_AT(struct ckv_record, key, 0, 32);
+CKV_AT(struct ckv_record, fingerprint, 32, 8);
+CKV_AT(struct ckv_record, checksum, 40, 8);
+CKV_AT(struct ckv_record, parent_page, 48, 4);
+CKV_AT(struct ckv_record, slot, 52, 4);
+CKV_AT(struct ckv_record, generation, 56, 4);
+CKV_AT(struct ckv_record, magic, 60, 2);
+CKV_AT(struct ckv_record, flags, 62, 1);
+CKV_AT(struct ckv_record, state, 63, 1);
+CKV_SIZE(struct ckv_record, 64);
+
+static inline uint8_t ckv_record_state(const struct ckv_record *record)
+{
+	return atomic_load_explicit(&record->state, CKV_ORDER_STATE_TAKE);
+}
+
+static inline void ckv_record_set_state(struct ckv_record *record, uint8_t state)
+{
+	atomic_store_explicit(&record->state, state, CKV_ORDER_STATE_PUT);
+}
+
+#endif
