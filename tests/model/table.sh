@@ -27,5 +27,38 @@ pin | PART_OF_CHAIN           | assertion violated (content_is_right|parent_is_f
 pin | PAGE_BEFORE_PIN         | ok
 pin | MOVE_KEEPS_GENERATION   | ok
 pin | PAGE_BEFORE_PIN MOVE_KEEPS_GENERATION | assertion violated content_is_right
+
+wake |                        | ok
+wake | REACH_SLEEP            | assertion violated never_blocked
+wake | NO_SLEEPER_FENCE       | invalid end state
+wake | NO_WAKER_FENCE         | invalid end state
+wake | FLAG_AFTER_LOOK        | invalid end state
+wake | NO_SECOND_LOOK         | invalid end state
+wake | TO_CLIENT              | ok
+wake | TO_CLIENT REACH_SLEEP  | assertion violated never_blocked
+wake | TO_CLIENT NO_SLEEPER_FENCE | invalid end state
+wake | TO_CLIENT NO_WAKER_FENCE   | invalid end state
+wake | TO_CLIENT FLAG_AFTER_LOOK  | invalid end state
+wake | TO_CLIENT NO_SECOND_LOOK   | invalid end state
+wake | TO_CLIENT FUTEX_AFTER_LOOK | invalid end state
+wake | TO_CLIENT NO_FUTEX_CHANGE  | invalid end state
+
+ring |                 | ok
+ring | REACH_WRAP      | assertion violated first_lap
+ring | SEQUENCE_FIRST  | assertion violated message_is_whole
+ring | PLAIN_SEQUENCE  | assertion violated message_is_whole
+ring | CREDIT_EARLY    | assertion violated message_is_whole
+ring | NO_CREDIT       | assertion violated message_is_whole
+ring | BATCH_TOO_LARGE | invalid end state
+
+bucket |                 | ok
+bucket | REACH_NEW       | assertion violated never_read_new
+bucket | NO_ODD          | assertion violated entry_is_whole
+bucket | NO_WRITER_FENCE | assertion violated entry_is_whole
+bucket | PLAIN_EVEN      | assertion violated entry_is_whole
+bucket | NO_ACQUIRE      | assertion violated entry_is_whole
+bucket | NO_READER_FENCE | assertion violated entry_is_whole
+bucket | NO_SECOND_LOOK  | assertion violated entry_is_whole
+bucket | ODD_IS_FINE     | assertion violated entry_is_whole
 EOF
 }
