@@ -1,10 +1,18 @@
-# One Makefile, no recursion, no configure step. `make help` lists the targets.
-#
-#   make V=1                        show commands
-#   make SAN=address,undefined      the same build under sanitizers, in build-san
-#   make CUDA=no                    leave the .cu files out (the default without nvcc)
-#
-# Every directory is one component; a new file in it is picked up by itself.
+# One Makefile, no configure step. Every directory is one component; a new file
+# in it is picked up by itself. `make help` prints the lines that start with #:
+#: make                      build everything into build/
+#: make demo                 install what is missing, build, show two engines sharing a cache
+#: make test                 install what is missing, build, run every test
+#: make bench [JSON=FILE]    measure against memcpy, Redis, LMDB and sockets (QUICK=1: a minute)
+#: make golden DIR=FOLDER    compare the kernels with golden cases
+#: make install [PREFIX=/usr/local] [DESTDIR=]
+#: make lint                 check the rules of the code
+#: make clean                remove everything that was built
+#:
+#: V=1                       show commands
+#: SAN=address,undefined     build under sanitizers, in build-san/
+#: CUDA=no                   leave the .cu files out (the default without nvcc)
+#: DEPS=no                   install nothing
 
 PREFIX  ?= /usr/local
 CFLAGS  ?= -O2 -g
@@ -60,6 +68,7 @@ $B/ckv-engine: $(ENGINE) $B/libckv.a
 	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ $(call libs,$(PKG_CLI)) -lm
 
 $B/tests/test_%: $B/tests/unit/test_%.o $B/libckvtest.a $B/libckvd.a $B/libckv.a $B/libckvk.a
+	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ \
 		$(call libs,$(PKG_TEST) $(PKG_DAEMON)) -lm
 
@@ -71,10 +80,67 @@ $B/%.cu.o: %.cu
 	@mkdir -p $(@D)
 	$(call run,NVCC)nvcc -std=c++17 -O3 -I. -arch=sm_90 -MMD -MP -c -o $@ $<
 
+# What a new user types. The packages come first, so the build is a second make.
+deps = $(if $(filter no,$(DEPS)),true,tests/deps.sh $(1))
+again = $(MAKE) --no-print-directory -j$(shell nproc)
+
+demo:
+	@$(call deps,demo)
+	@$(again) all
+	@$B/ckv-engine --demo
+
+test:
+	@$(call deps,test)
+	@$(again) all tests
+	@$(again) SAN=address,undefined all tests
+	@tests/run
+
+tests: $(UNIT)
+
+bench:
+	@$(call deps,bench)
+	@$(again) all bench-build
+	@tests/bench/run $(if $(QUICK),--quick) $(if $(JSON),--json $(JSON))
+
+golden: $B/golden
+	@$B/golden $(DIR)
+
+lint:
+	@tests/lint.sh
+
+install: all
+	install -d $(D)/bin $(D)/sbin $(D)/lib/pkgconfig $(D)/include \
+		$(D)/share/man/man1 $(D)/share/man/man3 $(D)/share/man/man5 \
+		$(D)/share/man/man8 $(D)/lib/systemd/system $(D)/lib/sysusers.d \
+		$(D)/lib/tmpfiles.d $(D)/share/doc/ckv
+	install -m 755 $B/ckv $(D)/bin
+	install -m 755 $B/ckvd $(D)/sbin
+	install -m 755 $B/libckv.so $(D)/lib/libckv.so.0.1.0
+	ln -sf libckv.so.0.1.0 $(D)/lib/libckv.so.0
+	ln -sf libckv.so.0 $(D)/lib/libckv.so
+	install -m 644 $B/libckv.a $(D)/lib
+	install -m 644 client/ckv.h $(D)/include
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' client/libckv.pc.in \
+		> $(D)/lib/pkgconfig/libckv.pc
+	install -m 644 client/ckv.1 $(D)/share/man/man1
+	install -m 644 client/libckv.3 $(D)/share/man/man3
+	install -m 644 daemon/ckvd.conf.5 $(D)/share/man/man5
+	install -m 644 daemon/ckvd.8 $(D)/share/man/man8
+	sed 's|/usr/local|$(PREFIX)|' systemd/ckvd.service \
+		> $(D)/lib/systemd/system/ckvd.service
+	install -m 644 systemd/ckvd.sysusers $(D)/lib/sysusers.d/ckvd.conf
+	install -m 644 systemd/ckvd.tmpfiles $(D)/lib/tmpfiles.d/ckvd.conf
+	install -m 644 systemd/ckvd.conf $(D)/share/doc/ckv/ckvd.conf.example
+
+D = $(DESTDIR)$(PREFIX)
+
+help:
+	@sed -n 's/^#: \{0,1\}//p' Makefile
+
 clean:
 	$(RM) -r build build-san build-tsan build-fuzz
 
 run = $(if $(V),,@printf '  %-5s %s\n' $(1) $@;)
-.PHONY: all clean
+.PHONY: all bench bench-build clean demo golden help install lint test tests
 .SECONDARY:
 -include $(shell find $B -name '*.d' 2>/dev/null)

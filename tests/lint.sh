@@ -1,0 +1,68 @@
+#!/bin/bash
+# lint.sh - the rules of this code that a program can check, as TAP.
+cd "$(dirname "$0")/.." || exit 1
+n=0 bad=0
+
+# report NAME OUTPUT: a rule holds when nothing was found against it.
+report() {
+	n=$((n + 1))
+	if [ -z "$2" ]; then echo "ok $n - $1"; return; fi
+	bad=1
+	echo "not ok $n - $1"
+	echo "$2" | head -n 20 >&2
+}
+
+sources() { git ls-files --cached --others --exclude-standard -- "$@"; }
+
+report "client and daemon do not include each other; proto and kernels nothing of ours" "$(
+	grep -nE '#include "daemon/' $(sources 'client/*.[ch]')
+	grep -nE '#include "(client|kernels)/' $(sources 'daemon/core/*.[ch]')
+	grep -nE '#include "client/' $(sources 'daemon/*.[ch]' 'proto/*' 'kernels/*')
+	grep -nE '#include "(daemon|client|kernels|tests)/' $(sources 'proto/*')
+	grep -nE '#include "(daemon|client|proto|tests)/' $(sources 'kernels/*'))"
+
+report "the core makes no system call and reads no clock" "$(
+	grep -nE '#include <(fcntl|poll|time|unistd|liburing|pthread|signal|sys/)' \
+		$(sources 'daemon/core/*.[ch]')
+	grep -nE '#include "daemon/shell' $(sources 'daemon/core/*.[ch]'))"
+
+report "memory orders are named in proto/ only" "$(
+	grep -nE 'memory_order_|atomic_(load|store|fetch|exchange|compare|thread_fence)|__atomic_|__sync_' \
+		$(sources 'client/*.[ch]' 'daemon/*.[ch]' 'kernels/*.[ch]'))"
+
+report "the daemon's system calls go through daemon/shell/sys.c" "$(
+	grep -nE '(^|[^_a-z>.])(mmap|munmap|memfd_create|ftruncate|sendmsg|recvmsg|socket|bind|accept4?|pipe2|eventfd|malloc|calloc|pidfd_open)\(' \
+		$(sources 'daemon/shell/*.c' daemon/main.c | grep -v '/sys[a-z_]*\.c'))"
+
+report "functions are at most 70 lines" "$(
+	sources '*.c' '*.h' '*.cu' | xargs ctags -f - --fields=+ne --kinds-C=f \
+		--langmap=C++:+.cu -u 2>/dev/null | awk -F'\t' '{
+		n = e = ""
+		for (i = 4; i <= NF; i++) {
+			if ($i ~ /^line:/) n = substr($i, 6)
+			if ($i ~ /^end:/) e = substr($i, 5)
+		}
+		if (n && e && e - n + 1 > 70) print $2 ":" n ": " $1 " has " e - n + 1
+	}')"
+
+report "files are at most 600 lines" "$(
+	sources '*.c' '*.h' '*.cu' '*.py' | xargs wc -l | awk '$2 != "total" && $1 > 600')"
+
+report "nothing is left for later" "$(
+	grep -nEI 'TODO|FIXME|XXX|HACK|not implemented|for now' \
+		$(sources '*.c' '*.h' '*.cu' '*.py' '*.sh' Makefile | grep -v tests/lint.sh))"
+
+report "ckv.h compiles alone as C and as C++" "$(
+	echo '#include "client/ckv.h"' | cc -x c -std=c11 -Wall -Wextra -Werror -I. -fsyntax-only - 2>&1
+	echo '#include "client/ckv.h"' | c++ -x c++ -std=c++11 -Wall -Wextra -Werror -I. -fsyntax-only - 2>&1)"
+
+if command -v mandoc >/dev/null; then
+	report "man pages are well-formed" "$(
+		for page in $(sources '*.[1358]'); do
+			mandoc -T lint -W warning "$page" 2>&1
+		done)"
+else
+	n=$((n + 1)); echo "ok $n - man pages # SKIP mandoc is not installed"
+fi
+echo "1..$n"
+exit $bad
