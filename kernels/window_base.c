@@ -1,0 +1,14 @@
+/* window_base.c - window scoring with four lanes, on any processor. */
+#define LANES		4
+#define PANEL_ROWS	4
+#define TARGET
+#define FMA(a, b, c)	((a) * (b) + (c))
+#define ANY(mask)	((mask)[0] | (mask)[1] | (mask)[2] | (mask)[3])
+#define CODE_NAME	"base"
+
+#include "kernels/window_body.h"
+
+const struct window_code *window_code_base(void)
+{
+	return &code;
+}

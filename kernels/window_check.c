@@ -1,0 +1,50 @@
+/*
+ * window_check.c - which window inputs are possible, and where one is broken.
+ *
+ * The vectorised code only notices that a number is not finite, or that an
+ * lse cannot be true; which one it was is found here, at leisure.
+ */
+#include "kernels/window.h"
+#include "kernels/elem.h"
+
+#include <errno.h>
+#include <math.h>
+
+static int rows_ok(const struct ckv_rows *rows)
+{
+	size_t elem_bytes = ckv_elem_bytes(rows->elem);
+
+	return rows->block != NULL && elem_bytes != 0 &&
+	       rows->block_tokens != 0 && rows->n_heads != 0 &&
+	       rows->n_heads <= CKV_KERNEL_MAX_HEADS && rows->n_tokens != 0 &&
+	       rows->n_tokens <= CKV_KERNEL_MAX_TOKENS && rows->dim != 0 &&
+	       rows->dim <= CKV_KERNEL_MAX_DIM &&
+	       rows->offset_bytes % elem_bytes == 0 &&
+	       rows->head_stride_bytes % elem_bytes == 0;
+}
+
+int window_check(const struct ckv_window *in, uint32_t first_head,
+		 uint32_t n_heads)
+{
+	if (in == NULL || !rows_ok(&in->k) || !rows_ok(&in->q))
+		return -EINVAL;
+	if (in->k.dim != in->q.dim || in->q.n_heads % in->k.n_heads != 0)
+		return -EINVAL;
+	if (in->q.n_heads / in->k.n_heads * in->q.n_tokens >
+	    CKV_KERNEL_MAX_ROWS)
+		return -EINVAL;
+	if (in->q.n_tokens > CKV_KERNEL_MAX_WINDOW ||
+	    in->k.n_tokens <= in->q.n_tokens)
+		return -EINVAL;
+	if (first_head > in->k.n_heads || n_heads > in->k.n_heads - first_head)
+		return -EINVAL;
+	return 0;
+}
+
+uint32_t window_row_fault(const void *row, uint32_t dim, enum ckv_elem elem)
+{
+	for (uint32_t d = 0; d < dim; d++)
+		if (!isfinite(elem_at(row, d, elem)))
+			return d;
+	return dim;
+}
