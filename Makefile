@@ -50,6 +50,7 @@ $B/libckv.a: $(CLIENT)
 $B/libckvd.a: $(CORE) $(SHELL_O)
 $B/libckvk.a: $(KERNELS)
 $B/libckvtest.a: $(TESTLIB)
+$B/libckveng.a: $(filter-out %/main.o,$(ENGINE))
 $B/%.a:
 	$(call run,AR)rm -f $@ && $(AR) rcs $@ $^
 
@@ -64,10 +65,10 @@ $B/ckvd: $B/daemon/main.o $B/libckvd.a $B/libckvk.a
 $B/ckv: $(CLI) $B/libckv.a
 	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ $(call libs,$(PKG_CLI)) -lm
 
-$B/ckv-engine: $(ENGINE) $B/libckv.a
+$B/ckv-engine: $B/client/examples/engine/main.o $B/libckveng.a $B/libckv.a
 	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ $(call libs,$(PKG_CLI)) -lm
 
-$B/tests/test_%: $B/tests/unit/test_%.o $B/libckvtest.a $B/libckvd.a $B/libckv.a $B/libckvk.a
+$B/tests/test_%: $B/tests/unit/test_%.o $B/libckvtest.a $B/libckveng.a $B/libckvd.a $B/libckv.a $B/libckvk.a
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ \
 		$(call libs,$(PKG_TEST) $(PKG_DAEMON)) -lm

@@ -1,0 +1,16 @@
+/* check.h - ckv-engine --expect: are the logits right? */
+#ifndef ENGINE_CHECK_H
+#define ENGINE_CHECK_H
+
+#include "client/examples/engine/err.h"
+#include "client/examples/engine/model.h"
+#include "client/examples/engine/options.h"
+
+/*
+ * Compare with o->expect and print one line a prompt and a verdict, or one
+ * JSON object. 0 when every prompt met the rule, 1 when one did not, -errno
+ * when it could not be found out.
+ */
+int check_run(const struct options *o, const struct model *m, struct err *e);
+
+#endif

@@ -1,0 +1,47 @@
+/*
+ * vocab.h - the words of a model: text is words separated by blanks.
+ */
+#ifndef ENGINE_VOCAB_H
+#define ENGINE_VOCAB_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "client/examples/engine/err.h"
+
+struct vocab {
+	char *text;			/* the file, line ends turned into 0 */
+	const char **word;		/* by id */
+	uint32_t *sorted;		/* ids in the order of their words */
+	uint32_t n_words;
+};
+
+/*
+ * Read `path`: one word a line, line number - 1 = id, exactly n_words lines.
+ *
+ *   -ENOENT ...  the file cannot be read
+ *   -EINVAL      another number of words, an empty line, or a word twice
+ *   -ENOMEM      out of memory
+ */
+int vocab_load(const char *path, uint32_t n_words, struct vocab *ret,
+	       struct err *e);
+
+void vocab_free(struct vocab *v);
+
+/* The id of `word`, or -1. */
+int64_t vocab_find(const struct vocab *v, const char *word);
+
+/*
+ * Turn `text` into ids; the caller frees *ret_ids. Returns their number.
+ *
+ *   -EINVAL  a word that the vocabulary lacks
+ *   -ENOMEM  out of memory
+ */
+int vocab_encode(const struct vocab *v, const char *text, uint32_t **ret_ids,
+		 struct err *e);
+
+/* Write the words of `ids`, blanks between, cut to `bytes` with its 0. */
+void vocab_decode(const struct vocab *v, const uint32_t *ids, size_t n_ids,
+		  char *text, size_t bytes);
+
+#endif
