@@ -73,6 +73,9 @@ $B/tests/test_%: $B/tests/unit/test_%.o $B/libckvtest.a $B/libckveng.a $B/libckv
 	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ \
 		$(call libs,$(PKG_TEST) $(PKG_DAEMON)) -lm
 
+$B/golden: $(call objs,tests/parity/golden*.c) $B/libckvtest.a $B/libckvk.a
+	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ $(call libs,jansson libxxhash) -lm
+
 $B/%.o: %.c
 	@mkdir -p $(@D)
 	$(call run,CC)$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
