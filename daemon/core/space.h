@@ -1,0 +1,195 @@
+/*
+ * space.h - all of the daemon's decisions about one space.
+ *
+ * State in, state out: no system call, no clock, no file. The shell maps the
+ * memory, copies requests out of the clients' reach, calls this, and sends what
+ * comes back. One thread. Everything is allocated by space_create().
+ *
+ * The arguments of a call are private copies, but their contents are what a
+ * client wrote: they are judged here. Lane numbers, page numbers of jobs and
+ * view pages come from the shell and are asserted.
+ *
+ * Results are those of proto/ckv_ops.h. -EPROTO: only a broken client sends
+ * this; nothing was done; close the lane. A call that fails changes nothing.
+ *
+ * No call costs more than its own items, the pins of the space's lanes, and one
+ * bounded search for victims; none walks the pool.
+ */
+#ifndef CKV_CORE_SPACE_H
+#define CKV_CORE_SPACE_H
+
+#include "daemon/core/policy.h"
+#include "proto/ckv_ops.h"
+#include "proto/ckv_stats.h"
+
+struct space;
+
+struct space_config {
+	struct ckv_geometry geometry;
+	struct ckv_pool_shape pool;
+	uint64_t fingerprint;		/* of the geometry, for the records */
+	uint32_t n_buckets;		/* space_buckets() of the pool */
+	uint64_t seed[4];		/* random */
+	const struct policy_ops *policy;
+	uint32_t n_lanes_max;		/* < 65535 */
+	uint32_t n_clients_max;		/* client ids are below this */
+	uint32_t n_lent_max;		/* pages lent to one client; reloadable */
+	uint32_t n_pages_max;		/* quota of block pages; reloadable */
+};
+
+/* The shell's, zeroed, and there until space_destroy(). */
+struct space_memory {
+	void *index;			/* ckv_index_bytes(n_buckets) */
+	struct ckv_record *records;	/* one per page of all slabs */
+	struct ckv_space_stats *stats;
+};
+
+/* What a lane's client writes and the space reads. Every word is a claim. */
+struct space_lane_memory {
+	_Atomic uint64_t *pins;
+	_Atomic uint32_t *pin_high;
+	_Atomic uint32_t *touches;
+	_Atomic uint32_t *touch_tail;
+	uint32_t n_pins;
+	uint32_t n_touches;		/* power of two */
+};
+
+/* Buckets for a pool: at most 80 % of the slots are ever taken. */
+uint32_t space_buckets(const struct ckv_pool_shape *pool);
+
+/*
+ * Make a space; writes the index header. -EINVAL impossible numbers; -ENOMEM.
+ * The caller owns *ret_space.
+ */
+int space_create(const struct space_config *config,
+		 const struct space_memory *memory, struct space **ret_space);
+void space_destroy(struct space *space);	/* NULL is allowed */
+
+/* New limits, from now on; what exceeds them stays until it goes by itself. */
+void space_set_limits(struct space *space, uint32_t n_lent_max,
+		      uint32_t n_pages_max);
+
+/* A new lane of a client: its number. -EMFILE: n_lanes_max are open. */
+int space_lane_open(struct space *space, uint32_t client,
+		    const struct space_lane_memory *memory);
+
+/*
+ * Death, detach or a lie: what was lent on it is taken back (pages that a job
+ * reads when the job releases them), its pins and touches are forgotten.
+ */
+void space_lane_close(struct space *space, int lane);
+
+/* Pages lent to a client now. */
+uint32_t space_client_lent(const struct space *space, uint32_t client);
+
+/* Pin words in use on a lane, bounded by what it was given. */
+uint32_t space_lane_pins(const struct space *space, int lane);
+
+/* RESERVE: count lent, ret_lent[n] filled. -EINVAL n or an all-zero key. */
+int space_reserve(struct space *space, int lane, const struct ckv_key *parent,
+		  const struct ckv_key *keys, uint32_t n,
+		  struct ckv_lent *ret_lent);
+
+/* RESERVE with CKV_REQ_SCRATCH. */
+int space_reserve_scratch(struct space *space, int lane, uint32_t n,
+			  struct ckv_lent *ret_lent);
+
+/* PUBLISH, ABORT: count done, ret_status[n] filled. -EINVAL n; -EPROTO. */
+int space_publish(struct space *space, int lane,
+		  const struct ckv_publish_item *items, uint32_t n,
+		  int32_t *ret_status);
+int space_abort(struct space *space, int lane, const uint32_t *pages,
+		uint32_t n, int32_t *ret_status);
+
+/* DROP: count dropped, ret_status[n] filled. A key may name a view. */
+int space_drop(struct space *space, const struct ckv_key *keys, uint32_t n,
+	       int32_t *ret_status);
+
+/* PREFETCH: how many of the keys are at the nearest level there is. */
+int space_prefetch(const struct space *space, const struct ckv_key *keys,
+		   uint32_t n);
+
+/* Recency: take what a lane has touched since the last time. Count taken. */
+uint32_t space_touch_drain(struct space *space, int lane);
+
+/* The same for one published slot; a slot that holds nothing is ignored. */
+void space_touch(struct space *space, uint32_t slot);
+
+/* ---- for jobs: pages that a worker reads while the space goes on ---- */
+
+struct space_link {		/* one block of a held chain, root first */
+	uint32_t page;
+	uint32_t n_tokens;
+};
+
+/*
+ * Hold the chain that ends in `key` and list it, root first: its length. It is
+ * not evicted and not dropped until space_release() of the last page listed.
+ * -ENOENT; -E2BIG longer than n_links_max.
+ */
+int space_chain_hold(struct space *space, const struct ckv_key *key,
+		     struct space_link *ret_links, uint32_t n_links_max);
+
+/* Hold scratch pages lent to a lane, each until its release. 0; -EPROTO. */
+int space_scratch_hold(struct space *space, int lane, const uint32_t *pages,
+		       uint32_t n);
+void space_release(struct space *space, uint32_t page);
+
+/*
+ * The oldest published block without a checksum: 1, held until
+ * space_sum_done(), which records the sum (sum_ok) or puts the page back at
+ * the end of the queue. 0: there is none.
+ */
+int space_sum_next(struct space *space, uint32_t *ret_page);
+void space_sum_done(struct space *space, uint32_t page, bool sum_ok,
+		    uint64_t checksum);
+
+/* The checksum of a held page: 1 and *ret_checksum, or 0 if it has none. */
+int space_sum_get(const struct space *space, uint32_t page,
+		  uint64_t *ret_checksum);
+
+/* A page's bytes did not match its checksum: counted. */
+void space_sum_failed(struct space *space);
+
+/* ---- views ---- */
+
+struct space_view {
+	struct ckv_key key;		/* of the view: its index entry */
+	struct ckv_key name;		/* digest of {chain, method}, for STAT */
+	uint64_t n_bytes;
+	uint64_t checksum;
+	uint32_t n_tokens;		/* of the chain */
+	uint32_t n_kept_max;
+	uint32_t first_page;
+	uint32_t n_pages;
+};
+
+/*
+ * A run of view pages inside one slab, the caller's until publish or abort:
+ * its first page. Evicts views, least recently used first. -ENOSPC.
+ */
+int64_t space_view_alloc(struct space *space, uint32_t n_pages);
+void space_view_abort(struct space *space, uint32_t first_page);
+
+/*
+ * Make a run visible as a view; key, name, n_bytes, checksum, n_tokens,
+ * n_kept_max and first_page are given. 0; -EEXIST; -EXFULL: the run is still
+ * the caller's.
+ */
+int space_view_publish(struct space *space, const struct space_view *view);
+
+/* By key, counted as shared and touched; or the newest by name. 0 or -ENOENT. */
+int space_view_find(struct space *space, const struct ckv_key *key,
+		    struct space_view *ret_view);
+int space_view_newest(const struct space *space, const struct ckv_key *name,
+		      struct space_view *ret_view);
+
+/* ---- for tests and tools ---- */
+
+/* Walk everything and assert what must hold between any two calls. Slow. */
+void space_check(const struct space *space);
+
+/* Private bytes of a space: what it costs besides the memory it was handed. */
+size_t space_private_bytes(const struct space_config *config);
+
+#endif
