@@ -1,6 +1,7 @@
 /* check.c - see check.h. */
 #include "client/examples/engine/check.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -54,8 +55,10 @@ static int check_one(const struct options *o, const struct model *m,
 
 static json_t *as_json(const struct prompt *p, const struct verdict *v)
 {
-	return json_pack("{s:i, s:f, s:b, s:s}", "tokens", (int)p->n_ids,
-			 "max_diff", v->diff, "met", v->near,
+	json_t *diff = isfinite(v->diff) ? json_real(v->diff) : json_null();
+
+	return json_pack("{s:i, s:o, s:b, s:s}", "tokens", (int)p->n_ids,
+			 "max_diff", diff, "met", v->near,
 			 "answer", v->answer);
 }
 
