@@ -60,5 +60,22 @@ bucket | NO_ACQUIRE      | assertion violated entry_is_whole
 bucket | NO_READER_FENCE | assertion violated entry_is_whole
 bucket | NO_SECOND_LOOK  | assertion violated entry_is_whole
 bucket | ODD_IS_FINE     | assertion violated entry_is_whole
+
+death |                    | ok
+death | REACH_HIT          | assertion violated no_hit
+death | NO_LIFE_CHECK      | assertion violated missed_after_death
+death | LIFE_BEFORE_EPOCH  | assertion violated missed_after_death
+death | NO_READER_FENCE    | assertion violated pinned_page_is_right
+death | WAIT_FOR_EVEN      | invalid end state
+death | PINS_FORGOTTEN     | assertion violated pinned_page_is_right
+death | RECORD_LATE        | assertion violated published_page_is_right
+death | LENT_IS_FREE       | assertion violated published_page_is_right
+death | ONLY_PAGES NO_EPOCH_CHECK     | assertion violated pinned_page_is_right
+death | ONLY_PAGES EPOCH_BEFORE_FENCE | assertion violated pinned_page_is_right
+death | ONLY_PAGES EPOCH_AFTER_REUSE  | assertion violated pinned_page_is_right
+death | ONLY_PAGES NO_EPOCH_FENCE     | ok
+death | ONLY_PAGES NO_LIFE_CHECK      | ok
+death | ONLY_PAGES NO_EPOCH_FENCE NO_LIFE_CHECK     | assertion violated pinned_page_is_right
+death | ONLY_PAGES NO_EPOCH_FENCE LIFE_BEFORE_EPOCH | assertion violated pinned_page_is_right
 EOF
 }
