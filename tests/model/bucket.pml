@@ -3,9 +3,10 @@
  * other as C11 allows (WEAK_STORES), and the reader's loads are done in any
  * order that its fences allow.
  *
- * Writer (ckv_bucket_write_begin, _end): sequence odd, release fence, fields,
- * sequence even with release. Reader (ckv_bucket_read_begin, _retry): sequence
- * with acquire (even), fields, acquire fence, sequence again (the same).
+ * proto/ckv_index.h. Writer: ckv_bucket_open() (sequence odd, SEQ_OPEN fence),
+ * ckv_entry_store() and ckv_bucket_set_tag() (fields), ckv_bucket_close()
+ * (sequence even, SEQ_END). Reader, ckv_bucket_find(): sequence (SEQ_BEGIN),
+ * ckv_entry_load() (fields), SEQ_CHECK fence, sequence again: even and the same.
  *
  * Promised: what a reader accepts is one entry, not halves of two.
  *

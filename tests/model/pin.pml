@@ -3,10 +3,21 @@
  * evicts, moves and promotes it. x86-TSO store buffers.
  *
  * Two entries hold block P and its child C (slots 0 and 1, pages 0 and 1;
- * page 2 is free). The reader (ckv_pin_publish, ckv_pin_confirm,
- * ckv_pin_clear) pins only C and uses both pages. The daemon (ckv_evict_begin,
- * ckv_evict_scan, then give back or free) changes what it likes and writes
- * foreign bytes into every page it freed.
+ * page 2 is free). proto/ckv_pin.h, step by step:
+ *
+ *   reader  FIND: ckv_index_find() for slot and generation g (even, else retry)
+ *           HIGH: pin_high; PIN and fence_full: ckv_pin_set() with PIN_FENCE
+ *           ckv_pin_confirm() (life and epoch: see death.pml)
+ *           FIND of P again, then PAGE: ckv_pinned_host_page()
+ *           unpin: ckv_pin_drop()
+ *   daemon  make_odd: ckv_evict_mark(); fence_full: ckv_evict_fence()
+ *           scan: pin_high, then ckv_pin_slot(), slots only
+ *           given back: ckv_evict_restore()
+ *           free_slot, publish: ckv_bucket_open() .. ckv_bucket_close(), with
+ *           tag and generation changed inside (bucket.pml)
+ *
+ * Only C is pinned, both pages are used. The daemon writes foreign bytes into
+ * every page it freed.
  *
  * Promised: while the pin is held, both pages hold their own block's bytes,
  * and P is found.
@@ -157,7 +168,7 @@ next:
 #define SAME_CLAIM(w) true
 #endif
 
-/* ckv_evict_scan: what the pin table claims, slots only. */
+/* What the pin table claims, slots only. */
 inline scan()
 {
 	n_high = mem[HIGH];

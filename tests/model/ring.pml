@@ -3,10 +3,12 @@
  * credits written back in batches. Stores may overtake each other as C11
  * allows (WEAK_STORES); x86 alone would hide a missing release.
  *
- * Producer (ckv_ring_push): wait for a credit, write the message, write the
- * slot's sequence number with release. Consumer (ckv_ring_pop): look at the
- * sequence number of the next slot, copy the message, and after every BATCH
- * messages write the credits back with release (ckv_ring_credit).
+ * proto/ckv_ring.h. Producer: ckv_ring_put(): wait for a credit, write the
+ * message, write the slot's sequence number with release (RING_PUT). Consumer:
+ * ckv_ring_take(): look at the sequence number of the next slot, copy the
+ * message; after every BATCH messages ckv_ring_credit() with release
+ * (CREDIT_PUT). The upper half of the word that carries the sequence number is
+ * message too, but arrives with it.
  *
  * Promised: a message is whole when it is seen, a slot is not written again
  * before it was read, and neither side waits for ever.

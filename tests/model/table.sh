@@ -77,5 +77,20 @@ death | ONLY_PAGES NO_EPOCH_FENCE     | ok
 death | ONLY_PAGES NO_LIFE_CHECK      | ok
 death | ONLY_PAGES NO_EPOCH_FENCE NO_LIFE_CHECK     | assertion violated pinned_page_is_right
 death | ONLY_PAGES NO_EPOCH_FENCE LIFE_BEFORE_EPOCH | assertion violated pinned_page_is_right
+
+reserve |                      | ok
+reserve | REACH_ALL            | assertion violated never_all
+reserve | RESERVATION_NO_CHILD | assertion violated (chain_is_whole|levels_fall)
+reserve | CHILD_BEFORE_PARENT  | assertion violated chain_is_whole
+reserve | ABORT_ONE            | assertion violated chain_is_whole
+reserve | ABORT_PUBLISHED      | assertion violated chain_is_whole
+reserve | FOREIGN_PARENT       | assertion violated writer_was_told
+reserve | PARENT_UNCHECKED     | assertion violated chain_is_whole
+reserve | NEARER_THAN_PARENT   | assertion violated levels_fall
+reserve | SAME_KEY_TWICE       | assertion violated pages_are_counted
+reserve | DEATH_KEEPS          | assertion violated dead_hold_nothing
+reserve | COMMIT_BLINDLY       | assertion violated levels_fall
+reserve | COMMIT_ANY_BLOCK     | assertion violated copy_is_right
+reserve | DEMOTE_ROOT_FIRST    | assertion violated levels_fall
 EOF
 }

@@ -1,15 +1,16 @@
 /*
  * wake.pml - nobody sleeps while work waits for him. x86-TSO store buffers.
  *
- * Clients to the daemon (the default): each client puts requests into its ring
- * (ckv_ring_push), full fence, reads the daemon's NEED_WAKEUP, writes its
- * eventfd if it is set (ckv_wake_daemon). The daemon sets NEED_WAKEUP, full
- * fence, looks into every ring again, then waits for an eventfd.
+ * proto/ckv_ring.h. Clients to the daemon (the default): each client puts
+ * requests into its ring (WORK: ckv_ring_put), and if ckv_wake_needed()
+ * (WAKE_FENCE, then the flag; here reactor_sleeping) writes its eventfd. The
+ * daemon calls ckv_sleep_prepare() (flag, then SLEEP_FENCE), looks into every
+ * ring again (ckv_ring_ready), waits for an eventfd, calls ckv_sleep_done().
  *
- * Daemon to a client (TO_CLIENT): the client loads the futex word, sets its
- * NEED_WAKEUP, full fence, looks again, waits while the word has the loaded
- * value (ckv_wait). The daemon completes, full fence, reads NEED_WAKEUP, and if
- * set changes the word and calls futex_wake (ckv_wake_client).
+ * Daemon to a client (TO_CLIENT): the client calls ckv_futex_load(), then
+ * ckv_sleep_prepare() on its need_wake, looks again, waits while the word has
+ * the loaded value. The daemon completes, and if ckv_wake_needed() calls
+ * ckv_futex_bump() and futex_wake.
  *
  * Eventfd and futex are the kernel's, so atomic; futex_wake orders the change
  * of the word before it looks for sleepers. The bounded sleep (100 ms) is left
