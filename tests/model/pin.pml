@@ -29,11 +29,15 @@
  * Daemon: NO_DAEMON_FENCE  SCAN_BEFORE_ODD  FREE_BEFORE_SCAN  NO_ANCESTORS
  *         COMPARE_GENERATIONS (a pin older than a promotion is overlooked)
  *         SAME_GENERATION (a freed slot keeps its generation)
- *         GENERATION_BEFORE_KEY (a freed slot is even before its key is gone)
+ *         OUTSIDE_SEQUENCE (a slot is freed with the bucket closed: its new
+ *         generation is seen together with its old key)
  *         PART_OF_CHAIN (a block is taken without its descendants)
  * Two rules cover for each other, so only both together fail:
  *         PAGE_BEFORE_PIN (page read with the generation, before the pin)
  *         MOVE_KEEPS_GENERATION
+ * WEAK_STORES: the same under stores that overtake each other. PLAIN_GENERATION
+ *         then shows that the bucket's sequence alone orders the generation
+ *         (GEN_STORE is a second line).
  */
 
 #ifndef ROUNDS
@@ -54,7 +58,8 @@
 #define DATA(p) (6 + (p))	/* whose bytes page p holds */
 #define PIN	9		/* pin word: 0 or 1 + slot + 2 * generation */
 #define HIGH	10		/* pin words in use, at most */
-#define N_WORDS 11
+#define SEQ	11		/* bucket sequence: 1 while it is open */
+#define N_WORDS 12
 
 #define P 1
 #define C 2
@@ -70,6 +75,7 @@
 bool content_is_right = true, parent_is_found = true, no_hit = true;
 
 /* One validated read of the bucket: slot and generation of a key. */
+#define BUCKET_STABLE (mem[SEQ] == 0)
 #define FIND(key, slot, gen)						\
 	slot = NONE;							\
 	if								\
@@ -92,15 +98,16 @@ proctype reader()
 	do
 	:: n < ATTEMPTS ->
 		n++;
-		d_step { FIND(P, sp, now) }
+		d_step { BUCKET_STABLE; FIND(P, sp, now) }
 		if
 		:: sp == NONE -> goto next
 		:: else
 		fi;
 #ifdef PAGE_BEFORE_GENERATION
-		d_step { FIND(C, sc, now); early = (sc == NONE -> 0 : mem[PAGE(sc)]) }
+		d_step { BUCKET_STABLE; FIND(C, sc, now); early = (sc == NONE -> 0 : mem[PAGE(sc)]) }
 #endif
 		d_step {
+			BUCKET_STABLE;
 			FIND(C, sc, g);
 #ifdef PAGE_BEFORE_PIN
 			early = (sc == NONE -> 0 : mem[PAGE(sc)])
@@ -132,10 +139,11 @@ proctype reader()
 		assert(no_hit);
 #endif
 #ifdef UNPIN_EARLY
-		st(READER, PIN, 0);
+		st_release(READER, PIN, 0);
 #endif
 #ifndef ANCESTORS_FROM_SEARCH
 		d_step {
+			BUCKET_STABLE;
 			FIND(P, sp, now);
 			parent_is_found = sp != NONE;
 #ifdef ODD_IS_ABSENT
@@ -154,7 +162,7 @@ proctype reader()
 		CHECK_PAGE(sc, C);
 #endif
 unpin:
-		st(READER, PIN, 0);
+		st_release(READER, PIN, 0);
 next:
 		skip;
 		d_step { sp = NONE; sc = NONE; g = 0; now = 0; pg = 0; early = 0 }
@@ -186,28 +194,48 @@ inline scan()
 	fi
 }
 
+#ifdef PLAIN_GENERATION
+#define ST_GEN(s, g) st(DAEMON, GEN(s), g)
+#else
+#define ST_GEN(s, g) st_release(DAEMON, GEN(s), g)
+#endif
+
+#ifdef OUTSIDE_SEQUENCE
+#define OPEN skip
+#define CLOSE skip
+#elif defined(WEAK_STORES)
+#define OPEN st(DAEMON, SEQ, 1); fence_release(DAEMON)
+#define CLOSE st_release(DAEMON, SEQ, 0)
+#else
+#define OPEN st(DAEMON, SEQ, 1)
+#define CLOSE st(DAEMON, SEQ, 0)
+#endif
+
+/* The page goes to a client that writes it: its completion is a release. */
+#ifdef WEAK_STORES
+#define LEND fence_release(DAEMON)
+#else
+#define LEND skip
+#endif
+
 inline make_odd(s)
 {
 	if
-	:: in[s] -> st(DAEMON, GEN(s), old[s] + 1)
+	:: in[s] -> ST_GEN(s, old[s] + 1)
 	:: else
 	fi
 }
 
-/* Free slot s: the key goes first, then a new even generation. */
 inline free_slot(s)
 {
-#ifdef GENERATION_BEFORE_KEY
-	st(DAEMON, GEN(s), old[s] + 2);
-	st(DAEMON, KEY(s), 0);
-#else
-	st(DAEMON, KEY(s), 0);
+	OPEN;
 #ifdef SAME_GENERATION
-	st(DAEMON, GEN(s), old[s]);
+	ST_GEN(s, old[s]);
 #else
-	st(DAEMON, GEN(s), old[s] + 2);
+	ST_GEN(s, old[s] + 2);
 #endif
-#endif
+	st(DAEMON, KEY(s), 0);
+	CLOSE;
 	freed[s] = true
 }
 
@@ -222,7 +250,7 @@ inline free_slot(s)
 inline judge(s)
 {
 	if
-	:: in[s] && CLAIMED(s) -> st(DAEMON, GEN(s), old[s])	/* given back */
+	:: in[s] && CLAIMED(s) -> ST_GEN(s, old[s])	/* given back */
 	:: in[s] && !CLAIMED(s) -> free_slot(s)
 	:: else
 	fi
@@ -232,8 +260,11 @@ inline judge(s)
 inline publish(s, k)
 {
 	key[s] = k;
+	LEND;
 	st(DAEMON, DATA(page[s]), k);
-	st(DAEMON, KEY(s), k)
+	OPEN;
+	st(DAEMON, KEY(s), k);
+	CLOSE
 }
 
 inline load_own(s)
@@ -302,21 +333,25 @@ proctype daemon()
 			st(DAEMON, DATA(spare), C);
 			odd_fence_scan();
 			if
-			:: pinned[s] -> st(DAEMON, GEN(s), old[s])
+			:: pinned[s] -> ST_GEN(s, old[s])
 			:: else ->
+				OPEN;
 				st(DAEMON, PAGE(s), spare);
 #ifdef MOVE_KEEPS_GENERATION
-				st(DAEMON, GEN(s), old[s]);
+				ST_GEN(s, old[s]);
 #else
-				st(DAEMON, GEN(s), old[s] + 2);
+				ST_GEN(s, old[s] + 2);
 #endif
+				CLOSE;
 				spare = page[s];
+				LEND;
 				st(DAEMON, DATA(spare), X)
 			fi
 		:: key[0] == C || key[1] == C ->	/* promote C: frees nothing */
 			s = (key[0] == C -> 0 : 1);
-			st(DAEMON, GEN(s), old[s] + 1);
-			st(DAEMON, GEN(s), old[s] + 2)
+			OPEN;
+			ST_GEN(s, old[s] + 2);
+			CLOSE
 		fi;
 		d_step {
 			in[0] = false; in[1] = false; pinned[0] = false;

@@ -22,11 +22,15 @@ pin | FREE_BEFORE_SCAN        | assertion violated content_is_right
 pin | NO_ANCESTORS            | assertion violated content_is_right
 pin | COMPARE_GENERATIONS     | assertion violated content_is_right
 pin | SAME_GENERATION         | assertion violated (content_is_right|parent_is_found)
-pin | GENERATION_BEFORE_KEY   | assertion violated (content_is_right|parent_is_found)
+pin | OUTSIDE_SEQUENCE        | assertion violated (content_is_right|parent_is_found)
 pin | PART_OF_CHAIN           | assertion violated (content_is_right|parent_is_found)
 pin | PAGE_BEFORE_PIN         | ok
 pin | MOVE_KEEPS_GENERATION   | ok
 pin | PAGE_BEFORE_PIN MOVE_KEEPS_GENERATION | assertion violated content_is_right
+pin | ROUNDS=2 WEAK_STORES             | ok
+pin | ROUNDS=2 WEAK_STORES PLAIN_GENERATION | ok
+pin | ROUNDS=2 WEAK_STORES NO_READER_FENCE  | assertion violated content_is_right
+pin | ROUNDS=2 WEAK_STORES NO_DAEMON_FENCE  | assertion violated content_is_right
 
 wake |                        | ok
 wake | REACH_SLEEP            | assertion violated never_blocked
