@@ -6,9 +6,14 @@
 
 #define LANES		16
 #define PANEL_ROWS	8
+#define PACK		8
 #define TARGET		__attribute__((target("avx512f,avx2,fma")))
 #define FMA(a, b, c)	((vf)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
+#define MAX(a, b)	((vf)_mm512_max_ps((__m512)(a), (__m512)(b)))
 #define ANY(mask)	_mm512_test_epi32_mask((__m512i)(mask), (__m512i)(mask))
+#define UMAX(a, b)	((pu)_mm256_max_epu32((__m256i)(a), (__m256i)(b)))
+#define WIDEN(p)	((pu)_mm256_cvtepu16_epi32(			\
+				_mm_loadu_si128((const __m128i_u *)(p))))
 #define CODE_NAME	"avx512"
 
 #include "kernels/window_body.h"

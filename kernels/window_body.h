@@ -5,9 +5,13 @@
  *
  *   LANES        floats in a vector
  *   PANEL_ROWS   4 or 8: query rows held in registers against one tile
+ *   PACK         4 or 8: numbers transposed at a time
  *   TARGET       attribute that switches the instruction set on
  *   FMA(a,b,c)   a * b + c on vectors
+ *   MAX(a,b)     the larger, lane by lane
  *   ANY(mask)    is any lane of an integer mask set?
+ *   UMAX(a,b)    the larger, on PACK unsigned words
+ *   WIDEN(p)     PACK 16-bit words at p as 32-bit words
  *   CODE_NAME    as a string
  *
  * and gets `static const struct window_code code`.
@@ -32,7 +36,6 @@
 #include <string.h>
 
 #define TILE_TOKENS	(3 * LANES)
-#define PACK		(LANES < 8 ? 4 : 8)
 #define INLINE		static inline __attribute__((always_inline)) TARGET
 
 typedef float vf __attribute__((vector_size(LANES * 4)));
@@ -62,13 +65,6 @@ INLINE void store(float *to, vf x)
 	*(vf_loose *)to = x;
 }
 
-INLINE vf larger(vf a, vf b)
-{
-	vi from_a = a > b;
-
-	return (vf)(((vi)a & from_a) | ((vi)b & ~from_a));
-}
-
 INLINE float largest_lane(vf x)
 {
 	float max = x[0];
@@ -79,30 +75,57 @@ INLINE float largest_lane(vf x)
 }
 
 /*
- * exp(x) for x <= 80; relative error below 4e-7; 0 below -80.
+ * exp(x) for x <= 80; relative error below 4e-7 (1 + |x| / 8); 0 below -80.
  *
  * x = n ln 2 + r with |r| <= ln 2 / 2, n found by adding 1.5 * 2^23, which
- * leaves n in the low bits; e^r by its series to r^7 (the next term is below
- * 6e-9); n added to the exponent field.
+ * leaves n in the low bits; e^r by the polynomial of degree 5 with the
+ * smallest relative error, 1.5e-7 with a first term of 1; n added to the
+ * exponent field. Three vectors go step by step, since one alone would wait
+ * for itself at each of them.
  */
-INLINE vf exp_lanes(vf x)
+#define EXP_DEGREE	5
+static const float exp_term[EXP_DEGREE + 1] = {
+	0x1.0fe5b8p-7f, 0x1.575f08p-5f, 0x1.555a18p-3f, 0x1.fffd1ap-2f,
+	0x1.fffff6p-1f, 1.0f,
+};
+
+#define EACH_LANES(do)	do(0) do(1) do(2)
+#define EXP_SPLIT(i)						\
+	live##i = x##i >= splat(-80.0f);			\
+	shifted##i = FMA(x##i, splat(0x1.715476p0f), magic);	\
+	r##i = shifted##i - magic;				\
+	r##i = FMA(r##i, splat(-0x1.62e430p-1f), x##i);		\
+	p##i = splat(exp_term[0]);
+#define EXP_TERM(i)	p##i = FMA(p##i, r##i, term);
+#define EXP_JOIN(i)	\
+	x##i = (vf)(((vi)p##i + ((vi)shifted##i << 23)) & live##i);
+
+INLINE void exp_three(vf *a, vf *b, vf *c)
 {
 	const vf magic = splat(0x1.8p23f);
-	vf shifted = FMA(x, splat(0x1.715476p0f), magic);
-	vf n = shifted - magic;
-	vf r = FMA(n, splat(-0x1.63p-1f), x);
-	vf p = splat(1.0f / 5040);
-	vi live = x >= splat(-80.0f);
+	vf x0 = *a, x1 = *b, x2 = *c;
+	vf shifted0, shifted1, shifted2, r0, r1, r2, p0, p1, p2;
+	vi live0, live1, live2;
 
-	r = FMA(n, splat(0x1.bd0106p-13f), r);
-	p = FMA(p, r, splat(1.0f / 720));
-	p = FMA(p, r, splat(1.0f / 120));
-	p = FMA(p, r, splat(1.0f / 24));
-	p = FMA(p, r, splat(1.0f / 6));
-	p = FMA(p, r, splat(0.5f));
-	p = FMA(p, r, splat(1.0f));
-	p = FMA(p, r, splat(1.0f));
-	return (vf)(((vi)p + ((vi)shifted << 23)) & live);
+	EACH_LANES(EXP_SPLIT)
+#pragma GCC unroll 8
+	for (int i = 1; i <= EXP_DEGREE; i++) {
+		vf term = splat(exp_term[i]);
+
+		EACH_LANES(EXP_TERM)
+	}
+	EACH_LANES(EXP_JOIN)
+	*a = x0;
+	*b = x1;
+	*c = x2;
+}
+
+INLINE vf exp_lanes(vf x)
+{
+	vf y = x, z = x;
+
+	exp_three(&x, &y, &z);
+	return x;
 }
 
 /* PACK numbers of a row as floats. */
@@ -112,8 +135,7 @@ INLINE pf load_numbers(const void *row, size_t i, enum ckv_elem elem)
 
 	if (elem == CKV_ELEM_F32)
 		return *(const pf_loose *)((const float *)row + i);
-	bits = __builtin_convertvector(
-		*(const ph_loose *)((const uint16_t *)row + i), pu);
+	bits = WIDEN((const uint16_t *)row + i);
 	if (elem == CKV_ELEM_BF16)
 		return (pf)(bits << 16);
 	magnitude = bits & 0x7fff;
@@ -127,7 +149,7 @@ INLINE pf load_numbers(const void *row, size_t i, enum ckv_elem elem)
 /* Rows become columns. */
 INLINE void transpose(pf r[PACK])
 {
-#if LANES < 8
+#if PACK == 4
 	pf a = PAIR(r[0], r[1], 0, 4, 1, 5), b = PAIR(r[0], r[1], 2, 6, 3, 7);
 	pf c = PAIR(r[2], r[3], 0, 4, 1, 5), d = PAIR(r[2], r[3], 2, 6, 3, 7);
 
@@ -138,6 +160,7 @@ INLINE void transpose(pf r[PACK])
 #else
 	pf s[8];
 
+#pragma GCC unroll 2
 	for (int i = 0; i < 8; i += 4) {
 		pf a = PAIR(r[i], r[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
 		pf b = PAIR(r[i], r[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
@@ -149,6 +172,7 @@ INLINE void transpose(pf r[PACK])
 		s[i + 2] = PAIR(b, d, 0, 1, 8, 9, 4, 5, 12, 13);
 		s[i + 3] = PAIR(b, d, 2, 3, 10, 11, 6, 7, 14, 15);
 	}
+#pragma GCC unroll 4
 	for (int i = 0; i < 4; i++) {
 		r[i] = PAIR(s[i], s[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
 		r[i + 4] = PAIR(s[i], s[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
@@ -169,15 +193,13 @@ INLINE uint32_t pack_rows(const void *const row[PACK], uint32_t dim,
 	for (; d + PACK <= dim; d += PACK) {
 		pf r[PACK];
 
+#pragma GCC unroll 8
 		for (int i = 0; i < PACK; i++) {
-			pu magnitude, above;
-
 			r[i] = load_numbers(row[i], d, elem);
-			magnitude = (pu)r[i] & 0x7fffffff;
-			above = (pu)(magnitude > max);
-			max = (magnitude & above) | (max & ~above);
+			max = UMAX(max, (pu)r[i] & 0x7fffffff);
 		}
 		transpose(r);
+#pragma GCC unroll 8
 		for (int i = 0; i < PACK; i++)
 			*(pf_loose *)(k + (d + (uint32_t)i) * TILE_TOKENS) = r[i];
 	}
@@ -255,23 +277,6 @@ static TARGET int pack_tile(const struct window_head *w, uint32_t first,
 	return 0;
 }
 
-/* Ask for the tile after this one while this one is computed. */
-static void prefetch_tile(const struct window_head *w, uint32_t first)
-{
-	const struct ckv_rows *k = &w->in->k;
-	size_t row_bytes = k->dim * ckv_elem_bytes(k->elem);
-
-	for (uint32_t t = first; t < first + TILE_TOKENS; t++) {
-		const char *row;
-
-		if (t >= k->n_tokens)
-			return;
-		row = ckv_rows_at(k, w->head, t);
-		for (size_t at = 0; at < row_bytes; at += 64)
-			__builtin_prefetch(row + at);
-	}
-}
-
 /* Queries into panels. *ret_norm: the largest sum of magnitudes of a row. */
 static int pack_queries(const struct window_head *w, float *ret_norm)
 {
@@ -333,6 +338,7 @@ void dot_panel(const float *q, const float *k, uint32_t dim, float *x)
 {
 	EACH_ROW(ZERO)
 
+#pragma GCC unroll 4
 	for (uint32_t d = 0; d < dim; d++) {
 		vf k0 = load(k), k1 = load(k + LANES), k2 = load(k + 2 * LANES);
 
@@ -380,27 +386,53 @@ static int raise_reference(const struct window_head *w, uint32_t r, float max)
 INLINE int exp_row(const struct window_head *w, uint32_t r, float slack,
 		   const float *x, float *e)
 {
-	vf scale = splat(w->scale);
-	vf a = load(x) * scale;
-	vf b = load(x + LANES) * scale;
-	vf c = load(x + 2 * LANES) * scale;
-	vf max = larger(larger(a, b), c), ref;
+	vf a = load(x), b = load(x + LANES), c = load(x + 2 * LANES);
+	vf max = MAX(MAX(a, b), c), scale = splat(w->scale), ref;
 	double *sum = w->row_sum + (size_t)r * LANES;
 
-	if (ANY(max > splat(w->row_ref[r] + slack))) {
-		int bad = raise_reference(w, r, largest_lane(max));
+	if (ANY(max * scale > splat(w->row_ref[r] + slack))) {
+		int bad = raise_reference(w, r, largest_lane(max * scale));
 
 		if (bad < 0)
 			return bad;
 	}
-	ref = splat(w->row_ref[r]);
-	a = exp_lanes(a - ref);
-	b = exp_lanes(b - ref);
-	c = exp_lanes(c - ref);
+	ref = splat(-w->row_ref[r]);
+	a = FMA(a, scale, ref);
+	b = FMA(b, scale, ref);
+	c = FMA(c, scale, ref);
+	exp_three(&a, &b, &c);
 	store(e, a);
 	store(e + LANES, b);
 	store(e + 2 * LANES, c);
 	*(vd *)sum += __builtin_convertvector(a + b + c, vd);
+	return 0;
+}
+
+/* Ask for the rows of a token, which the next tile begins or continues with. */
+static inline void prefetch_row(const struct ckv_rows *k, uint32_t head,
+				uint32_t token)
+{
+	size_t row_bytes = k->dim * ckv_elem_bytes(k->elem);
+	const char *row;
+
+	if (token >= k->n_tokens)
+		return;
+	row = ckv_rows_at(k, head, token);
+	for (size_t at = 0; at < row_bytes; at += 64)
+		__builtin_prefetch(row + at);
+}
+
+/* Rows [first, first + n) of one panel. */
+static TARGET int exp_panel(const struct window_head *w, uint32_t first,
+			    uint32_t n, float slack, const float *x, float *e)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		int r = exp_row(w, first + i, slack, x + i * TILE_TOKENS,
+				e + i * TILE_TOKENS);
+
+		if (r < 0)
+			return r;
+	}
 	return 0;
 }
 
@@ -413,15 +445,20 @@ static TARGET int exp_tile(const struct window_head *w, uint32_t first,
 	float slack = w->in->lse != NULL ? WINDOW_LSE_SLACK : WINDOW_SLACK;
 	int masked = first + TILE_TOKENS > w->n_scored;
 
-	for (uint32_t r = 0; r < w->n_rows; r++) {
-		float *row = x + r % PANEL_ROWS * TILE_TOKENS;
+	for (uint32_t r = 0; r < w->n_rows; r += PANEL_ROWS) {
+		uint32_t n = w->n_rows - r < PANEL_ROWS ? w->n_rows - r
+							: PANEL_ROWS;
 		int bad;
 
-		if (r % PANEL_ROWS == 0)
-			dot_panel(w->q + (size_t)r * dim, w->k, dim, x);
-		if (masked)
-			mask_row(w, r, first, row);
-		bad = exp_row(w, r, slack, row, e + (size_t)r * TILE_TOKENS);
+		dot_panel(w->q + (size_t)r * dim, w->k, dim, x);
+		for (uint32_t i = 0; masked && i < n; i++)
+			mask_row(w, r + i, first, x + i * TILE_TOKENS);
+		/* The next tile, a token at a time while there are panels. */
+		if (r / PANEL_ROWS < TILE_TOKENS)
+			prefetch_row(&w->in->k, w->head,
+				     first + TILE_TOKENS + r / PANEL_ROWS);
+		bad = exp_panel(w, r, n, slack, x,
+				e + (size_t)r * TILE_TOKENS);
 		if (bad < 0)
 			return bad;
 	}
@@ -514,7 +551,6 @@ static int first_pass(const struct window_head *w, float query_norm)
 		r = pack_tile(w, first, query_norm);
 		if (r < 0)
 			return r;
-		prefetch_tile(w, first + TILE_TOKENS);
 		r = exp_tile(w, first, e);
 		if (r < 0)
 			return r;
@@ -533,7 +569,8 @@ static int second_pass(const struct window_head *w, float query_norm)
 	size_t tile_floats = (size_t)w->rows_pad * TILE_TOKENS;
 	float *spare = w->kept + w->n_kept * tile_floats;
 
-	for (uint32_t i = 0; i < w->n_kept; i++) {
+	/* Backwards: the last ones are still near. */
+	for (uint32_t i = w->n_kept; i-- > 0;) {
 		set_factors(w, w->ref + (size_t)i * w->rows_pad);
 		reduce_tile(w, i * TILE_TOKENS, w->kept + i * tile_floats);
 	}
