@@ -15,6 +15,8 @@
  *
  * SEQUENCE_FIRST    the number is written before the message
  * PLAIN_SEQUENCE    the number is written last, but not with release
+ * TAKE_EARLY        the message is loaded before the number: what a take without
+ *                   acquire allows
  * CREDIT_EARLY      credits go back before the slot was copied: also what a
  *                   credit without release allows, as loads may then sink
  *                   below the store
@@ -77,6 +79,10 @@ proctype consumer()
 	do
 	:: n < N_MESSAGES ->
 		n++;
+#ifdef TAKE_EARLY
+		a = mem[A(n)];
+		b = mem[B(n)];
+#endif
 		(mem[SEQ(n)] == n);
 #ifdef REACH_WRAP
 		first_lap = n <= N_SLOTS;
@@ -89,8 +95,10 @@ proctype consumer()
 		:: else
 		fi;
 #endif
+#ifndef TAKE_EARLY
 		a = mem[A(n)];
 		b = mem[B(n)];
+#endif
 		d_step {
 			message_is_whole = a == n && b == n;
 			assert(message_is_whole);

@@ -51,6 +51,7 @@ ring |                 | ok
 ring | REACH_WRAP      | assertion violated first_lap
 ring | SEQUENCE_FIRST  | assertion violated message_is_whole
 ring | PLAIN_SEQUENCE  | assertion violated message_is_whole
+ring | TAKE_EARLY      | assertion violated message_is_whole
 ring | CREDIT_EARLY    | assertion violated message_is_whole
 ring | NO_CREDIT       | assertion violated message_is_whole
 ring | BATCH_TOO_LARGE | invalid end state
