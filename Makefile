@@ -99,7 +99,7 @@ test:
 	@$(again) SAN=address,undefined all tests
 	@tests/run
 
-tests: $(UNIT)
+tests: $(UNIT) $B/golden
 
 bench:
 	@$(call deps,bench)
