@@ -39,9 +39,10 @@ struct policy_ops {
 	const char *name;	/* in the configuration */
 	const char *help;
 
-	/* For pages first .. first + n - 1. 0 or -ENOMEM; the caller owns it. */
+	/* For at most n_pages blocks. 0 or -ENOMEM; the caller owns it. */
 	int (*create)(struct node *nodes, const struct ckv_record *records,
-		      uint32_t first, uint32_t n, struct policy **ret_policy);
+		      uint32_t n_pages, struct policy **ret_policy);
+	size_t (*private_bytes)(uint32_t n_pages);
 	void (*destroy)(struct policy *policy);
 
 	void (*insert)(struct policy *policy, uint32_t page,

@@ -1,0 +1,123 @@
+/*
+ * policy_lru.c - least recently used.
+ *
+ * One queue of childless blocks, the newest at the head. A block whose last
+ * child was taken inherits that child's recency, so it goes to the tail and a
+ * chain leaves from its end. A block that was used by itself after its child
+ * keeps its own place: it is looked for from the tail, a few steps, and put at
+ * the head if it is not found there, which errs towards keeping it.
+ */
+#include "daemon/core/queue.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#define LRU_STEPS 16
+
+struct policy {
+	struct node *nodes;
+	struct queue queue;
+	uint32_t clock;		/* wraps; only differences mean something */
+	uint32_t victim_stamp;	/* of the last victim */
+};
+
+static int lru_create(struct node *nodes, const struct ckv_record *records,
+		      uint32_t n_pages, struct policy **ret_policy)
+{
+	struct policy *lru = calloc(1, sizeof *lru);
+
+	(void)records;
+	(void)n_pages;
+	if (lru == NULL)
+		return -ENOMEM;
+	lru->nodes = nodes;
+	queue_init(&lru->queue);
+	*ret_policy = lru;
+	return 0;
+}
+
+static size_t lru_private_bytes(uint32_t n_pages)
+{
+	(void)n_pages;
+	return sizeof(struct policy);
+}
+
+static void lru_destroy(struct policy *lru)
+{
+	free(lru);
+}
+
+static void lru_put_heir(struct policy *lru, uint32_t page)
+{
+	struct node *node = &lru->nodes[page];
+	uint32_t at = lru->queue.tail;
+
+	if ((int32_t)(node->stamp - lru->victim_stamp) < 0)
+		node->stamp = lru->victim_stamp;
+	for (int i = 0; i < LRU_STEPS && at != CKV_NONE; i++) {
+		if ((int32_t)(lru->nodes[at].stamp - node->stamp) >= 0)
+			break;
+		at = lru->nodes[at].prev;
+	}
+	if (at == CKV_NONE || (int32_t)(lru->nodes[at].stamp - node->stamp) < 0)
+		queue_put_head(&lru->queue, lru->nodes, page);
+	else
+		queue_put_after(&lru->queue, lru->nodes, page, at);
+}
+
+static void lru_insert(struct policy *lru, uint32_t page,
+		       enum policy_origin origin)
+{
+	struct node *node = &lru->nodes[page];
+
+	assert(node->queue == 0);
+	node->queue = 1;
+	if (origin == POLICY_HEIR) {
+		lru_put_heir(lru, page);
+		return;
+	}
+	node->stamp = ++lru->clock;
+	queue_put_head(&lru->queue, lru->nodes, page);
+}
+
+static void lru_touch(struct policy *lru, uint32_t page)
+{
+	struct node *node = &lru->nodes[page];
+
+	node->stamp = ++lru->clock;
+	if (node->queue != 0) {
+		queue_remove(&lru->queue, lru->nodes, page);
+		queue_put_head(&lru->queue, lru->nodes, page);
+	}
+}
+
+static void lru_remove(struct policy *lru, uint32_t page)
+{
+	assert(lru->nodes[page].queue == 1);
+	lru->nodes[page].queue = 0;
+	queue_remove(&lru->queue, lru->nodes, page);
+}
+
+static uint32_t lru_victim(struct policy *lru)
+{
+	uint32_t page = lru->queue.tail;
+
+	if (page != CKV_NONE) {
+		lru_remove(lru, page);
+		lru->victim_stamp = lru->nodes[page].stamp;
+	}
+	return page;
+}
+
+const struct policy_ops policy_lru = {
+	.name = "lru",
+	.help = "least recently used first",
+	.create = lru_create,
+	.private_bytes = lru_private_bytes,
+	.destroy = lru_destroy,
+	.insert = lru_insert,
+	.touch = lru_touch,
+	.remove = lru_remove,
+	.victim = lru_victim,
+};
