@@ -1,0 +1,178 @@
+/*
+ * check.c - everything that must hold between two calls, walked and asserted.
+ */
+#include "daemon/core/state.h"
+
+#include <stdlib.h>
+
+struct tally {
+	uint64_t n_free, n_lent, n_blocks, n_views, n_view_pages, n_unsummed;
+};
+
+static void check_entry(const struct space *s, uint32_t page, uint8_t level)
+{
+	const struct ckv_record *record = &s->records[page];
+	struct ckv_place place = ckv_index_place(&s->index, &record->key);
+	struct ckv_block block, found;
+	uint32_t slot;
+
+	assert(record->slot < s->n_slots);
+	ckv_entry_load(ckv_index_entry(&s->index, record->slot), &block);
+	assert(block.host_page == page);
+	assert(block.level == level);
+	assert((block.generation & 1) == 0);
+	assert(block.generation == record->generation);
+	assert(memcmp(&block.key, &record->key, sizeof block.key) == 0);
+	assert(table_parent_page(s, record->slot) == record->parent_page);
+	if (level == CKV_LEVEL_NONE) {
+		assert(!ckv_index_find(&s->index, &place, &record->key, &slot,
+				       &found));
+		return;
+	}
+	assert(ckv_index_find(&s->index, &place, &record->key, &slot, &found));
+	assert(slot == record->slot);
+}
+
+/* A parent is there as long as its child, and near enough. */
+static void check_parent(const struct space *s, uint32_t page, uint32_t *n_kids)
+{
+	uint32_t parent = s->records[page].parent_page;
+	bool lent = ckv_record_state(&s->records[page]) == CKV_RECORD_LENT;
+	uint8_t state;
+
+	if (parent == CKV_NONE)
+		return;
+	assert(parent < s->config.pool.n_block_pages);
+	n_kids[parent]++;
+	state = ckv_record_state(&s->records[parent]);
+	assert(state == CKV_RECORD_PUBLISHED ||
+	       (lent && state == CKV_RECORD_LENT &&
+		s->nodes[parent].lane == s->nodes[page].lane));
+}
+
+static void check_page(const struct space *s, uint32_t page, uint32_t *n_kids,
+		       struct tally *t)
+{
+	const struct ckv_record *record = &s->records[page];
+	const struct node *node = &s->nodes[page];
+
+	assert(!(node->mark & (NODE_BATCH | NODE_NAMED)));
+	switch (ckv_record_state(record)) {
+	case CKV_RECORD_FREE:
+		assert(node->lane == NODE_NO_LANE && node->queue == 0);
+		assert(node->n_children == 0);
+		t->n_free++;
+		break;
+	case CKV_RECORD_LENT:
+		assert(node->queue == 0);
+		t->n_lent++;
+		if (record->slot == CKV_NONE)
+			break;
+		assert(node->lane != NODE_NO_LANE);
+		check_entry(s, page, CKV_LEVEL_NONE);
+		check_parent(s, page, n_kids);
+		break;
+	case CKV_RECORD_PUBLISHED:
+		assert(node->lane == NODE_NO_LANE);
+		assert((node->queue != 0) == (node->n_children == 0));
+		check_entry(s, page, CKV_LEVEL_HOST);
+		check_parent(s, page, n_kids);
+		t->n_unsummed += !(record->flags & CKV_ENTRY_SUMMED);
+		t->n_blocks++;
+		break;
+	default:
+		assert(!"a block page holds something else");
+	}
+}
+
+static void check_views(const struct space *s, struct tally *t)
+{
+	const struct ckv_pool_shape *p = &s->config.pool;
+
+	for (uint32_t i = 0; i < p->n_view_pages; i++) {
+		uint32_t page = p->first_view_page + i;
+		uint8_t state = ckv_record_state(&s->records[page]);
+		bool used = s->view_used[i / 64] >> i % 64 & 1;
+
+		assert(used == (state != CKV_RECORD_FREE));
+		t->n_view_pages += used;
+		if (state != CKV_RECORD_VIEW ||
+		    s->rows[i].view.first_page != page ||
+		    s->rows[i].view.n_pages == 0)
+			continue;
+		assert(i / p->slab_pages ==
+		       (i + s->rows[i].view.n_pages - 1) / p->slab_pages);
+		assert((s->nodes[page].queue != 0) ==
+		       (s->nodes[page].n_children == 0));
+		check_entry(s, page, CKV_LEVEL_HOST);
+		t->n_views++;
+	}
+}
+
+static void check_lanes(const struct space *s)
+{
+	uint64_t n_lent = 0, n_claimed = 0;
+
+	for (uint32_t i = 0; i < s->n_lanes_high; i++) {
+		const struct lane *lane = &s->lanes[i];
+		uint32_t n = 0;
+
+		if (!lane->open)
+			continue;
+		for (uint32_t page = lane->lent.head; page != CKV_NONE;
+		     page = s->nodes[page].next, n++)
+			assert(s->nodes[page].lane == i);
+		assert(n == lane->lent.n);
+		n_lent += n;
+	}
+	for (uint32_t i = 0; i < s->config.n_clients_max; i++)
+		n_claimed += s->client_lent[i];
+	assert(n_lent == n_claimed);
+}
+
+/* Taken slots: exactly those of records, and the retired ones. */
+static void check_slots(const struct space *s, const struct tally *t,
+			uint64_t n_scratch)
+{
+	uint64_t n_taken = 0;
+
+	for (uint32_t b = 0; b < s->index.n_buckets; b++)
+		n_taken += (uint32_t)__builtin_popcount(
+			ckv_hint_load32(&s->index.buckets[b].used));
+	assert(n_taken == t->n_blocks + t->n_views + t->n_lent - n_scratch +
+	       ckv_hint_load64(&s->stats->slots_retired));
+}
+
+void space_check(const struct space *s)
+{
+	const struct ckv_pool_shape *p = &s->config.pool;
+	uint32_t *n_kids = calloc(p->n_block_pages, sizeof *n_kids);
+	struct tally t = { 0 };
+	uint64_t n_scratch = 0;
+	uint32_t n = 0;
+
+	assert(n_kids != NULL);
+	for (uint32_t i = 0; i < p->n_block_pages; i++) {
+		check_page(s, i, n_kids, &t);
+		n_scratch += ckv_record_state(&s->records[i]) ==
+			     CKV_RECORD_LENT && s->records[i].slot == CKV_NONE;
+	}
+	for (uint32_t i = 0; i < p->n_block_pages; i++)
+		assert(s->nodes[i].n_children >= n_kids[i]);
+	free(n_kids);
+	for (uint32_t i = s->free_head; i != CKV_NONE; i = s->nodes[i].next, n++)
+		assert(n < p->n_block_pages);
+	assert(n == s->n_free && n == t.n_free);
+	check_views(s, &t);
+	check_lanes(s);
+	check_slots(s, &t, n_scratch);
+	for (size_t i = 0; i < ((size_t)s->n_slots + 63) / 64; i++)
+		assert(s->judged[i] == 0);
+	assert(s->n_batch == 0);
+	assert(t.n_free == ckv_hint_load64(&s->stats->pages_free));
+	assert(t.n_lent == ckv_hint_load64(&s->stats->pages_lent));
+	assert(t.n_blocks == ckv_hint_load64(&s->stats->blocks));
+	assert(t.n_unsummed == ckv_hint_load64(&s->stats->unsummed));
+	assert(t.n_views == ckv_hint_load64(&s->stats->views));
+	assert(t.n_view_pages == ckv_hint_load64(&s->stats->view_pages_used));
+}

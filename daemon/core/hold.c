@@ -1,0 +1,155 @@
+/*
+ * hold.c - pages that a worker reads while the space goes on.
+ *
+ * A hold counts as a child of the block it holds, so the block and all its
+ * ancestors stay. A page whose checksum is being computed is not held but
+ * treated as pinned: summing a block is no use of it.
+ */
+#include "daemon/core/state.h"
+
+int space_chain_hold(struct space *s, const struct ckv_key *key,
+		     struct space_link *ret_links, uint32_t n_links_max)
+{
+	struct ckv_place place = ckv_index_place(&s->index, key);
+	uint32_t slot, deepest, page, n = 0;
+	struct ckv_block block;
+
+	if (table_find(s, &place, key, &slot) != TABLE_PUBLISHED)
+		return -ENOENT;
+	deepest = table_page(s, slot);
+	if (space_is_view(s, deepest))
+		return -ENOENT;
+	for (page = deepest; page != CKV_NONE; page = s->records[page].parent_page)
+		if (++n > n_links_max)
+			return -E2BIG;
+	page = deepest;
+	for (uint32_t i = n; i-- > 0; page = s->records[page].parent_page) {
+		ckv_entry_load(ckv_index_entry(&s->index,
+					       s->records[page].slot), &block);
+		ret_links[i] = (struct space_link){
+			.page = page,
+			.n_tokens = block.n_tokens,
+		};
+	}
+	node_gain(s, deepest);
+	return (int)n;
+}
+
+int space_scratch_hold(struct space *s, int lane, const uint32_t *pages,
+		       uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (pages[i] >= s->config.pool.n_block_pages ||
+		    s->nodes[pages[i]].lane != lane ||
+		    s->records[pages[i]].slot != CKV_NONE)
+			return -EPROTO;
+	for (uint32_t i = 0; i < n; i++)
+		node_gain(s, pages[i]);
+	return 0;
+}
+
+void space_release(struct space *s, uint32_t page)
+{
+	assert(page < s->n_pages);
+	node_lose(s, page, POLICY_BACK);
+}
+
+/* ---- checksums ---- */
+
+/*
+ * The queue holds each page at most once. A page that was freed meanwhile
+ * stays in it, and is skipped or used for its next block.
+ */
+void sum_enqueue(struct space *s, uint32_t page)
+{
+	uint32_t cap = s->config.pool.n_block_pages;
+
+	ckv_count(&s->stats->unsummed, 1);
+	if (s->nodes[page].mark & NODE_SUM_QUEUED)
+		return;
+	assert(s->n_sums < cap);
+	s->nodes[page].mark |= NODE_SUM_QUEUED;
+	s->sums[(s->sum_head + s->n_sums++) % cap] = page;
+}
+
+static uint32_t sum_dequeue(struct space *s)
+{
+	uint32_t page = s->sums[s->sum_head];
+
+	s->sum_head = (s->sum_head + 1) % s->config.pool.n_block_pages;
+	s->n_sums--;
+	s->nodes[page].mark &= (uint8_t)~NODE_SUM_QUEUED;
+	return page;
+}
+
+int space_sum_next(struct space *s, uint32_t *ret_page)
+{
+	while (s->n_sums > 0) {
+		uint32_t page = sum_dequeue(s);
+		const struct ckv_record *record = &s->records[page];
+
+		if (ckv_record_state(record) != CKV_RECORD_PUBLISHED ||
+		    (record->flags & CKV_ENTRY_SUMMED))
+			continue;
+		s->nodes[page].mark |= NODE_SUMMING;
+		*ret_page = page;
+		return 1;
+	}
+	return 0;
+}
+
+void space_sum_done(struct space *s, uint32_t page, bool sum_ok,
+		    uint64_t checksum)
+{
+	struct ckv_record *record = &s->records[page];
+
+	assert(s->nodes[page].mark & NODE_SUMMING);
+	assert(ckv_record_state(record) == CKV_RECORD_PUBLISHED);
+	s->nodes[page].mark &= (uint8_t)~NODE_SUMMING;
+	gauge_sub(&s->stats->unsummed, 1);
+	if (!sum_ok) {
+		sum_enqueue(s, page);
+		return;
+	}
+	record->checksum = checksum;
+	record->flags |= CKV_ENTRY_SUMMED;
+	table_set_sum(s, record->slot, checksum);
+	ckv_count(&s->stats->summed, 1);
+}
+
+int space_sum_get(const struct space *s, uint32_t page, uint64_t *ret_checksum)
+{
+	const struct ckv_record *record;
+
+	assert(page < s->n_pages);
+	record = &s->records[page];
+	if (!(record->flags & CKV_ENTRY_SUMMED))
+		return 0;
+	*ret_checksum = record->checksum;
+	return 1;
+}
+
+void space_sum_failed(struct space *s)
+{
+	ckv_count(&s->stats->checksum_failed, 1);
+}
+
+/* ---- PREFETCH ---- */
+
+/* The host level is the nearest there is: what is published is there. */
+int space_prefetch(const struct space *s, const struct ckv_key *keys,
+		   uint32_t n)
+{
+	int n_near = 0;
+	uint32_t slot;
+
+	if (n == 0 || n > CKV_BATCH_MAX)
+		return -EINVAL;
+	for (uint32_t i = 0; i < n; i++) {
+		struct ckv_place place = ckv_index_place(&s->index, &keys[i]);
+
+		n_near += table_find(s, &place, &keys[i], &slot) ==
+			  TABLE_PUBLISHED;
+	}
+	return n_near;
+}

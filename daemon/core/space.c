@@ -1,0 +1,307 @@
+/*
+ * space.c - a space's memory, its lanes, and what keeps a block alive.
+ *
+ * Everything is allocated here, once, from the sizes in the configuration.
+ */
+#include "daemon/core/state.h"
+
+#include <stdlib.h>
+
+#define TOUCHES_PER_DRAIN 4096u
+
+uint32_t space_buckets(const struct ckv_pool_shape *pool)
+{
+	uint64_t n = (uint64_t)pool->n_block_pages + pool->n_view_pages;
+
+	/* 28 entries at 80 %: n / 22.4. */
+	n = (n * 10 + 223) / 224;
+	return n < 2 ? 2 : (uint32_t)n;
+}
+
+static uint32_t all_pages(const struct ckv_pool_shape *pool)
+{
+	return pool->slab_pages * pool->n_slabs;
+}
+
+static uint32_t name_heads(const struct ckv_pool_shape *pool)
+{
+	uint32_t n = 1;
+
+	while (n < pool->n_view_pages && n < 1u << 20)
+		n *= 2;
+	return n;
+}
+
+static size_t bit_words(size_t n)
+{
+	return (n + 63) / 64;
+}
+
+static bool config_ok(const struct space_config *c)
+{
+	const struct ckv_pool_shape *p = &c->pool;
+	uint64_t n_pages = (uint64_t)p->slab_pages * p->n_slabs;
+
+	return p->slab_pages > 0 && n_pages < CKV_NONE &&
+	       p->n_block_pages > 0 && c->policy != NULL &&
+	       p->n_block_pages <= p->first_view_page &&
+	       p->first_view_page % p->slab_pages == 0 &&
+	       (uint64_t)p->first_view_page + p->n_view_pages <= n_pages &&
+	       c->n_buckets >= 2 &&
+	       c->n_buckets < CKV_NONE / CKV_BUCKET_ENTRIES &&
+	       c->n_lanes_max > 0 && c->n_lanes_max <= LANES_LIMIT &&
+	       c->n_clients_max > 0 &&
+	       c->geometry.block_tokens > 0 && c->geometry.block_tokens <= 65535;
+}
+
+size_t space_private_bytes(const struct space_config *config)
+{
+	const struct ckv_pool_shape *p = &config->pool;
+	size_t n_slots = (size_t)config->n_buckets * CKV_BUCKET_ENTRIES;
+
+	return sizeof(struct space) +
+	       all_pages(p) * sizeof(struct node) +
+	       bit_words(n_slots) * 8 +
+	       p->n_block_pages * sizeof(uint32_t) +
+	       config->n_lanes_max * sizeof(struct lane) +
+	       config->n_clients_max * sizeof(uint32_t) +
+	       bit_words(p->n_view_pages) * 8 +
+	       p->n_view_pages * sizeof(struct view_row) +
+	       name_heads(p) * sizeof(uint32_t) +
+	       config->policy->private_bytes(p->n_block_pages);
+}
+
+static int space_allocate(struct space *s)
+{
+	const struct space_config *c = &s->config;
+	const struct ckv_pool_shape *p = &c->pool;
+	int r;
+
+	s->nodes = calloc(s->n_pages, sizeof *s->nodes);
+	s->judged = calloc(bit_words(s->n_slots), 8);
+	s->sums = calloc(p->n_block_pages, sizeof *s->sums);
+	s->lanes = calloc(c->n_lanes_max, sizeof *s->lanes);
+	s->client_lent = calloc(c->n_clients_max, sizeof *s->client_lent);
+	s->view_used = calloc(bit_words(p->n_view_pages) + 1, 8);
+	s->rows = calloc(p->n_view_pages + 1, sizeof *s->rows);
+	s->n_names = name_heads(p);
+	s->names = malloc(s->n_names * sizeof *s->names);
+	if (!s->nodes || !s->judged || !s->sums || !s->lanes ||
+	    !s->client_lent || !s->view_used || !s->rows || !s->names)
+		return -ENOMEM;
+	r = c->policy->create(s->nodes, s->records, p->n_block_pages,
+			      &s->blocks);
+	if (r < 0)
+		return r;
+	return policy_lru.create(s->nodes, s->records, p->n_view_pages,
+				 &s->views);
+}
+
+static void space_start(struct space *s, void *index)
+{
+	const struct ckv_pool_shape *p = &s->config.pool;
+	struct ckv_index_head *head = index;
+
+	s->index.buckets = (void *)((char *)index + CKV_INDEX_HEAD_BYTES);
+	s->index.n_buckets = s->config.n_buckets;
+	memcpy(s->index.seed, s->config.seed, sizeof s->index.seed);
+	head->layout_version = CKV_LAYOUT_VERSION;
+	head->n_buckets = s->config.n_buckets;
+	memcpy(head->seed, s->config.seed, sizeof head->seed);
+	head->magic = CKV_INDEX_MAGIC;
+
+	memset(s->names, 0xff, s->n_names * sizeof *s->names);
+	for (uint32_t i = 0; i < s->n_pages; i++)
+		s->nodes[i].lane = NODE_NO_LANE;
+	s->free_head = CKV_NONE;
+	for (uint32_t i = p->n_block_pages; i-- > 0; )
+		page_push(s, i);
+	ckv_hint_store64(&s->stats->pages_total, p->n_block_pages);
+	ckv_hint_store64(&s->stats->view_pages_total, p->n_view_pages);
+}
+
+int space_create(const struct space_config *config,
+		 const struct space_memory *memory, struct space **ret_space)
+{
+	struct space *s;
+	int r;
+
+	if (!config_ok(config))
+		return -EINVAL;
+	s = calloc(1, sizeof *s);
+	if (s == NULL)
+		return -ENOMEM;
+	s->config = *config;
+	s->n_slots = config->n_buckets * CKV_BUCKET_ENTRIES;
+	s->records = memory->records;
+	s->stats = memory->stats;
+	s->n_pages = all_pages(&config->pool);
+	r = space_allocate(s);
+	if (r < 0) {
+		space_destroy(s);
+		return r;
+	}
+	space_start(s, memory->index);
+	*ret_space = s;
+	return 0;
+}
+
+void space_destroy(struct space *s)
+{
+	if (s == NULL)
+		return;
+	if (s->blocks != NULL)
+		s->config.policy->destroy(s->blocks);
+	if (s->views != NULL)
+		policy_lru.destroy(s->views);
+	free(s->names);
+	free(s->rows);
+	free(s->view_used);
+	free(s->client_lent);
+	free(s->lanes);
+	free(s->sums);
+	free(s->judged);
+	free(s->nodes);
+	free(s);
+}
+
+void space_set_limits(struct space *s, uint32_t n_lent_max,
+		      uint32_t n_pages_max)
+{
+	s->config.n_lent_max = n_lent_max;
+	s->config.n_pages_max = n_pages_max;
+}
+
+/* ---- lanes ---- */
+
+int space_lane_open(struct space *s, uint32_t client,
+		    const struct space_lane_memory *memory)
+{
+	uint32_t i = 0;
+
+	assert(client < s->config.n_clients_max);
+	assert((memory->n_touches & (memory->n_touches - 1)) == 0);
+	while (i < s->config.n_lanes_max && s->lanes[i].open)
+		i++;
+	if (i == s->config.n_lanes_max)
+		return -EMFILE;
+	s->lanes[i] = (struct lane){
+		.memory = *memory,
+		.client = client,
+		.touch_pos = ckv_hint_load32(memory->touch_tail),
+		.open = true,
+	};
+	queue_init(&s->lanes[i].lent);
+	if (i >= s->n_lanes_high)
+		s->n_lanes_high = i + 1;
+	return (int)i;
+}
+
+struct lane *lane_of(const struct space *s, int lane)
+{
+	assert(lane >= 0 && (uint32_t)lane < s->n_lanes_high);
+	assert(s->lanes[lane].open);
+	return &s->lanes[lane];
+}
+
+void space_lane_close(struct space *s, int number)
+{
+	struct lane *lane = lane_of(s, number);
+
+	lane_abort_all(s, lane);
+	assert(lane->lent.n == 0);
+	lane->open = false;
+	while (s->n_lanes_high > 0 && !s->lanes[s->n_lanes_high - 1].open)
+		s->n_lanes_high--;
+}
+
+uint32_t space_client_lent(const struct space *s, uint32_t client)
+{
+	assert(client < s->config.n_clients_max);
+	return s->client_lent[client];
+}
+
+uint32_t space_lane_pins(const struct space *s, int number)
+{
+	const struct lane *lane = lane_of(s, number);
+	uint32_t high = lane_pin_high(lane), n = 0;
+
+	for (uint32_t i = 0; i < high; i++)
+		n += ckv_pin_slot(&lane->memory.pins[i]) != CKV_NONE;
+	return n;
+}
+
+/* ---- recency ---- */
+
+void policy_put(struct space *s, uint32_t page, enum policy_origin origin)
+{
+	if (space_is_view(s, page))
+		policy_lru.insert(s->views, page, origin);
+	else
+		s->config.policy->insert(s->blocks, page, origin);
+}
+
+void policy_take(struct space *s, uint32_t page)
+{
+	if (s->nodes[page].queue == 0)
+		return;
+	if (space_is_view(s, page))
+		policy_lru.remove(s->views, page);
+	else
+		s->config.policy->remove(s->blocks, page);
+}
+
+void space_touch(struct space *s, uint32_t slot)
+{
+	struct ckv_block block;
+
+	if (slot >= s->n_slots)
+		return;
+	ckv_entry_load(ckv_index_entry(&s->index, slot), &block);
+	if (block.level == CKV_LEVEL_NONE)
+		return;
+	if (block.flags & CKV_ENTRY_VIEW)
+		policy_lru.touch(s->views, block.host_page);
+	else
+		s->config.policy->touch(s->blocks, block.host_page);
+}
+
+uint32_t space_touch_drain(struct space *s, int number)
+{
+	struct lane *lane = lane_of(s, number);
+	const struct space_lane_memory *m = &lane->memory;
+	uint32_t tail = ckv_hint_load32(m->touch_tail), n;
+
+	if (tail - lane->touch_pos > m->n_touches)
+		lane->touch_pos = tail - m->n_touches;
+	n = tail - lane->touch_pos;
+	if (n > TOUCHES_PER_DRAIN)
+		n = TOUCHES_PER_DRAIN;
+	for (uint32_t i = 0; i < n; i++, lane->touch_pos++)
+		space_touch(s, ckv_hint_load32(&m->touches[lane->touch_pos &
+							   (m->n_touches - 1)]));
+	ckv_count(&s->stats->touches, n);
+	return n;
+}
+
+/* ---- what keeps a block alive ---- */
+
+void node_gain(struct space *s, uint32_t page)
+{
+	if (s->nodes[page].n_children++ == 0)
+		policy_take(s, page);
+}
+
+void node_lose(struct space *s, uint32_t page, enum policy_origin origin)
+{
+	struct node *node = &s->nodes[page];
+	uint8_t state = ckv_record_state(&s->records[page]);
+
+	assert(node->n_children > 0);
+	if (--node->n_children > 0 || batch_has(s, page))
+		return;
+	if (state == CKV_RECORD_PUBLISHED || state == CKV_RECORD_VIEW)
+		policy_put(s, page, origin);
+	else if (node->lane == NODE_NO_LANE)
+		lent_free(s, page);
+}

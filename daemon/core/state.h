@@ -1,0 +1,169 @@
+/*
+ * state.h - the inside of a space, shared by the files of the core.
+ *
+ * What holds between any two calls (space_check() walks it):
+ *
+ *   - A page is free, lent, published, or a view's; its record says which.
+ *   - A block's parent is published whenever the block is, and is there (lent
+ *     to the same lane, or published) whenever the block is lent.
+ *   - n_children of a block = published and lent blocks under it + holds.
+ *   - A published block or view is in its policy exactly when n_children is 0.
+ *   - record.slot and entry.host_page name each other.
+ *
+ * Only during an eviction batch: a marked block counts no longer as its
+ * parent's child and is in no policy.
+ */
+#ifndef CKV_CORE_STATE_H
+#define CKV_CORE_STATE_H
+
+#include "daemon/core/queue.h"
+#include "daemon/core/space.h"
+#include "proto/ckv_pin.h"
+
+#include <assert.h>
+
+#define NODE_NO_LANE	UINT16_MAX
+#define BATCH_MAX	2048u	/* victims judged by one scan of the pins */
+#define LANES_LIMIT	65534u
+
+enum node_mark {
+	NODE_BATCH	= 1,	/* being judged: its generation is odd */
+	NODE_NAMED	= 2,	/* named by the request that is running */
+	NODE_SUM_QUEUED	= 4,	/* its page is in the queue of sums */
+	NODE_SUMMING	= 8,	/* a worker reads it: as good as pinned */
+};
+
+struct lane {
+	struct space_lane_memory memory;
+	struct queue lent;	/* a parent is always nearer the head */
+	uint32_t client;
+	uint32_t touch_pos;
+	bool open;
+};
+
+struct view_row {		/* of the view that begins at this view page */
+	struct space_view view;
+	uint32_t older;		/* next row in its name's chain; CKV_NONE */
+};
+
+struct space {
+	struct space_config config;
+	struct ckv_index index;
+	uint32_t n_slots;
+	struct ckv_record *records;
+	struct ckv_space_stats *stats;
+	struct node *nodes;		/* one per page of all slabs */
+	uint32_t n_pages;		/* of all slabs */
+
+	struct policy *blocks, *views;
+
+	uint32_t free_head;		/* a stack through node.next */
+	uint32_t n_free;
+
+	uint64_t *judged;		/* a bit per slot: in the batch */
+	uint32_t batch[BATCH_MAX];
+	uint32_t n_batch;
+
+	uint32_t *sums;			/* ring of pages that wait for a sum */
+	uint32_t sum_head, n_sums;
+
+	struct lane *lanes;
+	uint32_t n_lanes_high;		/* one past the highest open lane */
+	uint32_t *client_lent;
+
+	uint64_t *view_used;		/* a bit per view page */
+	struct view_row *rows;		/* one per view page */
+	uint32_t *names;		/* newest row of a name's chain */
+	uint32_t n_names;		/* power of two */
+};
+
+static inline bool space_is_view(const struct space *s, uint32_t page)
+{
+	return page >= s->config.pool.first_view_page;
+}
+
+static inline uint32_t space_n_used(const struct space *s)
+{
+	return s->config.pool.n_block_pages - s->n_free;
+}
+
+static inline void gauge_sub(_Atomic uint64_t *gauge, uint64_t n)
+{
+	ckv_hint_store64(gauge, ckv_hint_load64(gauge) - n);
+}
+
+/* ---- table.c: the index as the daemon sees it ---- */
+
+enum table_state { TABLE_ABSENT, TABLE_RESERVED, TABLE_PUBLISHED };
+
+enum table_state table_find(const struct space *s, const struct ckv_place *place,
+			    const struct ckv_key *key, uint32_t *ret_slot);
+/* Is there room in one of the two buckets? */
+bool table_room(const struct space *s, const struct ckv_place *place);
+/* Take a slot for a key; table_room() said yes. Readers do not find it yet. */
+uint32_t table_take(struct space *s, const struct ckv_place *place,
+		    const struct ckv_block *block);
+/* Readers find it from now on; its generation stays. */
+void table_show(struct space *s, uint32_t slot, uint8_t flags,
+		uint16_t n_tokens, uint64_t checksum);
+void table_set_sum(struct space *s, uint32_t slot, uint64_t checksum);
+/* Free a slot under a new generation, or retire it. */
+void table_give(struct space *s, uint32_t slot);
+/* The parent's page, CKV_NONE at a root. */
+uint32_t table_parent_page(const struct space *s, uint32_t slot);
+uint32_t table_page(const struct space *s, uint32_t slot);
+uint32_t table_generation(const struct space *s, uint32_t slot);
+
+/* ---- space.c ---- */
+
+struct lane *lane_of(const struct space *s, int lane);
+/* One past the highest pin word, whatever the client says. */
+static inline uint32_t lane_pin_high(const struct lane *lane)
+{
+	uint32_t high = ckv_hint_load32(lane->memory.pin_high);
+
+	return high < lane->memory.n_pins ? high : lane->memory.n_pins;
+}
+
+void policy_put(struct space *s, uint32_t page, enum policy_origin origin);
+void policy_take(struct space *s, uint32_t page);
+/* A child, a reservation or a hold more, or less. */
+void node_gain(struct space *s, uint32_t page);
+void node_lose(struct space *s, uint32_t page, enum policy_origin origin);
+
+/* ---- lend.c ---- */
+
+/* Take a block page from the stack, which is not empty; give one back. */
+uint32_t page_pop(struct space *s);
+void page_push(struct space *s, uint32_t page);
+void lane_abort_all(struct space *s, struct lane *lane);
+/* A lent page that nobody needs. */
+void lent_free(struct space *s, uint32_t page);
+/* A published page with its slot becomes free; it is in no policy. */
+void block_free(struct space *s, uint32_t page);
+
+/* ---- evict.c ---- */
+
+/* Judge a page that was just taken out of its policy; BATCH_MAX at most. */
+void batch_add(struct space *s, uint32_t page, enum policy_origin heir);
+/* Look at every pin once; what is pinned is given back. Count given back. */
+uint32_t batch_judge(struct space *s);
+/* Give one back, with its ancestors in the batch. */
+uint32_t batch_restore(struct space *s, uint32_t page);
+static inline bool batch_has(const struct space *s, uint32_t page)
+{
+	return (s->nodes[page].mark & NODE_BATCH) != 0;
+}
+/* Forget the marks of a page that is about to be freed. */
+void batch_forget(struct space *s, uint32_t page);
+/* Evict until `wanted` pages may be lent, or nothing more may go. */
+void make_room(struct space *s, uint32_t wanted);
+/* Pages that may be lent now. */
+uint32_t pages_to_lend(const struct space *s);
+
+/* ---- hold.c, view.c ---- */
+
+void sum_enqueue(struct space *s, uint32_t page);
+void view_free(struct space *s, uint32_t first_page);
+
+#endif

@@ -1,0 +1,165 @@
+/*
+ * table.c - the index of a space, written.
+ *
+ * A key goes into the emptier of its two buckets and never moves. Reserved
+ * entries have tag 0, so the daemon finds them by their `used` bit and key. A
+ * slot that is freed gets a new generation; when those run out it stays taken,
+ * with tag 0 and no key, for as long as the daemon lives.
+ */
+#include "daemon/core/state.h"
+
+static struct ckv_bucket *bucket_of(const struct space *s, uint32_t slot)
+{
+	return &s->index.buckets[slot / CKV_BUCKET_ENTRIES];
+}
+
+static bool key_equal(const struct ckv_entry *entry, const struct ckv_key *key)
+{
+	struct ckv_block block;
+
+	ckv_entry_load(entry, &block);
+	return memcmp(&block.key, key, sizeof *key) == 0;
+}
+
+static bool bucket_has(const struct space *s, uint32_t bucket_no, uint16_t tag,
+		       const struct ckv_key *key, uint32_t *ret_slot)
+{
+	const struct ckv_bucket *bucket = &s->index.buckets[bucket_no];
+	uint32_t hits = ckv_bucket_match(bucket, tag) &
+			ckv_hint_load32(&bucket->used);
+
+	for (; hits; hits &= hits - 1) {
+		uint32_t i = (uint32_t)__builtin_ctz(hits);
+
+		if (key_equal(&bucket->entry[i], key)) {
+			*ret_slot = bucket_no * CKV_BUCKET_ENTRIES + i;
+			return true;
+		}
+	}
+	return false;
+}
+
+enum table_state table_find(const struct space *s, const struct ckv_place *place,
+			    const struct ckv_key *key, uint32_t *ret_slot)
+{
+	for (int b = 0; b < 2; b++)
+		if (bucket_has(s, place->bucket[b], place->tag, key, ret_slot))
+			return TABLE_PUBLISHED;
+	for (int b = 0; b < 2; b++)
+		if (bucket_has(s, place->bucket[b], 0, key, ret_slot))
+			return TABLE_RESERVED;
+	return TABLE_ABSENT;
+}
+
+static uint32_t n_taken(const struct space *s, uint32_t bucket_no)
+{
+	uint32_t used = ckv_hint_load32(&s->index.buckets[bucket_no].used);
+
+	return (uint32_t)__builtin_popcount(used);
+}
+
+bool table_room(const struct space *s, const struct ckv_place *place)
+{
+	return n_taken(s, place->bucket[0]) < CKV_BUCKET_ENTRIES ||
+	       n_taken(s, place->bucket[1]) < CKV_BUCKET_ENTRIES;
+}
+
+uint32_t table_take(struct space *s, const struct ckv_place *place,
+		    const struct ckv_block *block)
+{
+	uint32_t bucket_no = n_taken(s, place->bucket[1]) <
+			     n_taken(s, place->bucket[0]) ?
+			     place->bucket[1] : place->bucket[0];
+	struct ckv_bucket *bucket = &s->index.buckets[bucket_no];
+	uint32_t i = (uint32_t)__builtin_ctz(~ckv_hint_load32(&bucket->used));
+	struct ckv_block mine = *block;
+
+	assert(i < CKV_BUCKET_ENTRIES);
+	mine.generation = ckv_entry_generation(&bucket->entry[i]);
+	if (mine.generation < CKV_GENERATION_FIRST)
+		mine.generation = CKV_GENERATION_FIRST;
+	assert((mine.generation & 1) == 0);
+	mine.level = CKV_LEVEL_NONE;
+	ckv_bucket_open(bucket);
+	ckv_entry_store(&bucket->entry[i], &mine);
+	ckv_bucket_set_used(bucket, i, true);
+	ckv_bucket_close(bucket);
+	return bucket_no * CKV_BUCKET_ENTRIES + i;
+}
+
+void table_show(struct space *s, uint32_t slot, uint8_t flags,
+		uint16_t n_tokens, uint64_t checksum)
+{
+	struct ckv_bucket *bucket = bucket_of(s, slot);
+	uint32_t i = slot % CKV_BUCKET_ENTRIES;
+	struct ckv_block block;
+
+	ckv_entry_load(&bucket->entry[i], &block);
+	assert(block.level == CKV_LEVEL_NONE);
+	block.level = CKV_LEVEL_HOST;
+	block.flags = flags;
+	block.n_tokens = n_tokens;
+	block.checksum = checksum;
+	ckv_bucket_open(bucket);
+	ckv_entry_store(&bucket->entry[i], &block);
+	ckv_bucket_set_tag(bucket, i, ckv_index_place(&s->index, &block.key).tag);
+	ckv_bucket_close(bucket);
+}
+
+void table_set_sum(struct space *s, uint32_t slot, uint64_t checksum)
+{
+	struct ckv_bucket *bucket = bucket_of(s, slot);
+	struct ckv_entry *entry = ckv_index_entry(&s->index, slot);
+	struct ckv_block block;
+
+	ckv_entry_load(entry, &block);
+	block.flags |= CKV_ENTRY_SUMMED;
+	block.checksum = checksum;
+	ckv_bucket_open(bucket);
+	ckv_entry_store(entry, &block);
+	ckv_bucket_close(bucket);
+}
+
+void table_give(struct space *s, uint32_t slot)
+{
+	struct ckv_bucket *bucket = bucket_of(s, slot);
+	uint32_t i = slot % CKV_BUCKET_ENTRIES;
+	struct ckv_block none = {
+		.device_page = CKV_NONE,
+		.host_page = CKV_NONE,
+		.parent_slot = CKV_NONE,
+	};
+	bool retired;
+
+	none.generation = (ckv_entry_generation(&bucket->entry[i]) | 1) + 1;
+	retired = none.generation >= CKV_GENERATION_LAST;
+	ckv_bucket_open(bucket);
+	ckv_bucket_set_tag(bucket, i, 0);
+	ckv_entry_store(&bucket->entry[i], &none);
+	ckv_bucket_set_used(bucket, i, retired);
+	ckv_bucket_close(bucket);
+	if (retired)
+		ckv_count(&s->stats->slots_retired, 1);
+}
+
+uint32_t table_page(const struct space *s, uint32_t slot)
+{
+	struct ckv_block block;
+
+	ckv_entry_load(ckv_index_entry(&s->index, slot), &block);
+	return block.host_page;
+}
+
+uint32_t table_parent_page(const struct space *s, uint32_t slot)
+{
+	struct ckv_block block;
+
+	ckv_entry_load(ckv_index_entry(&s->index, slot), &block);
+	return block.parent_slot == CKV_NONE ? CKV_NONE :
+	       table_page(s, block.parent_slot);
+}
+
+uint32_t table_generation(const struct space *s, uint32_t slot)
+{
+	return ckv_entry_generation(ckv_index_entry(&s->index, slot));
+}

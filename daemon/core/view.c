@@ -1,0 +1,269 @@
+/*
+ * view.c - views: runs of pages in the tail of the pool, least recently used
+ * first out.
+ *
+ * A view is an index entry without parent or children, so it is pinned and
+ * evicted like a childless block. Its first page stands for it. Free runs are
+ * found first-fit in a bitmap; a run never leaves its slab. Views are few and
+ * large, so one view at a time leaves until the run fits.
+ */
+#include "daemon/core/state.h"
+
+#define VIEW_BATCH	16u	/* views judged by one scan of the pins */
+#define FRUITLESS_MAX	4	/* batches that freed nothing */
+
+static uint32_t row_of(const struct space *s, uint32_t first_page)
+{
+	assert(space_is_view(s, first_page));
+	return first_page - s->config.pool.first_view_page;
+}
+
+static bool bit(const struct space *s, uint32_t i)
+{
+	return s->view_used[i / 64] >> i % 64 & 1;
+}
+
+static void run_set(struct space *s, uint32_t row, uint32_t n, bool used)
+{
+	for (uint32_t i = row; i < row + n; i++) {
+		assert(bit(s, i) != used);
+		s->view_used[i / 64] ^= 1ull << i % 64;
+	}
+	if (used)
+		ckv_count(&s->stats->view_pages_used, n);
+	else
+		gauge_sub(&s->stats->view_pages_used, n);
+}
+
+/* First free run of n pages in one slab: its row, CKV_NONE if there is none. */
+static uint32_t run_find(const struct space *s, uint32_t n)
+{
+	const struct ckv_pool_shape *p = &s->config.pool;
+	uint32_t length = 0;
+
+	for (uint32_t i = 0; i < p->n_view_pages; i++) {
+		if (i % p->slab_pages == 0)
+			length = 0;
+		length = bit(s, i) ? 0 : length + 1;
+		if (length == n)
+			return i + 1 - n;
+	}
+	return CKV_NONE;
+}
+
+/* ---- names: the newest view of a chain by a method ---- */
+
+static uint32_t *name_head(const struct space *s, const struct ckv_key *name)
+{
+	uint64_t h;
+
+	memcpy(&h, name, sizeof h);
+	h = ckv_fold(h ^ s->config.seed[0], 0x9e3779b97f4a7c15u ^ s->config.seed[1]);
+	return &s->names[h & (s->n_names - 1)];
+}
+
+static void name_remove(struct space *s, uint32_t row)
+{
+	uint32_t *at = name_head(s, &s->rows[row].view.name);
+
+	while (*at != row)
+		at = &s->rows[*at].older;
+	*at = s->rows[row].older;
+}
+
+/* ---- room ---- */
+
+/*
+ * The victims of one batch that may go, coldest first, leave until the run
+ * fits; the others return to the cold end in their old order. Count freed.
+ */
+static uint32_t batch_spend(struct space *s, uint32_t n, uint32_t *ret_row)
+{
+	uint32_t n_freed = 0, i;
+
+	for (i = 0; i < s->n_batch && *ret_row == CKV_NONE; i++) {
+		uint32_t page = s->batch[i];
+
+		if (!batch_has(s, page)) {
+			policy_put(s, page, POLICY_BACK);
+			continue;
+		}
+		batch_forget(s, page);
+		view_free(s, page);
+		n_freed++;
+		*ret_row = run_find(s, n);
+	}
+	for (uint32_t j = s->n_batch; j-- > i; ) {
+		uint32_t page = s->batch[j];
+
+		if (batch_has(s, page)) {
+			batch_restore(s, page);
+			policy_put(s, page, POLICY_HEIR);
+		} else {
+			policy_put(s, page, POLICY_BACK);
+		}
+	}
+	s->n_batch = 0;
+	return n_freed;
+}
+
+static uint32_t run_make(struct space *s, uint32_t n)
+{
+	uint32_t row = run_find(s, n), n_freed, page;
+	int fruitless = 0;
+
+	while (row == CKV_NONE && fruitless < FRUITLESS_MAX) {
+		while (s->n_batch < VIEW_BATCH &&
+		       (page = policy_lru.victim(s->views)) != CKV_NONE)
+			batch_add(s, page, POLICY_HEIR);
+		if (s->n_batch == 0)
+			break;
+		batch_judge(s);
+		n_freed = batch_spend(s, n, &row);
+		ckv_count(&s->stats->views_evicted, n_freed);
+		fruitless += n_freed == 0;
+	}
+	return row;
+}
+
+int64_t space_view_alloc(struct space *s, uint32_t n_pages)
+{
+	const struct ckv_pool_shape *p = &s->config.pool;
+	uint32_t row;
+
+	assert(n_pages > 0);
+	if (n_pages > p->slab_pages || n_pages > p->n_view_pages)
+		return -ENOSPC;
+	row = run_make(s, n_pages);
+	if (row == CKV_NONE)
+		return -ENOSPC;
+	run_set(s, row, n_pages, true);
+	s->rows[row].view = (struct space_view){
+		.first_page = p->first_view_page + row,
+		.n_pages = n_pages,
+	};
+	for (uint32_t i = 0; i < n_pages; i++)
+		ckv_record_set_state(&s->records[p->first_view_page + row + i],
+				     CKV_RECORD_LENT);
+	return p->first_view_page + row;
+}
+
+static void run_free(struct space *s, uint32_t first_page)
+{
+	uint32_t row = row_of(s, first_page);
+	uint32_t n = s->rows[row].view.n_pages;
+
+	assert(n > 0);
+	for (uint32_t i = 0; i < n; i++)
+		ckv_record_set_state(&s->records[first_page + i],
+				     CKV_RECORD_FREE);
+	run_set(s, row, n, false);
+	s->rows[row].view.n_pages = 0;
+}
+
+void space_view_abort(struct space *s, uint32_t first_page)
+{
+	assert(ckv_record_state(&s->records[first_page]) == CKV_RECORD_LENT);
+	run_free(s, first_page);
+}
+
+/* A published view that is in no policy goes. */
+void view_free(struct space *s, uint32_t first_page)
+{
+	assert(ckv_record_state(&s->records[first_page]) == CKV_RECORD_VIEW);
+	assert(s->nodes[first_page].n_children == 0);
+	assert(s->nodes[first_page].queue == 0);
+	name_remove(s, row_of(s, first_page));
+	table_give(s, s->records[first_page].slot);
+	gauge_sub(&s->stats->views, 1);
+	run_free(s, first_page);
+}
+
+/* ---- publish and find ---- */
+
+static void records_view(struct space *s, const struct space_view *view,
+			 uint32_t slot)
+{
+	for (uint32_t i = 0; i < view->n_pages; i++) {
+		struct ckv_record *record = &s->records[view->first_page + i];
+
+		record->key = view->key;
+		record->fingerprint = s->config.fingerprint;
+		record->checksum = view->checksum;
+		record->parent_page = CKV_NONE;
+		record->slot = slot;
+		record->generation = table_generation(s, slot);
+		record->magic = CKV_RECORD_MAGIC;
+		record->flags = CKV_ENTRY_VIEW | CKV_ENTRY_SUMMED;
+		ckv_record_set_state(record, CKV_RECORD_VIEW);
+	}
+}
+
+int space_view_publish(struct space *s, const struct space_view *view)
+{
+	struct ckv_place place = ckv_index_place(&s->index, &view->key);
+	struct view_row *row = &s->rows[row_of(s, view->first_page)];
+	struct ckv_block block = {
+		.key = view->key,
+		.device_page = CKV_NONE,
+		.host_page = view->first_page,
+		.parent_slot = CKV_NONE,
+		.n_pages = row->view.n_pages,
+	};
+	uint32_t n_pages = row->view.n_pages, *head, slot;
+
+	assert(n_pages > 0);
+	assert(ckv_record_state(&s->records[view->first_page]) ==
+	       CKV_RECORD_LENT);
+	if (table_find(s, &place, &view->key, &slot) != TABLE_ABSENT)
+		return -EEXIST;
+	if (!table_room(s, &place))
+		return -EXFULL;
+	row->view = *view;
+	row->view.n_pages = n_pages;
+	slot = table_take(s, &place, &block);
+	records_view(s, &row->view, slot);
+	table_show(s, slot, CKV_ENTRY_VIEW | CKV_ENTRY_SUMMED,
+		   view->n_tokens < UINT16_MAX ? (uint16_t)view->n_tokens :
+		   UINT16_MAX, view->checksum);
+	head = name_head(s, &view->name);
+	row->older = *head;
+	*head = row_of(s, view->first_page);
+	s->nodes[view->first_page].heat = 0;
+	s->nodes[view->first_page].stamp = 0;
+	policy_put(s, view->first_page, POLICY_NEW);
+	ckv_count(&s->stats->views, 1);
+	ckv_count(&s->stats->views_made, 1);
+	return 0;
+}
+
+int space_view_find(struct space *s, const struct ckv_key *key,
+		    struct space_view *ret_view)
+{
+	struct ckv_place place = ckv_index_place(&s->index, key);
+	uint32_t slot, page;
+
+	if (table_find(s, &place, key, &slot) != TABLE_PUBLISHED)
+		return -ENOENT;
+	page = table_page(s, slot);
+	if (!space_is_view(s, page))
+		return -ENOENT;
+	policy_lru.touch(s->views, page);
+	ckv_count(&s->stats->views_shared, 1);
+	*ret_view = s->rows[row_of(s, page)].view;
+	return 0;
+}
+
+int space_view_newest(const struct space *s, const struct ckv_key *name,
+		      struct space_view *ret_view)
+{
+	uint32_t row = *name_head(s, name);
+
+	for (; row != CKV_NONE; row = s->rows[row].older) {
+		if (memcmp(&s->rows[row].view.name, name, sizeof *name) == 0) {
+			*ret_view = s->rows[row].view;
+			return 0;
+		}
+	}
+	return -ENOENT;
+}
