@@ -192,19 +192,22 @@ static inline void ckv_entry_load(const struct ckv_entry *entry,
 	ret->checksum = atomic_load_explicit(&entry->checksum, CKV_RELAXED);
 }
 
-/* Bit i set: tag i of the bucket equals `tag`. */
+/* Bit i set: tag i of the bucket equals `tag`. Four tags at a time. */
 static inline uint32_t ckv_bucket_match(const struct ckv_bucket *bucket,
 					uint16_t tag)
 {
+	const uint64_t low = 0x7fff7fff7fff7fffu;
+	uint64_t same = 0x0001000100010001u * tag;
 	uint32_t hits = 0;
 
 	for (uint32_t w = 0; w < 7; w++) {
-		uint64_t four = atomic_load_explicit(&bucket->tags[w],
-						     CKV_RELAXED);
+		uint64_t x = same ^ atomic_load_explicit(&bucket->tags[w],
+							 CKV_RELAXED);
 
-		for (uint32_t i = 0; i < 4; i++)
-			hits |= (uint32_t)((uint16_t)(four >> (16 * i)) == tag)
-				<< (4 * w + i);
+		/* The top bit of a lane is left exactly where it was zero. */
+		x = ~(((x & low) + low) | x | low) >> 15;
+		hits |= (uint32_t)((x | x >> 15 | x >> 30 | x >> 45) & 15)
+			<< (4 * w);
 	}
 	return hits;
 }
