@@ -24,6 +24,26 @@ static float average_at(const float *in, uint32_t n, uint32_t at,
 	return sum / (float)kernel;
 }
 
+/* The same as average_at() everywhere, four at a time between the borders. */
+static void average(const float *in, uint32_t n, uint32_t kernel, float *out)
+{
+	typedef float four __attribute__((vector_size(16), aligned(4),
+					  may_alias));
+	uint32_t half = kernel / 2, i = 0;
+
+	for (; i < n && (i < half || n < 4); i++)
+		out[i] = average_at(in, n, i, kernel);
+	for (; i + 4 + half <= n; i += 4) {
+		four sum = { 0 };
+
+		for (uint32_t k = 0; k < kernel; k++)
+			sum += *(const four *)(in + i - half + k);
+		*(four *)(out + i) = sum / (float)kernel;
+	}
+	for (; i < n; i++)
+		out[i] = average_at(in, n, i, kernel);
+}
+
 static float maximum_at(const float *in, uint32_t n, uint32_t at,
 			uint32_t kernel)
 {
@@ -48,8 +68,7 @@ int ckv_pool(enum ckv_pool pool, uint32_t kernel, const float *in, uint32_t n,
 		return -EINVAL;
 	switch (pool) {
 	case CKV_POOL_AVG:
-		for (uint32_t i = 0; i < n; i++)
-			out[i] = average_at(in, n, i, kernel);
+		average(in, n, kernel, out);
 		return 0;
 	case CKV_POOL_MAX:
 		for (uint32_t i = 0; i < n; i++)
