@@ -49,6 +49,7 @@ all: $B/ckvd $B/ckv $B/libckv.so $B/libckv.a $B/ckv-engine $(CUDA_O)
 $B/libckv.a: $(CLIENT)
 $B/libckvd.a: $(CORE) $(SHELL_O)
 $B/libckvk.a: $(KERNELS)
+$B/libckvcli.a: $(filter-out %/main.o,$(CLI))
 $B/libckvtest.a: $(TESTLIB)
 $B/libckveng.a: $(filter-out %/main.o,$(ENGINE))
 $B/%.a:
@@ -67,6 +68,10 @@ $B/ckv: $(CLI) $B/libckv.a
 
 $B/ckv-engine: $B/client/examples/engine/main.o $B/libckveng.a $B/libckv.a
 	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ $(call libs,$(PKG_CLI)) -lm
+
+$B/tests/test_cli_%: $B/tests/unit/test_cli_%.o $B/libckvcli.a $B/libckv.a
+	@mkdir -p $(@D)
+	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ $(call libs,$(PKG_TEST) $(PKG_CLI)) -lm
 
 $B/tests/test_%: $B/tests/unit/test_%.o $B/libckvtest.a $B/libckveng.a $B/libckvd.a $B/libckv.a $B/libckvk.a
 	@mkdir -p $(@D)

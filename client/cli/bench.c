@@ -1,0 +1,260 @@
+/*
+ * bench.c - `ckv bench`: is the running daemon as fast as it should be?
+ *
+ * Uses the library like any engine would: one lane, requests that wait, lookups in
+ * shared memory. Its blocks are roots with random keys, published without
+ * touching their pages and dropped at the end.
+ */
+#include "client/ckv.h"
+#include "client/cli/cli.h"
+#include "client/cli/stats.h"
+#include "client/cli/text.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <time.h>
+
+enum { BENCH_COUNT = 10000, BENCH_BATCH = 64 };
+
+struct bench {
+	struct ckv *ckv;
+	struct ckv_space *space;
+	struct ckv_lane *lane;
+	uint64_t count;
+	size_t n_keys;
+	uint8_t keys[BENCH_BATCH][CKV_KEY_SIZE];
+	double *ns;		/* count samples */
+	const char *failed;	/* what a call that failed was doing */
+};
+
+struct bench_row {
+	const char *name, *what;
+	double p50, p99, max;
+};
+
+static double now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+static int compare(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static void summarise(struct bench *b, uint64_t n, struct bench_row *row)
+{
+	qsort(b->ns, n, sizeof *b->ns, compare);
+	row->p50 = b->ns[n / 2];
+	row->p99 = b->ns[n * 99 / 100];
+	row->max = b->ns[n - 1];
+}
+
+static int time_round_trip(struct bench *b, struct bench_row *row)
+{
+	struct ckv_event event;
+	int r;
+
+	*row = (struct bench_row){ "roundtrip", "request to the daemon and back",
+				   0, 0, 0 };
+	b->failed = "a request without work";
+	for (uint64_t i = 0; i < b->count; i++) {
+		double start = now_ns();
+
+		r = ckv_submit_nop(b->lane, i);
+		if (r == 0)
+			r = ckv_wait(b->lane, 1000000000, &event, 1);
+		if (r < 0 || event.result < 0)
+			return r < 0 ? r : (int)event.result;
+		b->ns[i] = now_ns() - start;
+	}
+	summarise(b, b->count, row);
+	return 0;
+}
+
+static int drop_keys(struct bench *b)
+{
+	long r = ckv_drop(b->lane, b->keys[0], b->n_keys, NULL);
+
+	return r < 0 ? (int)r : 0;
+}
+
+/* Each key is a root of its own, so each is reserved by itself. */
+static int write_once(struct bench *b)
+{
+	struct ckv_page page;
+	long r;
+
+	for (size_t i = 0; i < b->n_keys; i++) {
+		r = ckv_reserve(b->lane, NULL, b->keys[i], 1, &page);
+		if (r < 1)
+			return r < 0 ? (int)r : page.status;
+		r = ckv_publish(b->lane, &page, 1, 1, 0, NULL, NULL);
+		if (r < 1) {
+			ckv_abort(b->lane, &page, 1);
+			return r < 0 ? (int)r : -EIO;
+		}
+	}
+	return 0;
+}
+
+/* Leaves the last round's blocks published, for the lookups. */
+static int time_write(struct bench *b, struct bench_row *row)
+{
+	uint64_t rounds = b->count / b->n_keys / 4 + 1;
+	int r;
+
+	*row = (struct bench_row){ "reserve_publish",
+				   "one block reserved and published", 0, 0, 0 };
+	b->failed = "reserving and publishing";
+	for (uint64_t i = 0; i < rounds; i++) {
+		double start;
+
+		r = i ? drop_keys(b) : 0;
+		start = now_ns();
+		if (r == 0)
+			r = write_once(b);
+		if (r < 0)
+			return r;
+		b->ns[i] = (now_ns() - start) / (double)b->n_keys;
+	}
+	summarise(b, rounds, row);
+	return 0;
+}
+
+static int time_lookup(struct bench *b, struct bench_row *row)
+{
+	struct ckv_handle handle;
+	struct ckv_pin pin;
+
+	*row = (struct bench_row){ "lookup_pin_unpin",
+				   "one block found, pinned and let go", 0, 0, 0 };
+	b->failed = "looking a block up";
+	for (uint64_t i = 0; i < b->count; i++) {
+		const uint8_t *key = b->keys[i % b->n_keys];
+		double start = now_ns();
+		long r = ckv_lookup(b->lane, key, 1, 0, &handle, &pin);
+
+		if (r < 0)
+			return (int)r;
+		ckv_unpin(b->lane, &pin);
+		b->ns[i] = now_ns() - start;
+		if (r != 1)
+			return -ENOENT;
+	}
+	summarise(b, b->count, row);
+	return 0;
+}
+
+static int print_rows(const struct cli *cli, const struct bench *b,
+		      const struct bench_row *rows, size_t n)
+{
+	static const char *const heads[] = {
+		"WHAT", ">P50", ">P99", ">MAX",
+	};
+	json_t *json = json_object();
+	struct table t;
+
+	json_object_set_new(json, "count", json_integer((json_int_t)b->count));
+	table_init(&t, heads, sizeof heads / sizeof heads[0]);
+	for (size_t i = 0; i < n; i++) {
+		char text[TEXT_SHORT];
+
+		table_cell(&t, "%s", rows[i].what);
+		table_cell(&t, "%s", text_ns(text, rows[i].p50));
+		table_cell(&t, "%s", text_ns(text, rows[i].p99));
+		table_cell(&t, "%s", text_ns(text, rows[i].max));
+		json_object_set_new(json, rows[i].name, json_pack(
+			"{s:f, s:f, s:f}", "p50_ns", rows[i].p50, "p99_ns",
+			rows[i].p99, "max_ns", rows[i].max));
+	}
+	if (cli->json)
+		return text_json(json);
+	json_decref(json);
+	table_print(&t, stdout, 0, 0);
+	return CLI_OK;
+}
+
+static int run(const struct cli *cli, struct bench *b)
+{
+	struct bench_row rows[3];
+	int r;
+
+	if (getrandom(b->keys, sizeof b->keys, 0) != sizeof b->keys)
+		return cli_fail("getrandom: %s", strerror(errno));
+	r = time_round_trip(b, &rows[0]);
+	if (r == 0)
+		r = time_write(b, &rows[1]);
+	if (r == 0)
+		r = time_lookup(b, &rows[2]);
+	drop_keys(b);
+	if (r < 0)
+		return cli_fail("%s failed: %s%s%s", b->failed, ckv_strerror(r),
+				*ckv_why(b->ckv) ? ": " : "", ckv_why(b->ckv));
+	return print_rows(cli, b, rows, 3);
+}
+
+/* How many blocks may be added without evicting any, up to a batch. */
+static int room(const struct cli *cli, size_t *ret)
+{
+	struct shot shot;
+	uint64_t free_pages = 0;
+	int r = stats_once(cli->socket, &shot);
+
+	if (r != CLI_OK)
+		return r;
+	for (uint32_t i = 0; i < shot.n_spaces; i++)
+		if (strcmp(shot.spaces[i].row.name, cli->args[0]) == 0)
+			free_pages = shot.spaces[i].stat[SPACE_pages_free];
+	shot_free(&shot);
+	if (free_pages == 0 && !cli->force)
+		return cli_fail("space %s is full: this would evict blocks. --force "
+				"runs it all the same.", cli->args[0]);
+	*ret = cli->force || free_pages > BENCH_BATCH ? BENCH_BATCH : free_pages;
+	return CLI_OK;
+}
+
+int cmd_bench(const struct cli *cli)
+{
+	struct bench b = { .count = cli->count ? cli->count : BENCH_COUNT };
+	struct observed_space there;
+	struct observer o;
+	int r;
+
+	/* The observer explains a missing daemon or space best. */
+	if (observer_open(cli->socket, &o) < 0)
+		return cli_fail("%s", o.why);
+	r = observer_attach(&o, cli->args[0], CKV_ACCESS_STATS, &there);
+	if (r < 0) {
+		cli_fail("%s", o.why);
+		observer_close(&o);
+		return CLI_FAILED;
+	}
+	observer_release(&there);
+	observer_close(&o);
+	r = room(cli, &b.n_keys);
+	if (r != CLI_OK)
+		return r;
+	r = ckv_open(cli->socket, "ckv bench", &b.ckv);
+	if (r < 0)
+		return cli_fail("%s", ckv_strerror(r));
+	r = ckv_attach(b.ckv, cli->args[0], NULL, CKV_WRITE, &b.space);
+	if (r == 0)
+		r = ckv_lane_open(b.space, NULL, &b.lane);
+	if (r < 0) {
+		r = cli_fail("space %s: %s%s%s", cli->args[0], ckv_strerror(r),
+			     *ckv_why(b.ckv) ? ": " : "", ckv_why(b.ckv));
+	} else {
+		b.ns = cli_alloc(b.count, sizeof *b.ns);
+		r = run(cli, &b);
+		free(b.ns);
+	}
+	ckv_close(b.ckv);
+	return r;
+}

@@ -1,0 +1,15 @@
+/*
+ * connect.h - connecting to the control socket, and saying why it failed.
+ */
+#ifndef CKV_CLI_CONNECT_H
+#define CKV_CLI_CONNECT_H
+
+#include <stddef.h>
+
+/*
+ * A connected control socket whose reads time out after 5 s, owned by the caller,
+ * or -errno. `why` then says what is wrong and what a person can do.
+ */
+int connect_control(const char *path, char *why, size_t why_bytes);
+
+#endif

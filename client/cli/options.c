@@ -1,0 +1,198 @@
+/*
+ * options.c - the options of all commands in one table, parsed and explained.
+ *
+ * A command names its own options by letter; every command has --json,
+ * --socket and --help. A '*' first in a command's letters means that what is not
+ * known here is passed on to another program.
+ */
+#include "client/cli/cli.h"
+#include "proto/ckv_attach.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct cli_option {
+	char	    letter;
+	const char *name;
+	const char *value;	/* NULL: none */
+	const char *help;
+} options[] = {
+	{ 'a', "all", NULL, "every counter, with its unit and meaning" },
+	{ 'd', "ckvd", "PATH", "the daemon program to run" },
+	{ 'n', "count", "N", "how many times each thing is timed (default 10000)" },
+	{ 'f', "force", NULL, "run even if other blocks are evicted for it" },
+	{ 'i', "interval", "SECONDS", "time between two frames, 0.1 to 3600 (default 2)" },
+	{ 'L', "list", NULL, "one line per block" },
+	{ 'l', "limit", "N", "list at most N" },
+	{ '1', "once", NULL, "print one frame and end" },
+	{ 'j', "json", NULL, "the answer as JSON" },
+	{ 's', "socket", "PATH", "the daemon's socket (default $CKV_SOCKET, else\n"
+	  "                      " CKV_DEFAULT_SOCKET ")" },
+	{ 'h', "help", NULL, "this text" },
+};
+#define N_OPTIONS (sizeof options / sizeof options[0])
+#define COMMON "jsh"
+
+static bool command_takes(const struct cli_command *command, char letter)
+{
+	return strchr(COMMON, letter) || strchr(command->options, letter);
+}
+
+void cli_help(const struct cli_command *command)
+{
+	printf("usage: ckv %s%s%s [options]\n\n%s\n\n%s\noptions:\n",
+	       command->name, *command->args ? " " : "", command->args,
+	       command->summary, command->help);
+	for (size_t i = 0; i < N_OPTIONS; i++) {
+		const struct cli_option *o = &options[i];
+		char left[40];
+
+		if (!command_takes(command, o->letter))
+			continue;
+		snprintf(left, sizeof left, "--%s%s%s", o->name,
+			 o->value ? " " : "", o->value ? o->value : "");
+		printf("  %-19s %s\n", left, o->help);
+	}
+}
+
+static int bad_value(const char *name, const char *value, const char *want)
+{
+	cli_fail("--%s is '%s'; it must be %s", name, value, want);
+	return -EINVAL;
+}
+
+static int parse_count(const char *name, const char *value, uint64_t *ret)
+{
+	char *end;
+	unsigned long long n;
+
+	errno = 0;
+	n = strtoull(value, &end, 10);
+	if (errno || *end || *value < '0' || *value > '9' || n < 1 ||
+	    n > 1000000000)
+		return bad_value(name, value, "a number from 1 to 1000000000");
+	*ret = n;
+	return 0;
+}
+
+static int parse_interval(const char *value, double *ret)
+{
+	char *end;
+	double s = strtod(value, &end);
+
+	if (*end || end == value || !isfinite(s) || s < 0.1 || s > 3600)
+		return bad_value("interval", value,
+				 "a number of seconds from 0.1 to 3600");
+	*ret = s;
+	return 0;
+}
+
+static int take(struct cli *cli, char letter, const char *value)
+{
+	switch (letter) {
+	case 'a': cli->all = true; return 0;
+	case 'd': cli->ckvd = value; return 0;
+	case 'f': cli->force = true; return 0;
+	case 'i': return parse_interval(value, &cli->interval_s);
+	case 'j': cli->json = true; return 0;
+	case 'L': cli->list = true; return 0;
+	case 'l': return parse_count("limit", value, &cli->limit);
+	case 'n': return parse_count("count", value, &cli->count);
+	case '1': cli->once = true; return 0;
+	case 's': cli->socket = value; return 0;
+	default:  return -EINVAL;
+	}
+}
+
+/* Pass-through commands: --ckvd and --help are ours, all else is handed on. */
+static int parse_raw(const struct cli_command *command, int argc, char **argv,
+		     struct cli *cli)
+{
+	cli->args = cli_alloc((size_t)argc + 1, sizeof *cli->args);
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--help") == 0) {
+			cli_help(command);
+			return 1;
+		}
+		if (strcmp(argv[i], "--ckvd") != 0) {
+			cli->args[cli->n_args++] = argv[i];
+			continue;
+		}
+		if (i + 1 == argc) {
+			cli_fail("--ckvd needs a value");
+			return -EINVAL;
+		}
+		cli->ckvd = argv[++i];
+	}
+	return 0;
+}
+
+static int check_args(const struct cli_command *command, const struct cli *cli)
+{
+	if (cli->n_args < command->min_args) {
+		cli_fail("ckv %s needs %s. 'ckv %s --help' explains it.",
+			 command->name, command->args, command->name);
+		return -EINVAL;
+	}
+	if (command->max_args >= 0 && cli->n_args > command->max_args) {
+		cli_fail("ckv %s does not take '%s'. 'ckv %s --help' explains it.",
+			 command->name, cli->args[command->max_args],
+			 command->name);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+int cli_parse(const struct cli_command *command, int argc, char **argv,
+	      struct cli *ret)
+{
+	struct option longs[N_OPTIONS + 1] = { { NULL, 0, NULL, 0 } };
+	const char *socket = getenv("CKV_SOCKET");
+	struct cli cli = {
+		.socket = socket && *socket ? socket : CKV_DEFAULT_SOCKET,
+		.interval_s = 2,
+	};
+	int letter, r, n = 0;
+
+	for (size_t i = 0; i < N_OPTIONS; i++)
+		if (command_takes(command, options[i].letter))
+			longs[n++] = (struct option){ options[i].name,
+				options[i].value != NULL, NULL,
+				options[i].letter };
+	optind = 0;
+	opterr = 0;
+	while (command->options[0] != '*' &&
+	       (letter = getopt_long(argc, argv, ":h", longs, NULL)) != -1) {
+		if (letter == 'h') {
+			cli_help(command);
+			return 1;
+		}
+		if (letter == '?' || letter == ':') {
+			cli_fail("%s '%s'. 'ckv %s --help' lists the options.",
+				 letter == ':' ? "a value is missing after" :
+				 "there is no option", argv[optind - 1],
+				 command->name);
+			return -EINVAL;
+		}
+		r = take(&cli, (char)letter, optarg);
+		if (r < 0)
+			return r;
+	}
+	if (command->options[0] == '*') {
+		r = parse_raw(command, argc, argv, &cli);
+		if (r != 0)
+			return r;
+	} else {
+		cli.n_args = argc - optind;
+		cli.args = argv + optind;
+	}
+	r = check_args(command, &cli);
+	if (r < 0)
+		return r;
+	*ret = cli;
+	return 0;
+}

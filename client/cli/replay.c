@@ -1,0 +1,53 @@
+/*
+ * replay.c - `ckv replay`: becomes `ckvd --replay`, the daemon's core fed from a file.
+ */
+#include "client/cli/cli.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ckvd beside this program or in ../sbin; "ckvd" to look in $PATH. */
+static const char *find_ckvd(char *out, size_t bytes)
+{
+	static const char *const places[] = { "ckvd", "../sbin/ckvd" };
+	ssize_t n = readlink("/proc/self/exe", out, bytes - 1);
+	char *slash;
+	size_t room;
+
+	if (n <= 0)
+		return "ckvd";
+	out[n] = '\0';
+	slash = strrchr(out, '/');
+	if (slash == NULL)
+		return "ckvd";
+	room = bytes - (size_t)(slash + 1 - out);
+	for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+		snprintf(slash + 1, room, "%s", places[i]);
+		if (access(out, X_OK) == 0)
+			return out;
+	}
+	return "ckvd";
+}
+
+int cmd_replay(const struct cli *cli)
+{
+	char path[PATH_MAX];
+	const char *ckvd = cli->ckvd ? cli->ckvd : find_ckvd(path, sizeof path);
+	char **argv = cli_alloc((size_t)cli->n_args + 3, sizeof *argv);
+	char name[] = "ckvd", replay[] = "--replay";
+
+	if (cli->n_args == 0) {
+		cli_fail("ckv replay needs a trace. 'ckv replay --help' explains it.");
+		return CLI_USAGE;
+	}
+	argv[0] = name;
+	argv[1] = replay;
+	memcpy(argv + 2, cli->args, (size_t)cli->n_args * sizeof *argv);
+	fflush(stdout);
+	execvp(ckvd, argv);
+	return cli_fail("%s cannot be run: %s. --ckvd PATH says where it is.", ckvd,
+			strerror(errno));
+}

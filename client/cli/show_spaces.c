@@ -1,0 +1,119 @@
+/*
+ * show_spaces.c - `ckv spaces`: what each space is for, and how it is laid out.
+ */
+#include "client/cli/cli.h"
+#include "client/cli/show.h"
+#include "client/cli/text.h"
+
+const char *show_dtype(uint32_t dtype)
+{
+	switch (dtype) {
+	case CKV_DTYPE_F32:	return "f32";
+	case CKV_DTYPE_F16:	return "f16";
+	case CKV_DTYPE_BF16:	return "bf16";
+	case CKV_DTYPE_F8_E4M3:	return "f8_e4m3";
+	default:		return "?";
+	}
+}
+
+const char *show_key_scheme(uint32_t scheme)
+{
+	return scheme == CKV_KEYS_SHA256 ? "tokens" :
+	       scheme == CKV_KEYS_ENGINE ? "engine" : "?";
+}
+
+void show_spaces(FILE *file, const struct shot *shot)
+{
+	static const char *const heads[] = {
+		"SPACE", "MODEL", ">LAYERS", ">KV HEADS", ">DIM K/V", "TYPE",
+		">TOKENS", "KEYS", ">PAGE", ">PAGES", ">VIEW PAGES", "POLICY",
+		">NUMA", ">HUGE",
+	};
+	struct table t;
+
+	table_init(&t, heads, sizeof heads / sizeof heads[0]);
+	for (uint32_t i = 0; i < shot->n_spaces; i++) {
+		const struct ckv_space_row *row = &shot->spaces[i].row;
+		const struct ckv_geometry *g = &row->geometry;
+		const struct ckv_pool_shape *p = &row->pool;
+		char text[TEXT_SHORT];
+
+		table_cell(&t, "%s", row->name);
+		table_cell(&t, "%s", g->model);
+		table_cell(&t, "%u", g->n_layers);
+		table_cell(&t, "%u", g->n_kv_heads);
+		table_cell(&t, "%u/%u", g->dim_k, g->dim_v);
+		table_cell(&t, "%s", show_dtype(g->dtype));
+		table_cell(&t, "%u", g->block_tokens);
+		table_cell(&t, "%s", show_key_scheme(g->key_scheme));
+		table_cell(&t, "%s", text_bytes(text, p->page_bytes));
+		table_cell(&t, "%u", p->n_block_pages);
+		table_cell(&t, "%u", p->n_view_pages);
+		table_cell(&t, "%s", row->policy);
+		if (row->numa_node == CKV_NONE)
+			table_cell(&t, "-");
+		else
+			table_cell(&t, "%u", row->numa_node);
+		table_cell(&t, "%s", text_percent(text, row->huge_bytes,
+						  p->n_slabs * p->slab_stride));
+	}
+	table_print(&t, file, 0, 0);
+	if (shot->n_spaces == 0)
+		fputs("(the daemon has no space)\n", file);
+}
+
+static json_t *space_json(const struct ckv_space_row *row)
+{
+	const struct ckv_geometry *g = &row->geometry;
+	const struct ckv_pool_shape *p = &row->pool;
+
+	return json_pack("{s:s, s:{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s},"
+			 " s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I}, s:s, s:I, s:o,"
+			 " s:I, s:I}",
+		"name", row->name,
+		"geometry", "model", g->model,
+		"n_layers", (json_int_t)g->n_layers,
+		"n_kv_heads", (json_int_t)g->n_kv_heads,
+		"dim_k", (json_int_t)g->dim_k, "dim_v", (json_int_t)g->dim_v,
+		"block_tokens", (json_int_t)g->block_tokens,
+		"n_ranks", (json_int_t)g->n_ranks,
+		"dtype", show_dtype(g->dtype),
+		"keys", show_key_scheme(g->key_scheme),
+		"pool", "page_bytes", (json_int_t)p->page_bytes,
+		"slab_stride", (json_int_t)p->slab_stride,
+		"slab_pages", (json_int_t)p->slab_pages,
+		"n_slabs", (json_int_t)p->n_slabs,
+		"n_block_pages", (json_int_t)p->n_block_pages,
+		"first_view_page", (json_int_t)p->first_view_page,
+		"n_view_pages", (json_int_t)p->n_view_pages,
+		"policy", row->policy,
+		"n_buckets", (json_int_t)row->n_buckets,
+		"numa_node", row->numa_node == CKV_NONE ? json_null() :
+			     json_integer(row->numa_node),
+		"huge_bytes", (json_int_t)row->huge_bytes,
+		"index_huge_bytes", (json_int_t)row->index_huge_bytes);
+}
+
+json_t *show_spaces_json(const struct shot *shot)
+{
+	json_t *json = json_array();
+
+	for (uint32_t i = 0; i < shot->n_spaces; i++)
+		json_array_append_new(json, space_json(&shot->spaces[i].row));
+	return json;
+}
+
+int cmd_spaces(const struct cli *cli)
+{
+	struct shot shot;
+	int r = stats_once(cli->socket, &shot);
+
+	if (r != CLI_OK)
+		return r;
+	if (cli->json)
+		r = text_json(show_spaces_json(&shot));
+	else
+		show_spaces(stdout, &shot);
+	shot_free(&shot);
+	return r;
+}
