@@ -1,6 +1,7 @@
 /*
- * ask.c - a text is read once; each question is then read after it as if it
- * were the only one, and answered greedily.
+ * ask.c - a text is read; each question is then read after it as if it were
+ * the only one, and answered greedily. What is found of it, in the shared cache
+ * or from the question before, is not computed again.
  */
 #include "client/examples/engine/ask.h"
 
@@ -9,22 +10,25 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
-#include <jansson.h>
-
+#include "client/examples/engine/answers.h"
 #include "client/examples/engine/session.h"
+#include "client/examples/engine/views.h"
 
 struct text {
-	uint32_t *ids;			/* the text, room for a question */
+	uint32_t *ids;
 	uint32_t n_ids;
 };
 
-struct answer {
-	const char *question;		/* NULL: the text was gone on with */
-	char words[1024];
-	uint32_t n_prompted;		/* tokens of text and question */
-	uint32_t n_computed;		/* of these, computed for this answer */
-	uint64_t first_ns;		/* time to the first word */
+/* Everything that reading and answering needs. */
+struct asking {
+	const struct options *o;
+	const struct model *m;
+	struct session s;
+	struct text text;		/* without a question */
+	uint32_t stop;
+	struct err *e;
 };
 
 static uint64_t now_ns(void)
@@ -35,7 +39,7 @@ static uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* The ids of `words` behind those of `before` (may be NULL). */
+/* The ids of `words` behind those of `before` (NULL: none, but a <bos>). */
 static int join(const struct model *m, const struct text *before,
 		const char *words, struct text *ret, struct err *e)
 {
@@ -60,140 +64,205 @@ static int join(const struct model *m, const struct text *before,
 	return 0;
 }
 
-static int read_file(const char *path, char **ret_words, struct err *e)
+/* What stands behind the last word that was read: time, sizes, words. */
+static int go_on(struct asking *a, uint64_t from_ns, struct answer *ret)
 {
-	FILE *in = fopen(path, "re");
-	size_t room = 0;
-	ssize_t n;
-
-	if (in == NULL)
-		return err_set(e, -errno, "%s: %s", path, strerror(errno));
-	*ret_words = NULL;
-	n = getdelim(ret_words, &room, '\0', in);
-	fclose(in);
-	if (n < 0) {
-		free(*ret_words);
-		return err_set(e, -EINVAL, "%s: empty, or not a file", path);
-	}
-	return 0;
-}
-
-static int answer_one(struct session *s, const struct options *o,
-		      const struct text *text, uint32_t stop, uint64_t from_ns,
-		      struct answer *a, struct err *e)
-{
-	const struct model *m = s->eng.m;
-	uint32_t *ids = calloc(o->n_words, sizeof(*ids));
+	struct session *s = &a->s;
+	uint32_t *ids = calloc(a->o->n_words, sizeof(*ids));
 	int n;
 
 	if (ids == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
-	a->n_prompted = text->n_ids;
-	a->n_computed = text->n_ids - s->n_done;
-	n = session_read(s, text->ids, text->n_ids, e);
-	a->first_ns = now_ns() - from_ns;
+		return err_set(a->e, -ENOMEM, "out of memory");
+	ret->first_ns = now_ns() - from_ns;
+	ret->n_prompted = s->n_ids;
+	ret->n_found = s->n_found;
+	ret->logits_sum = ckv_checksum(s->logits, a->m->cfg.n_vocab *
+				       sizeof(*s->logits));
+	n = session_publish(s, a->e);
 	if (n == 0)
-		n = session_answer(s, stop, o->n_words, ids, e);
+		n = session_answer(s, a->stop, a->o->n_words, ids, a->e);
 	if (n >= 0)
-		vocab_decode(&m->vocab, ids, (size_t)n, a->words,
-			     sizeof(a->words));
+		vocab_decode(&a->m->vocab, ids, (size_t)n, ret->words,
+			     sizeof(ret->words));
+	ret->shared_bytes = session_shared_bytes(s);
+	ret->own_bytes = session_own_bytes(s);
+	ret->refused = s->refused;
 	free(ids);
 	return n < 0 ? n : 0;
 }
 
-static void print_answers(const struct options *o, const struct answer *a,
-			  uint32_t n)
+/* The plain way, with views made on the way where they are asked for. */
+static int answer_pages(struct asking *a, const struct text *whole,
+			struct answer *ret)
 {
-	json_t *list;
+	uint32_t own = a->o->make_views ?
+		       view_own_tokens(&a->s, a->o, whole->n_ids) : 1;
+	uint64_t from_ns = now_ns();
+	int r = session_begin(&a->s, whole->ids, whole->n_ids, own, a->e);
 
-	for (uint32_t i = 0; !o->json && i < n; i++) {
-		if (a[i].question != NULL)
-			printf("%s  ", a[i].question);
-		printf("%s   (%u tokens, %u computed, first word after "
-		       "%.1f ms)\n", a[i].words, a[i].n_prompted,
-		       a[i].n_computed, (double)a[i].first_ns / 1e6);
+	if (r < 0)
+		return r;
+	if (a->o->make_views) {
+		ret->n_views = a->o->n_keeps;
+		r = view_make(&a->s, a->o, ret->view, a->e);
+	} else {
+		r = session_read(&a->s, whole->n_ids, a->e);
 	}
-	if (!o->json)
-		return;
-	list = json_array();
-	for (uint32_t i = 0; i < n; i++)
-		json_array_append_new(list, json_pack(
-			"{s:s?, s:s, s:i, s:i, s:I}", "question",
-			a[i].question, "answer", a[i].words, "tokens",
-			(int)a[i].n_prompted, "computed",
-			(int)a[i].n_computed, "first_word_ns",
-			(json_int_t)a[i].first_ns));
-	json_dumpf(list, stdout, JSON_INDENT(1));
-	puts("");
-	json_decref(list);
+	return r < 0 ? r : go_on(a, from_ns, ret);
 }
 
-/* Read the text alone, then every question after it. */
-static int answer_all(struct session *s, const struct options *o,
-		      const struct text *text, uint32_t stop,
-		      struct answer *answers, struct err *e)
+static int answer_view(struct asking *a, const struct text *whole,
+		       struct answer *ret)
 {
+	bool asked = a->o->stand_in == STAND_VIEW_ASKED;
+	uint32_t n_text = a->text.n_ids;
+	uint32_t first = asked ? n_text : view_chain_tokens(&a->s, n_text);
 	uint64_t from_ns = now_ns();
+	struct view v;
 	int r;
 
-	if (o->n_asks == 0)
-		return answer_one(s, o, text, stop, from_ns, &answers[0], e);
-	for (uint32_t i = 0; i < o->n_asks; i++) {
-		struct text whole;
-
-		r = join(s->eng.m, text, o->ask[i], &whole, e);
-		if (r < 0)
-			return r;
-		answers[i].question = o->ask[i];
-		r = answer_one(s, o, &whole, stop, from_ns, &answers[i], e);
-		free(whole.ids);
-		if (r < 0)
-			return r;
-		session_rewind(s, text->n_ids);
-		from_ns = now_ns();
-	}
-	return 0;
+	r = view_open(a->s.share, a->o, a->o->keep[0], whole->ids,
+		      asked ? whole->n_ids : n_text, first, &v, a->e);
+	if (r < 0)
+		return r;
+	ret->n_views = 1;
+	ret->view[0] = v.what;
+	r = session_begin_view(&a->s, whole->ids, whole->n_ids, v.runs, first,
+			       a->e);
+	if (r == 0)
+		r = session_read(&a->s, whole->n_ids, a->e);
+	if (r == 0)
+		r = go_on(a, from_ns, ret);
+	view_close(a->s.share, &v);
+	return r;
 }
 
-static int run(const struct options *o, const struct model *m,
-	       const char *words, struct answer *answers, struct err *e)
+static int answer_first_last(struct asking *a, const struct text *whole,
+			     struct answer *ret)
 {
-	int64_t stop = vocab_find(&m->vocab, o->stop);
+	uint32_t n_text = a->text.n_ids;
+	uint64_t from_ns = now_ns();
+	struct kv_run *runs;
+	void *rows;
+	int r;
+
+	r = view_first_last(&a->s, whole->ids, n_text, a->o->n_first_last,
+			    &runs, &rows, a->e);
+	if (r < 0)
+		return r;
+	r = session_begin_view(&a->s, whole->ids, whole->n_ids, runs,
+			       view_chain_tokens(&a->s, n_text), a->e);
+	if (r == 0)
+		r = session_read(&a->s, whole->n_ids, a->e);
+	if (r == 0)
+		r = go_on(a, from_ns, ret);
+	free(rows);
+	return r;
+}
+
+static int answer_one(struct asking *a, const struct text *whole,
+		      struct answer *ret)
+{
+	switch (a->o->stand_in) {
+	case STAND_VIEW_TEXT:
+	case STAND_VIEW_ASKED:
+		return answer_view(a, whole, ret);
+	case STAND_FIRST_LAST:
+		return answer_first_last(a, whole, ret);
+	case STAND_NONE:
+	default:
+		return answer_pages(a, whole, ret);
+	}
+}
+
+static int answer_all(struct asking *a, struct answer *answers)
+{
+	int r = 0;
+
+	if (a->o->n_asks == 0)
+		return answer_one(a, &a->text, &answers[0]);
+	for (uint32_t i = 0; r == 0 && i < a->o->n_asks; i++) {
+		struct text whole;
+
+		r = join(a->m, &a->text, a->o->ask[i], &whole, a->e);
+		if (r < 0)
+			break;
+		answers[i].question = a->o->ask[i];
+		r = answer_one(a, &whole, &answers[i]);
+		free(whole.ids);
+	}
+	return r;
+}
+
+/*
+ * Read another text. With --pause, stop where N of its blocks are written and
+ * none is published, say so, and wait to be killed.
+ */
+static int read_then(struct asking *a)
+{
+	uint32_t n_tokens = a->o->block_tokens;
 	struct text text;
-	struct session s;
+	uint32_t end;
+	int r;
+
+	r = join(a->m, NULL, a->o->then, &text, a->e);
+	if (r < 0)
+		return r;
+	r = session_begin(&a->s, text.ids, text.n_ids, 1, a->e);
+	if (r == 0 && a->o->pause_blocks != 0) {
+		end = a->s.n_done + a->o->pause_blocks * n_tokens;
+		r = session_read(&a->s, end < text.n_ids ? end : text.n_ids,
+				 a->e);
+		if (r == 0) {
+			answers_paused(a->o, a->s.claim.n_lent);
+			for (;;)
+				pause();
+		}
+	}
+	if (r == 0)
+		r = session_read(&a->s, text.n_ids, a->e);
+	if (r == 0)
+		r = session_publish(&a->s, a->e);
+	free(text.ids);
+	return r;
+}
+
+static int answer_and_print(struct asking *a)
+{
+	uint32_t n = a->o->n_asks > 0 ? a->o->n_asks : 1;
+	struct answer *answers = calloc(n, sizeof(*answers));
+	int r;
+
+	if (answers == NULL)
+		return err_set(a->e, -ENOMEM, "out of memory");
+	r = answer_all(a, answers);
+	if (r == 0)
+		answers_print(a->o, answers, n);
+	free(answers);
+	if (r == 0 && a->o->then != NULL)
+		r = read_then(a);
+	return r;
+}
+
+int ask_run(const struct options *o, const struct model *m, struct share *share,
+	    struct err *e)
+{
+	struct asking a = { .o = o, .m = m, .e = e };
+	int64_t stop = vocab_find(&m->vocab, o->stop);
 	int r;
 
 	if (stop < 0)
 		return err_set(e, -EINVAL, "the model does not know the word "
 			       "\"%s\"", o->stop);
-	r = join(m, NULL, words, &text, e);
+	a.stop = (uint32_t)stop;
+	r = join(m, NULL, o->prompt, &a.text, e);
 	if (r < 0)
 		return r;
-	r = session_open(&s, m, o, e);
+	r = session_open(&a.s, m, o, share, e);
 	if (r == 0) {
-		r = answer_all(&s, o, &text, (uint32_t)stop, answers, e);
-		session_close(&s);
+		r = answer_and_print(&a);
+		session_close(&a.s);
 	}
-	free(text.ids);
-	return r;
-}
-
-int ask_run(const struct options *o, const struct model *m, struct err *e)
-{
-	uint32_t n = o->n_asks > 0 ? o->n_asks : 1;
-	struct answer *answers = calloc(n, sizeof(*answers));
-	char *file = NULL;
-	int r = 0;
-
-	if (answers == NULL)
-		return err_set(e, -ENOMEM, "out of memory");
-	if (o->document != NULL)
-		r = read_file(o->document, &file, e);
-	if (r == 0)
-		r = run(o, m, file != NULL ? file : o->prompt, answers, e);
-	if (r == 0)
-		print_answers(o, answers, n);
-	free(file);
-	free(answers);
+	free(a.text.ids);
 	return r;
 }

@@ -5,8 +5,10 @@
 #include "client/examples/engine/err.h"
 #include "client/examples/engine/model.h"
 #include "client/examples/engine/options.h"
+#include "client/examples/engine/share.h"
 
-/* Answer and print. 0 or -errno. */
-int ask_run(const struct options *o, const struct model *m, struct err *e);
+/* Answer and print. `share` may be NULL. 0 or -errno. */
+int ask_run(const struct options *o, const struct model *m, struct share *share,
+	    struct err *e);
 
 #endif

@@ -9,18 +9,21 @@
 #include <string.h>
 
 static const char help[] =
-"usage: ckv-engine --model DIR --expect FILE\n"
-"       ckv-engine --model DIR (--prompt WORDS | --document FILE) [--ask WORDS]...\n"
+"usage: ckv-engine --model DIR --expect FILE [--socket PATH]\n"
+"       ckv-engine --model DIR --prompt WORDS [--ask WORDS]... [--socket PATH]\n"
+"       ckv-engine --demo [--help]\n"
 "\n"
 "A small inference engine for Llama-architecture models (config.json, vocab.txt\n"
 "and one model.safetensors in DIR). Keys and values live in pages of the layout\n"
-"that ckv uses, and attention reads them where they lie.\n"
+"that ckv uses, and attention reads them where they lie: in memory of its own,\n"
+"or in the shared cache of the daemon at PATH.\n"
 "\n"
-"  --model DIR       the model's folder\n"
-"  --expect FILE     compare logits and answers with those in FILE; exits with 1\n"
-"                    when one is further away than FILE's rule allows\n"
+"  --model DIR       the model's folder; its last part is the model's name\n"
+"  --expect FILE     compare logits with those in FILE; exits with 1 when one is\n"
+"                    further away than FILE's rule allows. With --socket each\n"
+"                    prompt is read twice, and what the second time finds in the\n"
+"                    cache must give the same bits\n"
 "  --prompt WORDS    the text to read, words separated by blanks\n"
-"  --document FILE   the same, from a file\n"
 "  --ask WORDS       a question to read after it; may be given many times, each\n"
 "                    is asked of the text alone\n"
 "  --words N         the most words of an answer (default 8)\n"
@@ -29,27 +32,52 @@ static const char help[] =
 "  --type TYPE       f32 (default) or bf16: how keys and values are stored\n"
 "  --portable        do not use AVX2\n"
 "  --json            print one JSON object\n"
-"  --help            print this\n";
+"  --help            print this\n"
+"\n"
+"With the shared cache:\n"
+"  --socket PATH     the daemon's socket\n"
+"  --space NAME      the space of this model (default: default)\n"
+"  --verify          check the bytes of pages found against their checksums\n"
+"  --then WORDS      afterwards read this text too\n"
+"  --pause N         ... and stop before its last blocks, N blocks written and\n"
+"                    not published, until killed\n"
+"  --make-views      have ChunkKV views made of the text (of text and question,\n"
+"                    with --ask) for each --keep\n"
+"  --keep P/Q        the share of tokens that a view keeps; up to 8 times\n"
+"  --window N        the tokens at the end whose attention chooses (default 32)\n"
+"  --view WHAT       answer from the view of the text (WHAT: text), or of text\n"
+"                    and question (WHAT: asked)\n"
+"  --first-last N    answer from the first 4 and the last N - 4 tokens\n";
 
 enum {
-	OPT_MODEL = 1, OPT_EXPECT, OPT_PROMPT, OPT_DOCUMENT, OPT_ASK,
-	OPT_WORDS, OPT_STOP, OPT_BLOCK, OPT_TYPE, OPT_PORTABLE, OPT_JSON,
-	OPT_HELP,
+	OPT_MODEL = 1, OPT_EXPECT, OPT_PROMPT, OPT_ASK, OPT_WORDS, OPT_STOP,
+	OPT_BLOCK, OPT_TYPE, OPT_PORTABLE, OPT_JSON, OPT_HELP, OPT_SOCKET,
+	OPT_SPACE, OPT_VERIFY, OPT_THEN, OPT_PAUSE, OPT_MAKE_VIEWS, OPT_KEEP,
+	OPT_WINDOW, OPT_VIEW, OPT_FIRST_LAST,
 };
 
 static const struct option table[] = {
-	{ "model",    required_argument, NULL, OPT_MODEL },
-	{ "expect",   required_argument, NULL, OPT_EXPECT },
-	{ "prompt",   required_argument, NULL, OPT_PROMPT },
-	{ "document", required_argument, NULL, OPT_DOCUMENT },
-	{ "ask",      required_argument, NULL, OPT_ASK },
-	{ "words",    required_argument, NULL, OPT_WORDS },
-	{ "stop",     required_argument, NULL, OPT_STOP },
-	{ "block",    required_argument, NULL, OPT_BLOCK },
-	{ "type",     required_argument, NULL, OPT_TYPE },
-	{ "portable", no_argument,       NULL, OPT_PORTABLE },
-	{ "json",     no_argument,       NULL, OPT_JSON },
-	{ "help",     no_argument,       NULL, OPT_HELP },
+	{ "model",      required_argument, NULL, OPT_MODEL },
+	{ "expect",     required_argument, NULL, OPT_EXPECT },
+	{ "prompt",     required_argument, NULL, OPT_PROMPT },
+	{ "ask",        required_argument, NULL, OPT_ASK },
+	{ "words",      required_argument, NULL, OPT_WORDS },
+	{ "stop",       required_argument, NULL, OPT_STOP },
+	{ "block",      required_argument, NULL, OPT_BLOCK },
+	{ "type",       required_argument, NULL, OPT_TYPE },
+	{ "portable",   no_argument,       NULL, OPT_PORTABLE },
+	{ "json",       no_argument,       NULL, OPT_JSON },
+	{ "help",       no_argument,       NULL, OPT_HELP },
+	{ "socket",     required_argument, NULL, OPT_SOCKET },
+	{ "space",      required_argument, NULL, OPT_SPACE },
+	{ "verify",     no_argument,       NULL, OPT_VERIFY },
+	{ "then",       required_argument, NULL, OPT_THEN },
+	{ "pause",      required_argument, NULL, OPT_PAUSE },
+	{ "make-views", no_argument,       NULL, OPT_MAKE_VIEWS },
+	{ "keep",       required_argument, NULL, OPT_KEEP },
+	{ "window",     required_argument, NULL, OPT_WINDOW },
+	{ "view",       required_argument, NULL, OPT_VIEW },
+	{ "first-last", required_argument, NULL, OPT_FIRST_LAST },
 	{ 0 },
 };
 
@@ -101,6 +129,66 @@ static int add_ask(struct options *o, const char *text)
 	return 0;
 }
 
+static int add_keep(struct options *o, const char *text)
+{
+	unsigned p, q;
+	char end;
+
+	if (sscanf(text, "%u/%u%c", &p, &q, &end) != 2 || p == 0 || p > q)
+		return refuse("--keep takes a share such as 1/4, not \"%s\"",
+			      text);
+	if (o->n_keeps == OPTIONS_KEEPS_MAX)
+		return refuse("at most %d shares", OPTIONS_KEEPS_MAX);
+	o->keep[o->n_keeps++] = text;
+	return 0;
+}
+
+static int read_view(const char *text, enum stand_in *ret)
+{
+	if (strcmp(text, "text") == 0)
+		*ret = STAND_VIEW_TEXT;
+	else if (strcmp(text, "asked") == 0)
+		*ret = STAND_VIEW_ASKED;
+	else
+		return refuse("--view takes text or asked, not \"%s\"", text);
+	return 0;
+}
+
+static int take_cache(struct options *o, int option, const char *text)
+{
+	switch (option) {
+	case OPT_SOCKET:
+		o->socket = text;
+		return 0;
+	case OPT_SPACE:
+		o->space = text;
+		return 0;
+	case OPT_VERIFY:
+		o->verify = true;
+		return 0;
+	case OPT_THEN:
+		o->then = text;
+		return 0;
+	case OPT_PAUSE:
+		return read_number("pause", text, 1, 4096, &o->pause_blocks);
+	case OPT_MAKE_VIEWS:
+		o->make_views = true;
+		return 0;
+	case OPT_KEEP:
+		return add_keep(o, text);
+	case OPT_WINDOW:
+		return read_number("window", text, 1, 1024, &o->window);
+	case OPT_VIEW:
+		return read_view(text, &o->stand_in);
+	case OPT_FIRST_LAST:
+		o->stand_in = STAND_FIRST_LAST;
+		return read_number("first-last", text, 4, 1 << 22,
+				   &o->n_first_last);
+	default:
+		return -EINVAL;		/* getopt_long() said why */
+	}
+}
+
 static int take(struct options *o, int option, const char *text)
 {
 	switch (option) {
@@ -112,9 +200,6 @@ static int take(struct options *o, int option, const char *text)
 		return 0;
 	case OPT_PROMPT:
 		o->prompt = text;
-		return 0;
-	case OPT_DOCUMENT:
-		o->document = text;
 		return 0;
 	case OPT_STOP:
 		o->stop = text;
@@ -134,28 +219,47 @@ static int take(struct options *o, int option, const char *text)
 		o->json = true;
 		return 0;
 	default:
-		return -EINVAL;		/* getopt_long() said why */
+		return take_cache(o, option, text);
 	}
+}
+
+static int judge_cache(const struct options *o)
+{
+	bool view = o->stand_in == STAND_VIEW_TEXT ||
+		    o->stand_in == STAND_VIEW_ASKED;
+
+	if (o->socket == NULL && (o->make_views || o->stand_in != STAND_NONE ||
+				  o->pause_blocks != 0))
+		return refuse("views and --pause need --socket");
+	if (o->make_views && o->n_keeps == 0)
+		return refuse("--make-views needs --keep");
+	if (view && (o->n_keeps != 1 || o->n_asks == 0))
+		return refuse("--view needs one --keep and --ask");
+	if (o->stand_in == STAND_FIRST_LAST && o->n_asks == 0)
+		return refuse("--first-last needs --ask");
+	if (o->make_views && o->stand_in != STAND_NONE)
+		return refuse("views are made by one run and read by another");
+	return 0;
 }
 
 static int judge(const struct options *o)
 {
-	int n_tasks = (o->expect != NULL) + (o->prompt != NULL) +
-		      (o->document != NULL);
-
 	if (o->model == NULL)
 		return refuse("--model is missing; --help lists the options");
-	if (n_tasks != 1)
-		return refuse("give one of --expect, --prompt and --document");
-	if (o->expect != NULL && o->n_asks > 0)
-		return refuse("--ask does not go with --expect");
-	return 0;
+	if ((o->expect != NULL) == (o->prompt != NULL))
+		return refuse("give either --expect or --prompt");
+	if (o->expect != NULL && (o->n_asks > 0 || o->then != NULL ||
+				  o->make_views || o->stand_in != STAND_NONE))
+		return refuse("--expect goes with --socket, --space, --verify "
+			      "and --json only");
+	return judge_cache(o);
 }
 
 int options_parse(int argc, char **argv, struct options *ret)
 {
 	struct options o = { .stop = ".", .n_words = 8, .block_tokens = 16,
-			     .dtype = VEC_F32 };
+			     .dtype = VEC_F32, .space = "default",
+			     .window = 32 };
 	int option, r;
 
 	while ((option = getopt_long(argc, argv, "", table, NULL)) != -1) {

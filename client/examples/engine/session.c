@@ -1,4 +1,10 @@
-/* session.c - see session.h. */
+/*
+ * session.c - see session.h.
+ *
+ * A daemon that dies costs time, never an answer: pages it lent stay mapped
+ * until the library is called again, and whoever finds out that they are stale
+ * drops them and reads the text once more into memory of its own.
+ */
 #include "client/examples/engine/session.h"
 
 #include <assert.h>
@@ -7,27 +13,46 @@
 #include <string.h>
 
 int session_open(struct session *s, const struct model *m,
-		 const struct options *o, struct err *e)
+		 const struct options *o, struct share *share, struct err *e)
 {
 	struct kv_geometry geo = engine_geometry(m, o->block_tokens, o->dtype);
 	const struct vec_ops *ops = o->portable ? &vec_portable :
 				    vec_best(m->cfg.head_dim);
 
 	memset(s, 0, sizeof(*s));
-	s->logits = calloc(m->cfg.n_vocab, sizeof(*s->logits));
-	if (s->logits == NULL || engine_init(&s->eng, m, ops, ENGINE_BATCH) < 0) {
-		free(s->logits);
-		return err_set(e, -ENOMEM, "out of memory");
-	}
+	s->share = share;
 	kv_init(&s->kv, &geo);
-	return 0;
+	s->logits = calloc(m->cfg.n_vocab, sizeof(*s->logits));
+	s->ids = calloc(m->cfg.max_tokens, sizeof(*s->ids));
+	if (s->logits != NULL && s->ids != NULL &&
+	    engine_init(&s->eng, m, ops, ENGINE_BATCH) == 0)
+		return 0;
+	free(s->logits);
+	free(s->ids);
+	return err_set(e, -ENOMEM, "out of memory");
+}
+
+/* Forget the text: claims, view and pages. */
+static void let_go(struct session *s)
+{
+	struct kv_geometry geo = s->kv.geo;
+
+	if (s->claimed)
+		claim_end(s->share, &s->claim);
+	s->claimed = false;
+	kv_free(&s->kv);
+	kv_init(&s->kv, &geo);
+	free(s->view);
+	s->view = NULL;
+	s->n_ids = s->n_done = s->n_found = 0;
 }
 
 void session_close(struct session *s)
 {
-	kv_free(&s->kv);
+	let_go(s);
 	engine_free(&s->eng);
 	free(s->logits);
+	free(s->ids);
 }
 
 static int explain(const struct session *s, int r, struct err *e)
@@ -39,30 +64,145 @@ static int explain(const struct session *s, int r, struct err *e)
 	return r < 0 ? err_set(e, r, "%s", strerror(-r)) : r;
 }
 
-int session_read(struct session *s, const uint32_t *ids, uint32_t n_ids,
-		 struct err *e)
+static void take_text(struct session *s, const uint32_t *ids, uint32_t n_ids)
+{
+	memmove(s->ids, ids, n_ids * sizeof(*ids));
+	s->n_ids = n_ids;
+}
+
+/* Without a cache: keep what this text has in common with the last one. */
+static void begin_own(struct session *s, const uint32_t *ids, uint32_t n_ids,
+		      uint32_t n_own)
+{
+	uint32_t most = n_ids > n_own ? n_ids - n_own : 0, n = 0;
+
+	if (s->view != NULL)
+		let_go(s);
+	while (n < most && n < s->n_done && ids[n] == s->ids[n])
+		n++;
+	s->n_done = s->n_found = n;
+}
+
+int session_begin(struct session *s, const uint32_t *ids, uint32_t n_ids,
+		  uint32_t n_own, struct err *e)
 {
 	int r;
 
-	assert(s->n_done < n_ids);
-	r = engine_forward(&s->eng, &s->kv, ids + s->n_done, n_ids - s->n_done,
-			   s->n_done, s->logits);
+	assert(n_own > 0 && n_ids > 0);
+	s->refused = 0;
+	if (n_ids > s->eng.m->cfg.max_tokens)
+		return explain(s, -ERANGE, e);
+	if (s->share == NULL) {
+		begin_own(s, ids, n_ids, n_own);
+		take_text(s, ids, n_ids);
+		return 0;
+	}
+	let_go(s);
+	take_text(s, ids, n_ids);
+	r = claim_begin(s->share, &s->kv, ids, n_ids, n_own, &s->claim);
+	if (r < 0) {
+		let_go(s);
+		return explain(s, r, e);
+	}
+	s->claimed = true;
+	s->refused = s->claim.refused;
+	s->n_done = s->n_found = s->claim.n_found * s->kv.geo.block_tokens;
+	return 0;
+}
+
+int session_begin_view(struct session *s, const uint32_t *ids, uint32_t n_ids,
+		       struct kv_run *view, uint32_t first, struct err *e)
+{
+	struct kv_geometry geo = s->kv.geo;
+
+	assert(first < n_ids);
+	let_go(s);
+	s->refused = 0;
+	if (n_ids > s->eng.m->cfg.max_tokens) {
+		free(view);
+		return explain(s, -ERANGE, e);
+	}
+	kv_init_view(&s->kv, &geo, view, first);
+	s->view = view;
+	take_text(s, ids, n_ids);
+	s->n_done = s->n_found = first;
+	return 0;
+}
+
+int session_read(struct session *s, uint32_t end, struct err *e)
+{
+	int r;
+
+	assert(s->n_done < end && end <= s->n_ids);
+	r = engine_forward(&s->eng, &s->kv, s->ids + s->n_done,
+			   end - s->n_done, s->n_done, s->logits);
 	if (r == 0)
-		s->n_done = n_ids;
+		s->n_done = end;
 	return explain(s, r, e);
+}
+
+/* The daemon is gone: read the whole text again, without it. */
+static int read_alone(struct session *s, struct err *e)
+{
+	uint32_t n_ids = s->n_ids;
+
+	let_go(s);
+	s->n_ids = n_ids;
+	s->refused = -ESTALE;
+	return session_read(s, n_ids, e);
+}
+
+static bool stale(const struct session *s)
+{
+	return s->claimed && claim_valid(s->share, &s->claim) == -ESTALE;
+}
+
+int session_publish(struct session *s, struct err *e)
+{
+	assert(s->n_done == s->n_ids);
+	if (!s->claimed)
+		return 0;
+	claim_publish(s->share, &s->claim);
+	if (s->claim.refused != 0)
+		s->refused = s->claim.refused;
+	return stale(s) ? read_alone(s, e) : 0;
 }
 
 int session_answer(struct session *s, uint32_t stop, uint32_t max,
 		   uint32_t *ret_ids, struct err *e)
 {
-	int r = engine_decode(&s->eng, &s->kv, s->logits, s->n_done, stop, max,
-			      ret_ids);
+	size_t n_bytes = s->eng.m->cfg.n_vocab * sizeof(*s->logits);
+	float *logits = malloc(n_bytes);
+	int r;
 
+	if (logits == NULL)
+		return explain(s, -ENOMEM, e);
+	memcpy(logits, s->logits, n_bytes);
+	r = engine_decode(&s->eng, &s->kv, logits, s->n_ids, stop, max,
+			  ret_ids);
+	if (r >= 0 && stale(s)) {
+		r = read_alone(s, e);
+		memcpy(logits, s->logits, n_bytes);
+		if (r == 0)
+			r = engine_decode(&s->eng, &s->kv, logits, s->n_ids,
+					  stop, max, ret_ids);
+	}
+	free(logits);
 	return explain(s, r, e);
 }
 
-void session_rewind(struct session *s, uint32_t n)
+size_t session_shared_bytes(const struct session *s)
 {
-	assert(n <= s->n_done);
-	s->n_done = n;
+	size_t n = s->claimed ? s->claim.n_found + s->claim.n_lent : 0;
+
+	return n * kv_page_bytes(&s->kv.geo);
+}
+
+size_t session_own_bytes(const struct session *s)
+{
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < s->kv.n_pages; i++)
+		n += s->kv.own[i];
+	return n * kv_page_bytes(&s->kv.geo);
 }

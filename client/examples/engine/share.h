@@ -1,0 +1,73 @@
+/*
+ * share.h - a text's blocks in the shared cache: found, borrowed, published.
+ *
+ * A text claims what it needs once, before it is read: pages that are there
+ * already are pinned and read where they lie, and for the full blocks that must
+ * be computed pages are borrowed, which the engine writes and then publishes.
+ * Whatever the cache refuses (it is full, the daemon is gone) only means that
+ * the engine computes into memory of its own.
+ */
+#ifndef ENGINE_SHARE_H
+#define ENGINE_SHARE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "client/ckv.h"
+#include "client/examples/engine/err.h"
+#include "client/examples/engine/kv.h"
+#include "client/examples/engine/model.h"
+#include "client/examples/engine/options.h"
+
+struct share {
+	struct ckv *ckv;
+	struct ckv_space *space;
+	struct ckv_lane *lane;
+	struct ckv_space_info info;
+	bool verify;			/* check the bytes of what is found */
+};
+
+struct claim {
+	uint8_t *keys;			/* of the text's full blocks */
+	uint32_t n_keys;
+	uint32_t n_found;		/* of them, pages found */
+	struct ckv_pin found;		/* pins them */
+	struct ckv_page *lent;		/* pages for the blocks after them */
+	uint32_t n_lent;
+	bool published;			/* they are, and `own` pins them */
+	struct ckv_pin own;
+	int refused;			/* why the cache gave less; 0 or -errno */
+};
+
+/*
+ * Attach o->space of the daemon at o->socket, for this model and o's pages.
+ *
+ *   -ENOENT, -ECONNREFUSED ...  what ckv_open() and ckv_attach() say; the text
+ *                               is the library's
+ */
+int share_open(struct share *share, const struct options *o,
+	       const struct model *m, struct err *e);
+
+/* Everything claimed goes with it. */
+void share_close(struct share *share);
+
+/*
+ * Claim the blocks of ids[0 .. n_ids) and append their pages to kv, which is
+ * empty: those found first, but none that reaches into the last n_own tokens,
+ * which the caller wants to compute itself; then those lent. *ret_claim is the
+ * caller's and goes to claim_end(). Only -ENOMEM is an error.
+ */
+int claim_begin(struct share *share, struct kv *kv, const uint32_t *ids,
+		uint32_t n_ids, uint32_t n_own, struct claim *ret_claim);
+
+/* The lent pages are written: publish them. 0 or what ckv_publish() says. */
+int claim_publish(struct share *share, struct claim *claim);
+
+/* Whether the pages are still what they were: 0 or -ESTALE. */
+int claim_valid(const struct share *share, const struct claim *claim);
+
+/* Unpin, and give back what was lent and not published. */
+void claim_end(struct share *share, struct claim *claim);
+
+#endif

@@ -1,0 +1,438 @@
+/*
+ * test_engine_session.c - texts read through a cache that finds, lends,
+ * refuses and dies, on a stand-in for the client library.
+ *
+ * The stand-in keeps pages in this process and can be told to answer -ESTALE
+ * from its n-th call on; it then fills every page it ever lent with NaN, so
+ * whoever still reads one is found out. Whatever it does, logits and answer
+ * must be the bits of a session without any cache.
+ */
+#include <check.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "client/examples/engine/session.h"
+
+#define MODEL	"tests/data/tiny-recall"
+
+enum { BLOCK = 16, N_PAGES = 64, N_IDS = 75 };
+
+/* ---- the stand-in ------------------------------------------------------ */
+
+static struct page {
+	uint8_t key[CKV_KEY_SIZE];
+	enum { FREE, LENT, STORED } state;
+	uint8_t *data;
+} page[N_PAGES];
+static size_t page_bytes;
+static int n_pins, n_calls, dies_at, n_room;
+
+static int call(void)
+{
+	if (n_calls++ < dies_at)
+		return 0;
+	for (int i = 0; i < N_PAGES; i++) {
+		page[i].state = FREE;
+		memset(page[i].data, 0xff, page_bytes);
+	}
+	return -ESTALE;
+}
+
+static struct page *stored(const uint8_t *key)
+{
+	for (int i = 0; i < N_PAGES; i++)
+		if (page[i].state != FREE &&
+		    memcmp(page[i].key, key, CKV_KEY_SIZE) == 0)
+			return &page[i];
+	return NULL;
+}
+
+long ckv_keys(const struct ckv_space *space, const uint8_t *parent,
+	      const uint32_t *tokens, size_t n_tokens, const void *extra,
+	      size_t extra_bytes, uint8_t *ret_keys)
+{
+	uint64_t hash = 14695981039346656037u;
+
+	(void)space;
+	(void)parent;
+	(void)extra;
+	(void)extra_bytes;
+	for (size_t i = 0; i < n_tokens / BLOCK * BLOCK; i++) {
+		hash = (hash ^ tokens[i]) * 1099511628211u;
+		if (i % BLOCK != BLOCK - 1)
+			continue;
+		memset(ret_keys, 0, CKV_KEY_SIZE);
+		memcpy(ret_keys, &hash, sizeof(hash));
+		ret_keys += CKV_KEY_SIZE;
+	}
+	return (long)(n_tokens / BLOCK);
+}
+
+long ckv_lookup(struct ckv_lane *lane, const uint8_t *keys, size_t n_keys,
+		unsigned flags, struct ckv_handle *ret_handles,
+		struct ckv_pin *ret_pin)
+{
+	long n = 0;
+	int r = call();
+
+	(void)lane;
+	(void)flags;
+	if (r < 0)
+		return r;
+	for (; n < (long)n_keys; n++) {
+		struct page *p = stored(keys + n * CKV_KEY_SIZE);
+
+		if (p == NULL || p->state != STORED)
+			break;
+		ret_handles[n].data = p->data;
+	}
+	ret_pin->n_blocks = (uint32_t)n;
+	n_pins += n > 0;
+	return n;
+}
+
+void ckv_unpin(struct ckv_lane *lane, struct ckv_pin *pin)
+{
+	(void)lane;
+	n_pins -= pin->n_blocks > 0;
+	pin->n_blocks = 0;
+}
+
+int ckv_pin_valid(const struct ckv_lane *lane, const struct ckv_pin *pin)
+{
+	(void)lane;
+	(void)pin;
+	return call();
+}
+
+long ckv_reserve(struct ckv_lane *lane, const uint8_t *parent,
+		 const uint8_t *keys, size_t n_keys, struct ckv_page *ret_pages)
+{
+	long lent = 0;
+	int r = call();
+
+	(void)lane;
+	if (r < 0)
+		return r;
+	if (parent != NULL)
+		ck_assert_ptr_nonnull(stored(parent));
+	for (size_t i = 0; i < n_keys; i++) {
+		int at = 0;
+
+		ret_pages[i] = (struct ckv_page){ .status = -EEXIST };
+		if (stored(keys + i * CKV_KEY_SIZE) != NULL)
+			continue;
+		while (at < n_room && page[at].state != FREE)
+			at++;
+		ret_pages[i].status = at < n_room ? 0 : -ENOSPC;
+		if (at == n_room)
+			continue;
+		page[at].state = LENT;
+		memcpy(page[at].key, keys + i * CKV_KEY_SIZE, CKV_KEY_SIZE);
+		memset(page[at].data, 0xff, page_bytes);
+		ret_pages[i].data = page[at].data;
+		ret_pages[i].page = (uint32_t)at;
+		lent++;
+	}
+	return lent;
+}
+
+long ckv_publish(struct ckv_lane *lane, const struct ckv_page *pages,
+		 size_t n_pages, uint32_t n_tokens, unsigned flags,
+		 const uint64_t *sums, struct ckv_pin *ret_pin)
+{
+	int r = call();
+
+	(void)lane;
+	(void)sums;
+	if (r < 0)
+		return r;
+	ck_assert_uint_eq(n_tokens, BLOCK);
+	ck_assert_uint_eq(flags, CKV_SUM);
+	for (size_t i = 0; i < n_pages; i++)
+		page[pages[i].page].state = STORED;
+	ret_pin->n_blocks = (uint32_t)n_pages;
+	n_pins++;
+	return (long)n_pages;
+}
+
+long ckv_abort(struct ckv_lane *lane, const struct ckv_page *pages,
+	       size_t n_pages)
+{
+	int r = call();
+
+	(void)lane;
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n_pages; i++) {
+		ck_assert_int_eq(page[pages[i].page].state, LENT);
+		page[pages[i].page].state = FREE;
+	}
+	return (long)n_pages;
+}
+
+const char *ckv_strerror(int error)
+{
+	return strerror(-error);
+}
+
+const char *ckv_why(const struct ckv *ckv)
+{
+	(void)ckv;
+	return "";
+}
+
+int ckv_open(const char *path, const char *program, struct ckv **ret_ckv)
+{
+	(void)path;
+	(void)program;
+	(void)ret_ckv;
+	return -ENOENT;
+}
+
+int ckv_attach(struct ckv *ckv, const char *name, const struct ckv_model *want,
+	       enum ckv_mode mode, struct ckv_space **ret_space)
+{
+	(void)ckv;
+	(void)name;
+	(void)want;
+	(void)mode;
+	(void)ret_space;
+	return -ENOENT;
+}
+
+int ckv_lane_open(struct ckv_space *space,
+		  const struct ckv_lane_options *options,
+		  struct ckv_lane **ret_lane)
+{
+	(void)space;
+	(void)options;
+	(void)ret_lane;
+	return -ENOENT;
+}
+
+void ckv_space_get_info(const struct ckv_space *space,
+			struct ckv_space_info *ret_info)
+{
+	(void)space;
+	(void)ret_info;
+}
+
+struct ckv *ckv_close(struct ckv *ckv)
+{
+	(void)ckv;
+	return NULL;
+}
+
+/* ---- fixture ----------------------------------------------------------- */
+
+static struct model model;
+static const struct options options = { .block_tokens = BLOCK,
+					.dtype = VEC_F32 };
+static struct share share;
+static uint32_t ids[N_IDS + 1];
+
+struct outcome {
+	float logits[512];
+	uint32_t answer[6];
+	int n_answer;
+	uint32_t n_found;
+	int refused;
+};
+
+static void setup(void)
+{
+	struct kv_geometry geo;
+	struct err e;
+
+	ck_assert_msg(model_load(MODEL, &model, &e) == 0, "%s", e.text);
+	geo = engine_geometry(&model, BLOCK, VEC_F32);
+	page_bytes = kv_page_bytes(&geo);
+	for (int i = 0; i < N_PAGES; i++)
+		page[i].data = malloc(page_bytes);
+	share.info.model.block_tokens = BLOCK;
+	for (uint32_t i = 0; i <= N_IDS; i++)
+		ids[i] = 1 + i * i % 500;
+	dies_at = 1 << 30;
+	n_room = N_PAGES;
+}
+
+static void teardown(void)
+{
+	for (int i = 0; i < N_PAGES; i++)
+		free(page[i].data);
+	model_free(&model);
+}
+
+/* Read n tokens, the last n_own of them ourselves, and go on. */
+static void read_text(struct share *with, uint32_t n, uint32_t n_own,
+		      struct outcome *ret)
+{
+	struct session s;
+	struct err e;
+
+	memset(ret, 0, sizeof(*ret));
+	ck_assert_int_eq(session_open(&s, &model, &options, with, &e), 0);
+	ck_assert_int_eq(session_begin(&s, ids, n, n_own, &e), 0);
+	ret->n_found = s.n_found;
+	ck_assert_int_eq(session_read(&s, n, &e), 0);
+	ck_assert_int_eq(session_publish(&s, &e), 0);
+	memcpy(ret->logits, s.logits, sizeof(ret->logits));
+	ret->n_answer = session_answer(&s, UINT32_MAX, 6, ret->answer, &e);
+	ret->refused = s.refused;
+	session_close(&s);
+}
+
+static void assert_same(const struct outcome *a, const struct outcome *b)
+{
+	ck_assert_mem_eq(a->logits, b->logits, sizeof(a->logits));
+	ck_assert_int_eq(a->n_answer, 6);
+	ck_assert_int_eq(b->n_answer, 6);
+	ck_assert_mem_eq(a->answer, b->answer, sizeof(a->answer));
+}
+
+static int count(int state)
+{
+	int n = 0;
+
+	for (int i = 0; i < N_PAGES; i++)
+		n += (int)page[i].state == state;
+	return n;
+}
+
+/* ---- tests ------------------------------------------------------------- */
+
+/* What one session publishes the next one finds, and gets the same bits. */
+START_TEST(published_blocks_are_found)
+{
+	struct outcome alone, first, second;
+
+	read_text(NULL, N_IDS, 1, &alone);
+	read_text(&share, N_IDS, 1, &first);
+	read_text(&share, N_IDS, 1, &second);
+	ck_assert_uint_eq(first.n_found, 0);
+	ck_assert_uint_eq(second.n_found, N_IDS / BLOCK * BLOCK);
+	assert_same(&first, &alone);
+	assert_same(&second, &alone);
+	ck_assert_int_eq(count(STORED), N_IDS / BLOCK);
+	ck_assert_int_eq(count(LENT), 0);
+	ck_assert_int_eq(n_pins, 0);
+}
+END_TEST
+
+/* The last token is computed even when every block of the text is stored. */
+START_TEST(something_is_always_computed)
+{
+	struct outcome alone, first, second;
+
+	read_text(NULL, 4 * BLOCK, 1, &alone);
+	read_text(&share, 4 * BLOCK, 1, &first);
+	read_text(&share, 4 * BLOCK, 1, &second);
+	ck_assert_uint_eq(second.n_found, 3 * BLOCK);
+	assert_same(&second, &alone);
+	ck_assert_int_eq(count(STORED), 4);
+	ck_assert_int_eq(count(LENT), 0);
+}
+END_TEST
+
+/* Tokens that the caller wants to compute are not taken from the cache. */
+START_TEST(own_tokens_are_not_looked_up)
+{
+	struct outcome alone, first, second;
+
+	read_text(NULL, N_IDS, 1, &alone);
+	read_text(&share, N_IDS, 1, &first);
+	read_text(&share, N_IDS, 30, &second);
+	ck_assert_uint_eq(second.n_found, (N_IDS - 30) / BLOCK * BLOCK);
+	assert_same(&second, &alone);
+	ck_assert_int_eq(count(LENT), 0);
+	ck_assert_int_eq(n_pins, 0);
+}
+END_TEST
+
+/* A pool that is full after any number of pages costs no bit and no page. */
+START_TEST(full_pool_is_survived)
+{
+	struct outcome alone, out;
+
+	read_text(NULL, N_IDS, 1, &alone);
+	n_room = _i;
+	read_text(&share, N_IDS, 1, &out);
+	assert_same(&out, &alone);
+	ck_assert_int_eq(out.refused, _i < N_IDS / BLOCK ? -ENOSPC : 0);
+	ck_assert_int_eq(count(STORED), _i < N_IDS / BLOCK ? _i :
+			 N_IDS / BLOCK);
+	ck_assert_int_eq(count(LENT), 0);
+	ck_assert_int_eq(n_pins, 0);
+}
+END_TEST
+
+/* A daemon that dies at any call costs no bit, cold or cached. */
+START_TEST(dead_daemon_is_survived)
+{
+	struct outcome alone, out;
+	int nth;
+
+	read_text(NULL, N_IDS, 1, &alone);
+	for (nth = 0; ; nth++) {
+		dies_at = 1 << 30;
+		for (int i = 0; i < N_PAGES; i++)
+			page[i].state = FREE;
+		if (_i == 1)
+			read_text(&share, 3 * BLOCK, 1, &out);
+		n_calls = 0;
+		dies_at = nth;
+		read_text(&share, N_IDS, 1, &out);
+		assert_same(&out, &alone);
+		ck_assert_int_eq(n_pins, 0);
+		if (n_calls <= nth)
+			break;
+	}
+	ck_assert_int_ge(nth, 4);	/* look up, reserve, publish, valid */
+}
+END_TEST
+
+/* Without a cache the beginning that two texts share is computed once. */
+START_TEST(common_beginning_is_kept)
+{
+	struct outcome alone;
+	uint32_t other[N_IDS];
+	struct session s;
+	struct err e;
+
+	read_text(NULL, N_IDS, 1, &alone);
+	memcpy(other, ids, sizeof(other));
+	other[50] ^= 1;
+	ck_assert_int_eq(session_open(&s, &model, &options, NULL, &e), 0);
+	ck_assert_int_eq(session_begin(&s, other, N_IDS, 1, &e), 0);
+	ck_assert_int_eq(session_read(&s, N_IDS, &e), 0);
+	ck_assert_int_eq(session_begin(&s, ids, N_IDS, 1, &e), 0);
+	ck_assert_uint_eq(s.n_found, 50);
+	ck_assert_int_eq(session_read(&s, N_IDS, &e), 0);
+	ck_assert_mem_eq(s.logits, alone.logits, sizeof(alone.logits));
+	session_close(&s);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("engine_session");
+	TCase *t = tcase_create("session");
+	SRunner *sr = srunner_create(s);
+	int failed;
+
+	suite_add_tcase(s, t);
+	tcase_set_timeout(t, 120);
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, published_blocks_are_found);
+	tcase_add_test(t, something_is_always_computed);
+	tcase_add_test(t, own_tokens_are_not_looked_up);
+	tcase_add_loop_test(t, full_pool_is_survived, 0, N_IDS / BLOCK + 1);
+	tcase_add_loop_test(t, dead_daemon_is_survived, 0, 2);
+	tcase_add_test(t, common_beginning_is_kept);
+	srunner_run_all(sr, CK_ENV);
+	failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
