@@ -10,6 +10,7 @@
 
 #include "client/examples/engine/ask.h"
 #include "client/examples/engine/check.h"
+#include "client/examples/engine/demo.h"
 #include "client/examples/engine/options.h"
 #include "client/examples/engine/share.h"
 
@@ -61,8 +62,11 @@ static int run(const struct options *o)
 int main(int argc, char **argv)
 {
 	struct options o;
-	int r = options_parse(argc, argv, &o);
+	int r;
 
+	if (argc > 1 && strcmp(argv[1], "--demo") == 0)
+		return demo_main(argc - 1, argv + 1);
+	r = options_parse(argc, argv, &o);
 	if (r != 0)
 		return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 	return run(&o);

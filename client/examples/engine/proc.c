@@ -1,0 +1,176 @@
+/*
+ * proc.c - see proc.h.
+ *
+ * Failure modes: a program that is not there, ends badly, or says nothing for
+ * a minute is an error that names it.
+ */
+#include "client/examples/engine/proc.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PATIENCE_MS	60000
+
+void args_add(struct args *a, const char *arg)
+{
+	assert(a->n < PROC_ARGS_MAX - 1);
+	a->arg[a->n++] = arg;
+}
+
+__attribute__((noreturn))
+static void become(const struct args *a, int out, int errors)
+{
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (dup2(out, STDOUT_FILENO) >= 0 && dup2(errors, STDERR_FILENO) >= 0)
+		execv(a->arg[0], (char *const *)(const void *)a->arg);
+	_exit(127);
+}
+
+int proc_start(const char *name, const struct args *a, int errors,
+	       struct proc *ret, struct err *e)
+{
+	int fds[2];
+	pid_t pid;
+
+	if (access(a->arg[0], X_OK) < 0)
+		return err_set(e, -errno, "%s: %s: %s", name, a->arg[0],
+			       strerror(errno));
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return err_set(e, -errno, "pipe: %s", strerror(errno));
+	pid = fork();
+	if (pid == 0)
+		become(a, fds[1], errors);
+	close(fds[1]);
+	if (pid < 0) {
+		close(fds[0]);
+		return err_set(e, -EAGAIN, "fork: %s", strerror(errno));
+	}
+	*ret = (struct proc){ .pid = pid, .out = fds[0], .name = name };
+	return 0;
+}
+
+/* More of what it says; 0 at its end. */
+static ssize_t read_more(struct proc *p)
+{
+	struct pollfd pfd = { .fd = p->out, .events = POLLIN };
+	char *more = realloc(p->rest, p->n_rest + 65536);
+	ssize_t n;
+
+	if (more == NULL)
+		return -ENOMEM;
+	p->rest = more;
+	n = poll(&pfd, 1, PATIENCE_MS);
+	if (n == 0)
+		return -ETIMEDOUT;
+	n = n < 0 ? n : read(p->out, p->rest + p->n_rest, 65536);
+	if (n < 0)
+		return -errno;
+	p->n_rest += (size_t)n;
+	return n;
+}
+
+/* Take what stands before the first line's end, or all where there is none. */
+static int take(struct proc *p, size_t n, json_t **ret, struct err *e)
+{
+	json_error_t why;
+	json_t *value = json_loadb(p->rest, n, JSON_DECODE_ANY |
+				   JSON_DISABLE_EOF_CHECK, &why);
+
+	if (value == NULL)
+		return err_set(e, -EPROTO, "%s ended without a result", p->name);
+	p->n_rest -= n;
+	memmove(p->rest, p->rest + n, p->n_rest);
+	*ret = value;
+	return 0;
+}
+
+int proc_read(struct proc *p, json_t **ret, struct err *e)
+{
+	for (;;) {
+		char *end = p->n_rest > 0 ?
+			    memchr(p->rest, '\n', p->n_rest) : NULL;
+		ssize_t n;
+
+		if (end != NULL)
+			return take(p, (size_t)(end - p->rest) + 1, ret, e);
+		n = read_more(p);
+		if (n < 0)
+			return err_set(e, (int)n, "%s: %s", p->name,
+				       strerror((int)-n));
+		if (n == 0)
+			return take(p, p->n_rest, ret, e);
+	}
+}
+
+static void forget(struct proc *p)
+{
+	if (p->out >= 0)
+		close(p->out);
+	free(p->rest);
+	*p = (struct proc){ .out = -1 };
+}
+
+int proc_wait(struct proc *p, struct err *e)
+{
+	const char *name = p->name;
+	int status = 0;
+
+	waitpid(p->pid, &status, 0);
+	forget(p);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		return 0;
+	return err_set(e, -ECHILD, "%s failed", name);
+}
+
+void proc_end(struct proc *p, int sig)
+{
+	if (p->pid > 0) {
+		kill(p->pid, sig);
+		waitpid(p->pid, NULL, 0);
+	}
+	forget(p);
+}
+
+/* All it says, which may be many lines, as one value. */
+static int read_all(struct proc *p, json_t **ret, struct err *e)
+{
+	ssize_t n;
+
+	while ((n = read_more(p)) > 0)
+		;
+	if (n < 0)
+		return err_set(e, (int)n, "%s: %s", p->name, strerror((int)-n));
+	return take(p, p->n_rest, ret, e);
+}
+
+int proc_ask(const char *name, const struct args *a, int errors, json_t **ret,
+	     struct err *e)
+{
+	json_t *value = NULL;
+	struct proc p;
+	int r, ended;
+
+	r = proc_start(name, a, errors, &p, e);
+	if (r < 0)
+		return r;
+	r = read_all(&p, &value, e);
+	if (r == 0) {
+		ended = proc_wait(&p, e);
+		if (ended < 0) {
+			json_decref(value);
+			return ended;
+		}
+		*ret = value;
+		return 0;
+	}
+	proc_end(&p, SIGKILL);
+	return r;
+}
