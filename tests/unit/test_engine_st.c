@@ -53,7 +53,7 @@ START_TEST(whole_file_is_read)
 	make(WHOLE, 14);
 	ck_assert_int_eq(parse(&f), 0);
 	ck_assert_uint_eq(f.n_tensors, 2);
-	t = st_find(&f, "a");
+	t = st_file_find(&f, "a");
 	ck_assert_ptr_nonnull(t);
 	ck_assert_int_eq(t->dtype, ST_F32);
 	ck_assert_uint_eq(t->n_dims, 2);
@@ -61,11 +61,11 @@ START_TEST(whole_file_is_read)
 	ck_assert_uint_eq(t->n_elems, 2);
 	ck_assert_uint_eq(t->bytes, 8);
 	ck_assert_uint_eq(t->data[3], 3);
-	ck_assert_uint_eq(st_find(&f, "b")->data[0], 8);
-	ck_assert_ptr_null(st_find(&f, "c"));
-	ck_assert_str_eq(st_meta(&f, "rule"), "any");
-	ck_assert_ptr_null(st_meta(&f, "else"));
-	st_close(&f);
+	ck_assert_uint_eq(st_file_find(&f, "b")->data[0], 8);
+	ck_assert_ptr_null(st_file_find(&f, "c"));
+	ck_assert_str_eq(st_file_meta(&f, "rule"), "any");
+	ck_assert_ptr_null(st_file_meta(&f, "else"));
+	st_file_close(&f);
 }
 END_TEST
 
@@ -95,7 +95,7 @@ START_TEST(every_changed_byte_is_survived)
 			make(WHOLE, 14);
 			file[i] ^= (uint8_t)(1u << bit);
 			if (parse(&f) == 0)
-				st_close(&f);
+				st_file_close(&f);
 		}
 	}
 }
@@ -184,9 +184,9 @@ START_TEST(empty_tensors_are_read)
 	make("{\"t\":{\"dtype\":\"F32\",\"shape\":[0,4],\"data_offsets\":[0,0]},"
 	     "\"u\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4]}}", 4);
 	ck_assert_int_eq(parse(&f), 0);
-	ck_assert_uint_eq(st_find(&f, "t")->bytes, 0);
-	ck_assert_uint_eq(st_find(&f, "u")->n_elems, 1);
-	st_close(&f);
+	ck_assert_uint_eq(st_file_find(&f, "t")->bytes, 0);
+	ck_assert_uint_eq(st_file_find(&f, "u")->n_elems, 1);
+	st_file_close(&f);
 }
 END_TEST
 
@@ -195,12 +195,12 @@ START_TEST(open_names_the_file)
 {
 	struct st_file f;
 
-	ck_assert_int_eq(st_open("/nonexistent/m", &f, err, sizeof(err)),
+	ck_assert_int_eq(st_file_open("/nonexistent/m", &f, err, sizeof(err)),
 			 -ENOENT);
 	ck_assert_ptr_nonnull(strstr(err, "/nonexistent/m: No such file"));
-	ck_assert_int_eq(st_open("/dev/null", &f, err, sizeof(err)), -EINVAL);
+	ck_assert_int_eq(st_file_open("/dev/null", &f, err, sizeof(err)), -EINVAL);
 	ck_assert_ptr_nonnull(strstr(err, "/dev/null: empty"));
-	ck_assert_int_eq(st_open("/", &f, err, sizeof(err)), -EINVAL);
+	ck_assert_int_eq(st_file_open("/", &f, err, sizeof(err)), -EINVAL);
 }
 END_TEST
 

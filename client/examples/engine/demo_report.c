@@ -32,7 +32,7 @@ static void print_bar(double part, double whole)
 		fputs("█", stdout);
 }
 
-static void print_kib(long long bytes)
+static void print_mib(long long bytes)
 {
 	printf("%7.2f MiB", (double)bytes / (1 << 20));
 }
@@ -53,9 +53,9 @@ static void print_steps(const json_t *found)
 		printf("%-10s %-32s %8lld %6lld %8lld ", text(step, "who"),
 		       text(step, "what"), number(step, "tokens"),
 		       number(step, "found"), number(step, "computed"));
-		print_kib(number(step, "shared_bytes"));
+		print_mib(number(step, "shared_bytes"));
 		putchar(' ');
-		print_kib(number(step, "own_bytes"));
+		print_mib(number(step, "own_bytes"));
 		printf("  %s%s\n", text(step, "answer"),
 		       json_is_true(json_object_get(step, "right")) ?
 		       "  right" : "  WRONG");
@@ -108,7 +108,7 @@ static void print_death(const json_t *found)
 static void print_view(const json_t *v, long long questions, long long whole)
 {
 	printf("%-6s %7lld ", text(v, "keep"), number(v, "kept"));
-	print_kib(number(v, "bytes"));
+	print_mib(number(v, "bytes"));
 	printf("%8lld/%-2lld %12lld/%-2lld %10lld/%-2lld   ",
 	       number(v, "right_asked"), questions, number(v, "right_later"),
 	       questions, number(v, "right_first_last"), questions);
@@ -131,7 +131,7 @@ static void print_views(const json_t *found)
 	printf("%-6s %7s %11s %11s %15s %13s\n", "", "", "", "known",
 	       "unknown", "last tokens");
 	printf("%-6s %7lld ", "all", number(step, "tokens"));
-	print_kib(whole);
+	print_mib(whole);
 	printf("%8lld/%-2lld %12lld/%-2lld %13s   ",
 	       number(found, "right_whole"), n, number(found, "right_whole"), n,
 	       "");

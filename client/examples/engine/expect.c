@@ -27,7 +27,7 @@ static int copy_row(const struct source *in, uint32_t i, const char *what,
 	void *copy;
 
 	snprintf(name, sizeof(name), "p%u.%s", i, what);
-	t = st_find(in->file, name);
+	t = st_file_find(in->file, name);
 	if (t == NULL)
 		return err_set(in->e, -EINVAL, "%s: tensor %s is missing",
 			       in->path, name);
@@ -75,14 +75,14 @@ static uint32_t count_prompts(const struct st_file *f)
 
 	for (;; n++) {
 		snprintf(name, sizeof(name), "p%u.ids", n);
-		if (st_find(f, name) == NULL)
+		if (st_file_find(f, name) == NULL)
 			return n;
 	}
 }
 
 static int read_rule(const struct source *in, double *ret_diff)
 {
-	const char *rule = st_meta(in->file, "rule");
+	const char *rule = st_file_meta(in->file, "rule");
 	int end = 0;
 
 	if (rule == NULL || sscanf(rule, RULE, ret_diff, &end) != 1 ||
@@ -120,11 +120,11 @@ int expect_load(const char *path, uint32_t n_vocab, struct expect *ret,
 	struct source in = { .path = path, .file = &file, .e = e };
 	int r;
 
-	r = st_open(path, &file, e->text, sizeof(e->text));
+	r = st_file_open(path, &file, e->text, sizeof(e->text));
 	if (r < 0)
 		return r;
 	r = read_all(&in, n_vocab, &x);
-	st_close(&file);
+	st_file_close(&file);
 	if (r < 0) {
 		expect_free(&x);
 		return r;

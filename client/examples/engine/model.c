@@ -26,7 +26,7 @@ struct loader {
 static const struct st_tensor *find(const struct loader *in, const char *name,
 				    uint32_t rows, uint32_t cols)
 {
-	const struct st_tensor *t = st_find(in->file, name);
+	const struct st_tensor *t = st_file_find(in->file, name);
 	uint32_t n_dims = cols != 0 ? 2 : 1;
 
 	if (t == NULL) {
@@ -191,7 +191,7 @@ static int load_file(const char *dir, struct model *m, struct err *e)
 	int r;
 
 	snprintf(path, sizeof(path), "%s/model.safetensors", dir);
-	r = st_open(path, &file, e->text, sizeof(e->text));
+	r = st_file_open(path, &file, e->text, sizeof(e->text));
 	if (r < 0)
 		return r;
 	in.path = path;
@@ -199,7 +199,7 @@ static int load_file(const char *dir, struct model *m, struct err *e)
 	r = load_weights(&in, m);
 	if (r == 0)
 		r = make_rope(&in, m);
-	st_close(&file);
+	st_file_close(&file);
 	return r;
 }
 

@@ -74,7 +74,7 @@ int share_open(struct share *share, const struct options *o,
 err_close:
 	explain(share, o->space, r, e);
 	share_close(share);
-	return r;
+	return r == -ENOENT ? -ENODEV : r;
 }
 
 void share_close(struct share *share)

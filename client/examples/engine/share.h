@@ -43,8 +43,10 @@ struct claim {
 /*
  * Attach o->space of the daemon at o->socket, for this model and o's pages.
  *
- *   -ENOENT, -ECONNREFUSED ...  what ckv_open() and ckv_attach() say; the text
- *                               is the library's
+ *   -ENOENT, -ECONNREFUSED  no daemon there
+ *   -ENODEV                 the daemon has no such space
+ *   else what ckv_open(), ckv_attach() and ckv_lane_open() say, and the reason
+ *   in the library's words
  */
 int share_open(struct share *share, const struct options *o,
 	       const struct model *m, struct err *e);

@@ -286,7 +286,7 @@ out_close:
 	return r;
 }
 
-int st_open(const char *path, struct st_file *ret, char *err, size_t err_bytes)
+int st_file_open(const char *path, struct st_file *ret, char *err, size_t err_bytes)
 {
 	struct st_err e = { err, err_bytes };
 	char why[256];
@@ -309,7 +309,7 @@ int st_open(const char *path, struct st_file *ret, char *err, size_t err_bytes)
 	return 0;
 }
 
-void st_close(struct st_file *f)
+void st_file_close(struct st_file *f)
 {
 	free(f->tensor);
 	json_decref(f->header);
@@ -318,7 +318,7 @@ void st_close(struct st_file *f)
 	memset(f, 0, sizeof(*f));
 }
 
-const struct st_tensor *st_find(const struct st_file *f, const char *name)
+const struct st_tensor *st_file_find(const struct st_file *f, const char *name)
 {
 	for (size_t i = 0; i < f->n_tensors; i++)
 		if (strcmp(f->tensor[i].name, name) == 0)
@@ -326,7 +326,7 @@ const struct st_tensor *st_find(const struct st_file *f, const char *name)
 	return NULL;
 }
 
-const char *st_meta(const struct st_file *f, const char *name)
+const char *st_file_meta(const struct st_file *f, const char *name)
 {
 	const json_t *meta = json_object_get(f->header, "__metadata__");
 

@@ -38,14 +38,14 @@ struct st_file {
 	json_t *header;
 	struct st_tensor *tensor;	/* sorted by their place in the data */
 	size_t n_tensors;
-	void *map;			/* st_open(): the mapping, else NULL */
+	void *map;			/* st_file_open(): the mapping, else NULL */
 	size_t map_bytes;
 };
 
 /*
  * Judge the `bytes` bytes at `buf` and list the tensors in them.
  *
- * On success the caller owns *ret and gives it to st_close(); its tensors point
+ * On success the caller owns *ret and gives it to st_file_close(); its tensors point
  * into `buf`, which must outlive it. On failure *ret is untouched and `err`
  * (err_bytes > 0) holds one line that names the tensor and what is wrong.
  *
@@ -56,17 +56,17 @@ int st_parse(const void *buf, size_t bytes, struct st_file *ret, char *err,
 	     size_t err_bytes);
 
 /* Map `path` read-only and st_parse() it; also the errors of open and mmap. */
-int st_open(const char *path, struct st_file *ret, char *err,
+int st_file_open(const char *path, struct st_file *ret, char *err,
 	    size_t err_bytes);
 
-/* Release what st_parse() or st_open() gave. */
-void st_close(struct st_file *f);
+/* Release what st_parse() or st_file_open() gave. */
+void st_file_close(struct st_file *f);
 
 /* The tensor of that name, or NULL. */
-const struct st_tensor *st_find(const struct st_file *f, const char *name);
+const struct st_tensor *st_file_find(const struct st_file *f, const char *name);
 
 /* The metadata string of that name, or NULL. */
-const char *st_meta(const struct st_file *f, const char *name);
+const char *st_file_meta(const struct st_file *f, const char *name);
 
 /* "F32" and so on. */
 const char *st_dtype_name(enum st_dtype dtype);
