@@ -1,0 +1,219 @@
+/*
+ * core.c - see core.h.
+ */
+#include "tests/lib/core.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+enum { SLAB_PAGES = 8, EPOCH = 7 };
+
+struct space_config core_config(uint32_t n_pages, uint32_t n_views)
+{
+	uint32_t block_slabs = (n_pages + SLAB_PAGES - 1) / SLAB_PAGES;
+	uint32_t view_slabs = (n_views + SLAB_PAGES - 1) / SLAB_PAGES;
+	struct space_config config = {
+		.geometry = { .block_tokens = CORE_TOKENS },
+		.pool = {
+			.page_bytes = 4096,
+			.slab_stride = CKV_HUGE_BYTES,
+			.slab_pages = SLAB_PAGES,
+			.n_slabs = block_slabs + view_slabs,
+			.n_block_pages = n_pages,
+			.first_view_page = block_slabs * SLAB_PAGES,
+			.n_view_pages = n_views,
+		},
+		.fingerprint = 0x1234,
+		.seed = { 11, 22, 33, 44 },
+		.policy = &policy_lru,
+		.n_lanes_max = CORE_LANES,
+		.n_clients_max = CORE_LANES,
+		.n_lent_max = n_pages,
+		.n_pages_max = n_pages,
+	};
+
+	config.n_buckets = space_buckets(&config.pool);
+	return config;
+}
+
+static size_t records_bytes(const struct core *core)
+{
+	return (size_t)core->config.pool.slab_pages *
+	       core->config.pool.n_slabs * sizeof(struct ckv_record);
+}
+
+void core_open(struct core *core, const struct space_config *config)
+{
+	int r;
+
+	memset(core, 0, sizeof *core);
+	core->config = *config;
+	core->memory.index = calloc(1, ckv_index_bytes(config->n_buckets));
+	core->memory.records = calloc(1, records_bytes(core));
+	core->memory.stats = calloc(1, CKV_SPACE_STATS_BYTES);
+	assert(core->memory.index && core->memory.records &&
+	       core->memory.stats);
+	r = space_create(config, &core->memory, &core->space);
+	assert(r == 0);
+	core->index.buckets = (void *)((char *)core->memory.index +
+				       CKV_INDEX_HEAD_BYTES);
+	core->index.n_buckets = config->n_buckets;
+	memcpy(core->index.seed, config->seed, sizeof core->index.seed);
+	ckv_world_raise_epoch(&core->world, EPOCH);
+	ckv_world_set_life(&core->world, 1);
+}
+
+void core_close(struct core *core)
+{
+	space_destroy(core->space);
+	free(core->memory.index);
+	free(core->memory.records);
+	free(core->memory.stats);
+}
+
+int core_lane_open(struct core *core, int i)
+{
+	struct core_lane *lane = &core->lane[i];
+	struct space_lane_memory memory = {
+		.pins = lane->pins,
+		.pin_high = &lane->pin_high,
+		.touches = lane->touches,
+		.touch_tail = &lane->touch_tail,
+		.n_pins = CORE_PINS,
+		.n_touches = CORE_TOUCHES,
+	};
+
+	memset(lane, 0, sizeof *lane);
+	return space_lane_open(core->space, (uint32_t)i, &memory);
+}
+
+struct ckv_key core_key(uint32_t i)
+{
+	struct ckv_key key = { { 0 } };
+	uint64_t x = i;
+
+	for (int w = 0; i != 0 && w < 4; w++) {
+		x = (x + 0x9e3779b97f4a7c15u) * 0xbf58476d1ce4e5b9u;
+		x ^= x >> 29;
+		memcpy(&key.byte[8 * w], &x, 8);
+	}
+	return key;
+}
+
+bool core_find(const struct core *core, uint32_t i, uint32_t *ret_slot,
+	       struct ckv_block *ret_block)
+{
+	struct ckv_key key = core_key(i);
+	struct ckv_place place = ckv_index_place(&core->index, &key);
+
+	return ckv_index_find(&core->index, &place, &key, ret_slot, ret_block);
+}
+
+bool core_has(const struct core *core, uint32_t i)
+{
+	struct ckv_block block;
+	uint32_t slot;
+
+	return core_find(core, i, &slot, &block);
+}
+
+bool core_pin(struct core *core, int l, uint32_t w, uint32_t i)
+{
+	struct core_lane *lane = &core->lane[l];
+	struct ckv_block block;
+	uint32_t slot;
+
+	if (!core_find(core, i, &slot, &block))
+		return false;
+	if (ckv_hint_load32(&lane->pin_high) <= w)
+		ckv_hint_store32(&lane->pin_high, w + 1);
+	ckv_pin_set(&lane->pins[w], slot, block.generation);
+	if (ckv_pin_confirm(ckv_index_entry(&core->index, slot),
+			    block.generation, &core->world, EPOCH))
+		return true;
+	ckv_pin_drop(&lane->pins[w]);
+	return false;
+}
+
+void core_unpin(struct core *core, int l, uint32_t w)
+{
+	ckv_pin_drop(&core->lane[l].pins[w]);
+}
+
+void core_touch(struct core *core, int l, uint32_t i)
+{
+	struct core_lane *lane = &core->lane[l];
+	struct ckv_block block;
+	uint32_t slot;
+
+	if (core_find(core, i, &slot, &block))
+		ckv_touch_put(lane->touches, CORE_TOUCHES, &lane->touch_tail,
+			      slot);
+}
+
+int core_reserve(struct core *core, int lane, uint32_t parent, uint32_t i,
+		 struct ckv_lent *ret_lent)
+{
+	struct ckv_key up = core_key(parent), key = core_key(i);
+	int r = space_reserve(core->space, lane, &up, &key, 1, ret_lent);
+
+	assert(r == (ret_lent->status == 0));
+	return ret_lent->status;
+}
+
+int core_publish(struct core *core, int lane, uint32_t page)
+{
+	struct ckv_publish_item item = {
+		.page = page,
+		.n_tokens = CORE_TOKENS,
+		.flags = CKV_ENTRY_SUMMED,
+		.checksum = 99,
+	};
+	int32_t status = 0;
+	int r = space_publish(core->space, lane, &item, 1, &status);
+
+	return r < 0 ? r : status;
+}
+
+int core_put(struct core *core, int lane, uint32_t parent, uint32_t i)
+{
+	struct ckv_lent lent;
+	int r = core_reserve(core, lane, parent, i, &lent);
+
+	return r < 0 ? r : core_publish(core, lane, lent.page);
+}
+
+int core_drop(struct core *core, uint32_t i)
+{
+	struct ckv_key key = core_key(i);
+	int32_t status = 0;
+	int r = space_drop(core->space, &key, 1, &status);
+
+	return r < 0 ? r : status;
+}
+
+void *core_snapshot(const struct core *core)
+{
+	size_t index_bytes = ckv_index_bytes(core->config.n_buckets);
+	size_t n = records_bytes(core);
+	char *copy = malloc(index_bytes + n + CKV_SPACE_STATS_BYTES);
+
+	assert(copy != NULL);
+	memcpy(copy, core->memory.index, index_bytes);
+	memcpy(copy + index_bytes, core->memory.records, n);
+	memcpy(copy + index_bytes + n, core->memory.stats,
+	       CKV_SPACE_STATS_BYTES);
+	return copy;
+}
+
+bool core_same(const struct core *core, const void *snapshot)
+{
+	size_t index_bytes = ckv_index_bytes(core->config.n_buckets);
+	size_t n = records_bytes(core);
+	const char *copy = snapshot;
+
+	return memcmp(copy, core->memory.index, index_bytes) == 0 &&
+	       memcmp(copy + index_bytes, core->memory.records, n) == 0 &&
+	       memcmp(copy + index_bytes + n, core->memory.stats,
+		      CKV_SPACE_STATS_BYTES) == 0;
+}

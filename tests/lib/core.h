@@ -1,0 +1,66 @@
+/*
+ * core.h - a space on ordinary memory, for tests of the daemon's core.
+ *
+ * Failures abort through assert(): the fixture is not what is tested.
+ */
+#ifndef CKV_TEST_CORE_H
+#define CKV_TEST_CORE_H
+
+#include "daemon/core/space.h"
+#include "proto/ckv_pin.h"
+
+enum { CORE_LANES = 8, CORE_PINS = 64, CORE_TOUCHES = 16, CORE_TOKENS = 16 };
+
+struct core_lane {
+	_Atomic uint64_t pins[CORE_PINS];
+	_Atomic uint32_t pin_high;
+	_Atomic uint32_t touches[CORE_TOUCHES];
+	_Atomic uint32_t touch_tail;
+};
+
+struct core {
+	struct space_config config;
+	struct space_memory memory;
+	struct space *space;
+	struct ckv_index index;		/* as a client has it */
+	struct ckv_world world;
+	struct core_lane lane[CORE_LANES];
+};
+
+/* n_pages for blocks in slabs of 8; n_views pages for views behind them. */
+struct space_config core_config(uint32_t n_pages, uint32_t n_views);
+void core_open(struct core *core, const struct space_config *config);
+void core_close(struct core *core);
+
+/* Opens lane memory i (0 ..) for client i; returns the lane's number. */
+int core_lane_open(struct core *core, int i);
+
+/* The i-th key of the world, i > 0; 0 is the root's parent, all zero. */
+struct ckv_key core_key(uint32_t i);
+
+/* Look up as a client does. True: *ret_slot and *ret_block are set. */
+bool core_find(const struct core *core, uint32_t i, uint32_t *ret_slot,
+	       struct ckv_block *ret_block);
+bool core_has(const struct core *core, uint32_t i);
+
+/* Pin key i in word w of lane memory l, as a client does. Did it confirm? */
+bool core_pin(struct core *core, int l, uint32_t w, uint32_t i);
+void core_unpin(struct core *core, int l, uint32_t w);
+void core_touch(struct core *core, int l, uint32_t i);
+
+/* One key under a parent (0: root): its status, and its page. */
+int core_reserve(struct core *core, int lane, uint32_t parent, uint32_t i,
+		 struct ckv_lent *ret_lent);
+/* Publish one page, checksum given. */
+int core_publish(struct core *core, int lane, uint32_t page);
+/* Reserve and publish; 0 or the status. */
+int core_put(struct core *core, int lane, uint32_t parent, uint32_t i);
+int core_drop(struct core *core, uint32_t i);
+
+/* A copy of index, records and stats, to see that nothing changed. */
+void *core_snapshot(const struct core *core);
+bool core_same(const struct core *core, const void *snapshot);
+
+#define CORE_STAT(core, name) ckv_hint_load64(&(core)->memory.stats->name)
+
+#endif

@@ -1,0 +1,435 @@
+/*
+ * test_core_lend.c - reserve, publish, abort, drop: every answer they give.
+ */
+#include <check.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "tests/lib/core.h"
+
+static struct core core;
+static int a, b;		/* lanes of clients 0 and 1 */
+
+static void setup(void)
+{
+	struct space_config config = core_config(8, 0);
+
+	core_open(&core, &config);
+	a = core_lane_open(&core, 0);
+	b = core_lane_open(&core, 1);
+}
+
+static void teardown(void)
+{
+	space_check(core.space);
+	core_close(&core);
+}
+
+static int reserve_list(int lane, uint32_t parent, uint32_t first, uint32_t n,
+			struct ckv_lent *lent)
+{
+	struct ckv_key up = core_key(parent), keys[16];
+
+	for (uint32_t i = 0; i < n; i++)
+		keys[i] = core_key(first + i);
+	return space_reserve(core.space, lane, &up, keys, n, lent);
+}
+
+/* A chain is lent page by page, invisible, and found once it is published. */
+START_TEST(chain_becomes_visible_at_publish)
+{
+	struct ckv_lent lent[3];
+	struct ckv_block block;
+	uint32_t slot;
+
+	ck_assert_int_eq(reserve_list(a, 0, 1, 3, lent), 3);
+	ck_assert(!core_has(&core, 1));
+	space_check(core.space);
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(core_publish(&core, a, lent[i].page), 0);
+	ck_assert(core_find(&core, 3, &slot, &block));
+	ck_assert_uint_eq(slot, lent[2].slot);
+	ck_assert_uint_eq(block.generation, lent[2].generation);
+	ck_assert_uint_eq(block.host_page, lent[2].page);
+	ck_assert_uint_eq(block.parent_slot, lent[1].slot);
+	ck_assert_uint_eq(block.n_tokens, CORE_TOKENS);
+	ck_assert_uint_eq(block.checksum, 99);
+	ck_assert_uint_eq(CORE_STAT(&core, published), 3);
+}
+END_TEST
+
+/* A published key says where it is; one being written says so, to everybody. */
+START_TEST(taken_keys_are_refused)
+{
+	struct ckv_lent lent, again;
+
+	ck_assert_int_eq(core_reserve(&core, a, 0, 1, &lent), 0);
+	ck_assert_int_eq(core_reserve(&core, a, 0, 1, &again), -EALREADY);
+	ck_assert_int_eq(core_reserve(&core, b, 0, 1, &again), -EALREADY);
+	ck_assert_uint_eq(again.page, CKV_NONE);
+	ck_assert_int_eq(core_publish(&core, a, lent.page), 0);
+	ck_assert_int_eq(core_reserve(&core, b, 0, 1, &again), -EEXIST);
+	ck_assert_uint_eq(again.slot, lent.slot);
+	ck_assert_uint_eq(again.generation, lent.generation);
+	ck_assert_uint_eq(CORE_STAT(&core, refused_busy), 2);
+	ck_assert_uint_eq(CORE_STAT(&core, refused_exists), 1);
+}
+END_TEST
+
+/* A list goes on after what exists and stops at the first other refusal. */
+START_TEST(list_stops_at_first_refusal)
+{
+	struct ckv_lent lent[4], other;
+
+	ck_assert_int_eq(core_put(&core, a, 0, 1), 0);
+	ck_assert_int_eq(core_reserve(&core, b, 1, 3, &other), 0);
+	ck_assert_int_eq(reserve_list(a, 0, 1, 4, lent), 1);
+	ck_assert_int_eq(lent[0].status, -EEXIST);
+	ck_assert_int_eq(lent[1].status, 0);
+	ck_assert_int_eq(lent[2].status, -EALREADY);
+	ck_assert_int_eq(lent[3].status, -ECANCELED);
+}
+END_TEST
+
+/* A parent must be there: published, or lent to this very lane. */
+START_TEST(parent_must_be_there)
+{
+	struct ckv_lent lent, child;
+
+	ck_assert_int_eq(core_reserve(&core, a, 7, 8, &lent), -ENOENT);
+	ck_assert_int_eq(core_reserve(&core, a, 0, 1, &lent), 0);
+	ck_assert_int_eq(core_reserve(&core, b, 1, 2, &child), -ENOENT);
+	ck_assert_int_eq(core_reserve(&core, a, 1, 2, &child), 0);
+	ck_assert_uint_eq(CORE_STAT(&core, refused_parent), 2);
+}
+END_TEST
+
+/* A child published before its parent is refused and stays lent. */
+START_TEST(parents_are_published_first)
+{
+	struct ckv_lent lent[2];
+
+	ck_assert_int_eq(reserve_list(a, 0, 1, 2, lent), 2);
+	ck_assert_int_eq(core_publish(&core, a, lent[1].page), -ENOENT);
+	ck_assert(!core_has(&core, 2));
+	ck_assert_int_eq(core_publish(&core, a, lent[0].page), 0);
+	ck_assert_int_eq(core_publish(&core, a, lent[1].page), 0);
+	ck_assert(core_has(&core, 2));
+}
+END_TEST
+
+/* Token counts and flags that cannot be are refused per item. */
+START_TEST(impossible_items_are_refused)
+{
+	static const uint16_t n_tokens[] = { 0, CORE_TOKENS + 1, 1 };
+	static const uint16_t flags[] = { 0, 0, CKV_ENTRY_VIEW };
+	struct ckv_publish_item item = { 0 };
+	struct ckv_lent lent, scratch;
+	int32_t status;
+
+	ck_assert_int_eq(core_reserve(&core, a, 0, 1, &lent), 0);
+	for (int i = 0; i < 3; i++) {
+		item.page = lent.page;
+		item.n_tokens = n_tokens[i];
+		item.flags = flags[i];
+		ck_assert_int_eq(space_publish(core.space, a, &item, 1,
+					       &status), 0);
+		ck_assert_int_eq(status, -EINVAL);
+	}
+	ck_assert_int_eq(space_reserve_scratch(core.space, a, 1, &scratch), 1);
+	ck_assert_int_eq(core_publish(&core, a, scratch.page), -EINVAL);
+}
+END_TEST
+
+/* What only a liar sends is refused as a whole and changes nothing. */
+START_TEST(lies_change_nothing)
+{
+	struct ckv_publish_item items[2] = {
+		{ .n_tokens = 1 }, { .n_tokens = 1 },
+	};
+	uint32_t pages[2];
+	int32_t status[2];
+	struct ckv_lent lent, theirs;
+	void *before;
+
+	core_reserve(&core, a, 0, 1, &lent);
+	core_reserve(&core, b, 0, 2, &theirs);
+	before = core_snapshot(&core);
+	items[0].page = pages[0] = lent.page;
+	for (int i = 0; i < 4; i++) {
+		const uint32_t wrong[] = { theirs.page, 5, 8, CKV_NONE };
+
+		items[1].page = pages[1] = wrong[i];
+		ck_assert_int_eq(space_publish(core.space, a, items, 2, status),
+				 -EPROTO);
+		ck_assert_int_eq(space_abort(core.space, a, pages, 2, status),
+				 -EPROTO);
+	}
+	items[1].page = lent.page;
+	ck_assert_int_eq(space_publish(core.space, a, items, 2, status),
+			 -EPROTO);
+	ck_assert_int_eq(space_scratch_hold(core.space, a, &lent.page, 1),
+			 -EPROTO);
+	ck_assert(core_same(&core, before));
+	free(before);
+}
+END_TEST
+
+/* Counts out of range and all-zero keys are refused and change nothing. */
+START_TEST(impossible_requests_change_nothing)
+{
+	static struct ckv_key keys[CKV_BATCH_MAX + 1];
+	static struct ckv_lent lent[CKV_BATCH_MAX + 1];
+	static int32_t status[CKV_BATCH_MAX + 1];
+	static struct ckv_publish_item items[CKV_BATCH_MAX + 1];
+	static uint32_t pages[CKV_BATCH_MAX + 1];
+	void *before = core_snapshot(&core);
+	const uint32_t counts[] = { 0, CKV_BATCH_MAX + 1 };
+	struct ckv_key root = core_key(0);
+
+	for (int i = 0; i < 2; i++) {
+		uint32_t n = counts[i];
+
+		ck_assert_int_eq(space_reserve(core.space, a, &root, keys, n,
+					       lent), -EINVAL);
+		ck_assert_int_eq(space_reserve_scratch(core.space, a, n, lent),
+				 -EINVAL);
+		ck_assert_int_eq(space_publish(core.space, a, items, n, status),
+				 -EINVAL);
+		ck_assert_int_eq(space_abort(core.space, a, pages, n, status),
+				 -EINVAL);
+		ck_assert_int_eq(space_drop(core.space, keys, n, status),
+				 -EINVAL);
+		ck_assert_int_eq(space_prefetch(core.space, keys, n), -EINVAL);
+	}
+	keys[0] = core_key(1);
+	ck_assert_int_eq(space_reserve(core.space, a, &root, keys, 2, lent),
+			 -EINVAL);
+	ck_assert(core_same(&core, before));
+	free(before);
+}
+END_TEST
+
+/* Aborting a page takes back what was reserved under it, and nothing else. */
+START_TEST(abort_takes_descendants)
+{
+	struct ckv_lent lent[3], fork, other, again;
+	int32_t status;
+
+	reserve_list(a, 0, 1, 3, lent);
+	core_reserve(&core, a, 2, 9, &fork);
+	core_reserve(&core, a, 0, 5, &other);
+	ck_assert_int_eq(space_abort(core.space, a, &lent[1].page, 1, &status),
+			 1);
+	ck_assert_int_eq(status, 0);
+	ck_assert_uint_eq(CORE_STAT(&core, aborted), 3);
+	ck_assert_uint_eq(CORE_STAT(&core, pages_lent), 2);
+	ck_assert_int_eq(core_publish(&core, a, lent[0].page), 0);
+	ck_assert_int_eq(core_publish(&core, a, other.page), 0);
+	ck_assert_int_eq(core_publish(&core, a, fork.page), -EPROTO);
+	ck_assert_int_eq(core_reserve(&core, b, 1, 2, &again), 0);
+}
+END_TEST
+
+/* A lane's end takes its reservations back; another lane may write the keys. */
+START_TEST(death_frees_reservations)
+{
+	struct ckv_lent lent[8];
+
+	ck_assert_int_eq(reserve_list(a, 0, 1, 7, lent), 7);
+	ck_assert_int_eq(core_publish(&core, a, lent[0].page), 0);
+	ck_assert_int_eq(space_reserve_scratch(core.space, a, 1, lent), 1);
+	space_lane_close(core.space, a);
+	ck_assert_uint_eq(CORE_STAT(&core, aborted_by_death), 7);
+	ck_assert_uint_eq(CORE_STAT(&core, pages_lent), 0);
+	ck_assert_uint_eq(space_client_lent(core.space, 0), 0);
+	ck_assert_int_eq(reserve_list(b, 1, 2, 7, lent), 7);
+	ck_assert(core_has(&core, 1));
+}
+END_TEST
+
+/* A client holds at most its share of lent pages, over all its lanes. */
+START_TEST(lent_pages_are_limited)
+{
+	struct ckv_lent lent[8];
+
+	space_set_limits(core.space, 3, 8);
+	ck_assert_int_eq(reserve_list(a, 0, 1, 5, lent), 3);
+	ck_assert_int_eq(lent[3].status, -EDQUOT);
+	ck_assert_int_eq(lent[4].status, -ECANCELED);
+	ck_assert_int_eq(reserve_list(b, 0, 10, 3, lent), 3);
+	ck_assert_int_eq(space_reserve_scratch(core.space, a, 2, lent), 0);
+	ck_assert_int_eq(lent[0].status, -EDQUOT);
+	ck_assert_int_eq(lent[1].status, -ECANCELED);
+	space_set_limits(core.space, 4, 8);
+	ck_assert_int_eq(space_reserve_scratch(core.space, a, 1, lent), 1);
+}
+END_TEST
+
+/* When every page is lent there is no space; one given back is enough. */
+START_TEST(full_of_reservations)
+{
+	struct ckv_lent lent[9], more;
+	int32_t status;
+
+	space_set_limits(core.space, 16, 8);
+	ck_assert_int_eq(reserve_list(a, 0, 1, 9, lent), 8);
+	ck_assert_int_eq(lent[8].status, -ENOSPC);
+	ck_assert_int_eq(core_reserve(&core, b, 0, 20, &more), -ENOSPC);
+	ck_assert_int_eq(space_abort(core.space, a, &lent[7].page, 1, &status),
+			 1);
+	ck_assert_int_eq(core_reserve(&core, b, 0, 20, &more), 0);
+}
+END_TEST
+
+/* A smaller quota is obeyed by evicting what exceeds it. */
+START_TEST(quota_is_obeyed)
+{
+	for (uint32_t i = 1; i <= 8; i++)
+		ck_assert_int_eq(core_put(&core, a, 0, i), 0);
+	space_set_limits(core.space, 8, 4);
+	ck_assert_int_eq(core_put(&core, a, 0, 9), 0);
+	ck_assert_uint_le(CORE_STAT(&core, blocks), 4);
+	ck_assert(core_has(&core, 9));
+}
+END_TEST
+
+/* A key whose two buckets are full is refused while there are pages. */
+START_TEST(full_index_is_refused)
+{
+	struct space_config config = core_config(64, 0);
+	uint32_t i = 1;
+	int r;
+
+	core_close(&core);
+	config.n_buckets = 2;
+	core_open(&core, &config);
+	a = core_lane_open(&core, 0);
+	while ((r = core_put(&core, a, 0, i)) == 0)
+		i++;
+	ck_assert_int_eq(r, -EXFULL);
+	ck_assert_uint_eq(i, 2 * CKV_BUCKET_ENTRIES + 1);
+	ck_assert_uint_eq(CORE_STAT(&core, refused_index), 1);
+	ck_assert_int_eq(core_drop(&core, 5), 0);
+	ck_assert_int_eq(core_put(&core, a, 0, i), 0);
+}
+END_TEST
+
+/* Drop takes leaves, parents after them, and says why it cannot take others. */
+START_TEST(drop_takes_leaves_first)
+{
+	struct ckv_key keys[5] = { core_key(1), core_key(3), core_key(2),
+				   core_key(9), core_key(3) };
+	struct ckv_lent lent;
+	int32_t status[5];
+
+	for (uint32_t i = 1; i <= 3; i++)
+		core_put(&core, a, i - 1, i);
+	ck_assert_int_eq(space_drop(core.space, keys, 5, status), 2);
+	ck_assert_int_eq(status[0], -EBUSY);
+	ck_assert_int_eq(status[1], 0);
+	ck_assert_int_eq(status[2], 0);
+	ck_assert_int_eq(status[3], -ENOENT);
+	ck_assert_int_eq(status[4], -ENOENT);
+	ck_assert(!core_has(&core, 2));
+	core_reserve(&core, a, 1, 4, &lent);
+	ck_assert_int_eq(core_drop(&core, 1), -EBUSY);
+	ck_assert_int_eq(core_drop(&core, 4), -ENOENT);
+	ck_assert_uint_eq(CORE_STAT(&core, dropped), 2);
+}
+END_TEST
+
+/* A slot that is used again has a new generation; at the last one it retires. */
+START_TEST(generations_end_in_retirement)
+{
+	struct ckv_entry *entry;
+	struct ckv_lent lent, next;
+	int32_t status;
+
+	core_reserve(&core, a, 0, 1, &lent);
+	ck_assert_uint_eq(lent.generation, CKV_GENERATION_FIRST);
+	space_abort(core.space, a, &lent.page, 1, &status);
+	entry = ckv_index_entry(&core.index, lent.slot);
+	ck_assert_uint_eq(ckv_entry_generation(entry), lent.generation + 2);
+	ckv_entry_set_generation(entry, CKV_GENERATION_LAST - 2);
+	core_reserve(&core, a, 0, 1, &next);
+	ck_assert_uint_eq(next.slot, lent.slot);
+	ck_assert_uint_eq(next.generation, CKV_GENERATION_LAST - 2);
+	ck_assert_int_eq(core_publish(&core, a, next.page), 0);
+	ck_assert_int_eq(core_drop(&core, 1), 0);
+	ck_assert_uint_eq(CORE_STAT(&core, slots_retired), 1);
+	core_reserve(&core, a, 0, 1, &next);
+	ck_assert_uint_ne(next.slot, lent.slot);
+}
+END_TEST
+
+/* PREFETCH counts what is at the nearest level: here, what is published. */
+START_TEST(prefetch_counts_published)
+{
+	struct ckv_key keys[3] = { core_key(1), core_key(2), core_key(3) };
+	struct ckv_lent lent;
+
+	core_put(&core, a, 0, 1);
+	core_reserve(&core, a, 1, 2, &lent);
+	ck_assert_int_eq(space_prefetch(core.space, keys, 3), 1);
+}
+END_TEST
+
+/* Lanes are limited, and a number is used again after its lane is closed. */
+START_TEST(lanes_are_limited)
+{
+	for (int i = 2; i < CORE_LANES; i++)
+		ck_assert_int_eq(core_lane_open(&core, i), i);
+	ck_assert_int_eq(core_lane_open(&core, 0), -EMFILE);
+	space_lane_close(core.space, 3);
+	ck_assert_int_eq(core_lane_open(&core, 3), 3);
+}
+END_TEST
+
+/* Impossible configurations are refused. */
+START_TEST(impossible_spaces_are_refused)
+{
+	struct space_config config[5];
+	struct space *space = NULL;
+
+	for (int i = 0; i < 5; i++)
+		config[i] = core.config;
+	config[0].pool.n_block_pages = 0;
+	config[1].pool.first_view_page = 3;
+	config[2].n_buckets = 1;
+	config[3].pool.n_view_pages = 1;
+	config[4].n_lanes_max = 65535;
+	for (int i = 0; i < 5; i++)
+		ck_assert_int_eq(space_create(&config[i], &core.memory, &space),
+				 -EINVAL);
+	ck_assert_ptr_null(space);
+}
+END_TEST
+
+int main(void)
+{
+	const TTest *const tests[] = {
+		chain_becomes_visible_at_publish, taken_keys_are_refused,
+		list_stops_at_first_refusal, parent_must_be_there,
+		parents_are_published_first, impossible_items_are_refused,
+		lies_change_nothing, impossible_requests_change_nothing,
+		abort_takes_descendants, death_frees_reservations,
+		lent_pages_are_limited, full_of_reservations, quota_is_obeyed,
+		full_index_is_refused, drop_takes_leaves_first,
+		generations_end_in_retirement, prefetch_counts_published,
+		lanes_are_limited, impossible_spaces_are_refused,
+	};
+	Suite *s = suite_create("core_lend");
+	TCase *t = tcase_create("lend");
+	SRunner *sr = srunner_create(s);
+	int failed;
+
+	suite_add_tcase(s, t);
+	tcase_add_checked_fixture(t, setup, teardown);
+	for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)
+		tcase_add_test(t, tests[i]);
+	srunner_run_all(sr, CK_ENV);
+	failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
