@@ -1,0 +1,135 @@
+/*
+ * main.c - arguments, then the daemon.
+ *
+ * Exit status: 0 a clean stop (or --check found nothing), 1 it could not start
+ * or broke, 2 wrong arguments.
+ */
+#include "daemon/shell/config.h"
+#include "daemon/shell/daemon.h"
+#include "daemon/shell/log.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+
+#define DEFAULT_CONFIG "/etc/ckv/ckvd.conf"
+
+static const char usage[] =
+	"usage: ckvd [--config FILE]\n"
+	"       ckvd --check [--json] [--config FILE]\n"
+	"       ckvd --help | --version\n"
+	"\n"
+	"Serve a key-value cache to the inference processes of this machine.\n"
+	"\n"
+	"  --config FILE   configuration (default " DEFAULT_CONFIG ")\n"
+	"  --check         read it, print every number that follows from it, exit\n"
+	"  --json          print JSON\n"
+	"\n"
+	"SIGTERM and SIGINT stop, SIGHUP reads the configuration again.\n"
+	"\n"
+	"Keys of the configuration, with default and limits:\n"
+	"\n";
+
+static void say(void *context, const char *text)
+{
+	(void)context;
+	fprintf(stderr, "ckvd: %s\n", text);
+}
+
+static int check(const struct config *config, bool json)
+{
+	if (json)
+		config_print_json(config, stdout);
+	else
+		config_print(config, stdout);
+	return fflush(stdout) == 0 ? 0 : 1;
+}
+
+static int serve(struct config *config, const char *path)
+{
+	struct daemon *d;
+	int r;
+
+	log_setup((enum log_level)config->daemon.log_level);
+	signal(SIGPIPE, SIG_IGN);
+	umask(0077);
+	r = daemon_start(config, path, &d);
+	if (r < 0) {
+		sd_notifyf(0, "STATUS=start failed: %s\nERRNO=%d", strerror(-r),
+			   -r);
+		config_free(config);
+		return 1;
+	}
+	sd_notifyf(0, "READY=1\nSTATUS=serving %u spaces", config->n_spaces);
+	r = reactor_run(d);
+	sd_notify(0, "STOPPING=1");
+	daemon_destroy(d);
+	return r < 0 ? 1 : 0;
+}
+
+static int run(const char *path, bool only_check, bool json)
+{
+	const struct config_complaint complaint = { say, NULL };
+	struct config *config;
+	int r = config_read(path, &complaint, &config);
+
+	if (r < 0) {
+		if (r != -EINVAL)
+			fprintf(stderr, "ckvd: %s: %s\n", path, strerror(-r));
+		return 1;
+	}
+	if (!only_check)
+		return serve(config, path);
+	r = check(config, json);
+	config_free(config);
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "config", required_argument, NULL, 'c' },
+		{ "check", no_argument, NULL, 'k' },
+		{ "json", no_argument, NULL, 'j' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'v' },
+		{ NULL, 0, NULL, 0 },
+	};
+	const char *path = DEFAULT_CONFIG;
+	bool only_check = false, json = false;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (c) {
+		case 'c':
+			path = optarg;
+			break;
+		case 'k':
+			only_check = true;
+			break;
+		case 'j':
+			json = true;
+			break;
+		case 'h':
+			fputs(usage, stdout);
+			config_help(stdout);
+			return 0;
+		case 'v':
+			puts("ckvd " CKV_VERSION);
+			return 0;
+		default:
+			fputs("Try ckvd --help.\n", stderr);
+			return 2;
+		}
+	}
+	if (optind < argc || (json && !only_check)) {
+		fprintf(stderr, "ckvd: unexpected %s\nTry ckvd --help.\n",
+			optind < argc ? argv[optind] : "--json");
+		return 2;
+	}
+	return run(path, only_check, json);
+}

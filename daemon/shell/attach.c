@@ -1,0 +1,328 @@
+/*
+ * attach.c - what each message of a client is answered with.
+ */
+#include "daemon/shell/control.h"
+#include "daemon/shell/log.h"
+#include "daemon/shell/sys.h"
+
+#include <errno.h>
+#include <string.h>
+
+int control_hello(struct daemon *d, struct client *client,
+		  const struct ckv_hello *hello, int *fd)
+{
+	struct ckv_welcome welcome = {
+		.layout_version = CKV_LAYOUT_VERSION, .n_spaces = d->n_hosts,
+		.epoch = d->epoch, .version = CKV_VERSION,
+	};
+	char text[232], name[CKV_NAME_BYTES];
+	int fds[2], r;
+
+	if (hello->layout_version != CKV_LAYOUT_VERSION) {
+		(void)control_refuse(d, client, -EPROTONOSUPPORT, "the client "
+				     "has memory layout version %u, ckvd "
+				     CKV_VERSION " version %u",
+				     hello->layout_version, CKV_LAYOUT_VERSION);
+		return -EPROTONOSUPPORT;
+	}
+	r = client_identify(client, hello->pid, *fd, text);
+	if (r < 0) {
+		(void)control_refuse(d, client, r, "%s", text);
+		return r;
+	}
+	*fd = -1;
+	r = loop_watch(d->loop, client->pidfd,
+		       watch_token(WATCH_DEATH, client->generation,
+				   (uint32_t)(client - d->client)));
+	if (r < 0) {
+		sys_close(client->pidfd);
+		client->pidfd = -1;
+		return r;
+	}
+	memcpy(name, hello->name, sizeof name);
+	name[sizeof name - 1] = 0;
+	client->state = CLIENT_ATTACHED;
+	stats_client(d, client, name);
+	d->n_clients++;
+	ckv_hint_store64(&d->stats->clients, d->n_clients);
+	ckv_count(&d->stats->clients_total, 1);
+	fds[0] = memory_reader(d->world_memory.fd);
+	fds[1] = fds[0] < 0 ? fds[0] : memory_reader(d->stats_memory.fd);
+	r = fds[1] < 0 ? control_refuse(d, client, fds[1], "no descriptor "
+					"for you: %s", strerror(-fds[1])) :
+	    control_send(d, client, &welcome, sizeof welcome, CKV_WELCOME, fds,
+			 2);
+	sys_close(fds[0]);
+	sys_close(fds[1]);
+	log_line(LOG_DEBUG, "client %d, %s, uid %u", (int)client->pid, name,
+		 client->uid);
+	return r;
+}
+
+/* The first field in which the geometries differ, said with both values. */
+static int compare(struct daemon *d, struct client *client,
+		   const struct host *host, const struct ckv_attach *attach)
+{
+	const struct ckv_geometry *ours = &host->config->geometry;
+	const struct ckv_geometry *theirs = &attach->geometry;
+	const struct {
+		const char *name;
+		uint32_t ours, theirs;
+	} field[] = {
+		{ "n_layers", ours->n_layers, theirs->n_layers },
+		{ "n_kv_heads", ours->n_kv_heads, theirs->n_kv_heads },
+		{ "dim_k", ours->dim_k, theirs->dim_k },
+		{ "dim_v", ours->dim_v, theirs->dim_v },
+		{ "block_tokens", ours->block_tokens, theirs->block_tokens },
+		{ "n_ranks", ours->n_ranks, theirs->n_ranks },
+		{ "dtype", ours->dtype, theirs->dtype },
+		{ "layout", ours->layout, theirs->layout },
+		{ "key_scheme", ours->key_scheme, theirs->key_scheme },
+	};
+	char model[CKV_NAME_BYTES];
+
+	memcpy(model, theirs->model, sizeof model);
+	model[sizeof model - 1] = 0;
+	if (strcmp(ours->model, model) != 0) {
+		(void)control_refuse(d, client, -EINVAL, "space %s: model is "
+				     "%s here, %s at the client",
+				     host->config->name, ours->model, model);
+		return -EINVAL;
+	}
+	for (size_t i = 0; i < sizeof field / sizeof field[0]; i++) {
+		if (field[i].ours == field[i].theirs)
+			continue;
+		(void)control_refuse(d, client, -EINVAL, "space %s: %s is %u "
+				     "here, %u at the client",
+				     host->config->name, field[i].name,
+				     field[i].ours, field[i].theirs);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* Groups: the ones of the connection, first the primary one. */
+static bool is_allowed(const struct client *client, const struct host *host,
+		       uint32_t access)
+{
+	gid_t gids[CLIENT_GROUPS_MAX + 1];
+	socklen_t bytes = CLIENT_GROUPS_MAX * sizeof(gid_t);
+
+	gids[0] = client->gid;
+	if (sys_socket_option(client->socket, SO_PEERGROUPS, &gids[1], &bytes) < 0)
+		bytes = 0;
+	return config_allows(host->config, access, client->uid, gids,
+			     1 + bytes / sizeof(gid_t));
+}
+
+static int send_slabs(struct daemon *d, struct client *client, uint32_t space)
+{
+	const struct host *host = &d->host[space];
+	struct ckv_slabs message = { .space_id = space };
+	uint32_t n_slabs = host->pool.shape.n_slabs, n;
+	int fds[CKV_FDS_MAX], r = 0;
+
+	while (message.first_slab < n_slabs && r == 0) {
+		for (n = 0; n < CKV_FDS_MAX && message.first_slab + n < n_slabs;
+		     n++) {
+			fds[n] = memory_reader(
+				host->pool.fds[message.first_slab + n]);
+			if (fds[n] < 0) {
+				r = fds[n];
+				break;
+			}
+		}
+		if (r == 0)
+			r = control_send(d, client, &message, sizeof message,
+					 CKV_SLABS, fds, n);
+		message.first_slab += n;
+		while (n > 0)
+			sys_close(fds[--n]);
+	}
+	return r;
+}
+
+static int send_attached(struct daemon *d, struct client *client,
+			 uint32_t space, uint32_t access)
+{
+	const struct host *host = &d->host[space];
+	struct ckv_attached attached = {
+		.space_id = space,
+		.n_buckets = space_buckets(&host->pool.shape),
+		.geometry = host->config->geometry,
+		.pool = host->pool.shape,
+	};
+	int fds[2] = { -1, -1 }, r;
+
+	fds[0] = memory_reader(host->stats_memory.fd);
+	if (fds[0] < 0)
+		return fds[0];
+	if (access == CKV_ACCESS_STATS) {
+		r = control_send(d, client, &attached, sizeof attached,
+				 CKV_ATTACHED, fds, 1);
+		goto out;
+	}
+	memcpy(attached.secret, host->config->secret, sizeof attached.secret);
+	fds[1] = memory_reader(host->index.fd);
+	r = fds[1] < 0 ? fds[1] :
+	    control_send(d, client, &attached, sizeof attached, CKV_ATTACHED,
+			 fds, 2);
+	if (r == 0)
+		r = send_slabs(d, client, space);
+out:
+	sys_close(fds[0]);
+	sys_close(fds[1]);
+	return r;
+}
+
+int control_attach(struct daemon *d, struct client *client,
+		   const struct ckv_attach *attach)
+{
+	char name[CKV_NAME_BYTES];
+	struct host *host;
+	uint32_t i = 0;
+	int r;
+
+	memcpy(name, attach->space, sizeof name);
+	name[sizeof name - 1] = 0;
+	while (i < d->n_hosts && strcmp(d->host[i].config->name, name) != 0)
+		i++;
+	if (i == d->n_hosts)
+		return control_refuse(d, client, -ENOENT, "there is no space %s",
+				      name);
+	host = &d->host[i];
+	if (attach->access < CKV_ACCESS_STATS || attach->access > CKV_ACCESS_WRITE)
+		return control_refuse(d, client, -EINVAL, "access is %u; "
+				      "expected 1 to 3", attach->access);
+	if (!is_allowed(client, host, attach->access))
+		return control_refuse(d, client, -EACCES, "space %s: uid %u may "
+				      "not attach to %s", name, client->uid,
+				      attach->access == CKV_ACCESS_WRITE ?
+				      "write" : "read");
+	if (client->attached[i].access != 0)
+		return control_refuse(d, client, -EALREADY, "space %s is "
+				      "attached already", name);
+	if (!attach->any_geometry && compare(d, client, host, attach) < 0)
+		return 0;
+	memset(client->attached[i].slab_sent, 0,
+	       (host->pool.shape.n_slabs + 63) / 64 * sizeof(uint64_t));
+	client->attached[i].access = attach->access;
+	r = send_attached(d, client, i, attach->access);
+	if (r < 0)
+		client->attached[i].access = 0;
+	stats_client(d, client, NULL);
+	return r;
+}
+
+/* What is asked for, defaults filled in. 0, or a refusal that was sent. */
+static int grant(struct daemon *d, struct client *client,
+		 struct ckv_lane_shape *shape)
+{
+	const struct daemon_params *p = &d->config->daemon;
+	const struct {
+		const char *name;
+		uint32_t *value;
+		uint64_t usual, most;
+	} field[] = {
+		{ "n_slots", &shape->n_slots, p->lane_slots, p->max_lane_slots },
+		{ "n_pins", &shape->n_pins, p->lane_pins, p->max_lane_pins },
+		{ "n_touches", &shape->n_touches, p->lane_touches,
+		  p->max_lane_touches },
+		{ "arg_bytes", &shape->arg_bytes, p->lane_arg_bytes,
+		  p->max_lane_arg_bytes },
+	};
+
+	for (size_t i = 0; i < sizeof field / sizeof field[0]; i++) {
+		if (*field[i].value == 0)
+			*field[i].value = (uint32_t)field[i].usual;
+		if (*field[i].value <= field[i].most)
+			continue;
+		(void)control_refuse(d, client, -EDQUOT, "a lane with %s %u; "
+				     "at most %llu", field[i].name,
+				     *field[i].value,
+				     (unsigned long long)field[i].most);
+		return -EDQUOT;
+	}
+	if (!ckv_lane_shape_ok(shape)) {
+		(void)control_refuse(d, client, -EINVAL, "a lane of %u slots "
+				     "and %u touches (powers of two, from 2), "
+				     "%u argument bytes (a multiple of 4096)",
+				     shape->n_slots, shape->n_touches,
+				     shape->arg_bytes);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+int control_lane_open(struct daemon *d, struct client *client,
+		      const struct ckv_lane_open *open)
+{
+	struct ckv_lane_opened opened = { .shape = open->shape };
+	uint64_t most = d->config->daemon.max_client_lanes;
+	struct lane *lane;
+	int fds[3], r;
+
+	if (open->space_id >= d->n_hosts ||
+	    client->attached[open->space_id].access < CKV_ACCESS_READ)
+		return control_refuse(d, client, -EINVAL, "space %u is not "
+				      "attached to read", open->space_id);
+	if (client->n_lanes >= most || d->n_lanes >= d->n_lanes_max)
+		return control_refuse(d, client, -EMFILE, "%u lanes of this "
+				      "client are open, %u of all; the limits "
+				      "are %llu and %u", client->n_lanes,
+				      d->n_lanes, (unsigned long long)most,
+				      d->n_lanes_max);
+	if (grant(d, client, &opened.shape) < 0)
+		return 0;
+	r = lane_create(d, client, open->space_id, &opened.shape);
+	if (r < 0)
+		return control_refuse(d, client, r, "no lane: %s", strerror(-r));
+	lane = &d->lane[r];
+	opened.lane_id = (uint32_t)r;
+	fds[0] = lane->c.fd;
+	fds[1] = memory_reader(lane->d.fd);
+	fds[2] = lane->eventfd;
+	r = fds[1] < 0 ? control_refuse(d, client, fds[1], "no lane: %s",
+					strerror(-fds[1])) :
+	    control_send(d, client, &opened, sizeof opened, CKV_LANE_OPENED,
+			 fds, 3);
+	if (fds[1] < 0 || r < 0)
+		lane_destroy(d, lane);
+	sys_close(fds[1]);
+	return r;
+}
+
+static int done(struct daemon *d, struct client *client)
+{
+	struct ckv_control_id message = { .id = 0 };
+
+	return control_send(d, client, &message, sizeof message, CKV_DONE,
+			    NULL, 0);
+}
+
+int control_lane_close(struct daemon *d, struct client *client,
+		       uint32_t lane_id)
+{
+	if (lane_id >= d->n_lanes_max || d->lane[lane_id].state == LANE_FREE ||
+	    d->lane[lane_id].client != (uint32_t)(client - d->client))
+		return control_refuse(d, client, -EINVAL, "lane %u is not open",
+				      lane_id);
+	lane_destroy(d, &d->lane[lane_id]);
+	return done(d, client);
+}
+
+int control_detach(struct daemon *d, struct client *client, uint32_t space_id)
+{
+	uint32_t index = (uint32_t)(client - d->client);
+
+	if (space_id >= d->n_hosts || client->attached[space_id].access == 0)
+		return control_refuse(d, client, -EINVAL, "space %u is not "
+				      "attached", space_id);
+	for (uint32_t i = 0; i < d->n_lanes_max; i++)
+		if (d->lane[i].state != LANE_FREE && d->lane[i].client == index &&
+		    d->lane[i].space == space_id)
+			lane_destroy(d, &d->lane[i]);
+	client->attached[space_id].access = 0;
+	stats_client(d, client, NULL);
+	return done(d, client);
+}

@@ -1,0 +1,282 @@
+/*
+ * config.c - from a file to struct config.
+ *
+ * inih finds the keys. Its reader callback is asked for one line at a time,
+ * which is how lines are counted and sections are seen even when they hold
+ * nothing.
+ */
+#include "daemon/shell/config.h"
+#include "daemon/shell/sys.h"
+
+#include <assert.h>
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ini.h>
+#include <stdarg.h>
+#include <string.h>
+
+#define FILE_BYTES_MAX	(1u << 20)
+#define PARAMS_MAX	64
+
+struct section {
+	const struct param *param;	/* NULL: before the first section */
+	void *params;
+	struct config_space *space;	/* NULL: [daemon] */
+	uint64_t given;			/* bit i: row i was given */
+	int line;
+};
+
+struct reader {
+	const char *name;
+	const char *text;
+	int line;
+	int n_bad;
+	bool skip;			/* the section is not one of ours */
+	const struct config_complaint *complaint;
+	struct config *config;
+	struct section section;
+	bool has_daemon;
+};
+
+__attribute__((format(printf, 3, 4)))
+static void complain(struct reader *r, int line, const char *format, ...)
+{
+	char what[1024], text[1400];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(what, sizeof what, format, args);
+	va_end(args);
+	if (line > 0)
+		snprintf(text, sizeof text, "%s:%d: %s", r->name, line, what);
+	else
+		snprintf(text, sizeof text, "%s: %s", r->name, what);
+	r->complaint->say(r->complaint->context, text);
+	r->n_bad++;
+}
+
+static void set_defaults(const struct param *param, void *params)
+{
+	char expected[CONFIG_TEXT_BYTES];
+
+	for (; param->name; param++) {
+		int r = 0;
+
+		if (param->init != NULL)
+			r = param_set(param, params, param->init, expected);
+		assert(r == 0);
+	}
+}
+
+static const char *section_name(const struct reader *r)
+{
+	return r->section.space ? r->section.space->name : "daemon";
+}
+
+/* The end of a section: is everything there, and does it fit together? */
+static void end_section(struct reader *r)
+{
+	struct section *s = &r->section;
+	int bad_before = r->n_bad;
+	char text[512];
+
+	if (s->param == NULL)
+		return;
+	for (int i = 0; s->param[i].name; i++)
+		if (s->param[i].init == NULL && (s->given >> i & 1) == 0)
+			complain(r, s->line, "space %s: the key %s is missing",
+				 section_name(r), s->param[i].name);
+	if (r->n_bad == bad_before && s->space != NULL &&
+	    config_resolve_space(s->space, text) < 0)
+		complain(r, s->line, "space %s: %s", section_name(r), text);
+	if (r->n_bad == bad_before && s->space == NULL &&
+	    config_resolve_daemon(&r->config->daemon, text) < 0)
+		complain(r, s->line, "daemon: %s", text);
+	s->param = NULL;
+}
+
+static void begin_space(struct reader *r, const char *name)
+{
+	struct config *config = r->config;
+	struct config_space *space;
+	size_t bytes = strlen(name);
+
+	r->skip = true;
+	if (bytes == 0 || bytes > CONFIG_SPACE_NAME_MAX ||
+	    strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+			 "0123456789._-") != bytes) {
+		complain(r, r->line, "[space %s]: expected 1 to %u letters, "
+			 "digits, dots, dashes or underscores", name,
+			 CONFIG_SPACE_NAME_MAX);
+		return;
+	}
+	for (uint32_t i = 0; i < config->n_spaces; i++)
+		if (strcmp(config->space[i].name, name) == 0) {
+			complain(r, r->line, "[space %s]: this space was "
+				 "described already", name);
+			return;
+		}
+	if (config->n_spaces == CONFIG_SPACES_MAX) {
+		complain(r, r->line, "[space %s]: expected at most %u spaces",
+			 name, CONFIG_SPACES_MAX);
+		return;
+	}
+	space = &config->space[config->n_spaces++];
+	memcpy(space->name, name, bytes);
+	set_defaults(space_param, &space->params);
+	r->skip = false;
+	r->section = (struct section){
+		.param = space_param, .params = &space->params,
+		.space = space, .line = r->line,
+	};
+}
+
+static void begin_section(struct reader *r, const char *line)
+{
+	const char *end = strchr(line, ']');
+	char name[128];
+	size_t bytes;
+
+	end_section(r);
+	bytes = end ? (size_t)(end - line - 1) : 0;
+	if (end == NULL || bytes >= sizeof name) {
+		complain(r, r->line, "expected [daemon] or [space NAME]");
+		r->skip = true;
+		return;
+	}
+	memcpy(name, line + 1, bytes);
+	name[bytes] = 0;
+	if (strncmp(name, "space ", 6) == 0) {
+		begin_space(r, name + 6 + strspn(name + 6, " "));
+	} else if (strcmp(name, "daemon") == 0 && !r->has_daemon) {
+		r->has_daemon = true;
+		r->skip = false;
+		r->section = (struct section){
+			.param = daemon_param, .params = &r->config->daemon,
+			.line = r->line,
+		};
+	} else {
+		r->skip = true;
+		complain(r, r->line, r->has_daemon && strcmp(name, "daemon") == 0
+			 ? "[%s]: this section was given already"
+			 : "[%s]: expected [daemon] or [space NAME]", name);
+	}
+}
+
+/* One line for inih. */
+static char *next_line(char *buffer, int room, void *context)
+{
+	struct reader *r = context;
+	size_t bytes = strcspn(r->text, "\n");
+	const char *line = r->text;
+
+	if (*line == 0)
+		return NULL;
+	r->line++;
+	r->text += bytes + (line[bytes] == '\n');
+	if (bytes >= (size_t)room - 1) {
+		complain(r, r->line, "the line is longer than %d letters",
+			 room - 2);
+		bytes = 0;
+	}
+	memcpy(buffer, line, bytes);
+	buffer[bytes] = 0;
+	/* A continued line is inih's way to say a key twice: never wanted. */
+	memmove(buffer, buffer + strspn(buffer, " \t"),
+		strlen(buffer + strspn(buffer, " \t")) + 1);
+	if (buffer[0] == '[')
+		begin_section(r, buffer);
+	return buffer;
+}
+
+static int take_key(void *context, const char *section, const char *name,
+		    const char *value)
+{
+	struct reader *r = context;
+	struct section *s = &r->section;
+	char expected[CONFIG_TEXT_BYTES];
+
+	(void)section;
+	if (r->skip)
+		return 1;
+	if (s->param == NULL) {
+		complain(r, r->line, "%s = %s: expected a section, [daemon] or "
+			 "[space NAME], before the first key", name, value);
+		return 1;
+	}
+	for (int i = 0; s->param[i].name; i++) {
+		if (strcmp(s->param[i].name, name) != 0)
+			continue;
+		if (s->given >> i & 1)
+			complain(r, r->line, "%s = %s: this key was given "
+				 "already in this section", name, value);
+		else if (param_set(&s->param[i], s->params, value, expected) < 0)
+			complain(r, r->line, "%s = %s: expected %s", name,
+				 value, expected);
+		s->given |= 1ull << i;
+		return 1;
+	}
+	complain(r, r->line, "%s = %s: there is no such key in [%s%s]; "
+		 "ckvd --help lists them", name, value,
+		 s->space ? "space " : "", section_name(r));
+	return 1;
+}
+
+int config_parse(const char *name, const char *text,
+		 const struct config_complaint *complaint,
+		 struct config **ret_config)
+{
+	struct reader reader = { .name = name, .text = text,
+				 .complaint = complaint };
+	int r, bad_line;
+
+	r = sys_alloc(1, sizeof *reader.config, &reader.config);
+	if (r < 0)
+		return r;
+	set_defaults(daemon_param, &reader.config->daemon);
+	bad_line = ini_parse_stream(next_line, &reader, take_key, &reader);
+	end_section(&reader);
+	if (bad_line > 0 && reader.n_bad == 0)
+		complain(&reader, bad_line, "expected key = value or [section]");
+	if (reader.n_bad == 0 && reader.config->n_spaces == 0)
+		complain(&reader, 0, "there is no [space NAME]: nothing to serve");
+	if (bad_line != 0 || reader.n_bad > 0) {
+		config_free(reader.config);
+		return bad_line == -2 ? -ENOMEM : -EINVAL;
+	}
+	*ret_config = reader.config;
+	return 0;
+}
+
+int config_read(const char *path, const struct config_complaint *complaint,
+		struct config **ret_config)
+{
+	ssize_t n = 0, bytes = 0;
+	char *text;
+	int fd, r;
+
+	r = sys_alloc(1, FILE_BYTES_MAX + 1, &text);
+	if (r < 0)
+		return r;
+	fd = sys_open(path, O_RDONLY, 0);
+	if (fd < 0) {
+		r = fd;
+		goto err_free;
+	}
+	while (bytes < FILE_BYTES_MAX &&
+	       (n = sys_read(fd, text + bytes,
+			     FILE_BYTES_MAX - (size_t)bytes)) > 0)
+		bytes += n;
+	sys_close(fd);
+	r = n < 0 ? (int)n : bytes == FILE_BYTES_MAX ? -EFBIG :
+	    config_parse(path, text, complaint, ret_config);
+err_free:
+	sys_free(text);
+	return r;
+}
+
+void config_free(struct config *config)
+{
+	sys_free(config);
+}

@@ -1,0 +1,134 @@
+/*
+ * config.h - the configuration file, as numbers.
+ *
+ * Sections are [daemon] and one [space NAME] per space. Everything that is
+ * wrong is told to `complain` with file, line, key, value and what was
+ * expected; then nothing is returned.
+ */
+#ifndef CKV_CONFIG_H
+#define CKV_CONFIG_H
+
+#include "daemon/core/policy.h"
+#include "proto/ckv_attach.h"
+
+#include <stdio.h>
+#include <sys/types.h>
+
+#define CONFIG_UNSET	"-"
+#define CONFIG_NONE	UINT64_MAX	/* value of a number that is not set */
+#define CONFIG_SPACES_MAX 64u
+#define CONFIG_TEXT_BYTES 256u
+#define CONFIG_SPACE_NAME_MAX 40u	/* letters */
+#define CONFIG_SLABS_MAX 4096u
+
+#define CONFIG_FIELD_COUNT(name)	uint64_t name;
+#define CONFIG_FIELD_BYTES(name)	uint64_t name;
+#define CONFIG_FIELD_TIME(name)		uint64_t name;	/* ns */
+#define CONFIG_FIELD_FLAG(name)		uint64_t name;
+#define CONFIG_FIELD_CHOICE(name)	uint64_t name;	/* index */
+#define CONFIG_FIELD_MODE(name)		uint64_t name;
+#define CONFIG_FIELD_PERCENT(name)	uint64_t name;
+#define CONFIG_FIELD_TEXT(name)		char name[CONFIG_TEXT_BYTES];
+
+struct daemon_params {
+#define DAEMON_PARAM(name, type, unit, min, max, init, reload, help) \
+	CONFIG_FIELD_##type(name)
+#include "daemon/shell/params.def"
+};
+
+struct space_params {
+#define SPACE_PARAM(name, type, unit, min, max, init, reload, help) \
+	CONFIG_FIELD_##type(name)
+#include "daemon/shell/params.def"
+};
+
+struct config_space {
+	char name[CKV_NAME_BYTES];
+	struct space_params params;
+	/* What follows from them. */
+	struct ckv_geometry geometry;
+	struct ckv_pool_shape pool;
+	const struct policy_ops *policy;
+	uint32_t n_pages_max;	/* the quota, in pages */
+	uint8_t secret[32];
+};
+
+struct config {
+	struct daemon_params daemon;
+	uint32_t n_spaces;
+	struct config_space space[CONFIG_SPACES_MAX];
+};
+
+struct config_complaint {
+	void (*say)(void *context, const char *text);
+	void *context;
+};
+
+/*
+ * Read `path`. The caller gives *ret_config back to config_free(). -EINVAL:
+ * it has been told why; -ENOMEM; or the error of opening the file.
+ */
+int config_read(const char *path, const struct config_complaint *complaint,
+		struct config **ret_config);
+
+/* The same from memory; `name` stands for the file in complaints. */
+int config_parse(const char *name, const char *text,
+		 const struct config_complaint *complaint,
+		 struct config **ret_config);
+void config_free(struct config *config);	/* NULL is allowed */
+
+/*
+ * Take into `now` what `wanted` changes and may be changed while running.
+ * `changed` is told each key with old and new value, `refused` each key that
+ * needs a restart. Returns how many were taken.
+ */
+int config_reload(struct config *now, const struct config *wanted,
+		  const struct config_complaint *changed,
+		  const struct config_complaint *refused);
+
+/* Every key with type, limits, default and help; the resolved numbers. */
+void config_help(FILE *out);
+void config_print(const struct config *config, FILE *out);
+void config_print_json(const struct config *config, FILE *out);
+
+/* May this user, of these groups, attach for access (enum ckv_access)? */
+bool config_allows(const struct config_space *space, uint32_t access,
+		   uid_t uid, const gid_t *gids, size_t n_gids);
+
+/* ---- between the files of the configuration ---- */
+
+enum param_type {
+	PARAM_COUNT, PARAM_BYTES, PARAM_TIME, PARAM_FLAG, PARAM_CHOICE,
+	PARAM_MODE, PARAM_PERCENT, PARAM_TEXT,
+};
+
+struct param {
+	const char *name;
+	enum param_type type;
+	const char *unit;
+	uint64_t min, max;
+	const char *init;	/* NULL: required */
+	bool reloadable;
+	const char *help;
+	size_t offset;
+};
+
+/* The rows of a section; the last has no name. */
+extern const struct param daemon_param[];
+extern const struct param space_param[];
+
+/* Text to value at its place in `params`, or -EINVAL and what was expected. */
+int param_set(const struct param *param, void *params, const char *text,
+	      char expected[CONFIG_TEXT_BYTES]);
+/* And back, as one would write it in the file. */
+void param_text(const struct param *param, const void *params,
+		char text[CONFIG_TEXT_BYTES]);
+
+/*
+ * Fill what follows from the keys. -EINVAL and, at `text`, the key and what is
+ * wrong with it.
+ */
+int config_resolve_space(struct config_space *space, char text[512]);
+int config_resolve_daemon(const struct daemon_params *params, char text[512]);
+
+#endif

@@ -1,0 +1,279 @@
+/*
+ * config_resolve.c - what follows from the keys: geometry, pool, limits, users.
+ */
+#include "daemon/shell/config.h"
+#include "daemon/shell/sys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <inttypes.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool power_of_two(uint64_t n)
+{
+	return n != 0 && (n & (n - 1)) == 0;
+}
+
+int config_resolve_daemon(const struct daemon_params *p, char text[512])
+{
+	const struct {
+		const char *name;
+		uint64_t value, limit;
+		bool power;
+	} row[] = {
+		{ "lane_slots", p->lane_slots, p->max_lane_slots, true },
+		{ "lane_pins", p->lane_pins, p->max_lane_pins, false },
+		{ "lane_touches", p->lane_touches, p->max_lane_touches, true },
+		{ "lane_arg_bytes", p->lane_arg_bytes, p->max_lane_arg_bytes,
+		  false },
+	};
+
+	for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+		if (row[i].value > row[i].limit) {
+			snprintf(text, 512, "%s is %" PRIu64 ", above max_%s, "
+				 "%" PRIu64, row[i].name, row[i].value,
+				 row[i].name, row[i].limit);
+			return -EINVAL;
+		}
+		if (row[i].power && (!power_of_two(row[i].value) ||
+				     !power_of_two(row[i].limit))) {
+			snprintf(text, 512, "%s and max_%s: expected powers of "
+				 "two, not %" PRIu64 " and %" PRIu64,
+				 row[i].name, row[i].name, row[i].value,
+				 row[i].limit);
+			return -EINVAL;
+		}
+	}
+	if (p->lane_arg_bytes % 4096 || p->max_lane_arg_bytes % 4096) {
+		snprintf(text, 512, "lane_arg_bytes and max_lane_arg_bytes: "
+			 "expected multiples of 4096");
+		return -EINVAL;
+	}
+	if (p->spin_min > p->spin_max) {
+		snprintf(text, 512, "spin_min is longer than spin_max");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int resolve_geometry(struct config_space *space, char text[512])
+{
+	const struct space_params *p = &space->params;
+	struct ckv_geometry *g = &space->geometry;
+
+	memset(g, 0, sizeof *g);
+	memcpy(g->model, p->model, sizeof g->model);
+	g->n_layers = (uint32_t)p->layers;
+	g->n_kv_heads = (uint32_t)p->kv_heads;
+	g->dim_k = (uint32_t)p->head_dim;
+	g->dim_v = p->head_dim_v == CONFIG_NONE ? g->dim_k :
+		   (uint32_t)p->head_dim_v;
+	g->block_tokens = (uint32_t)p->block_tokens;
+	g->n_ranks = 1;
+	g->dtype = (uint32_t)p->dtype + 1;
+	g->layout = CKV_LAYOUT_HEAD_MAJOR;
+	g->key_scheme = (uint32_t)p->keys + 1;
+	if (ckv_block_bytes(g) > 1ull << 36) {
+		snprintf(text, 512, "layers, kv_heads, head_dim and block_tokens "
+			 "make a block of %" PRIu64 " bytes; at most 64 GiB",
+			 ckv_block_bytes(g));
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/*
+ * Slabs are whole multiples of 2 MiB. An unset slab is a sixteenth of the pool,
+ * so that views can have a share of a small pool too.
+ */
+static int resolve_pool(struct config_space *space, char text[512])
+{
+	const struct space_params *p = &space->params;
+	struct ckv_pool_shape *pool = &space->pool;
+	uint64_t page = ckv_round_up(ckv_block_bytes(&space->geometry),
+				     CKV_PIECE_BYTES);
+	uint64_t slab = p->slab, n_slabs, n_view_slabs;
+
+	if (slab == CONFIG_NONE) {
+		slab = p->pool / 16;
+		slab = slab > 1u << 30 ? 1u << 30 : slab;
+		slab = slab < CKV_HUGE_BYTES ? CKV_HUGE_BYTES : slab;
+	}
+	if (slab < page)
+		slab = page;
+	if (slab > p->pool)
+		slab = p->pool;
+	if (slab < page) {
+		snprintf(text, 512, "pool is %" PRIu64 " bytes, less than one "
+			 "page of %" PRIu64 " bytes", p->pool, page);
+		return -EINVAL;
+	}
+	memset(pool, 0, sizeof *pool);
+	pool->page_bytes = page;
+	pool->slab_pages = (uint32_t)(slab / page);
+	pool->slab_stride = ckv_round_up(pool->slab_pages * page, CKV_HUGE_BYTES);
+	n_slabs = p->pool / (pool->slab_pages * page);
+	if (n_slabs > CONFIG_SLABS_MAX) {
+		snprintf(text, 512, "slab: the pool would be cut into %" PRIu64
+			 " slabs; at most %u", n_slabs, CONFIG_SLABS_MAX);
+		return -EINVAL;
+	}
+	if (n_slabs * pool->slab_pages >= CKV_NONE) {
+		snprintf(text, 512, "pool: more than 2^32 pages");
+		return -EINVAL;
+	}
+	n_view_slabs = p->views == 0 ? 0 : (n_slabs * p->views + 50) / 100;
+	if (p->views != 0 && n_view_slabs == 0 && n_slabs > 1)
+		n_view_slabs = 1;
+	if (n_view_slabs == n_slabs)
+		n_view_slabs = n_slabs - 1;
+	pool->n_slabs = (uint32_t)n_slabs;
+	pool->n_block_pages = (uint32_t)(n_slabs - n_view_slabs) *
+			      pool->slab_pages;
+	pool->first_view_page = pool->n_block_pages;
+	pool->n_view_pages = (uint32_t)n_view_slabs * pool->slab_pages;
+	space->n_pages_max = pool->n_block_pages;
+	if (p->quota != 0 && p->quota / page < pool->n_block_pages)
+		space->n_pages_max = (uint32_t)(p->quota / page);
+	return 0;
+}
+
+static int resolve_secret(struct config_space *space, char text[512])
+{
+	const char *path = space->params.secret_file;
+	uint8_t extra;
+	ssize_t n, more = 0;
+	int fd;
+
+	memset(space->secret, 0, sizeof space->secret);
+	if (path[0] == 0)
+		return 0;
+	fd = sys_open(path, O_RDONLY, 0);
+	if (fd < 0) {
+		snprintf(text, 512, "secret_file = %s: %s", path,
+			 strerror(-fd));
+		return -EINVAL;
+	}
+	n = sys_read(fd, space->secret, sizeof space->secret);
+	if (n == sizeof space->secret)
+		more = sys_read(fd, &extra, 1);
+	sys_close(fd);
+	if (n != sizeof space->secret || more != 0) {
+		snprintf(text, 512, "secret_file = %s: expected exactly 32 bytes",
+			 path);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int whole_number(const char *text, uint32_t *ret_id)
+{
+	char *end;
+	unsigned long n = strtoul(text, &end, 10);
+
+	if (end == text || *end != 0 || n > UINT32_MAX - 1)
+		return -EINVAL;
+	*ret_id = (uint32_t)n;
+	return 0;
+}
+
+/* One word of an allow list: a user, @group or *; by name or number. */
+static int allow_id(const char *word, uint32_t *ret_id)
+{
+	const struct passwd *user;
+	const struct group *group;
+
+	if (strcmp(word, "*") == 0)
+		return 0;
+	if (whole_number(word + (word[0] == '@'), ret_id) == 0)
+		return 0;
+	if (word[0] == '@') {
+		group = getgrnam(word + 1);
+		if (group == NULL)
+			return -ENOENT;
+		*ret_id = group->gr_gid;
+		return 0;
+	}
+	user = getpwnam(word);
+	if (user == NULL)
+		return -ENOENT;
+	*ret_id = user->pw_uid;
+	return 0;
+}
+
+static int check_allow(const char *key, const char *list, char text[512])
+{
+	char copy[CONFIG_TEXT_BYTES], *word, *rest = copy;
+	uint32_t id;
+
+	snprintf(copy, sizeof copy, "%s", list);
+	while ((word = strtok_r(rest, ", \t", &rest)) != NULL)
+		if (allow_id(word, &id) < 0) {
+			snprintf(text, 512, "%s: there is no %s %s", key,
+				 word[0] == '@' ? "group" : "user", word);
+			return -EINVAL;
+		}
+	return 0;
+}
+
+static bool in_list(const char *list, uid_t uid, const gid_t *gids,
+		    size_t n_gids)
+{
+	char copy[CONFIG_TEXT_BYTES], *word, *rest = copy;
+	uint32_t id;
+
+	snprintf(copy, sizeof copy, "%s", list);
+	while ((word = strtok_r(rest, ", \t", &rest)) != NULL) {
+		if (strcmp(word, "*") == 0)
+			return true;
+		if (allow_id(word, &id) < 0)
+			continue;
+		if (word[0] != '@' && id == uid)
+			return true;
+		for (size_t i = 0; word[0] == '@' && i < n_gids; i++)
+			if (gids[i] == id)
+				return true;
+	}
+	return false;
+}
+
+/* Who may write may read; the stats of a space are for its readers. */
+bool config_allows(const struct config_space *space, uint32_t access,
+		   uid_t uid, const gid_t *gids, size_t n_gids)
+{
+	if (in_list(space->params.allow_write, uid, gids, n_gids))
+		return true;
+	return access != CKV_ACCESS_WRITE &&
+	       in_list(space->params.allow_read, uid, gids, n_gids);
+}
+
+int config_resolve_space(struct config_space *space, char text[512])
+{
+	const char *policy = space->params.policy;
+	int r;
+
+	space->policy = strcmp(policy, "default") == 0 ? policy_at(0) :
+			policy_find(policy);
+	if (space->policy == NULL) {
+		int n = snprintf(text, 512, "policy = %s: expected default",
+				 policy);
+
+		for (uint32_t i = 0; policy_at(i) && n < 500; i++)
+			n += snprintf(text + n, 512 - (size_t)n, " or %s",
+				      policy_at(i)->name);
+		return -EINVAL;
+	}
+	r = resolve_geometry(space, text);
+	if (r == 0)
+		r = resolve_pool(space, text);
+	if (r == 0)
+		r = resolve_secret(space, text);
+	if (r == 0)
+		r = check_allow("allow_read", space->params.allow_read, text);
+	if (r == 0)
+		r = check_allow("allow_write", space->params.allow_write, text);
+	return r;
+}

@@ -1,0 +1,237 @@
+/*
+ * config_show.c - the configuration for people, and what a reload may take.
+ */
+#include "daemon/shell/config.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* Text in lines of at most `room` letters, each after `indent` blanks. */
+static void wrap(FILE *out, const char *text, size_t indent, size_t room)
+{
+	while (strlen(text) > room) {
+		size_t n = room;
+
+		while (n > 0 && text[n] != ' ')
+			n--;
+		fprintf(out, "%*s%.*s\n", (int)indent, "", (int)n, text);
+		text += n + 1;
+	}
+	fprintf(out, "%*s%s\n", (int)indent, "", text);
+}
+
+static void help_section(const struct param *param, FILE *out)
+{
+	char low[CONFIG_TEXT_BYTES], high[CONFIG_TEXT_BYTES];
+	uint64_t bounds[2];
+
+	for (; param->name; param++) {
+		struct param at_start = *param;
+
+		at_start.offset = 0;
+		bounds[0] = param->min;
+		bounds[1] = param->max;
+		fprintf(out, "  %-20s ", param->name);
+		if (param->init == NULL)
+			fprintf(out, "required");
+		else if (strcmp(param->init, CONFIG_UNSET) == 0)
+			fprintf(out, "unset");
+		else
+			fprintf(out, "%s", param->init[0] ? param->init :
+				"empty");
+		if (param->type == PARAM_TEXT) {
+			fprintf(out, "; %s", param->unit);
+		} else if (param->type == PARAM_FLAG ||
+			   param->type == PARAM_CHOICE) {
+			fprintf(out, "; %s", param->unit);
+		} else {
+			param_text(&at_start, &bounds[0], low);
+			param_text(&at_start, &bounds[1], high);
+			fprintf(out, "; %s to %s %s", low, high,
+				param->type == PARAM_TIME ||
+				param->type == PARAM_BYTES ? "" : param->unit);
+		}
+		fprintf(out, "%s\n", param->reloadable ? "; reloadable" : "");
+		wrap(out, param->help, 23, 56);
+	}
+}
+
+void config_help(FILE *out)
+{
+	fprintf(out, "[daemon]\n");
+	help_section(daemon_param, out);
+	fprintf(out, "\n[space NAME]\n");
+	help_section(space_param, out);
+}
+
+static void print_section(const struct param *param, const void *params,
+			  FILE *out)
+{
+	char text[CONFIG_TEXT_BYTES];
+
+	for (; param->name; param++) {
+		param_text(param, params, text);
+		fprintf(out, "%s = %s\n", param->name, text);
+	}
+}
+
+void config_print(const struct config *config, FILE *out)
+{
+	fprintf(out, "[daemon]\n");
+	print_section(daemon_param, &config->daemon, out);
+	for (uint32_t i = 0; i < config->n_spaces; i++) {
+		const struct config_space *s = &config->space[i];
+		const struct ckv_pool_shape *p = &s->pool;
+
+		fprintf(out, "\n[space %s]\n", s->name);
+		print_section(space_param, &s->params, out);
+		fprintf(out, "# a page is %" PRIu64 " bytes; %u pages hold blocks "
+			"(%u may be used), %u views\n", p->page_bytes,
+			p->n_block_pages, s->n_pages_max, p->n_view_pages);
+		fprintf(out, "# %u slabs of %u pages, %" PRIu64 " MiB each; "
+			"policy %s\n", p->n_slabs, p->slab_pages,
+			p->slab_stride >> 20, s->policy->name);
+	}
+}
+
+static void json_text(const char *text, FILE *out)
+{
+	fputc('"', out);
+	for (; *text; text++) {
+		if (*text == '"' || *text == '\\')
+			fprintf(out, "\\%c", *text);
+		else if ((unsigned char)*text < 0x20)
+			fprintf(out, "\\u%04x", (unsigned char)*text);
+		else
+			fputc(*text, out);
+	}
+	fputc('"', out);
+}
+
+/* Numbers in their base unit: bytes, nanoseconds. */
+static void json_section(const struct param *param, const void *params,
+			 FILE *out)
+{
+	char text[CONFIG_TEXT_BYTES];
+	uint64_t value;
+
+	for (int i = 0; param[i].name; i++) {
+		fprintf(out, "%s\"%s\": ", i ? ", " : "", param[i].name);
+		param_text(&param[i], params, text);
+		if (param[i].type != PARAM_TEXT)
+			memcpy(&value, (const char *)params + param[i].offset,
+			       sizeof value);
+		else
+			value = 0;
+		if (param[i].type == PARAM_TEXT || param[i].type == PARAM_CHOICE)
+			json_text(text, out);
+		else if (param[i].type == PARAM_FLAG)
+			fputs(value ? "true" : "false", out);
+		else if (value == CONFIG_NONE)
+			fputs("null", out);
+		else
+			fprintf(out, "%" PRIu64, value);
+	}
+}
+
+void config_print_json(const struct config *config, FILE *out)
+{
+	fputs("{\"daemon\": {", out);
+	json_section(daemon_param, &config->daemon, out);
+	fputs("}, \"spaces\": [", out);
+	for (uint32_t i = 0; i < config->n_spaces; i++) {
+		const struct config_space *s = &config->space[i];
+		const struct ckv_pool_shape *p = &s->pool;
+
+		fprintf(out, "%s{\"name\": \"%s\", ", i ? ", " : "", s->name);
+		json_section(space_param, &s->params, out);
+		fprintf(out, ", \"page_bytes\": %" PRIu64 ", \"n_block_pages\": "
+			"%u, \"n_view_pages\": %u, \"n_slabs\": %u, "
+			"\"slab_bytes\": %" PRIu64 ", \"n_pages_max\": %u, "
+			"\"policy_name\": \"%s\"}", p->page_bytes,
+			p->n_block_pages, p->n_view_pages, p->n_slabs,
+			p->slab_stride, s->n_pages_max, s->policy->name);
+	}
+	fputs("]}\n", out);
+}
+
+/* Each key of a section that differs: taken, or told as refused. */
+static int reload_section(const char *section, const struct param *param,
+			  void *now, const void *wanted,
+			  const struct config_complaint *changed,
+			  const struct config_complaint *refused)
+{
+	char before[CONFIG_TEXT_BYTES], after[CONFIG_TEXT_BYTES], text[800];
+	int n = 0;
+
+	for (; param->name; param++) {
+		size_t bytes = param->type == PARAM_TEXT ? CONFIG_TEXT_BYTES :
+			       sizeof(uint64_t);
+		char *to = (char *)now + param->offset;
+		const char *from = (const char *)wanted + param->offset;
+
+		if (memcmp(to, from, bytes) == 0)
+			continue;
+		param_text(param, now, before);
+		param_text(param, wanted, after);
+		if (!param->reloadable) {
+			snprintf(text, sizeof text, "%s: %s stays %s; %s needs "
+				 "a restart", section, param->name, before,
+				 after);
+			refused->say(refused->context, text);
+			continue;
+		}
+		memcpy(to, from, bytes);
+		snprintf(text, sizeof text, "%s: %s is %s, was %s", section,
+			 param->name, after, before);
+		changed->say(changed->context, text);
+		n++;
+	}
+	return n;
+}
+
+static struct config_space *find_space(struct config *config, const char *name)
+{
+	for (uint32_t i = 0; i < config->n_spaces; i++)
+		if (strcmp(config->space[i].name, name) == 0)
+			return &config->space[i];
+	return NULL;
+}
+
+int config_reload(struct config *now, const struct config *wanted,
+		  const struct config_complaint *changed,
+		  const struct config_complaint *refused)
+{
+	char text[512];
+	int n;
+
+	n = reload_section("daemon", daemon_param, &now->daemon,
+			   &wanted->daemon, changed, refused);
+	for (uint32_t i = 0; i < wanted->n_spaces; i++) {
+		const struct config_space *w = &wanted->space[i];
+		struct config_space *s = find_space(now, w->name);
+
+		if (s == NULL) {
+			snprintf(text, sizeof text, "space %s: a new space needs "
+				 "a restart", w->name);
+			refused->say(refused->context, text);
+			continue;
+		}
+		n += reload_section(w->name, space_param, &s->params, &w->params,
+				    changed, refused);
+		/* Follows from the quota; the page size did not change. */
+		s->n_pages_max = s->pool.n_block_pages;
+		if (s->params.quota != 0 &&
+		    s->params.quota / s->pool.page_bytes < s->n_pages_max)
+			s->n_pages_max = (uint32_t)(s->params.quota /
+						    s->pool.page_bytes);
+	}
+	for (uint32_t i = 0; i < now->n_spaces; i++) {
+		if (find_space((struct config *)wanted, now->space[i].name))
+			continue;
+		snprintf(text, sizeof text, "space %s: it stays; taking it away "
+			 "needs a restart", now->space[i].name);
+		refused->say(refused->context, text);
+	}
+	return n;
+}

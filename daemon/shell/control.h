@@ -1,0 +1,42 @@
+/*
+ * control.h - a received message, and what answers each kind.
+ *
+ * An answer function returns 0 when the connection goes on (a refusal that was
+ * sent included) and -errno when it must be closed.
+ */
+#ifndef CKV_CONTROL_H
+#define CKV_CONTROL_H
+
+#include "daemon/shell/daemon.h"
+
+struct incoming_message {
+	union {
+		struct ckv_control_head head;
+		struct ckv_hello hello;
+		struct ckv_attach attach;
+		struct ckv_lane_open lane_open;
+		struct ckv_control_id id;
+		char all[CKV_CONTROL_BYTES_MAX];
+	} body;
+	size_t bytes;
+	int fd;			/* that came with it; -1: none */
+	bool cut;		/* something was left out */
+};
+
+/* Send REFUSED with a positive errno and a text; 0 or -errno of sending. */
+__attribute__((format(printf, 4, 5)))
+int control_refuse(struct daemon *d, struct client *client, int error,
+		   const char *format, ...);
+
+/* Takes *fd over, and then sets it to -1, when it keeps it. */
+int control_hello(struct daemon *d, struct client *client,
+		  const struct ckv_hello *hello, int *fd);
+int control_attach(struct daemon *d, struct client *client,
+		   const struct ckv_attach *attach);
+int control_lane_open(struct daemon *d, struct client *client,
+		      const struct ckv_lane_open *open);
+int control_lane_close(struct daemon *d, struct client *client,
+		       uint32_t lane_id);
+int control_detach(struct daemon *d, struct client *client, uint32_t space_id);
+
+#endif

@@ -1,0 +1,201 @@
+/*
+ * daemon.c - everything up, in order, and down again.
+ *
+ * The socket comes last: whoever can connect finds a daemon that is ready. The
+ * life word is set just before and cleared first.
+ */
+#include "daemon/shell/daemon.h"
+#include "daemon/shell/host.h"
+#include "daemon/shell/log.h"
+#include "daemon/shell/sys.h"
+
+#include <errno.h>
+#include <string.h>
+
+static int create_clients(struct daemon *d)
+{
+	size_t n_words = 0;
+	uint64_t *word;
+	int r;
+
+	d->n_clients_max = (uint32_t)d->config->daemon.max_clients;
+	r = sys_alloc(d->n_clients_max, sizeof d->client[0], &d->client);
+	if (r < 0)
+		return r;
+	for (uint32_t i = 0; i < d->n_hosts; i++)
+		n_words += (d->config->space[i].pool.n_slabs + 63) / 64;
+	for (uint32_t i = 0; i < d->n_clients_max; i++) {
+		struct client *client = &d->client[i];
+
+		client->socket = client->pidfd = -1;
+		r = sys_alloc(d->n_hosts, sizeof client->attached[0],
+			      &client->attached);
+		if (r == 0)
+			r = sys_alloc(n_words, sizeof *word, &client->slab_bits);
+		if (r < 0)
+			return r;
+		word = client->slab_bits;
+		for (uint32_t s = 0; s < d->n_hosts; s++) {
+			client->attached[s].slab_sent = word;
+			word += (d->config->space[s].pool.n_slabs + 63) / 64;
+		}
+	}
+	return 0;
+}
+
+static int create_lanes(struct daemon *d)
+{
+	int r;
+
+	d->n_lanes_max = (uint32_t)d->config->daemon.max_lanes;
+	r = sys_alloc(d->n_lanes_max, sizeof d->lane[0], &d->lane);
+	if (r == 0)
+		r = sys_alloc(d->n_lanes_max, sizeof d->open_lane[0],
+			      &d->open_lane);
+	return r;
+}
+
+static int create_hosts(struct daemon *d)
+{
+	int r;
+
+	r = sys_alloc(d->config->n_spaces, sizeof d->host[0], &d->host);
+	if (r < 0)
+		return r;
+	for (uint32_t i = 0; i < d->config->n_spaces; i++) {
+		r = host_create(&d->config->space[i], &d->config->daemon,
+				&d->host[i]);
+		if (r < 0)
+			return r;
+		d->n_hosts++;
+	}
+	return 0;
+}
+
+/* Two starts never have the same epoch: the clock, and never 0. */
+static int create_world(struct daemon *d)
+{
+	struct ckv_world head = { .magic = CKV_WORLD_MAGIC,
+				  .layout_version = CKV_LAYOUT_VERSION };
+	int r;
+
+	r = memory_create("ckv-world", CKV_WORLD_BYTES, MEMORY_OURS, &head,
+			  2 * sizeof(uint32_t), &d->world_memory);
+	if (r < 0)
+		return r;
+	d->world = d->world_memory.base;
+	d->epoch = sys_real_ns() | 1;
+	ckv_world_raise_epoch(d->world, d->epoch);
+	r = sys_robust(&d->world->life);
+	if (r < 0)
+		return r;
+	ckv_world_set_life(d->world, (uint32_t)sys_thread_id());
+	return 0;
+}
+
+/* Which call failed is in the log where it is known; the step always. */
+static int step(const char *what, int r)
+{
+	if (r < 0)
+		log_line(LOG_ERROR, "start: %s: %s", what, strerror(-r));
+	return r;
+}
+
+static int bring_up(struct daemon *d)
+{
+	uint32_t n_watches = 8;
+	int r;
+
+	r = sys_raise_descriptors();
+	if (r >= 0 && r < 1024)
+		log_line(LOG_WARNING, "at most %d descriptors are allowed", r);
+	n_watches += 2 * (uint32_t)d->config->daemon.max_clients +
+		     (uint32_t)d->config->daemon.max_lanes;
+	r = step("event loop",
+		 loop_create((enum loop_kind)d->config->daemon.loop, n_watches,
+			     &d->loop));
+	if (r == 0)
+		r = step("spaces", create_hosts(d));
+	if (r == 0)
+		r = step("client table", create_clients(d));
+	if (r == 0)
+		r = step("lane table", create_lanes(d));
+	if (r == 0)
+		r = step("stats memory", stats_create(d));
+	if (r == 0)
+		r = step("signals", signals_open(d));
+	if (r == 0)
+		r = step("world page", create_world(d));
+	if (r == 0)
+		r = step("socket", listen_open(d));
+	return r;
+}
+
+static void destroy_clients(struct daemon *d)
+{
+	for (uint32_t i = 0; d->client && i < d->n_clients_max; i++) {
+		if (d->client[i].state != CLIENT_FREE)
+			client_forget(d, &d->client[i]);
+		sys_free(d->client[i].slab_bits);
+		sys_free(d->client[i].attached);
+	}
+	sys_free(d->client);
+	sys_free(d->open_lane);
+	sys_free(d->lane);
+}
+
+/* Whatever of it is up; the configuration stays. */
+static void take_down(struct daemon *d)
+{
+	if (d->world != NULL) {
+		/* From here every lookup misses, before anything is taken down. */
+		ckv_world_set_life(d->world, 0);
+		(void)sys_robust(NULL);
+	}
+	listen_close(d);
+	destroy_clients(d);
+	sys_close(d->signal_fd);
+	memory_destroy(&d->stats_memory);
+	for (uint32_t i = 0; i < d->n_hosts; i++)
+		host_destroy(&d->host[i]);
+	sys_free(d->host);
+	memory_destroy(&d->world_memory);
+	loop_destroy(d->loop);
+	sys_free(d);
+}
+
+void daemon_destroy(struct daemon *d)
+{
+	struct config *config;
+
+	if (d == NULL)
+		return;
+	config = d->config;
+	take_down(d);
+	config_free(config);
+}
+
+int daemon_start(struct config *config, const char *config_path,
+		 struct daemon **ret_daemon)
+{
+	struct daemon *d;
+	int r;
+
+	r = sys_alloc(1, sizeof *d, &d);
+	if (r < 0)
+		return r;
+	d->config = config;
+	d->config_path = config_path;
+	d->listen_fd = d->lock_fd = d->signal_fd = -1;
+	d->started_ns = d->now_ns = sys_now_ns();
+	r = bring_up(d);
+	if (r < 0) {
+		take_down(d);
+		return r;
+	}
+	log_line(LOG_INFO, "version " CKV_VERSION ", loop %s, %u spaces, "
+		 "socket %s", loop_name(d->loop), d->n_hosts,
+		 config->daemon.socket);
+	*ret_daemon = d;
+	return 0;
+}

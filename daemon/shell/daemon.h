@@ -1,0 +1,222 @@
+/*
+ * daemon.h - the running daemon: its tables and who may change them.
+ *
+ * One thread, the reactor, owns all of this; workers see only the job they
+ * were given (jobs.h). Every table is allocated at start, by the limits of the
+ * configuration.
+ *
+ * A client's life:
+ *
+ *   CONNECTED  accepted, has not said who it is; closed after hello_timeout
+ *   ATTACHED   its process is known and watched
+ *   DETACHED   its socket is closed and its process lives: rings are served no
+ *              more, but it may still read what it pinned and write what it was
+ *              lent, so pins and lent pages stay until the process is dead
+ *   FREE       dead, or gone with nothing left open
+ *
+ * A lane's life:
+ *
+ *   OPEN       served
+ *   SHUT       its client lied, or detached: not served, state says why. Its pins
+ *              count and its lent pages stay lent (the client may still be writing
+ *              into them) until LANE_CLOSE, DETACH or the client's death
+ *   FREE
+ */
+#ifndef CKV_DAEMON_H
+#define CKV_DAEMON_H
+
+#include "daemon/core/space.h"
+#include "daemon/shell/config.h"
+#include "daemon/shell/loop.h"
+#include "daemon/shell/memory.h"
+#include "proto/ckv_attach.h"
+#include "proto/ckv_world.h"
+
+#include <sys/types.h>
+
+/* Largest list of a request, copied: 1024 keys and a parent. */
+#define ARGUMENT_BYTES	(64u << 10)
+#define TICK_NS		1000000000u
+#define CLIENT_GROUPS_MAX 256u
+#define TOKENS_MAX	64	/* reports taken from the loop at once */
+
+/* What a report of the loop is about: kind 8 | generation 24 | index 32. */
+enum watch_kind {
+	WATCH_LISTEN = 1, WATCH_SIGNAL, WATCH_JOBS, WATCH_SOCKET, WATCH_DEATH,
+	WATCH_LANE,
+};
+
+static inline uint64_t watch_token(enum watch_kind kind, uint32_t generation,
+				   uint32_t index)
+{
+	return (uint64_t)kind << 56 | (uint64_t)(generation & 0xffffff) << 32 |
+	       index;
+}
+
+struct host {				/* a space and its memory */
+	struct config_space *config;
+	struct space *space;
+	struct pool pool;
+	struct memory index, records, stats_memory;
+	struct ckv_space_stats *stats;
+	uint64_t index_huge_bytes;
+	uint64_t drained_turn;		/* when its lanes' touches were last taken */
+	bool sum_wait;			/* nothing to sum since the last tick */
+};
+
+enum lane_state { LANE_FREE, LANE_OPEN, LANE_SHUT };
+
+struct lane {
+	enum lane_state state;
+	uint32_t generation;
+	uint32_t client, space;
+	int number;			/* of the space's core */
+	uint32_t access;		/* enum ckv_access */
+	int eventfd;
+	struct memory c, d;
+	struct ckv_c_head *c_head;	/* read-only here */
+	struct ckv_d_head *d_head;
+	struct ckv_lane_shape shape;
+	struct ckv_lane_map map;
+	struct ckv_ring_end requests, completions;
+	uint32_t event_seen;
+	uint32_t n_jobs;
+	bool completed;			/* since its client was last woken */
+	uint64_t claim[CKV_CLAIMS];	/* as folded into the stats so far */
+};
+
+struct attachment {
+	uint32_t access;		/* enum ckv_access; 0: not attached */
+	uint64_t *slab_sent;		/* bit i: slab i was sent read-write */
+};
+
+enum client_state {
+	CLIENT_FREE, CLIENT_CONNECTED, CLIENT_ATTACHED, CLIENT_DETACHED,
+};
+
+struct client {
+	enum client_state state;
+	uint32_t generation;
+	int socket, pidfd;
+	pid_t pid;
+	uid_t uid;
+	gid_t gid;
+	bool readable;			/* the socket has not said -EAGAIN yet */
+	uint64_t since_ns;
+	uint64_t n_requests;
+	uint32_t n_lanes;
+	uint32_t n_fds_unread;		/* at most; sent and perhaps not received */
+	struct attachment *attached;	/* [n_spaces] */
+	uint64_t *slab_bits;		/* what attached[].slab_sent point into */
+};
+
+struct jobs;
+
+struct daemon {
+	struct config *config;
+	const char *config_path;
+	struct loop *loop;
+	uint64_t epoch;
+	uint64_t started_ns, now_ns, tick_ns, polled_ns, worked_ns;
+	uint64_t spin_ns, turn;
+	bool stop;
+
+	int listen_fd, lock_fd, signal_fd;
+	bool accepting;			/* the listener has not said -EAGAIN yet */
+	struct memory world_memory, stats_memory;
+	struct ckv_world *world;
+	struct ckv_global_stats *stats;
+
+	struct host *host;		/* [n_spaces] */
+	uint32_t n_hosts;
+	struct client *client;		/* [max_clients] */
+	uint32_t n_clients_max, n_clients;
+	struct lane *lane;		/* [max_lanes] */
+	uint32_t n_lanes_max, n_lanes;
+	uint32_t *open_lane;		/* [n_open]: indexes of lanes that are served */
+	uint32_t n_open;
+	struct jobs *jobs;
+
+	unsigned char argument[ARGUMENT_BYTES];	/* the request being judged */
+	unsigned char answer[ARGUMENT_BYTES];
+};
+
+/* ---- start and stop: daemon.c, listen.c ---- */
+
+/*
+ * Bring everything up: memory, spaces, workers, the socket. The caller owns
+ * *ret_daemon, and config with it. -errno: said in the log, nothing is left.
+ */
+int daemon_start(struct config *config, const char *config_path,
+		 struct daemon **ret_daemon);
+void daemon_destroy(struct daemon *d);		/* NULL is allowed */
+
+int listen_open(struct daemon *d);
+void listen_close(struct daemon *d);
+
+/* ---- the reactor: reactor.c, signals.c ---- */
+
+/* Serve until a signal says stop. 0, or -errno when the loop broke. */
+int reactor_run(struct daemon *d);
+int signals_open(struct daemon *d);
+void signals_read(struct daemon *d);
+void tick(struct daemon *d);
+
+/* ---- clients: clients.c, control.c ---- */
+
+void clients_accept(struct daemon *d);
+void client_read(struct daemon *d, struct client *client);
+void client_died(struct daemon *d, struct client *client);
+
+/* Close the socket. What is left open decides whether the client is forgotten. */
+void client_hang_up(struct daemon *d, struct client *client);
+void client_forget(struct daemon *d, struct client *client);
+struct client *client_by_token(struct daemon *d, uint64_t token);
+
+/* Read what is known about the peer; `text` says what is wrong. */
+int client_identify(struct client *client, uint32_t claimed_pid, int pidfd,
+		    char text[232]);
+
+/* Send a message whose head this completes. -EAGAIN: the socket is full. */
+int control_send(struct daemon *d, struct client *client, void *message,
+		 size_t bytes, uint16_t type, const int *fds, uint32_t n_fds);
+/* A slab, read-write, unless this client has it. 0 or -EAGAIN. */
+int control_send_slab(struct daemon *d, struct client *client, uint32_t space,
+		      uint32_t slab);
+
+/* ---- lanes: lanes.c ---- */
+
+/*
+ * Make a lane of the granted shape: its number in d->lane, or -EMFILE, -ENOMEM,
+ * ...; nothing changed.
+ */
+int lane_create(struct daemon *d, struct client *client, uint32_t space,
+		const struct ckv_lane_shape *shape);
+void lane_destroy(struct daemon *d, struct lane *lane);
+/* No longer served; `why` is a positive errno the client can read. */
+void lane_shut(struct daemon *d, struct lane *lane, uint32_t why);
+/* The client broke the protocol: shut, counted, logged with what it did. */
+void lane_lied(struct daemon *d, struct lane *lane, const char *what);
+/* Take what its client counted into the space's stats. */
+void lane_fold_claims(struct daemon *d, struct lane *lane);
+/* Is there a request, and room for its completion? */
+bool lane_ready(const struct lane *lane);
+/* Room for one more completion, by what the client says it collected. */
+bool lane_has_room(const struct lane *lane);
+/* Put a completion; lane_flush() tells the client of all that were put. */
+void lane_complete(struct daemon *d, struct lane *lane,
+		   const struct ckv_req *request, int32_t result);
+void lane_flush(struct daemon *d, struct lane *lane);
+
+/* ---- requests: requests.c ---- */
+
+/* Take up to requests_per_turn requests; how many were taken. */
+uint32_t lane_serve(struct daemon *d, struct lane *lane);
+
+/* ---- shown numbers: stats.c ---- */
+
+int stats_create(struct daemon *d);
+void stats_client(struct daemon *d, struct client *client, const char *name);
+void stats_tick(struct daemon *d);
+
+#endif

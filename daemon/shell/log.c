@@ -1,0 +1,69 @@
+/*
+ * log.c - lines to stderr, each in one write.
+ */
+#include "daemon/shell/log.h"
+#include "daemon/shell/sys.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define WINDOW_NS	10000000000u
+#define WINDOW_LINES	20u
+
+static enum log_level log_max = LOG_INFO;
+static bool for_journal;
+
+void log_setup(enum log_level level)
+{
+	log_max = level;
+	for_journal = getenv("JOURNAL_STREAM") != NULL;
+}
+
+static void write_line(enum log_level level, const char *format, va_list args)
+{
+	static const char priority[] = { '3', '4', '6', '7' };
+	char line[1024];
+	int n = 0, room = (int)sizeof line - 2;
+
+	if (level > log_max)
+		return;
+	n = for_journal ? snprintf(line, sizeof line, "<%c>", priority[level]) :
+	    snprintf(line, sizeof line, "ckvd: ");
+	n += vsnprintf(line + n, (size_t)(room - n), format, args);
+	if (n > room - 1)
+		n = room - 1;
+	line[n++] = '\n';
+	/* A log that cannot be written has nowhere to say so. */
+	(void)sys_write(2, line, (size_t)n);
+}
+
+void log_line(enum log_level level, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	write_line(level, format, args);
+	va_end(args);
+}
+
+void log_limited(enum log_level level, uint64_t now_ns, const char *format, ...)
+{
+	static uint64_t window_start_ns, n_lines, n_left_out;
+	va_list args;
+
+	if (now_ns - window_start_ns > WINDOW_NS) {
+		if (n_left_out > 0)
+			log_line(LOG_WARNING, "%llu lines about clients were "
+				 "left out", (unsigned long long)n_left_out);
+		window_start_ns = now_ns;
+		n_lines = n_left_out = 0;
+	}
+	if (n_lines++ >= WINDOW_LINES) {
+		n_left_out++;
+		return;
+	}
+	va_start(args, format);
+	write_line(level, format, args);
+	va_end(args);
+}

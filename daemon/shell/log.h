@@ -1,0 +1,27 @@
+/*
+ * log.h - one line per event, to stderr.
+ *
+ * Under journald (JOURNAL_STREAM is set) each line begins with its priority.
+ * What a client can cause again and again goes through log_limited().
+ */
+#ifndef CKV_LOG_H
+#define CKV_LOG_H
+
+#include <stdint.h>
+
+enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
+
+/* Lines above `level` are not written. Also looks at the environment. */
+void log_setup(enum log_level level);
+
+__attribute__((format(printf, 2, 3)))
+void log_line(enum log_level level, const char *format, ...);
+
+/*
+ * The same, at most 20 lines in any ten seconds for all callers together; the
+ * number left out is said with the next one.
+ */
+__attribute__((format(printf, 3, 4)))
+void log_limited(enum log_level level, uint64_t now_ns, const char *format, ...);
+
+#endif

@@ -1,0 +1,152 @@
+/*
+ * memory.c - memfds, sealed and mapped.
+ */
+#include "daemon/shell/memory.h"
+#include "daemon/shell/sys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
+#define SMAPS_BYTES (1u << 16)
+
+int memory_create(const char *name, size_t bytes, enum memory_kind kind,
+		  const void *head, size_t head_bytes,
+		  struct memory *ret_memory)
+{
+	struct memory m = { .bytes = bytes };
+	int r;
+
+	m.fd = sys_memfd(name);
+	if (m.fd < 0)
+		return m.fd;
+	r = sys_chmod(m.fd, 0600);
+	if (r == 0)
+		r = sys_truncate(m.fd, bytes);
+	if (r == 0 && head_bytes > 0 &&
+	    sys_pwrite(m.fd, head, head_bytes, 0) != (ssize_t)head_bytes)
+		r = -ENOMEM;
+	if (r < 0)
+		goto err_close;
+	r = sys_map(m.fd, bytes, kind == MEMORY_THEIRS ? PROT_READ :
+		    PROT_READ | PROT_WRITE, &m.base);
+	if (r < 0)
+		goto err_close;
+	/*
+	 * Sealed before any client can hold it: one that could shrink it could
+	 * raise SIGBUS here. From FUTURE_WRITE on our mapping is the only one
+	 * that writes.
+	 */
+	r = sys_seal(m.fd, F_SEAL_SHRINK | F_SEAL_GROW |
+		     (kind == MEMORY_THEIRS ? 0 : F_SEAL_FUTURE_WRITE));
+	if (r == 0)
+		r = sys_seal(m.fd, F_SEAL_SEAL);
+	if (r == 0)
+		r = sys_advise(m.base, bytes, MADV_DONTFORK);
+	if (r < 0)
+		goto err_unmap;
+	*ret_memory = m;
+	return 0;
+
+err_unmap:
+	sys_unmap(m.base, bytes);
+err_close:
+	sys_close(m.fd);
+	return r;
+}
+
+void memory_destroy(struct memory *memory)
+{
+	if (memory->base == NULL)
+		return;
+	sys_unmap(memory->base, memory->bytes);
+	sys_close(memory->fd);
+	*memory = (struct memory){ .fd = -1 };
+}
+
+int memory_reader(int fd)
+{
+	char path[64];
+
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	return sys_open(path, O_RDONLY, 0);
+}
+
+uint64_t memory_collapse(void *base, size_t bytes)
+{
+	uintptr_t from = ckv_round_up((uintptr_t)base, CKV_HUGE_BYTES);
+	uintptr_t to = ((uintptr_t)base + bytes) & ~(uintptr_t)(CKV_HUGE_BYTES - 1);
+	uint64_t huge_bytes = 0;
+
+	/* It stops at the first 2 MiB that cannot be had: ask for each. */
+	for (; from < to; from += CKV_HUGE_BYTES)
+		if (sys_advise((void *)from, CKV_HUGE_BYTES, MADV_COLLAPSE) < 0)
+			break;
+	return memory_huge_bytes(base, bytes, &huge_bytes) < 0 ? 0 : huge_bytes;
+}
+
+struct smaps {
+	uint64_t from, to;	/* of the mapping the lines are about */
+	uint64_t want_from, want_to;
+	uint64_t huge_bytes;
+};
+
+static void smaps_line(struct smaps *s, const char *line)
+{
+	uint64_t from, to, kib;
+	char name[64];
+
+	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " ", &from, &to) == 2) {
+		s->from = from;
+		s->to = to;
+	} else if (s->from >= s->want_from && s->to <= s->want_to &&
+		   sscanf(line, "%63[^:]: %" SCNu64, name, &kib) == 2 &&
+		   (strcmp(name, "ShmemPmdMapped") == 0 ||
+		    strcmp(name, "FilePmdMapped") == 0)) {
+		s->huge_bytes += kib << 10;
+	}
+}
+
+int memory_huge_bytes(const void *base, size_t bytes, uint64_t *ret_bytes)
+{
+	struct smaps s = { .want_from = (uintptr_t)base,
+			   .want_to = (uintptr_t)base + bytes };
+	size_t used = 0;
+	char *text, *line, *end;
+	ssize_t n;
+	int fd, r;
+
+	r = sys_alloc(1, SMAPS_BYTES + 1, &text);
+	if (r < 0)
+		return r;
+	fd = sys_open("/proc/self/smaps", O_RDONLY, 0);
+	if (fd < 0) {
+		sys_free(text);
+		return fd;
+	}
+	while ((n = sys_read(fd, text + used, SMAPS_BYTES - used)) > 0) {
+		used += (size_t)n;
+		text[used] = 0;
+		line = text;
+		while ((end = strchr(line, '\n')) != NULL) {
+			*end = 0;
+			smaps_line(&s, line);
+			line = end + 1;
+		}
+		used = strlen(line);
+		memmove(text, line, used);
+	}
+	sys_close(fd);
+	sys_free(text);
+	if (n < 0)
+		return (int)n;
+	*ret_bytes = s.huge_bytes;
+	return 0;
+}

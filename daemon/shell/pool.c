@@ -1,0 +1,190 @@
+/*
+ * pool.c - the slabs of a space, at equal distances in one range.
+ *
+ * All of them exist, are touched and are counted before the first client: what
+ * the machine cannot give is known at start.
+ */
+#include "daemon/shell/memory.h"
+#include "daemon/shell/sys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define TOUCH_BYTES	(16u << 20)	/* one worker's next piece */
+#define PROGRESS_NS	500000000u
+
+/* Pieces of the pool, taken by whichever thread is free. */
+struct toucher {
+	pthread_mutex_t lock;
+	const struct pool_options *options;
+	char *base;
+	uint64_t bytes, next, done;
+	int error;
+};
+
+/* The next piece, or false when all are taken. */
+static bool take_piece(struct toucher *t, uint64_t *ret_from, uint64_t *ret_bytes)
+{
+	bool any;
+
+	pthread_mutex_lock(&t->lock);
+	any = t->next < t->bytes && t->error == 0;
+	*ret_from = t->next;
+	*ret_bytes = t->bytes - t->next < TOUCH_BYTES ? t->bytes - t->next :
+		     TOUCH_BYTES;
+	if (any)
+		t->next += *ret_bytes;
+	pthread_mutex_unlock(&t->lock);
+	return any;
+}
+
+static void *touch(void *argument)
+{
+	struct toucher *t = argument;
+	uint64_t from, bytes;
+	int r;
+
+	while (take_piece(t, &from, &bytes)) {
+		if (t->options->bind)
+			t->options->bind(t->options->context, t->base + from,
+					 bytes);
+		/* Fills pages without SIGBUS when there are none. */
+		r = sys_advise(t->base + from, bytes, MADV_POPULATE_WRITE);
+		if (r == -EINVAL) {
+			for (uint64_t i = 0; i < bytes; i += CKV_PIECE_BYTES)
+				((volatile char *)t->base)[from + i] = 0;
+			r = 0;
+		}
+		pthread_mutex_lock(&t->lock);
+		t->done += bytes;
+		if (r < 0)
+			t->error = r;
+		pthread_mutex_unlock(&t->lock);
+	}
+	return NULL;
+}
+
+/* Wait for the threads, saying how far they are. */
+static void watch_progress(struct toucher *t)
+{
+	uint64_t done = 0, slept_ns = 0;
+	int error = 0;
+
+	while (done < t->bytes && error == 0) {
+		sys_sleep_ns(2000000);
+		slept_ns += 2000000;
+		pthread_mutex_lock(&t->lock);
+		done = t->done;
+		error = t->error;
+		pthread_mutex_unlock(&t->lock);
+		if (slept_ns >= PROGRESS_NS && t->options->progress) {
+			t->options->progress(t->options->context, done, t->bytes);
+			slept_ns = 0;
+		}
+	}
+}
+
+static int touch_all(struct pool *pool, const struct pool_options *options)
+{
+	struct toucher t = {
+		.lock = PTHREAD_MUTEX_INITIALIZER, .options = options,
+		.base = pool->base,
+		.bytes = pool->shape.n_slabs * pool->shape.slab_stride,
+	};
+	pthread_t thread[256];
+	uint32_t n = 0;
+	int r = 0;
+
+	while (n < options->n_threads && n < 256 && n * (uint64_t)TOUCH_BYTES < t.bytes) {
+		r = sys_thread(&thread[n], touch, &t);
+		if (r < 0)
+			break;
+		n++;
+	}
+	if (n == 0)
+		return r;	/* fewer threads than wanted only take longer */
+	watch_progress(&t);
+	while (n > 0)
+		pthread_join(thread[--n], NULL);
+	return t.error == -EFAULT || t.error == -EHWPOISON ? -ENOMEM : t.error;
+}
+
+static int create_slab(struct pool *pool, uint32_t i)
+{
+	char *at = (char *)pool->base + i * pool->shape.slab_stride;
+	int fd = sys_memfd("ckv-slab"), r;
+
+	if (fd < 0)
+		return fd;
+	r = sys_chmod(fd, 0600);
+	if (r == 0)
+		r = sys_truncate(fd, pool->shape.slab_stride);
+	if (r == 0)
+		r = sys_seal(fd, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+	if (r == 0)
+		r = sys_map_at(fd, at, pool->shape.slab_stride,
+			       PROT_READ | PROT_WRITE);
+	if (r < 0) {
+		sys_close(fd);
+		return r;
+	}
+	pool->fds[i] = fd;
+	return 0;
+}
+
+int pool_create(const struct ckv_pool_shape *shape,
+		const struct pool_options *options, struct pool *ret_pool)
+{
+	struct pool pool = { .shape = *shape };
+	size_t bytes = shape->n_slabs * shape->slab_stride;
+	uint32_t n = 0;
+	int r;
+
+	r = sys_alloc(shape->n_slabs, sizeof pool.fds[0], &pool.fds);
+	if (r < 0)
+		return r;
+	pool.range_bytes = bytes + CKV_HUGE_BYTES;
+	r = sys_map_private(pool.range_bytes, PROT_NONE, &pool.range);
+	if (r < 0)
+		goto err_free;
+	pool.base = (void *)ckv_round_up((uintptr_t)pool.range, CKV_HUGE_BYTES);
+	for (; n < shape->n_slabs; n++) {
+		r = create_slab(&pool, n);
+		if (r < 0)
+			goto err_slabs;
+	}
+	r = sys_advise(pool.base, bytes, MADV_DONTFORK);
+	if (r < 0)
+		goto err_slabs;
+	/* Where the kernel listens to it, touching then makes them huge. */
+	if (options->huge_pages)
+		(void)sys_advise(pool.base, bytes, MADV_HUGEPAGE);
+	r = touch_all(&pool, options);
+	if (r < 0)
+		goto err_slabs;
+	if (options->huge_pages)
+		pool.huge_bytes = memory_collapse(pool.base, bytes);
+	*ret_pool = pool;
+	return 0;
+
+err_slabs:
+	while (n > 0)
+		sys_close(pool.fds[--n]);
+	sys_unmap(pool.range, pool.range_bytes);
+err_free:
+	sys_free(pool.fds);
+	return r;
+}
+
+void pool_destroy(struct pool *pool)
+{
+	if (pool->range == NULL)
+		return;
+	for (uint32_t i = 0; i < pool->shape.n_slabs; i++)
+		sys_close(pool->fds[i]);
+	sys_unmap(pool->range, pool->range_bytes);
+	sys_free(pool->fds);
+	*pool = (struct pool){ .range = NULL };
+}

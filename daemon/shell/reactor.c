@@ -1,0 +1,213 @@
+/*
+ * reactor.c - the one thread that decides everything, turn by turn.
+ *
+ * A turn looks at every open lane, then, when the loop hints at something or
+ * some time has passed, at the descriptors. With nothing to do the reactor
+ * looks again for a while (the time doubles when it was too short and halves
+ * when it was of no use), then announces that it sleeps, looks once more, and
+ * waits in the kernel until a client wakes it or the tick is due.
+ */
+#include "daemon/shell/daemon.h"
+#include "daemon/shell/log.h"
+#include "daemon/shell/sys.h"
+
+#include <errno.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+
+#define POLL_NS		100000u	/* a busy reactor looks at descriptors this often */
+
+static void relax(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#endif
+}
+
+static uint32_t serve_lanes(struct daemon *d)
+{
+	uint32_t n = 0;
+
+	/* A lane that is closed meanwhile is replaced by the last one. */
+	for (uint32_t i = 0; i < d->n_open; i++) {
+		struct lane *lane = &d->lane[d->open_lane[i]];
+
+		if (lane_ready(lane))
+			n += lane_serve(d, lane);
+	}
+	return n;
+}
+
+static bool any_lane_ready(const struct daemon *d)
+{
+	for (uint32_t i = 0; i < d->n_open; i++)
+		if (lane_ready(&d->lane[d->open_lane[i]]))
+			return true;
+	return false;
+}
+
+static void report(struct daemon *d, uint64_t token)
+{
+	struct client *client;
+
+	switch ((enum watch_kind)(token >> 56)) {
+	case WATCH_LISTEN:
+		d->accepting = true;
+		break;
+	case WATCH_SIGNAL:
+		signals_read(d);
+		break;
+	case WATCH_JOBS:
+		break;
+	case WATCH_SOCKET:
+		client = client_by_token(d, token);
+		if (client)
+			client->readable = true;
+		break;
+	case WATCH_DEATH:
+		client = client_by_token(d, token);
+		if (client)
+			client_died(d, client);
+		break;
+	case WATCH_LANE:	/* its work was to wake the reactor */
+		break;
+	}
+}
+
+/* Messages and new connections that are known to wait. Were there any? */
+static bool serve_sockets(struct daemon *d)
+{
+	bool any = d->accepting;
+
+	if (d->accepting)
+		clients_accept(d);
+	for (uint32_t i = 0; i < d->n_clients_max; i++) {
+		struct client *client = &d->client[i];
+
+		if (client->state == CLIENT_FREE || !client->readable)
+			continue;
+		any = true;
+		client_read(d, client);
+	}
+	return any;
+}
+
+static bool sockets_waiting(const struct daemon *d)
+{
+	for (uint32_t i = 0; i < d->n_clients_max; i++)
+		if (d->client[i].state != CLIENT_FREE && d->client[i].readable)
+			return true;
+	return d->accepting;
+}
+
+/* Reports of the loop, waiting at most wait_ns for the first. */
+static int poll_loop(struct daemon *d, uint64_t wait_ns, int *ret_n)
+{
+	uint64_t token[TOKENS_MAX];
+	int n = loop_wait(d->loop, wait_ns, token, TOKENS_MAX);
+
+	d->now_ns = d->polled_ns = sys_now_ns();
+	for (int i = 0; i < n; i++)
+		report(d, token[i]);
+	if (n >= 0)
+		*ret_n = n;
+	return n < 0 ? n : 0;
+}
+
+/* Everything that happens once a second, busy or not. */
+void tick(struct daemon *d)
+{
+	uint64_t patience_ns = d->config->daemon.hello_timeout;
+
+	d->tick_ns = d->now_ns + TICK_NS;
+	for (uint32_t i = 0; i < d->n_lanes_max; i++) {
+		struct lane *lane = &d->lane[i];
+
+		if (lane->state == LANE_FREE)
+			continue;
+		lane_fold_claims(d, lane);
+		if (lane->state == LANE_OPEN)
+			space_touch_drain(d->host[lane->space].space,
+					  lane->number);
+	}
+	for (uint32_t i = 0; i < d->n_clients_max; i++)
+		if (d->client[i].state == CLIENT_CONNECTED &&
+		    d->now_ns - d->client[i].since_ns > patience_ns) {
+			ckv_count(&d->stats->clients_refused, 1);
+			client_hang_up(d, &d->client[i]);
+		}
+	/* Retried here after descriptors ran out. */
+	d->accepting = true;
+	stats_tick(d);
+	sd_notify(0, "WATCHDOG=1");
+}
+
+static int sleep_until_tick(struct daemon *d)
+{
+	uint64_t started_ns = d->now_ns, wait_ns;
+	const struct daemon_params *p = &d->config->daemon;
+	int n = 0, r = 0;
+
+	ckv_sleep_prepare(&d->world->reactor_sleeping);
+	if (!any_lane_ready(d)) {
+		wait_ns = d->tick_ns > d->now_ns ? d->tick_ns - d->now_ns : 0;
+		ckv_count(&d->stats->reactor_sleeps, 1);
+		r = poll_loop(d, wait_ns, &n);
+	}
+	ckv_sleep_done(&d->world->reactor_sleeping);
+	if (d->now_ns - started_ns < p->spin_max)
+		d->spin_ns *= 2;
+	else
+		d->spin_ns /= 2;
+	if (d->spin_ns < p->spin_min)
+		d->spin_ns = p->spin_min;
+	if (d->spin_ns > p->spin_max)
+		d->spin_ns = p->spin_max;
+	d->worked_ns = d->now_ns;
+	return r;
+}
+
+static int turn(struct daemon *d)
+{
+	bool worked;
+	int n = 0, r;
+
+	d->turn++;
+	d->now_ns = sys_now_ns();
+	worked = serve_lanes(d) > 0;
+	if (loop_hint(d->loop) || d->now_ns - d->polled_ns > POLL_NS) {
+		r = poll_loop(d, 0, &n);
+		if (r < 0)
+			return r;
+		worked |= n > 0;
+	}
+	worked |= serve_sockets(d);
+	if (d->now_ns >= d->tick_ns)
+		tick(d);
+	if (worked) {
+		d->worked_ns = d->now_ns;
+		return 0;
+	}
+	if (d->now_ns - d->worked_ns < d->spin_ns || sockets_waiting(d)) {
+		relax();
+		return 0;
+	}
+	return sleep_until_tick(d);
+}
+
+int reactor_run(struct daemon *d)
+{
+	int r = 0;
+
+	d->now_ns = d->worked_ns = sys_now_ns();
+	d->spin_ns = d->config->daemon.spin_min;
+	tick(d);
+	while (!d->stop && r == 0) {
+		r = turn(d);
+		ckv_hint_store64(&d->stats->reactor_turns, d->turn);
+	}
+	if (r < 0)
+		log_line(LOG_ERROR, "the %s loop broke: %s",
+			 loop_name(d->loop), strerror(-r));
+	return r;
+}

@@ -1,0 +1,113 @@
+/*
+ * stats.c - what the daemon shows about itself and its clients.
+ */
+#include "daemon/shell/daemon.h"
+#include "daemon/shell/sys.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct ckv_client_row *row_of(struct daemon *d, struct client *client)
+{
+	return ckv_stats_client(d->stats_memory.base, d->n_hosts,
+				(uint32_t)(client - d->client));
+}
+
+static void copy_name(char to[CKV_NAME_BYTES], const char *from)
+{
+	memset(to, 0, CKV_NAME_BYTES);
+	memcpy(to, from, strnlen(from, CKV_NAME_BYTES - 1));
+}
+
+static void fill_space_row(struct daemon *d, uint32_t i)
+{
+	struct ckv_space_row *row = ckv_stats_space(d->stats_memory.base, i);
+	const struct host *host = &d->host[i];
+	uint64_t node = d->config->daemon.numa_node;
+
+	copy_name(row->name, host->config->name);
+	copy_name(row->policy, host->config->policy->name);
+	row->geometry = host->config->geometry;
+	row->pool = host->pool.shape;
+	row->n_buckets = space_buckets(&host->pool.shape);
+	row->numa_node = node == CONFIG_NONE ? CKV_NONE : (uint32_t)node;
+	row->huge_bytes = host->pool.huge_bytes;
+	row->index_huge_bytes = host->index_huge_bytes;
+}
+
+int stats_create(struct daemon *d)
+{
+	struct ckv_stats_head head = {
+		.magic = CKV_STATS_MAGIC, .layout_version = CKV_LAYOUT_VERSION,
+		.pid = (uint32_t)getpid(), .n_spaces = d->n_hosts,
+		.n_client_rows = d->n_clients_max,
+		.n_workers = (uint32_t)d->config->daemon.workers,
+		.started_s = sys_real_ns() / 1000000000u,
+	};
+	int r;
+
+	copy_name(head.version, CKV_VERSION);
+	copy_name(head.loop, loop_name(d->loop));
+	r = memory_create("ckv-stats", ckv_stats_bytes(d->n_hosts,
+						       d->n_clients_max),
+			  MEMORY_OURS, &head, sizeof head, &d->stats_memory);
+	if (r < 0)
+		return r;
+	d->stats = ckv_stats_global(d->stats_memory.base);
+	for (uint32_t i = 0; i < d->n_hosts; i++)
+		fill_space_row(d, i);
+	return 0;
+}
+
+/* Show a client as it is now; `name` is given once, when it attaches. */
+void stats_client(struct daemon *d, struct client *client, const char *name)
+{
+	static const uint32_t shown[] = {
+		[CLIENT_FREE] = CKV_CLIENT_FREE,
+		[CLIENT_CONNECTED] = CKV_CLIENT_FREE,
+		[CLIENT_ATTACHED] = CKV_CLIENT_ATTACHED,
+		[CLIENT_DETACHED] = CKV_CLIENT_DETACHED,
+	};
+	struct ckv_client_row *row = row_of(d, client);
+	uint64_t pins = 0, lent = 0, spaces = 0;
+
+	if (name != NULL) {
+		copy_name(row->name, name);
+		row->pid = (uint32_t)client->pid;
+		row->uid = client->uid;
+		row->gid = client->gid;
+		row->attached_s = sys_real_ns() / 1000000000u;
+	}
+	if (client->state != CLIENT_FREE) {
+		for (uint32_t i = 0; i < d->n_hosts; i++) {
+			spaces |= (uint64_t)(client->attached[i].access != 0) << i;
+			lent += space_client_lent(d->host[i].space,
+						  (uint32_t)(client - d->client));
+		}
+		for (uint32_t i = 0; client->n_lanes && i < d->n_lanes_max; i++)
+			if (d->lane[i].state != LANE_FREE &&
+			    &d->client[d->lane[i].client] == client)
+				pins += space_lane_pins(
+					d->host[d->lane[i].space].space,
+					d->lane[i].number);
+	}
+	ckv_hint_store64(&row->spaces, spaces);
+	ckv_hint_store64(&row->lanes, client->n_lanes);
+	ckv_hint_store64(&row->pins, pins);
+	ckv_hint_store64(&row->pages_lent, lent);
+	ckv_hint_store64(&row->requests, client->n_requests);
+	ckv_client_set_state(row, shown[client->state]);
+}
+
+void stats_tick(struct daemon *d)
+{
+	ckv_hint_store64(&d->stats->uptime_s,
+			 (d->now_ns - d->started_ns) / 1000000000u);
+	ckv_hint_store64(&d->stats->descriptors, (uint64_t)sys_descriptors());
+	for (uint32_t i = 0; i < d->n_clients_max; i++)
+		if (d->client[i].state == CLIENT_ATTACHED ||
+		    d->client[i].state == CLIENT_DETACHED)
+			stats_client(d, &d->client[i], NULL);
+}

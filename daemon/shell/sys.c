@@ -1,0 +1,347 @@
+/*
+ * sys.c - calls on memory, files and threads. sys_net.c has the rest.
+ */
+#include "daemon/shell/sys.h"
+#include "daemon/shell/sys_fault.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+static _Thread_local long fault_in;	/* calls until one fails; 0: none */
+static _Thread_local long fault_calls;
+static _Thread_local int fault_error;
+
+static pthread_mutex_t count_lock = PTHREAD_MUTEX_INITIALIZER;
+static long n_descriptors;
+static long n_mapped_bytes;
+
+void sys_fault_arm(long nth, int error)
+{
+	fault_in = nth;
+	fault_error = error;
+}
+
+long sys_fault_calls(void)
+{
+	return fault_calls;
+}
+
+int sys_fault(void)
+{
+	fault_calls++;
+	if (fault_in == 0 || --fault_in != 0)
+		return 0;
+	errno = fault_error;
+	return 1;
+}
+
+static void count(long *counter, long n)
+{
+	pthread_mutex_lock(&count_lock);
+	*counter += n;
+	pthread_mutex_unlock(&count_lock);
+}
+
+int sys_count_descriptor(int fd)
+{
+	if (fd < 0)
+		return -errno;
+	count(&n_descriptors, 1);
+	return fd;
+}
+
+void sys_uncount_descriptor(void)
+{
+	count(&n_descriptors, -1);
+}
+
+long sys_descriptors(void)
+{
+	return n_descriptors;
+}
+
+long sys_mapped_bytes(void)
+{
+	return n_mapped_bytes;
+}
+
+int sys_alloc(size_t n, size_t bytes, void *ret_pointer)
+{
+	void *p = sys_fault() ? NULL : calloc(n ? n : 1, bytes ? bytes : 1);
+
+	if (p == NULL)
+		return -ENOMEM;
+	*(void **)ret_pointer = p;
+	return 0;
+}
+
+void sys_free(void *pointer)
+{
+	free(pointer);
+}
+
+int sys_memfd(const char *name)
+{
+	return sys_fault() ? -errno : sys_count_descriptor(
+		memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
+}
+
+int sys_truncate(int fd, uint64_t bytes)
+{
+	return sys_fault() || ftruncate(fd, (off_t)bytes) != 0 ? -errno : 0;
+}
+
+int sys_seal(int fd, int seals)
+{
+	return sys_fault() || fcntl(fd, F_ADD_SEALS, seals) != 0 ? -errno : 0;
+}
+
+int sys_chmod(int fd, mode_t mode)
+{
+	return sys_fault() || fchmod(fd, mode) != 0 ? -errno : 0;
+}
+
+int sys_chmod_path(const char *path, mode_t mode)
+{
+	return sys_fault() || chmod(path, mode) != 0 ? -errno : 0;
+}
+
+int sys_chown_path(const char *path, uid_t uid, gid_t gid)
+{
+	return sys_fault() || chown(path, uid, gid) != 0 ? -errno : 0;
+}
+
+static int map(void *at, size_t bytes, int prot, int flags, int fd,
+	       void **ret_base)
+{
+	void *base = sys_fault() ? MAP_FAILED :
+		     mmap(at, bytes, prot, flags, fd, 0);
+
+	if (base == MAP_FAILED)
+		return -errno;
+	*ret_base = base;
+	return 0;
+}
+
+int sys_map(int fd, size_t bytes, int prot, void *ret_base)
+{
+	int r = map(NULL, bytes, prot, MAP_SHARED, fd, ret_base);
+
+	if (r == 0)
+		count(&n_mapped_bytes, (long)bytes);
+	return r;
+}
+
+int sys_map_at(int fd, void *at, size_t bytes, int prot)
+{
+	void *base;
+
+	/* Over a reserved range, which has been counted. */
+	return map(at, bytes, prot, MAP_SHARED | MAP_FIXED, fd, &base);
+}
+
+int sys_map_private(size_t bytes, int prot, void *ret_base)
+{
+	int r = map(NULL, bytes, prot,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, ret_base);
+
+	if (r == 0)
+		count(&n_mapped_bytes, (long)bytes);
+	return r;
+}
+
+void sys_unmap(void *base, size_t bytes)
+{
+	if (base == NULL)
+		return;
+	munmap(base, bytes);
+	count(&n_mapped_bytes, -(long)bytes);
+}
+
+int sys_advise(void *base, size_t bytes, int advice)
+{
+	return sys_fault() || madvise(base, bytes, advice) != 0 ? -errno : 0;
+}
+
+int sys_open(const char *path, int flags, mode_t mode)
+{
+	return sys_fault() ? -errno :
+	       sys_count_descriptor(open(path, flags | O_CLOEXEC, mode));
+}
+
+int sys_close(int fd)
+{
+	if (fd < 0)
+		return 0;
+	close(fd);
+	count(&n_descriptors, -1);
+	return 0;
+}
+
+ssize_t sys_read(int fd, void *data, size_t bytes)
+{
+	ssize_t n;
+
+	if (sys_fault())
+		return -errno;
+	do
+		n = read(fd, data, bytes);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+ssize_t sys_write(int fd, const void *data, size_t bytes)
+{
+	ssize_t n;
+
+	if (sys_fault())
+		return -errno;
+	do
+		n = write(fd, data, bytes);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
+ssize_t sys_pwrite(int fd, const void *data, size_t bytes, off_t offset)
+{
+	ssize_t n = sys_fault() ? -1 : pwrite(fd, data, bytes, offset);
+
+	return n < 0 ? -errno : n;
+}
+
+int sys_stat(const char *path, struct stat *ret_stat)
+{
+	return sys_fault() || stat(path, ret_stat) != 0 ? -errno : 0;
+}
+
+int sys_unlink(const char *path)
+{
+	return sys_fault() || unlink(path) != 0 ? -errno : 0;
+}
+
+int sys_rename(const char *from, const char *to)
+{
+	return sys_fault() || rename(from, to) != 0 ? -errno : 0;
+}
+
+int sys_lock(int fd)
+{
+	return sys_fault() || flock(fd, LOCK_EX | LOCK_NB) != 0 ? -errno : 0;
+}
+
+int sys_eventfd(void)
+{
+	return sys_fault() ? -errno :
+	       sys_count_descriptor(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+}
+
+int sys_signalfd(const sigset_t *signals)
+{
+	return sys_fault() ? -errno : sys_count_descriptor(
+		signalfd(-1, signals, SFD_NONBLOCK | SFD_CLOEXEC));
+}
+
+int sys_raise_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (sys_fault() || getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return -errno;
+	if (limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+			return -errno;
+	}
+	return limit.rlim_cur > 1 << 30 ? 1 << 30 : (int)limit.rlim_cur;
+}
+
+static uint64_t now_ns(clockid_t clock)
+{
+	struct timespec t;
+
+	clock_gettime(clock, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+uint64_t sys_now_ns(void)
+{
+	return now_ns(CLOCK_MONOTONIC);
+}
+
+uint64_t sys_real_ns(void)
+{
+	return now_ns(CLOCK_REALTIME);
+}
+
+void sys_sleep_ns(uint64_t wait_ns)
+{
+	struct timespec t = { (time_t)(wait_ns / 1000000000u),
+			      (long)(wait_ns % 1000000000u) };
+
+	nanosleep(&t, NULL);
+}
+
+int sys_futex_wake(_Atomic uint32_t *word)
+{
+	long n = syscall(SYS_futex, word, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+
+	return n < 0 ? -errno : (int)n;
+}
+
+int sys_random(void *data, size_t bytes)
+{
+	return sys_fault() || getrandom(data, bytes, 0) != (ssize_t)bytes ?
+	       -errno : 0;
+}
+
+int sys_thread(pthread_t *ret_thread, void *(*run)(void *), void *argument)
+{
+	sigset_t all, before;
+	int r;
+
+	if (sys_fault())
+		return -errno;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	r = pthread_create(ret_thread, NULL, run, argument);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return -r;
+}
+
+pid_t sys_thread_id(void)
+{
+	return (pid_t)syscall(SYS_gettid);
+}
+
+/*
+ * The kernel walks this list when the thread dies. The one node lives here, in
+ * private memory; the word it stands for lies `futex_offset` bytes from it.
+ */
+static _Thread_local struct robust_list robust_node;
+static _Thread_local struct robust_list_head robust_head;
+
+int sys_robust(_Atomic uint32_t *word)
+{
+	robust_head.list.next = word ? &robust_node : &robust_head.list;
+	robust_node.next = &robust_head.list;
+	robust_head.futex_offset = (char *)word - (char *)&robust_node;
+	robust_head.list_op_pending = NULL;
+	if (word == NULL)
+		robust_head.futex_offset = 0;
+	if (sys_fault())
+		return -errno;
+	return syscall(SYS_set_robust_list, &robust_head,
+		       sizeof robust_head) != 0 ? -errno : 0;
+}

@@ -1,0 +1,101 @@
+/*
+ * sys.h - every call the daemon makes to the kernel or the allocator.
+ *
+ * Each returns 0 or a value on success and -errno on failure, interrupted
+ * calls are repeated where that is harmless, and each can be made to fail: a
+ * test arms the n-th call of its thread. Descriptors and mappings are
+ * counted, so that a test can ask whether one was lost.
+ */
+#ifndef CKV_SYS_H
+#define CKV_SYS_H
+
+#include <liburing.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+/*
+ * Let the nth call of this thread from now on (1: the next) fail with
+ * `error`, a positive errno. 0: none.
+ */
+void sys_fault_arm(long nth, int error);
+
+/* Calls this thread has made that could have been made to fail. */
+long sys_fault_calls(void);
+
+/* Open descriptors and mapped bytes of the daemon, by this file's count. */
+long sys_descriptors(void);
+long sys_mapped_bytes(void);
+
+/* Memory. sys_alloc() gives zeroed memory; sys_map() maps `bytes` of fd. */
+int sys_alloc(size_t n, size_t bytes, void *ret_pointer);
+void sys_free(void *pointer);
+int sys_memfd(const char *name);
+int sys_truncate(int fd, uint64_t bytes);
+int sys_seal(int fd, int seals);
+int sys_chmod(int fd, mode_t mode);
+int sys_chmod_path(const char *path, mode_t mode);
+int sys_chown_path(const char *path, uid_t uid, gid_t gid);
+int sys_map(int fd, size_t bytes, int prot, void *ret_base);
+int sys_map_at(int fd, void *at, size_t bytes, int prot);
+int sys_map_private(size_t bytes, int prot, void *ret_base);
+void sys_unmap(void *base, size_t bytes);
+int sys_advise(void *base, size_t bytes, int advice);
+
+/* Files and descriptors. */
+int sys_open(const char *path, int flags, mode_t mode);
+int sys_close(int fd);		/* negative: nothing to close */
+ssize_t sys_read(int fd, void *data, size_t bytes);
+ssize_t sys_write(int fd, const void *data, size_t bytes);
+ssize_t sys_pwrite(int fd, const void *data, size_t bytes, off_t offset);
+int sys_stat(const char *path, struct stat *ret_stat);
+int sys_unlink(const char *path);
+int sys_rename(const char *from, const char *to);
+int sys_lock(int fd);		/* whole file, at once or -EWOULDBLOCK */
+int sys_eventfd(void);
+int sys_signalfd(const sigset_t *signals);
+int sys_raise_descriptors(void); /* soft limit to the hard one; the limit */
+
+/* Sockets. A descriptor that arrives is counted as opened. */
+int sys_socket(void);		/* SOCK_SEQPACKET, not blocking */
+int sys_bind(int fd, const char *path);
+int sys_listen(int fd, int backlog);
+int sys_connect(int fd, const char *path);
+int sys_accept(int fd);		/* the new socket does not block */
+ssize_t sys_send(int fd, const struct msghdr *message);
+ssize_t sys_receive(int fd, struct msghdr *message);
+int sys_socket_option(int fd, int name, void *value, socklen_t *bytes);
+int sys_peer_pidfd(int fd);	/* -ENOPROTOOPT before Linux 6.5 */
+int sys_unread(int fd);		/* bytes the other side has not read */
+
+/* Waiting and waking. */
+uint64_t sys_now_ns(void);	/* CLOCK_MONOTONIC */
+uint64_t sys_real_ns(void);	/* CLOCK_REALTIME */
+void sys_sleep_ns(uint64_t wait_ns);
+int sys_futex_wake(_Atomic uint32_t *word);
+int sys_random(void *data, size_t bytes);
+int sys_epoll(void);
+int sys_epoll_add(int fd, int watched, uint32_t events, uint64_t token);
+int sys_epoll_remove(int fd, int watched);
+int sys_epoll_wait(int fd, struct epoll_event *events, int max, int wait_ms);
+int sys_uring(unsigned int n_entries, struct io_uring *ring,
+	      struct io_uring_params *params);
+void sys_uring_exit(struct io_uring *ring);
+
+/* Threads. Signals stay with the thread that calls. */
+int sys_thread(pthread_t *ret_thread, void *(*run)(void *), void *argument);
+pid_t sys_thread_id(void);
+
+/*
+ * Make `word` a robust futex of this thread: when the thread dies with its id
+ * in the word, the kernel sets FUTEX_OWNER_DIED there. NULL: no longer.
+ */
+int sys_robust(_Atomic uint32_t *word);
+
+#endif

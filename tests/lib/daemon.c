@@ -1,0 +1,168 @@
+/*
+ * daemon.c - a ckvd of a test's own.
+ */
+#include "tests/lib/daemon.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static void nap(void)
+{
+	struct timespec t = { 0, 2000000 };
+
+	nanosleep(&t, NULL);
+}
+
+static void give_up(const struct test_daemon *daemon, const char *why)
+{
+	char line[512];
+	FILE *log = fopen(daemon->log, "r");
+
+	fprintf(stderr, "ckvd of this test: %s\n", why);
+	while (log && fgets(line, sizeof line, log))
+		fprintf(stderr, "  %s", line);
+	abort();
+}
+
+/* Tests lie in build/tests/, the daemon in build/. */
+static void find_ckvd(char *path, size_t bytes)
+{
+	const char *given = getenv("CKVD");
+	ssize_t n;
+	char *end;
+
+	if (given != NULL) {
+		snprintf(path, bytes, "%s", given);
+		return;
+	}
+	n = readlink("/proc/self/exe", path, bytes - 8);
+	path[n > 0 ? n : 0] = 0;
+	for (int i = 0; i < 2 && (end = strrchr(path, '/')) != NULL; i++)
+		*end = 0;
+	strcat(path, "/ckvd");
+}
+
+static int connects(const struct test_daemon *daemon)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), r;
+
+	strcpy(a.sun_path, daemon->socket);
+	r = connect(fd, (struct sockaddr *)&a, sizeof a);
+	close(fd);
+	return r == 0;
+}
+
+static void run(const struct test_daemon *daemon)
+{
+	char path[512];
+	int fd = open(daemon->log, O_WRONLY | O_CREAT | O_APPEND, 0600);
+
+	dup2(fd, 2);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	find_ckvd(path, sizeof path);
+	execl(path, path, "--config", daemon->config, (char *)NULL);
+	fprintf(stderr, "%s: %s\n", path, strerror(errno));
+	_exit(127);
+}
+
+void test_daemon_restart(struct test_daemon *daemon)
+{
+	fflush(NULL);
+	daemon->pid = fork();
+	if (daemon->pid == 0)
+		run(daemon);
+	for (int i = 0; i < 5000; i++) {
+		if (connects(daemon))
+			return;
+		if (waitpid(daemon->pid, NULL, WNOHANG) == daemon->pid) {
+			daemon->pid = 0;
+			give_up(daemon, "it ended at once");
+		}
+		nap();
+	}
+	give_up(daemon, "it does not answer");
+}
+
+void test_daemon_start(struct test_daemon *daemon, const char *params,
+		       const char *spaces)
+{
+	FILE *out;
+
+	memset(daemon, 0, sizeof *daemon);
+	strcpy(daemon->dir, "/tmp/ckv-test-XXXXXX");
+	if (mkdtemp(daemon->dir) == NULL)
+		give_up(daemon, "no directory");
+	snprintf(daemon->socket, sizeof daemon->socket, "%s/sock", daemon->dir);
+	snprintf(daemon->config, sizeof daemon->config, "%s/conf", daemon->dir);
+	snprintf(daemon->log, sizeof daemon->log, "%s/log", daemon->dir);
+	out = fopen(daemon->config, "w");
+	if (out == NULL)
+		give_up(daemon, "no configuration");
+	fprintf(out, "[daemon]\nsocket = %s\n%s\n%s", daemon->socket,
+		params ? params : "", spaces ? spaces : TEST_SPACE_TINY);
+	fclose(out);
+	test_daemon_restart(daemon);
+}
+
+int test_daemon_stop(struct test_daemon *daemon)
+{
+	int status = 0;
+
+	if (daemon->pid <= 0)
+		return -1;
+	kill(daemon->pid, SIGTERM);
+	waitpid(daemon->pid, &status, 0);
+	daemon->pid = 0;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+void test_daemon_kill(struct test_daemon *daemon)
+{
+	if (daemon->pid <= 0)
+		return;
+	kill(daemon->pid, SIGKILL);
+	waitpid(daemon->pid, NULL, 0);
+	daemon->pid = 0;
+}
+
+void test_daemon_remove(struct test_daemon *daemon)
+{
+	static const char *const file[] = { "sock", "sock.lock", "conf", "log" };
+	char path[128];
+
+	test_daemon_stop(daemon);
+	for (size_t i = 0; i < sizeof file / sizeof file[0]; i++) {
+		snprintf(path, sizeof path, "%s/%s", daemon->dir, file[i]);
+		unlink(path);
+	}
+	rmdir(daemon->dir);
+}
+
+int test_daemon_logged(const struct test_daemon *daemon, const char *text)
+{
+	char line[1024];
+	FILE *log;
+	int found = 0;
+
+	for (int i = 0; i < 500 && !found; i++) {
+		log = fopen(daemon->log, "r");
+		while (log && !found && fgets(line, sizeof line, log))
+			found = strstr(line, text) != NULL;
+		if (log)
+			fclose(log);
+		if (!found)
+			nap();
+	}
+	return found;
+}

@@ -1,0 +1,50 @@
+/*
+ * daemon.h - a ckvd of a test's own, as a child process on a private socket.
+ */
+#ifndef CKV_TEST_DAEMON_H
+#define CKV_TEST_DAEMON_H
+
+#include <sys/types.h>
+
+struct test_daemon {
+	pid_t pid;
+	char dir[64];		/* removed at stop */
+	char socket[96];
+	char config[96];
+	char log[96];		/* what it wrote to stderr */
+};
+
+/* One small space "tiny" (2 layers, 2 heads, dim 32, 16 tokens, f32: 16 KiB pages). */
+#define TEST_SPACE_TINY		\
+	"[space tiny]\n"	\
+	"model = tiny\n"	\
+	"layers = 2\n"		\
+	"kv_heads = 2\n"	\
+	"head_dim = 32\n"	\
+	"block_tokens = 16\n"	\
+	"dtype = f32\n"		\
+	"pool = 16M\n"
+
+/*
+ * Start build/ckvd (the one beside this test program, or $CKVD) and wait until
+ * it can be connected to, at most ten seconds. `params` are lines for [daemon] and
+ * `spaces` whole sections; NULL: none, and TEST_SPACE_TINY. Ends the test
+ * program with its log when it does not come up.
+ */
+void test_daemon_start(struct test_daemon *daemon, const char *params,
+		       const char *spaces);
+
+/* Start it again at the same place, after test_daemon_kill() or _stop(). */
+void test_daemon_restart(struct test_daemon *daemon);
+
+/* SIGTERM, wait: its exit status. The directory stays until _remove(). */
+int test_daemon_stop(struct test_daemon *daemon);
+void test_daemon_kill(struct test_daemon *daemon);	/* SIGKILL, wait */
+
+/* Stop it if it runs, remove its directory. */
+void test_daemon_remove(struct test_daemon *daemon);
+
+/* Does a line of its log contain `text`, now or within a second? */
+int test_daemon_logged(const struct test_daemon *daemon, const char *text);
+
+#endif
