@@ -42,6 +42,7 @@ SHELL_O := $(call objs,daemon/shell/*.c)
 KERNELS := $(call objs,kernels/*.c)
 CUDA_O  := $(if $(filter yes,$(CUDA)),$(patsubst %.cu,$B/%.cu.o,$(sort $(wildcard kernels/*.cu))))
 TESTLIB := $(call objs,tests/lib/*.c)
+BENCH   := $(call objs,tests/bench/*.c)
 UNIT    := $(patsubst tests/unit/%.c,$B/tests/%,$(sort $(wildcard tests/unit/test_*.c)))
 
 all: $B/ckvd $B/ckv $B/libckv.so $B/libckv.a $B/ckv-engine $(CUDA_O)
@@ -72,6 +73,10 @@ $B/ckv-engine: $B/client/examples/engine/main.o $B/libckveng.a $B/libckv.a
 $B/tests/test_cli_%: $B/tests/unit/test_cli_%.o $B/libckvcli.a $B/libckv.a
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ $(call libs,$(PKG_TEST) $(PKG_CLI)) -lm
+
+$B/ckv-bench: $(BENCH) $B/libckv.a $B/libckvk.a
+	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ \
+		$(call libs,$(PKG_CLI) lmdb hiredis) -lm
 
 $B/tests/test_%: $B/tests/unit/test_%.o $B/libckvtest.a $B/libckveng.a $B/libckvd.a $B/libckv.a $B/libckvk.a
 	@mkdir -p $(@D)
@@ -108,7 +113,7 @@ tests: $(UNIT) $B/golden
 
 bench:
 	@$(call deps,bench)
-	@$(again) all bench-build
+	@$(again) all $B/ckv-bench
 	@tests/bench/run $(if $(QUICK),--quick) $(if $(JSON),--json $(JSON))
 
 golden: $B/golden
@@ -150,6 +155,6 @@ clean:
 	$(RM) -r build build-san build-tsan build-fuzz
 
 run = $(if $(V),,@printf '  %-5s %s\n' $(1) $@;)
-.PHONY: all bench bench-build clean demo golden help install lint test tests
+.PHONY: all bench clean demo golden help install lint test tests
 .SECONDARY:
 -include $(shell find $B -name '*.d' 2>/dev/null)

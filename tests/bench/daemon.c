@@ -1,0 +1,143 @@
+/*
+ * daemon.c - a private ckvd for the benchmark, and a client attached to it.
+ */
+#include "tests/bench/daemon.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { BATCH = 64, START_WAIT_MS = 60000 };
+
+static bool write_config(const char *path, const char *socket, bool small_pages,
+			 uint64_t pool_bytes)
+{
+	FILE *f = fopen(path, "w");
+
+	if (f == NULL)
+		return false;
+	fprintf(f,
+		"[daemon]\n"
+		"socket = %s\n"
+		"lane_pins_max = 131072\n"
+		"client_lent_max = 65536\n"
+		"\n"
+		"[space bench]\n"
+		"model = bench\n"
+		"layers = %d\n"
+		"kv_heads = %d\n"
+		"head_dim = %d\n"
+		"block_tokens = 16\n"
+		"dtype = bf16\n"
+		"pool = %lluM\n",
+		socket, small_pages ? 1 : 32, small_pages ? 1 : 8,
+		small_pages ? 64 : 128, (unsigned long long)(pool_bytes >> 20));
+	return fclose(f) == 0;
+}
+
+bool daemon_start(struct bench *b, struct bench_daemon *d, bool small_pages,
+		  uint64_t pool_bytes, const char **ret_why)
+{
+	static int number;
+	char config[128], binary[256], log[128];
+	struct ckv *ckv;
+	pid_t parent = getpid();
+
+	snprintf(d->socket, sizeof d->socket, "%s/%d.sock", b->work_dir, number);
+	snprintf(config, sizeof config, "%s/%d.conf", b->work_dir, number);
+	snprintf(log, sizeof log, "%s/%d.log", b->work_dir, number++);
+	snprintf(binary, sizeof binary, "%s/ckvd", b->bin_dir);
+	if (!write_config(config, d->socket, small_pages, pool_bytes)) {
+		*ret_why = "cannot write the configuration";
+		return false;
+	}
+	fflush(NULL);
+	d->pid = fork();
+	if (d->pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (getppid() != parent || freopen(log, "w", stderr) == NULL)
+			_exit(127);
+		execl(binary, "ckvd", "--config", config, (char *)NULL);
+		_exit(127);
+	}
+	for (int ms = 0; ms < START_WAIT_MS; ms += 20) {
+		if (ckv_open(d->socket, "ckv-bench", &ckv) == 0) {
+			ckv_close(ckv);
+			return true;
+		}
+		if (waitpid(d->pid, NULL, WNOHANG) == d->pid) {
+			d->pid = 0;
+			*ret_why = "ckvd did not start; see its own message with --check";
+			return false;
+		}
+		usleep(20000);
+	}
+	daemon_stop(d);
+	*ret_why = "ckvd took over a minute to start";
+	return false;
+}
+
+void daemon_stop(struct bench_daemon *d)
+{
+	if (d->pid <= 0)
+		return;
+	kill(d->pid, SIGTERM);
+	waitpid(d->pid, NULL, 0);
+	d->pid = 0;
+}
+
+int daemon_attach(const struct bench_daemon *d, uint32_t n_pins,
+		  struct ckv **ret_ckv, struct ckv_space **ret_space,
+		  struct ckv_lane **ret_lane)
+{
+	struct ckv_lane_options options = { .n_pins = n_pins };
+	struct ckv_space *space;
+	struct ckv_lane *lane;
+	struct ckv *ckv;
+	int r;
+
+	r = ckv_open(d->socket, "ckv-bench", &ckv);
+	if (r < 0)
+		return r;
+	r = ckv_attach(ckv, "bench", NULL, CKV_WRITE, &space);
+	if (r < 0)
+		goto err_close;
+	r = ckv_lane_open(space, &options, &lane);
+	if (r < 0)
+		goto err_close;
+	*ret_ckv = ckv;
+	*ret_space = space;
+	*ret_lane = lane;
+	return 0;
+
+err_close:
+	fprintf(stderr, "bench: %s: %s\n", ckv_strerror(r), ckv_why(ckv));
+	ckv_close(ckv);
+	return r;
+}
+
+int publish_chain(struct ckv_lane *lane, const uint8_t *keys, size_t n_keys)
+{
+	static const uint64_t sums[BATCH];
+	struct ckv_page pages[BATCH];
+
+	for (size_t first = 0; first < n_keys; first += BATCH) {
+		size_t n = n_keys - first < BATCH ? n_keys - first : BATCH;
+		const uint8_t *parent = first ? keys + (first - 1) * 32 : NULL;
+		long r;
+
+		r = ckv_reserve(lane, parent, keys + first * 32, n, pages);
+		if (r < 0)
+			return (int)r;
+		for (size_t i = 0; i < n; i++)
+			if (pages[i].status != 0)
+				return pages[i].status;
+		r = ckv_publish(lane, pages, n, 16, CKV_SUMMED, sums, NULL);
+		if (r < 0)
+			return (int)r;
+	}
+	return 0;
+}

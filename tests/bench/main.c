@@ -1,0 +1,193 @@
+/*
+ * main.c - ckv-bench: every row of the table, measured and shown beside its
+ * budget and beside what a user would run instead.
+ *
+ * Each group of rows runs once per repetition, in turn, so that a slow moment of
+ * the machine falls on all of them alike. Client and daemon are real processes.
+ */
+#include "tests/bench/bench.h"
+#include "tests/bench/report.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct bench_row table[] = {
+#define ROW(k, w, u, s, b) { .key = k, .what = w, .unit = u, .sense = s, .budget = b }
+ROW("memcpy_gbps", "memcpy of 2 MiB into a touched pool", "GB/s", BENCH_INFO, 0),
+ROW("lookup_pin_unpin_ns_p50", "lookup + pin + unpin, 1 M entries, p50", "ns", BENCH_AT_MOST, 150),
+ROW("lookup_pin_unpin_ns_p99", "  p99", "ns", BENCH_INFO, 0),
+ROW("boundaries_8192_ns_p50", "boundaries of 8 192 blocks, 1 M entries, p50", "ns", BENCH_AT_MOST, 2500),
+ROW("boundaries_8192_ns_p99", "  p99", "ns", BENCH_INFO, 0),
+ROW("roundtrip_ns_p50", "request round trip, both awake, p50", "ns", BENCH_AT_MOST, 250),
+ROW("roundtrip_ns_p99", "  p99", "ns", BENCH_INFO, 0),
+ROW("unix_socket_roundtrip_ns_p50", "  the same over a UNIX socket", "ns", BENCH_INFO, 0),
+ROW("reserve_publish_blocks_per_s", "reserve + publish, batches of 64, evicting", "blocks/s", BENCH_AT_LEAST, 1e6),
+ROW("host_put_memcpy_ratio", "put 2 MiB with checksum / memcpy", "x", BENCH_AT_LEAST, 0.80),
+ROW("host_put_nosum_memcpy_ratio", "put 2 MiB without checksum / memcpy", "x", BENCH_AT_LEAST, 0.95),
+ROW("host_get_first_byte_ns_p50", "get 2 MiB: first byte, no copy, p50", "ns", BENCH_AT_MOST, 1000),
+ROW("host_get_first_byte_ns_p99", "  p99", "ns", BENCH_INFO, 0),
+ROW("host_get_sum_ns_p50", "get 2 MiB and sum all bytes, p50", "ns", BENCH_INFO, 0),
+ROW("host_put_ns_p50", "put 2 MiB: reserve, copy, sum, publish, p50", "ns", BENCH_INFO, 0),
+ROW("sha256_block_key_ns_p50", "key of a block of 16 tokens", "ns", BENCH_INFO, 0),
+ROW("client_kill_reclaim_ms_p50", "client killed, its block evicted for another, p50", "ms", BENCH_INFO, 0),
+ROW("client_kill_reclaim_ms_p99", "  p99 (100 000 pins, 1 GiB touched)", "ms", BENCH_AT_MOST, 10),
+ROW("client_kill_pidfd_ms_p50", "  of which the kernel, until the pidfd is ready", "ms", BENCH_INFO, 0),
+ROW("idle_wakeups_per_s", "wake-ups of an idle daemon, 8 clients", "1/s", BENCH_AT_MOST, 1.05),
+ROW("daemon_bytes_per_block", "daemon memory besides pools, 1 M blocks", "B/block", BENCH_AT_MOST, 200),
+ROW("reader_kill_restart_miss_ms", "daemon killed: until a reader's clean miss", "ms", BENCH_INFO, 0),
+ROW("redis_exists_ns_p50", "Redis: exists", "ns", BENCH_INFO, 0),
+ROW("redis_get_2mib_ns_p50", "Redis: get 2 MiB and sum all bytes", "ns", BENCH_INFO, 0),
+ROW("redis_set_2mib_ns_p50", "Redis: set 2 MiB", "ns", BENCH_INFO, 0),
+ROW("lmdb_lookup_ns_p50", "LMDB: existence, 1 M keys", "ns", BENCH_INFO, 0),
+ROW("lmdb_prefix_ns_p50", "LMDB: longest prefix by bisection", "ns", BENCH_INFO, 0),
+ROW("redis_exists_ratio", "Redis exists / ckv lookup + pin + unpin", "x", BENCH_INFO, 0),
+ROW("redis_get_2mib_ratio", "Redis get / ckv get, all bytes summed", "x", BENCH_INFO, 0),
+ROW("redis_set_2mib_ratio", "Redis set / ckv put with checksum", "x", BENCH_INFO, 0),
+ROW("lmdb_lookup_ratio", "LMDB existence / ckv lookup + pin + unpin", "x", BENCH_INFO, 0),
+ROW("lmdb_prefix_ratio", "LMDB bisection / ckv boundaries", "x", BENCH_AT_LEAST, 1),
+ROW("chunkkv_ms", "ChunkKV, one layer of 8 192 tokens, one thread", "ms", BENCH_INFO, 0),
+ROW("chunkkv_read_gbps", "  bytes of K / time", "GB/s", BENCH_INFO, 0),
+#undef ROW
+};
+
+struct group {
+	const char *name;
+	void (*run)(struct bench *b);
+	bool once;		/* does its own repetitions, or none are needed */
+};
+
+static const struct group groups[] = {
+	{ "memcpy", bench_memcpy, false },
+	{ "socket", bench_socket, false },
+	{ "keys", bench_keys, false },
+	{ "index", bench_index, false },
+	{ "lmdb", bench_lmdb, false },
+	{ "ring", bench_ring, false },
+	{ "write", bench_write, false },
+	{ "pool", bench_pool, false },
+	{ "redis", bench_redis, false },
+	{ "chunkkv", bench_chunkkv, false },
+	{ "death", bench_death, false },
+	{ "idle", bench_idle, true },
+	{ "replay", bench_replay, true },
+};
+
+static void add_ratio(struct bench *b, const char *key, const char *theirs,
+		      const char *ours)
+{
+	struct bench_row *row = NULL;
+	double ratio[BENCH_REPEATS_MAX];
+	int n = 0;
+
+	for (int i = 0; i < b->n_rows; i++)
+		if (strcmp(b->row[i].key, theirs) == 0)
+			row = &b->row[i];
+	for (int k = 0; k < b->n_rows; k++)
+		for (int i = 0; strcmp(b->row[k].key, ours) == 0 &&
+		     i < row->n_values && i < b->row[k].n_values; i++)
+			ratio[n++] = row->value[i] / b->row[k].value[i];
+	for (int i = 0; i < n; i++)
+		bench_add(b, key, ratio[i]);
+	if (n == 0)
+		bench_why(b, key, "%s or %s was not measured", theirs, ours);
+}
+
+static void add_ratios(struct bench *b)
+{
+	add_ratio(b, "redis_exists_ratio", "redis_exists_ns_p50",
+		  "lookup_pin_unpin_ns_p50");
+	add_ratio(b, "redis_get_2mib_ratio", "redis_get_2mib_ns_p50",
+		  "host_get_sum_ns_p50");
+	add_ratio(b, "redis_set_2mib_ratio", "redis_set_2mib_ns_p50",
+		  "host_put_ns_p50");
+	add_ratio(b, "lmdb_lookup_ratio", "lmdb_lookup_ns_p50",
+		  "lookup_pin_unpin_ns_p50");
+	add_ratio(b, "lmdb_prefix_ratio", "lmdb_prefix_ns_p50",
+		  "boundaries_8192_ns_p50");
+}
+
+static void progress(const struct bench *b, int repeat, const char *name)
+{
+	if (isatty(STDERR_FILENO))
+		fprintf(stderr, "\r\033[K  measuring %d/%d: %s", repeat + 1,
+			b->repeats, name);
+}
+
+static void run_groups(struct bench *b, const char *only)
+{
+	for (int repeat = 0; repeat < b->repeats; repeat++)
+		for (size_t i = 0; i < sizeof groups / sizeof groups[0]; i++) {
+			if (groups[i].once && repeat > 0)
+				continue;
+			if (only != NULL && strcmp(only, groups[i].name) != 0)
+				continue;
+			progress(b, repeat, groups[i].name);
+			groups[i].run(b);
+		}
+	if (isatty(STDERR_FILENO))
+		fprintf(stderr, "\r\033[K");
+}
+
+static void usage(void)
+{
+	puts("ckv-bench - measure ckv against its budgets and its peers\n"
+	     "\n"
+	     "  --quick         fewer and shorter repetitions, under a minute\n"
+	     "  --json FILE     also write one flat JSON object\n"
+	     "  --only GROUP    one group of rows: memcpy socket keys index lmdb ring\n"
+	     "                  write pool redis chunkkv death idle replay\n"
+	     "  --bin DIR       where ckvd is (build)\n"
+	     "  --trace FILE    for the replay (tests/data/traces/...)\n");
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "quick", no_argument, NULL, 'q' },
+		{ "json", required_argument, NULL, 'j' },
+		{ "only", required_argument, NULL, 'o' },
+		{ "bin", required_argument, NULL, 'b' },
+		{ "trace", required_argument, NULL, 't' },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
+	};
+	static struct bench b = {
+		.repeats = BENCH_REPEATS_MAX, .bin_dir = "build",
+		.trace = "tests/data/traces/conversation_trace.jsonl",
+		.work_dir = "/tmp/ckv-bench.XXXXXX",
+	};
+	const char *json = NULL, *only = NULL;
+	char command[128];
+	int c, r = 0;
+
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1)
+		switch (c) {
+		case 'q': b.quick = true; b.repeats = 2; break;
+		case 'j': json = optarg; break;
+		case 'o': only = optarg; break;
+		case 'b': b.bin_dir = optarg; break;
+		case 't': b.trace = optarg; break;
+		case 'h': usage(); return 0;
+		default: usage(); return 2;
+		}
+	memcpy(b.row, table, sizeof table);
+	b.n_rows = (int)(sizeof table / sizeof table[0]);
+	if (mkdtemp(b.work_dir) == NULL) {
+		perror(b.work_dir);
+		return 1;
+	}
+	run_groups(&b, only);
+	if (only == NULL)
+		add_ratios(&b);
+	report_table(&b);
+	if (json != NULL)
+		r = report_json(&b, json);
+	snprintf(command, sizeof command, "rm -rf %s", b.work_dir);
+	if (system(command) != 0)
+		fprintf(stderr, "bench: could not remove %s\n", b.work_dir);
+	free(b.replay_json);
+	return r < 0 ? 1 : 0;
+}
