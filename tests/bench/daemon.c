@@ -22,8 +22,6 @@ static bool write_config(const char *path, const char *socket, bool small_pages,
 	fprintf(f,
 		"[daemon]\n"
 		"socket = %s\n"
-		"lane_pins_max = 131072\n"
-		"client_lent_max = 65536\n"
 		"\n"
 		"[space bench]\n"
 		"model = bench\n"
@@ -32,7 +30,8 @@ static bool write_config(const char *path, const char *socket, bool small_pages,
 		"head_dim = %d\n"
 		"block_tokens = 16\n"
 		"dtype = bf16\n"
-		"pool = %lluM\n",
+		"views = 0\n"
+		"pool = %lluMiB\n",
 		socket, small_pages ? 1 : 32, small_pages ? 1 : 8,
 		small_pages ? 64 : 128, (unsigned long long)(pool_bytes >> 20));
 	return fclose(f) == 0;
