@@ -4,6 +4,7 @@
 #: make demo                 install what is missing, build, show two engines sharing a cache
 #: make test                 install what is missing, build, run every test
 #: make bench [JSON=FILE]    measure against memcpy, Redis, LMDB and sockets (QUICK=1: a minute)
+#: make race                 two-thread tests under ThreadSanitizer, and the fences natively
 #: make golden DIR=FOLDER    compare the kernels with golden cases
 #: make install [PREFIX=/usr/local] [DESTDIR=]
 #: make lint                 check the rules of the code
@@ -43,6 +44,8 @@ KERNELS := $(call objs,kernels/*.c)
 CUDA_O  := $(if $(filter yes,$(CUDA)),$(patsubst %.cu,$B/%.cu.o,$(sort $(wildcard kernels/*.cu))))
 TESTLIB := $(call objs,tests/lib/*.c)
 BENCH   := $(call objs,tests/bench/*.c)
+RACE    := $(patsubst tests/race/%.c,build-tsan/%,$(sort $(wildcard tests/race/race_*.c))) \
+	$B/tests/stress_fences
 UNIT    := $(patsubst tests/unit/%.c,$B/tests/%,$(sort $(wildcard tests/unit/test_*.c)))
 
 all: $B/ckvd $B/ckv $B/libckv.so $B/libckv.a $B/ckv-engine $(CUDA_O)
@@ -86,6 +89,16 @@ $B/tests/test_%: $B/tests/unit/test_%.o $B/libckvtest.a $B/libckveng.a $B/libckv
 $B/golden: $(call objs,tests/parity/golden*.c) $B/libckvtest.a $B/libckvk.a
 	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ $(call libs,jansson libxxhash) -lm
 
+# The race detector sees no fences (-Wno-tsan); those have the stress and the models.
+build-tsan/%: tests/race/%.c
+	@mkdir -p $(@D)
+	$(call run,TSAN)$(CC) $(CPPFLAGS) $(CFLAGS) -O1 -Wno-tsan -fsanitize=thread \
+		-o $@ $<
+
+$B/tests/stress_%: $B/tests/race/stress_%.o
+	@mkdir -p $(@D)
+	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^
+
 $B/%.o: %.c
 	@mkdir -p $(@D)
 	$(call run,CC)$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
@@ -109,7 +122,10 @@ test:
 	@$(again) SAN=address,undefined all tests
 	@tests/run
 
-tests: $(UNIT) $B/golden
+tests: $(UNIT) $B/golden $(if $(SAN),,$(RACE))
+
+race: $(RACE)
+	@tests/run race_ stress_
 
 bench:
 	@$(call deps,bench)
@@ -155,6 +171,6 @@ clean:
 	$(RM) -r build build-san build-tsan build-fuzz
 
 run = $(if $(V),,@printf '  %-5s %s\n' $(1) $@;)
-.PHONY: all bench clean demo golden help install lint test tests
+.PHONY: all bench clean demo golden help install lint race test tests
 .SECONDARY:
--include $(shell find $B -name '*.d' 2>/dev/null)
+-include $(shell find $B build-tsan -name '*.d' 2>/dev/null)
