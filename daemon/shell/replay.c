@@ -1,0 +1,443 @@
+/*
+ * replay.c - feed a trace to the core and count the blocks it finds.
+ *
+ * Each request does what a client does: find its longest prefix in the index,
+ * touch the deepest block of it, reserve and publish the rest. Pages and keys
+ * are real, their contents are not: the core never looks at them. A hit is a
+ * block of the prefix that was found.
+ */
+#include "daemon/shell/replay.h"
+#include "daemon/core/space.h"
+#include "daemon/shell/trace.h"
+
+#include <getopt.h>
+#include <jansson.h>
+#include <stdlib.h>
+
+#define CHUNK		256u	/* keys per RESERVE */
+#define SIZES_MAX	16
+#define POLICIES_MAX	8
+#define BLOCKS_MAX	(1u << 28)
+
+struct size {
+	char	 label[24];
+	uint32_t n_blocks;
+};
+
+struct options {
+	const char *path;
+	const struct policy_ops *policy[POLICIES_MAX];
+	uint32_t n_policies;
+	const char *fractions;
+	uint32_t n_blocks;	/* 0: fractions */
+	bool json;
+};
+
+struct cache {			/* a space on ordinary memory, one lane */
+	struct space_memory memory;
+	struct space *space;
+	struct ckv_index index;
+	_Atomic uint64_t pin;
+	_Atomic uint32_t pin_high, touches[2], touch_tail;
+	int lane;
+};
+
+/* ---- the cache ---- */
+
+static void cache_close(struct cache *c)
+{
+	space_destroy(c->space);
+	free(c->memory.index);
+	free(c->memory.records);
+	free(c->memory.stats);
+}
+
+static int zeroed(size_t bytes, void **ret_memory)
+{
+	void *memory = realloc(NULL, bytes);
+
+	if (memory == NULL)
+		return -ENOMEM;
+	memset(memory, 0, bytes);
+	*ret_memory = memory;
+	return 0;
+}
+
+static struct space_config cache_config(const struct policy_ops *policy,
+					uint32_t n_blocks)
+{
+	struct space_config config = {
+		.geometry = { .block_tokens = 512 },
+		.pool = {
+			.page_bytes = CKV_PIECE_BYTES,
+			.slab_stride = CKV_HUGE_BYTES,
+			.slab_pages = n_blocks,
+			.n_slabs = 1,
+			.n_block_pages = n_blocks,
+			.first_view_page = n_blocks,
+		},
+		.seed = { 1, 2, 3, 4 },	/* the same result every time */
+		.policy = policy,
+		.n_lanes_max = 1,
+		.n_clients_max = 1,
+		.n_lent_max = n_blocks,
+		.n_pages_max = n_blocks,
+	};
+
+	config.n_buckets = space_buckets(&config.pool);
+	return config;
+}
+
+static int cache_open(struct cache *c, const struct policy_ops *policy,
+		      uint32_t n_blocks)
+{
+	struct space_config config = cache_config(policy, n_blocks);
+	struct space_lane_memory lane = {
+		.pins = &c->pin, .pin_high = &c->pin_high, .n_pins = 1,
+		.touches = c->touches, .touch_tail = &c->touch_tail,
+		.n_touches = 2,
+	};
+	void *index = NULL, *records = NULL, *stats = NULL;
+	int r = -ENOMEM;
+
+	*c = (struct cache){ 0 };
+	if (zeroed(ckv_index_bytes(config.n_buckets), &index) == 0 &&
+	    zeroed(n_blocks * sizeof(struct ckv_record), &records) == 0 &&
+	    zeroed(CKV_SPACE_STATS_BYTES, &stats) == 0) {
+		c->memory = (struct space_memory){ index, records, stats };
+		r = space_create(&config, &c->memory, &c->space);
+	}
+	if (r < 0) {
+		free(index);
+		free(records);
+		free(stats);
+		return r;
+	}
+	c->index.buckets = (void *)((char *)index + CKV_INDEX_HEAD_BYTES);
+	c->index.n_buckets = config.n_buckets;
+	memcpy(c->index.seed, config.seed, sizeof c->index.seed);
+	c->lane = space_lane_open(c->space, 0, &lane);
+	return 0;
+}
+
+static struct ckv_key block_key(uint32_t block)
+{
+	struct ckv_key key;
+	uint64_t x = block + 1ull;
+
+	for (int w = 0; w < 4; w++) {
+		x = (x + 0x9e3779b97f4a7c15u) * 0xbf58476d1ce4e5b9u;
+		x ^= x >> 31;
+		memcpy(&key.byte[8 * w], &x, sizeof x);
+	}
+	return key;
+}
+
+/* How many of the n blocks are there; the deepest is touched. */
+static uint32_t find_prefix(struct cache *c, const uint32_t *blocks, uint32_t n)
+{
+	uint32_t found = 0, slot = CKV_NONE;
+	struct ckv_block block;
+
+	for (; found < n; found++) {
+		struct ckv_key key = block_key(blocks[found]);
+		struct ckv_place place = ckv_index_place(&c->index, &key);
+
+		if (!ckv_index_find(&c->index, &place, &key, &slot, &block))
+			break;
+	}
+	if (found > 0) {
+		struct ckv_key key = block_key(blocks[found - 1]);
+		struct ckv_place place = ckv_index_place(&c->index, &key);
+
+		ckv_index_find(&c->index, &place, &key, &slot, &block);
+		ckv_touch_put(c->touches, 2, &c->touch_tail, slot);
+		space_touch_drain(c->space, c->lane);
+	}
+	return found;
+}
+
+/* Store blocks[from ..]; a chain longer than the cache is stored in part. */
+static void store_rest(struct cache *c, const uint32_t *blocks, uint32_t from,
+		       uint32_t n)
+{
+	struct ckv_key parent = { { 0 } }, keys[CHUNK];
+	struct ckv_publish_item items[CHUNK];
+	struct ckv_lent lent[CHUNK];
+	int32_t status[CHUNK];
+
+	while (from < n) {
+		uint32_t m = n - from < CHUNK ? n - from : CHUNK;
+		int got;
+
+		if (from > 0)
+			parent = block_key(blocks[from - 1]);
+		for (uint32_t i = 0; i < m; i++)
+			keys[i] = block_key(blocks[from + i]);
+		got = space_reserve(c->space, c->lane, &parent, keys, m, lent);
+		for (int i = 0; i < got; i++)
+			items[i] = (struct ckv_publish_item){
+				.page = lent[i].page,
+				.n_tokens = 512,
+				.flags = CKV_ENTRY_SUMMED,
+			};
+		if (got > 0)
+			space_publish(c->space, c->lane, items, (uint32_t)got,
+				      status);
+		if (got < (int)m)
+			return;
+		from += m;
+	}
+}
+
+static int run(const struct trace *t, const struct policy_ops *policy,
+	       uint32_t n_blocks, uint64_t *ret_n_hits)
+{
+	uint64_t n_hits = 0;
+	uint32_t start = 0;
+	struct cache c;
+	int r = cache_open(&c, policy, n_blocks);
+
+	if (r < 0)
+		return r;
+	for (uint32_t i = 0; i < t->n_requests; start = t->ends[i++]) {
+		const uint32_t *blocks = &t->refs[start];
+		uint32_t n = t->ends[i] - start;
+		uint32_t found = find_prefix(&c, blocks, n);
+
+		n_hits += found;
+		store_rest(&c, blocks, found, n);
+	}
+	cache_close(&c);
+	*ret_n_hits = n_hits;
+	return 0;
+}
+
+/* ---- options ---- */
+
+static int complain(const char *what, const char *value)
+{
+	fprintf(stderr, "ckvd: --replay: %s%s%s\n", what, value ? ": " : "",
+		value ? value : "");
+	return 2;
+}
+
+static int choose_policy(struct options *o, const char *name)
+{
+	const struct policy_ops *p;
+
+	o->n_policies = 0;
+	if (strcmp(name, "all") != 0) {
+		o->policy[0] = policy_find(name);
+		o->n_policies = 1;
+		return o->policy[0] ? 0 : complain("no such policy", name);
+	}
+	for (uint32_t i = 0; i < POLICIES_MAX && (p = policy_at(i)); i++)
+		o->policy[o->n_policies++] = p;
+	return 0;
+}
+
+static int parse(int argc, char **argv, struct options *o)
+{
+	static const struct option known[] = {
+		{ "policy", required_argument, NULL, 'p' },
+		{ "blocks", required_argument, NULL, 'b' },
+		{ "fraction", required_argument, NULL, 'f' },
+		{ "json", no_argument, NULL, 'j' },
+		{ 0 },
+	};
+	int c, r = choose_policy(o, "all");
+	char *end;
+
+	optind = 0;
+	while (r == 0 && (c = getopt_long(argc, argv, "", known, NULL)) != -1) {
+		switch (c) {
+		case 'p':
+			r = choose_policy(o, optarg);
+			break;
+		case 'b':
+			o->n_blocks = (uint32_t)strtoul(optarg, &end, 10);
+			if (*end || o->n_blocks == 0 ||
+			    strtoul(optarg, NULL, 10) > BLOCKS_MAX)
+				r = complain("not a number of blocks", optarg);
+			break;
+		case 'f':
+			o->fractions = optarg;
+			break;
+		case 'j':
+			o->json = true;
+			break;
+		default:
+			r = 2;
+		}
+	}
+	if (r == 0 && optind != argc - 1)
+		r = complain("name one trace", NULL);
+	o->path = r == 0 ? argv[optind] : NULL;
+	return r;
+}
+
+/* "1/16,1/8" of n blocks: the sizes, at least one block each. */
+static int parse_fractions(const char *text, uint32_t n, struct size *sizes)
+{
+	const char *at = text;
+	int n_sizes = 0, used;
+	unsigned num, den;
+
+	do {
+		if (n_sizes == SIZES_MAX ||
+		    sscanf(at, "%5u/%5u%n", &num, &den, &used) != 2 ||
+		    num == 0 || den == 0 || num > den ||
+		    (at[used] != '\0' && at[used] != ','))
+			return -complain("not a list of fractions", text);
+		snprintf(sizes[n_sizes].label, sizeof sizes->label, "%u/%u",
+			 num, den);
+		sizes[n_sizes].n_blocks = (uint32_t)((uint64_t)n * num / den);
+		if (sizes[n_sizes].n_blocks == 0)
+			sizes[n_sizes].n_blocks = 1;
+		n_sizes++;
+		at += used;
+	} while (*at++ == ',');
+	return n_sizes;
+}
+
+/* ---- the report ---- */
+
+struct report {
+	const struct options *options;
+	const struct trace *trace;
+	struct size sizes[SIZES_MAX];
+	int n_sizes;
+	double ratio[POLICIES_MAX + 1][SIZES_MAX]; /* the last used: Belady */
+};
+
+static const char *row_name(const struct report *r, uint32_t i)
+{
+	return i < r->options->n_policies ? r->options->policy[i]->name :
+	       "belady";
+}
+
+static double endless(const struct trace *t)
+{
+	return 1 - (double)t->n_blocks / t->n_refs;
+}
+
+static int measure(struct report *r)
+{
+	const struct trace *t = r->trace;
+	uint64_t n_hits = 0;
+
+	for (uint32_t i = 0; i <= r->options->n_policies; i++) {
+		for (int k = 0; k < r->n_sizes; k++) {
+			uint32_t n = r->sizes[k].n_blocks;
+			int ret = i < r->options->n_policies ?
+				  run(t, r->options->policy[i], n, &n_hits) :
+				  trace_belady(t, n, &n_hits);
+
+			if (ret < 0)
+				return ret;
+			r->ratio[i][k] = (double)n_hits / t->n_refs;
+		}
+	}
+	return 0;
+}
+
+static void print_table(const struct report *r)
+{
+	const struct trace *t = r->trace;
+
+	printf("%u requests, %u blocks used, %u distinct; an endless cache "
+	       "would have %.1f %%\n\n", t->n_requests, t->n_refs, t->n_blocks,
+	       100 * endless(t));
+	printf("%-10s %10s", "cache", "blocks");
+	for (uint32_t i = 0; i <= r->options->n_policies; i++)
+		printf(" %9s", row_name(r, i));
+	printf("\n");
+	for (int k = 0; k < r->n_sizes; k++) {
+		printf("%-10s %10u", r->sizes[k].label, r->sizes[k].n_blocks);
+		for (uint32_t i = 0; i <= r->options->n_policies; i++)
+			printf(" %7.2f %%", 100 * r->ratio[i][k]);
+		printf("\n");
+	}
+	printf("\nBlocks found of blocks used. belady: the most that any "
+	       "policy could reach.\n");
+}
+
+static int print_json(const struct report *r)
+{
+	json_t *rows = json_object();
+	json_t *all;
+	int ret;
+
+	for (uint32_t i = 0; i <= r->options->n_policies; i++) {
+		json_t *row = json_object();
+
+		for (int k = 0; k < r->n_sizes; k++)
+			json_object_set_new(row, r->sizes[k].label,
+					    json_real(r->ratio[i][k]));
+		json_object_set_new(rows, row_name(r, i), row);
+	}
+	all = json_pack("{s:I,s:I,s:I,s:f,s:o}",
+			"requests", (json_int_t)r->trace->n_requests,
+			"blocks_used", (json_int_t)r->trace->n_refs,
+			"blocks_distinct", (json_int_t)r->trace->n_blocks,
+			"endless", endless(r->trace), "replay", rows);
+	ret = all ? json_dumpf(all, stdout, JSON_INDENT(2)) : -1;
+	json_decref(all);
+	printf("\n");
+	return ret;
+}
+
+static int report(const struct options *o, const struct trace *t)
+{
+	struct report r = { .options = o, .trace = t };
+	int ret;
+
+	if (o->n_blocks > 0) {
+		snprintf(r.sizes[0].label, sizeof r.sizes[0].label, "%u",
+			 o->n_blocks);
+		r.sizes[0].n_blocks = o->n_blocks;
+		r.n_sizes = 1;
+	} else {
+		r.n_sizes = parse_fractions(o->fractions, t->n_blocks, r.sizes);
+	}
+	if (r.n_sizes < 0)
+		return -r.n_sizes;
+	ret = measure(&r);
+	if (ret < 0) {
+		complain(strerror(-ret), NULL);
+		return 1;
+	}
+	if (!o->json)
+		print_table(&r);
+	else if (print_json(&r) != 0)
+		return 1;
+	return 0;
+}
+
+int replay_main(int argc, char **argv)
+{
+	struct options o = { .fractions = "1/16,1/8,1/4,1/2" };
+	char text[256] = "";
+	struct trace trace;
+	FILE *file;
+	int r = parse(argc, argv, &o);
+
+	if (r != 0)
+		return r;
+	file = fopen(o.path, "r");
+	if (file == NULL) {
+		fprintf(stderr, "ckvd: %s: %s\n", o.path, strerror(errno));
+		return 1;
+	}
+	r = trace_read(file, &trace, text, sizeof text);
+	fclose(file);
+	if (r < 0) {
+		fprintf(stderr, "ckvd: %s: %s\n", o.path,
+			*text ? text : strerror(-r));
+		return 1;
+	}
+	r = report(&o, &trace);
+	trace_free(&trace);
+	return r;
+}
