@@ -7,6 +7,7 @@
 #include "daemon/shell/config.h"
 #include "daemon/shell/daemon.h"
 #include "daemon/shell/log.h"
+#include "daemon/shell/replay.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -21,6 +22,8 @@
 static const char usage[] =
 	"usage: ckvd [--config FILE]\n"
 	"       ckvd --check [--json] [--config FILE]\n"
+	"       ckvd --replay TRACE [--policy NAME|all] [--blocks N]\n"
+	"            [--fraction LIST] [--json]\n"
 	"       ckvd --help | --version\n"
 	"\n"
 	"Serve a key-value cache to the inference processes of this machine.\n"
@@ -28,6 +31,7 @@ static const char usage[] =
 	"  --config FILE   configuration (default " DEFAULT_CONFIG ")\n"
 	"  --check         read it, print every number that follows from it, exit\n"
 	"  --json          print JSON\n"
+	"  --replay TRACE  run a trace through the policies and print hit ratios\n"
 	"\n"
 	"SIGTERM and SIGINT stop, SIGHUP reads the configuration again.\n"
 	"\n"
@@ -103,6 +107,8 @@ int main(int argc, char **argv)
 	bool only_check = false, json = false;
 	int c;
 
+	if (argc > 1 && strcmp(argv[1], "--replay") == 0)
+		return replay_main(argc - 1, argv + 1);
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (c) {
 		case 'c':

@@ -6,6 +6,7 @@
  */
 #include "daemon/shell/daemon.h"
 #include "daemon/shell/host.h"
+#include "daemon/shell/jobs.h"
 #include "daemon/shell/log.h"
 #include "daemon/shell/sys.h"
 
@@ -123,6 +124,8 @@ static int bring_up(struct daemon *d)
 	if (r == 0)
 		r = step("stats memory", stats_create(d));
 	if (r == 0)
+		r = step("workers", jobs_create(d));
+	if (r == 0)
 		r = step("signals", signals_open(d));
 	if (r == 0)
 		r = step("world page", create_world(d));
@@ -153,6 +156,7 @@ static void take_down(struct daemon *d)
 		(void)sys_robust(NULL);
 	}
 	listen_close(d);
+	jobs_destroy(d);
 	destroy_clients(d);
 	sys_close(d->signal_fd);
 	memory_destroy(&d->stats_memory);

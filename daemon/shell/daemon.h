@@ -61,7 +61,6 @@ struct host {				/* a space and its memory */
 	struct ckv_space_stats *stats;
 	uint64_t index_huge_bytes;
 	uint64_t drained_turn;		/* when its lanes' touches were last taken */
-	bool sum_wait;			/* nothing to sum since the last tick */
 };
 
 enum lane_state { LANE_FREE, LANE_OPEN, LANE_SHUT };

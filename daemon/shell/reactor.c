@@ -7,7 +7,7 @@
  * when it was of no use), then announces that it sleeps, looks once more, and
  * waits in the kernel until a client wakes it or the tick is due.
  */
-#include "daemon/shell/daemon.h"
+#include "daemon/shell/jobs.h"
 #include "daemon/shell/log.h"
 #include "daemon/shell/sys.h"
 
@@ -58,6 +58,7 @@ static void report(struct daemon *d, uint64_t token)
 		signals_read(d);
 		break;
 	case WATCH_JOBS:
+		jobs_collect(d);
 		break;
 	case WATCH_SOCKET:
 		client = client_by_token(d, token);
@@ -148,6 +149,7 @@ static int sleep_until_tick(struct daemon *d)
 	const struct daemon_params *p = &d->config->daemon;
 	int n = 0, r = 0;
 
+	jobs_idle(d);
 	ckv_sleep_prepare(&d->world->reactor_sleeping);
 	if (!any_lane_ready(d)) {
 		wait_ns = d->tick_ns > d->now_ns ? d->tick_ns - d->now_ns : 0;

@@ -6,6 +6,7 @@
  * broken client sends this: the lane is closed and nothing completes.
  */
 #include "daemon/shell/daemon.h"
+#include "daemon/shell/jobs.h"
 #include "daemon/shell/log.h"
 
 #include <errno.h>
@@ -28,8 +29,12 @@ static const struct op_shape op_shape[] = {
 		sizeof(int32_t), 0, true, true },
 	[CKV_OP_ABORT] = { 0, sizeof(uint32_t), sizeof(int32_t), 0, true, true },
 	[CKV_OP_PREFETCH] = { 0, sizeof(struct ckv_key), 0, 0, false, true },
+	[CKV_OP_COMPRESS] = { sizeof(struct ckv_compress_arg),
+		sizeof(uint32_t), 0, sizeof(struct ckv_view_reply), true, true },
 	[CKV_OP_DROP] = { 0, sizeof(struct ckv_key), sizeof(int32_t), 0, true,
 		true },
+	[CKV_OP_STAT] = { sizeof(struct ckv_view_query), 0, 0,
+		sizeof(struct ckv_view_reply), false, true },
 };
 
 static const struct op_shape *shape_of(const struct ckv_req *request)
@@ -151,6 +156,15 @@ static int reserve(struct daemon *d, struct lane *lane,
 	return r <= 0 ? r : send_slabs(d, lane, request, lent, r);
 }
 
+static int stat_view(struct daemon *d, const struct lane *lane)
+{
+	const struct ckv_view_query *query = (const void *)d->argument;
+	struct ckv_view_reply *reply = (void *)d->answer;
+
+	memset(reply, 0, sizeof *reply);
+	return jobs_find_view(d->host[lane->space].space, query, reply);
+}
+
 /* The operation itself: its result, or -EPROTO. d->answer is filled. */
 static int perform(struct daemon *d, struct lane *lane,
 		   const struct ckv_req *request)
@@ -175,6 +189,8 @@ static int perform(struct daemon *d, struct lane *lane,
 	case CKV_OP_DROP:
 		return space_drop(space, (const void *)d->argument, request->n,
 				  answer);
+	case CKV_OP_STAT:
+		return stat_view(d, lane);
 	default:
 		return 0;
 	}
@@ -208,7 +224,14 @@ static void serve_one(struct daemon *d, struct lane *lane,
 		return;
 	}
 	take_argument(d, lane, request);
-	r = perform(d, lane, request);
+	if (request->op == CKV_OP_COMPRESS) {
+		memset(d->answer, 0, sizeof(struct ckv_view_reply));
+		r = jobs_compress(d, lane, request, (void *)d->answer);
+		if (r > 0)
+			return;		/* completes later */
+	} else {
+		r = perform(d, lane, request);
+	}
 	if (r == -EPROTO) {
 		lane_lied(d, lane, "a request names a page that is not lent to it");
 		return;

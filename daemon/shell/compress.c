@@ -1,0 +1,330 @@
+/*
+ * compress.c - run a method over the layers of a chain, in place.
+ *
+ * A page is [layer][K then V][kv head][token][dim], so K of a layer is one set of
+ * rows with a fixed offset in every page, and V another.
+ */
+#include "daemon/shell/compress.h"
+#include "daemon/shell/sys.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+static bool elem_of(uint32_t dtype, enum ckv_elem *ret_elem)
+{
+	switch (dtype) {
+	case CKV_DTYPE_F32:
+		*ret_elem = CKV_ELEM_F32;
+		return true;
+	case CKV_DTYPE_F16:
+		*ret_elem = CKV_ELEM_F16;
+		return true;
+	case CKV_DTYPE_BF16:
+		*ret_elem = CKV_ELEM_BF16;
+		return true;
+	default:
+		return false;
+	}
+}
+
+static struct ckv_shape shape_of(const struct compress *c)
+{
+	return (struct ckv_shape){
+		.n_kv_heads = c->geometry->n_kv_heads,
+		.n_q_heads = c->n_query_heads ? c->n_query_heads :
+			     c->geometry->n_kv_heads,
+		.n_tokens = c->n_tokens,
+	};
+}
+
+/* With n_keep, which mode=paper counts in tokens. */
+static struct ckv_chunkkv method_of(const struct compress *c)
+{
+	struct ckv_chunkkv m = c->method->chunkkv;
+
+	m.n_keep = ckv_budget_ratio(c->n_tokens, c->method->keep_num,
+				    c->method->keep_den);
+	return m;
+}
+
+int compress_check(const struct compress *c, char why[METHOD_WHY_BYTES])
+{
+	const struct ckv_geometry *g = c->geometry;
+	struct ckv_chunkkv m = method_of(c);
+	struct ckv_shape shape = shape_of(c);
+	enum ckv_elem elem;
+
+	why[0] = 0;
+	if (!elem_of(g->dtype, &elem))
+		snprintf(why, METHOD_WHY_BYTES, "this space's element type "
+			 "cannot be scored; expected f32, f16 or bf16");
+	else if (g->dim_k > CKV_KERNEL_MAX_DIM)
+		snprintf(why, METHOD_WHY_BYTES, "keys have %u elements; at most "
+			 "%u can be scored", g->dim_k, CKV_KERNEL_MAX_DIM);
+	else if (c->n_tokens == 0 || c->n_tokens > CKV_KERNEL_MAX_TOKENS)
+		snprintf(why, METHOD_WHY_BYTES, "the chain has %u tokens; 1 to %u "
+			 "can be scored", c->n_tokens, CKV_KERNEL_MAX_TOKENS);
+	else if (c->n_window == 0 && ckv_chunkkv_needs_score(&m, &shape))
+		snprintf(why, METHOD_WHY_BYTES, "this needs the queries of the "
+			 "last %u tokens, and none came", m.window);
+	else if (c->n_window != 0 && c->n_window != m.window)
+		snprintf(why, METHOD_WHY_BYTES, "queries of %u tokens came; "
+			 "expected window=%u", c->n_window, m.window);
+	else if (c->n_window != 0 && !elem_of(c->query_dtype, &elem))
+		snprintf(why, METHOD_WHY_BYTES, "query type %u; expected f32, f16 "
+			 "or bf16", c->query_dtype);
+	else if (c->n_window != 0 &&
+		 (c->n_query_heads == 0 ||
+		  c->n_query_heads > CKV_KERNEL_MAX_HEADS ||
+		  c->n_query_heads % g->n_kv_heads != 0))
+		snprintf(why, METHOD_WHY_BYTES, "%u query heads; expected a "
+			 "multiple of %u, at most %u", c->n_query_heads,
+			 g->n_kv_heads, CKV_KERNEL_MAX_HEADS);
+	return why[0] ? -EINVAL : 0;
+}
+
+static struct ckv_rows layer_rows(const struct compress *c, uint32_t layer,
+				  bool values)
+{
+	const struct ckv_geometry *g = c->geometry;
+	size_t width = ckv_dtype_bytes(g->dtype);
+	size_t head_k = (size_t)g->block_tokens * g->dim_k * width;
+	size_t head_v = (size_t)g->block_tokens * g->dim_v * width;
+	struct ckv_rows rows = {
+		.block = (const void *const *)c->page,
+		.offset_bytes = layer * g->n_kv_heads * (head_k + head_v) +
+				(values ? g->n_kv_heads * head_k : 0),
+		.head_stride_bytes = values ? head_v : head_k,
+		.block_tokens = g->block_tokens, .n_heads = g->n_kv_heads,
+		.n_tokens = c->n_tokens,
+		.dim = values ? g->dim_v : g->dim_k,
+	};
+
+	(void)elem_of(g->dtype, &rows.elem);
+	return rows;
+}
+
+/* The queries of one layer; *block must live as long as they are used. */
+static struct ckv_rows query_rows(const struct compress *c, uint32_t layer,
+				  const void *const *block)
+{
+	size_t head = (size_t)c->n_window * c->geometry->dim_k *
+		      ckv_dtype_bytes(c->query_dtype);
+	struct ckv_rows rows = {
+		.block = block, .offset_bytes = layer * c->n_query_heads * head,
+		.head_stride_bytes = head, .block_tokens = c->n_window,
+		.n_heads = c->n_query_heads, .n_tokens = c->n_window,
+		.dim = c->geometry->dim_k,
+	};
+
+	(void)elem_of(c->query_dtype, &rows.elem);
+	return rows;
+}
+
+static void say_fault(uint32_t layer, const struct ckv_fault *fault,
+		      char why[METHOD_WHY_BYTES])
+{
+	snprintf(why, METHOD_WHY_BYTES, "layer %u: a %s is NaN or infinite: %s "
+		 "head %u, %s %u, element %u", layer,
+		 fault->input == CKV_INPUT_KEY ? "key" : "query",
+		 fault->input == CKV_INPUT_KEY ? "kv" : "query", fault->head,
+		 fault->input == CKV_INPUT_KEY ? "token" : "window row",
+		 fault->token, fault->dim);
+}
+
+/* One layer's set into c->pos, from its first free place. */
+static int select_layer(struct compress *c, uint32_t layer, void *scratch,
+			size_t at, char why[METHOD_WHY_BYTES])
+{
+	struct ckv_chunkkv m = method_of(c);
+	struct ckv_shape shape = shape_of(c);
+	struct ckv_window in = { .k = layer_rows(c, layer, false) };
+	struct ckv_kept kept;
+	struct ckv_fault fault;
+	int r;
+
+	if (!ckv_chunkkv_needs_score(&m, &shape)) {
+		r = ckv_chunkkv_pick(&m, &shape, NULL, scratch, c->pos + at,
+				     &kept);
+	} else {
+		in.q = query_rows(c, layer, &c->queries);
+		r = ckv_chunkkv_select(&m, &in, scratch, c->pos + at, &kept,
+				       &fault);
+		if (r == -EDOM)
+			say_fault(layer, &fault, why);
+		if (r == -ERANGE) {
+			snprintf(why, METHOD_WHY_BYTES, "layer %u: keys and "
+				 "queries are too large to score", layer);
+			r = -EDOM;
+		}
+	}
+	if (r < 0)
+		return r;
+	c->layer[layer] = (struct compress_layer){
+		.source = layer, .n_sets = kept.n_sets, .n = kept.n, .pos = at,
+	};
+	return 0;
+}
+
+/* Where everything lies in the view: heads, runs, then 64-byte aligned pieces. */
+static void lay_out(struct compress *c)
+{
+	const struct ckv_geometry *g = c->geometry;
+	size_t width = ckv_dtype_bytes(g->dtype);
+	uint64_t at = CKV_VIEW_HEAD_BYTES + (uint64_t)g->n_layers *
+		      g->n_kv_heads * sizeof(struct ckv_view_run);
+
+	at = ckv_round_up(at, CKV_LINE);
+	for (uint32_t l = 0; l < g->n_layers; l++) {
+		struct compress_layer *layer = &c->layer[l];
+
+		if (layer->source == l) {
+			layer->offset = at;
+			at += layer->n_sets *
+			      ckv_round_up(4ull * layer->n, CKV_LINE);
+		} else {
+			layer->offset = c->layer[layer->source].offset;
+		}
+		at += g->n_kv_heads *
+		      (ckv_round_up((size_t)layer->n * g->dim_k * width, CKV_LINE) +
+		       ckv_round_up((size_t)layer->n * g->dim_v * width, CKV_LINE));
+		c->n_kept_total += (uint64_t)layer->n * g->n_kv_heads;
+		if (layer->n > c->n_kept_max)
+			c->n_kept_max = layer->n;
+	}
+	c->n_bytes = at;
+}
+
+static size_t scratch_bytes(const struct compress *c)
+{
+	struct ckv_chunkkv m = method_of(c);
+	struct ckv_shape shape = shape_of(c);
+	struct ckv_window in = { .k = layer_rows(c, 0, false) };
+
+	if (!ckv_chunkkv_needs_score(&m, &shape))
+		return ckv_pick_scratch_bytes(&shape);
+	in.q = query_rows(c, 0, &c->queries);
+	return ckv_select_scratch_bytes(&in);
+}
+
+int compress_select(struct compress *c, char why[METHOD_WHY_BYTES])
+{
+	const struct ckv_geometry *g = c->geometry;
+	struct ckv_chunkkv m = method_of(c);
+	struct ckv_shape shape = shape_of(c);
+	size_t bytes = scratch_bytes(c), at = 0;
+	void *scratch;
+	int r;
+
+	r = sys_alloc(g->n_layers, sizeof c->layer[0], &c->layer);
+	if (r < 0)
+		return r;
+	c->pos_bytes = g->n_layers * ckv_chunkkv_max_kept(&m, &shape) *
+		       sizeof c->pos[0] + CKV_PIECE_BYTES;
+	r = sys_map_private(c->pos_bytes, PROT_READ | PROT_WRITE, &c->pos);
+	if (r < 0)
+		return r;
+	r = sys_map_private(bytes + 1, PROT_READ | PROT_WRITE, &scratch);
+	if (r < 0)
+		return r;
+	for (uint32_t l = 0; l < g->n_layers && r == 0; l++) {
+		uint32_t source = ckv_chunkkv_source_layer(&m, l);
+
+		if (c->stop && c->stop(c->context)) {
+			r = -ECANCELED;
+		} else if (source != l) {
+			c->layer[l] = c->layer[source];
+			c->layer[l].source = source;
+		} else {
+			r = select_layer(c, l, scratch, at, why);
+			at += (size_t)c->layer[l].n_sets * c->layer[l].n;
+		}
+	}
+	sys_unmap(scratch, bytes + 1);
+	if (r == 0)
+		lay_out(c);
+	return r;
+}
+
+/* The rows of one (layer, head) that were kept, gap zeroed: the bytes written. */
+static size_t write_rows(const struct ckv_rows *rows, uint32_t head,
+			 const uint32_t *pos, uint32_t n, char *to)
+{
+	size_t bytes = (size_t)n * rows->dim * ckv_elem_bytes(rows->elem);
+	int r = 0;
+
+	if (rows->dim > 0 && n > 0)
+		r = ckv_gather(rows, head, pos, n, to);
+	assert(r == 0);
+	memset(to + bytes, 0, ckv_round_up(bytes, CKV_LINE) - bytes);
+	return ckv_round_up(bytes, CKV_LINE);
+}
+
+static uint64_t write_layer(const struct compress *c, uint32_t l, uint64_t at,
+			    char *view, struct ckv_view_run *run)
+{
+	const struct compress_layer *layer = &c->layer[l];
+	const struct ckv_rows k = layer_rows(c, l, false);
+	const struct ckv_rows v = layer_rows(c, l, true);
+	uint64_t set_bytes = ckv_round_up(4ull * layer->n, CKV_LINE);
+
+	if (layer->source == l) {
+		memset(view + layer->offset, 0, layer->n_sets * set_bytes);
+		for (uint32_t s = 0; s < layer->n_sets; s++)
+			memcpy(view + layer->offset + s * set_bytes,
+			       c->pos + layer->pos + (size_t)s * layer->n,
+			       4ull * layer->n);
+		at += layer->n_sets * set_bytes;
+	}
+	for (uint32_t h = 0; h < c->geometry->n_kv_heads; h++) {
+		uint32_t set = layer->n_sets == 1 ? 0 : h;
+		const uint32_t *pos = c->pos + layer->pos + (size_t)set * layer->n;
+
+		run[h] = (struct ckv_view_run){
+			.n_kept = layer->n,
+			.positions_offset = layer->offset + set * set_bytes,
+			.k_offset = at,
+		};
+		at += write_rows(&k, h, pos, layer->n, view + at);
+		run[h].v_offset = at;
+		at += write_rows(&v, h, pos, layer->n, view + at);
+	}
+	return at;
+}
+
+void compress_write(const struct compress *c, const struct ckv_key *chain,
+		    const struct ckv_key *digest, void *view)
+{
+	const struct ckv_geometry *g = c->geometry;
+	struct ckv_view_head head = {
+		.magic = CKV_VIEW_MAGIC, .format = CKV_VIEW_FORMAT,
+		.n_bytes = c->n_bytes, .chain = *chain, .query_digest = *digest,
+		.n_tokens = c->n_tokens, .n_layers = g->n_layers,
+		.n_kv_heads = g->n_kv_heads, .dim_k = g->dim_k,
+		.dim_v = g->dim_v, .dtype = g->dtype,
+		.encoding = CKV_ENCODING_PLAIN, .n_window = c->n_window,
+		.n_kept_total = c->n_kept_total, .n_kept_max = c->n_kept_max,
+	};
+	struct ckv_view_run *run = (void *)((char *)view + CKV_VIEW_HEAD_BYTES);
+	uint64_t at = ckv_round_up(CKV_VIEW_HEAD_BYTES + (uint64_t)g->n_layers *
+				   g->n_kv_heads * sizeof *run, CKV_LINE);
+
+	memcpy(head.method, c->method->text, sizeof head.method);
+	memset(view, 0, at);
+	memcpy(view, &head, sizeof head);
+	for (uint32_t l = 0; l < g->n_layers; l++)
+		at = write_layer(c, l, at, view,
+				 run + (size_t)l * g->n_kv_heads);
+	assert(at == c->n_bytes);
+}
+
+void compress_free(struct compress *c)
+{
+	sys_free(c->layer);
+	sys_unmap(c->pos, c->pos_bytes);
+	c->layer = NULL;
+	c->pos = NULL;
+}

@@ -1,0 +1,58 @@
+/*
+ * compress.h - from the pages of a chain to the bytes of a view.
+ *
+ * Reads pages where they lie and knows nothing of clients, spaces or threads.
+ * compress_select() decides what is kept, compress_write() writes it.
+ */
+#ifndef CKV_COMPRESS_H
+#define CKV_COMPRESS_H
+
+#include "daemon/shell/method.h"
+#include "proto/ckv_view.h"
+
+#include <stdbool.h>
+
+struct compress_layer {
+	uint32_t source;	/* the layer whose positions it shares */
+	uint32_t n_sets;	/* 1: all heads share one */
+	uint32_t n;		/* positions in a set */
+	size_t   pos;		/* first of them in `pos` */
+	uint64_t offset;	/* of the positions, in the view */
+};
+
+struct compress {
+	/* Given. */
+	const struct ckv_geometry *geometry;
+	const struct method *method;
+	const void **page;		/* of the chain, root first */
+	uint32_t n_tokens;
+	const void *queries;		/* [layer][query head][window][dim_k] */
+	uint32_t n_query_heads, n_window, query_dtype;
+	bool (*stop)(void *context);	/* asked between layers; may be NULL */
+	void *context;
+
+	/* Found by compress_select(). */
+	struct compress_layer *layer;
+	uint32_t *pos;
+	size_t pos_bytes;
+	uint64_t n_bytes;		/* of the view */
+	uint32_t n_kept_max;
+	uint64_t n_kept_total;
+};
+
+/* Do the request and the geometry fit the method? -EINVAL, and why. */
+int compress_check(const struct compress *c, char why[METHOD_WHY_BYTES]);
+
+/*
+ * Choose. -EDOM a number that is no number, `why` says where; -EINVAL;
+ * -ENOMEM; -ECANCELED stopped. Give it to compress_free() either way.
+ */
+int compress_select(struct compress *c, char why[METHOD_WHY_BYTES]);
+
+/* Write all n_bytes. `chain` and `digest` go into its head. */
+void compress_write(const struct compress *c, const struct ckv_key *chain,
+		    const struct ckv_key *digest, void *view);
+
+void compress_free(struct compress *c);
+
+#endif

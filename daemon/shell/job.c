@@ -1,0 +1,179 @@
+/*
+ * job.c - the stages of a job that run on a worker.
+ *
+ * They touch the job, pages that the core holds, and view pages that are not
+ * published: nothing that the reactor changes meanwhile.
+ */
+#include "daemon/shell/job.h"
+#include "daemon/shell/sys.h"
+
+#include <errno.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+static char *page_at(const struct host *host, uint32_t page)
+{
+	return (char *)host->pool.base +
+	       ckv_page_offset(&host->pool.shape, page);
+}
+
+/* SHA-256 of some pieces. -ENOMEM when the library cannot. */
+struct piece {
+	const void *data;
+	size_t bytes;
+};
+
+static int hash(const struct piece *piece, size_t n, struct ckv_key *ret_key)
+{
+	EVP_MD_CTX *context = EVP_MD_CTX_new();
+	struct ckv_key key;
+	int ok = context != NULL &&
+		 EVP_DigestInit_ex(context, EVP_sha256(), NULL);
+
+	for (size_t i = 0; ok && i < n; i++)
+		ok = EVP_DigestUpdate(context, piece[i].data, piece[i].bytes);
+	ok = ok && EVP_DigestFinal_ex(context, key.byte, NULL);
+	EVP_MD_CTX_free(context);
+	if (!ok)
+		return -ENOMEM;
+	*ret_key = key;
+	return 0;
+}
+
+void job_name(const struct ckv_key *chain, const char method[CKV_METHOD_BYTES],
+	      struct ckv_key *ret_name)
+{
+	const struct piece piece[] = {
+		{ "ckv-view-name", 13 }, { chain, sizeof *chain },
+		{ method, CKV_METHOD_BYTES },
+	};
+
+	if (hash(piece, 3, ret_name) < 0)
+		memset(ret_name, 0, sizeof *ret_name);
+}
+
+void job_key(const struct job *job, struct ckv_key *ret_key)
+{
+	static const struct ckv_key no_share_map;
+	const uint32_t format = CKV_VIEW_FORMAT;
+	const struct piece piece[] = {
+		{ &job->chain, sizeof job->chain },
+		{ job->method.text, sizeof job->method.text },
+		{ &job->digest, sizeof job->digest },
+		{ &no_share_map, sizeof no_share_map },
+		{ &format, sizeof format },
+	};
+
+	if (hash(piece, 5, ret_key) < 0)
+		memset(ret_key, 0, sizeof *ret_key);
+}
+
+/* From here on nothing the client can still write is read. */
+static void copy_queries(struct job *job)
+{
+	size_t page_bytes = job->host->pool.shape.page_bytes, at = 0;
+
+	for (uint32_t i = 0; i < job->n_scratch && at < job->query_bytes; i++) {
+		size_t n = job->query_bytes - at;
+
+		n = n < page_bytes ? n : page_bytes;
+		memcpy((char *)job->query_memory + at,
+		       page_at(job->host, job->scratch[i]), n);
+		at += n;
+	}
+}
+
+void job_digest(struct work *work)
+{
+	struct job *job = (struct job *)work;
+	const uint32_t shape[] = { job->compress.n_query_heads,
+				   job->compress.n_window,
+				   job->compress.query_dtype };
+	struct piece piece[] = { { NULL, 0 }, { shape, sizeof shape } };
+	int r = 0;
+
+	if (job->query_bytes > 0) {
+		r = sys_map_private(job->query_bytes, PROT_READ | PROT_WRITE,
+				    &job->query_memory);
+		if (r < 0) {
+			snprintf(job->text, sizeof job->text, "no memory for "
+				 "%zu bytes of queries", job->query_bytes);
+			job->result = -EAGAIN;
+			return;
+		}
+		copy_queries(job);
+		piece[0] = (struct piece){ job->query_memory, job->query_bytes };
+	}
+	job->compress.queries = job->query_memory;
+	job->result = hash(piece, 2, &job->digest) < 0 ? -EAGAIN : 0;
+}
+
+static bool stopping(void *context)
+{
+	return workers_stopping(context);
+}
+
+/* What was stored is what is compressed: a damaged page is a miss. */
+static int check_pages(struct job *job)
+{
+	size_t page_bytes = job->host->pool.shape.page_bytes;
+
+	for (uint32_t i = 0; i < job->n_links; i++) {
+		if (!job->summed[i] ||
+		    ckv_page_checksum(page_at(job->host, job->link[i].page),
+				      page_bytes) == job->sum[i])
+			continue;
+		snprintf(job->text, sizeof job->text, "block %u of the chain does "
+			 "not match its checksum", i);
+		job->damaged = true;
+		return -ENOENT;
+	}
+	return 0;
+}
+
+void job_select(struct work *work)
+{
+	struct job *job = (struct job *)work;
+	struct compress *c = &job->compress;
+	int r;
+
+	r = sys_alloc(job->n_links, sizeof c->page[0], &c->page);
+	if (r == 0) {
+		for (uint32_t i = 0; i < job->n_links; i++)
+			c->page[i] = page_at(job->host, job->link[i].page);
+		c->stop = stopping;
+		c->context = job->jobs->workers;
+		r = check_pages(job);
+	}
+	if (r == 0)
+		r = compress_select(c, job->text);
+	if (r == -ENOMEM || r == -ECANCELED) {
+		snprintf(job->text, sizeof job->text, r == -ENOMEM ?
+			 "no memory to work in" : "the daemon is stopping");
+		r = -EAGAIN;
+	}
+	job->result = r;
+}
+
+void job_write(struct work *work)
+{
+	struct job *job = (struct job *)work;
+	char *view = page_at(job->host, (uint32_t)job->first_page);
+	size_t bytes = job->n_pages * job->host->pool.shape.page_bytes;
+
+	compress_write(&job->compress, &job->chain, &job->digest, view);
+	memset(view + job->compress.n_bytes, 0, bytes - job->compress.n_bytes);
+	job->checksum = ckv_page_checksum(view, bytes);
+	job->result = 0;
+}
+
+void job_sum(struct work *work)
+{
+	struct sum_job *job = (struct sum_job *)work;
+
+	for (uint32_t i = 0; i < job->n; i++)
+		job->sum[i] = ckv_page_checksum(page_at(job->host, job->page[i]),
+					job->host->pool.shape.page_bytes);
+}

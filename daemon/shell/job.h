@@ -1,0 +1,80 @@
+/*
+ * job.h - one compression, one batch of checksums.
+ */
+#ifndef CKV_JOB_H
+#define CKV_JOB_H
+
+#include "daemon/shell/compress.h"
+#include "daemon/shell/jobs.h"
+#include "daemon/shell/workers.h"
+
+#define SUM_BATCH 16u
+
+enum job_stage { JOB_FREE, JOB_DIGEST, JOB_FOLLOW, JOB_SELECT, JOB_WRITE };
+
+struct job {
+	struct work work;
+	enum job_stage stage;
+	struct jobs *jobs;
+	struct host *host;
+
+	/* Who asked. */
+	uint32_t lane, lane_generation, space;
+	struct ckv_req request;
+	struct ckv_key chain;
+
+	/* What for. compress.page and .queries are filled on the worker. */
+	struct method method;
+	struct compress compress;
+	struct space_link *link;	/* the chain, root first */
+	uint64_t *sum;			/* checksums of its pages ... */
+	bool *summed;			/* ... that have one */
+	uint32_t n_links;
+	uint32_t scratch[CKV_BATCH_MAX];
+	uint32_t n_scratch;
+	void *query_memory;
+	size_t query_bytes;
+
+	/* What came of it. */
+	struct ckv_key digest, key, name;
+	int64_t first_page;
+	uint32_t n_pages;
+	uint64_t checksum;
+	bool damaged;			/* a page did not match its checksum */
+	int result;
+	char text[METHOD_WHY_BYTES];
+	struct job *leader;		/* FOLLOW: makes the same view */
+};
+
+struct sum_job {
+	struct work work;
+	struct host *host;		/* NULL: not running */
+	uint32_t n;
+	uint32_t page[SUM_BATCH];
+	uint64_t sum[SUM_BATCH];
+};
+
+struct jobs {
+	struct workers *workers;
+	struct daemon *daemon;
+	struct job *job;		/* [n_jobs] */
+	uint32_t n_jobs, n_queued;
+	uint32_t n_links_max;
+	void *link_memory;		/* all jobs' links, sums and flags */
+	size_t link_bytes;
+	struct sum_job sum;
+	uint32_t sum_host;		/* whose turn it is */
+};
+
+/* The three stages, on a worker. They fill result and text. */
+void job_digest(struct work *work);
+void job_select(struct work *work);
+void job_write(struct work *work);
+void job_sum(struct work *work);
+
+/* Key of a view and name for STAT, from chain, method and digest. */
+void job_name(const struct ckv_key *chain, const char method[CKV_METHOD_BYTES],
+	      struct ckv_key *ret_name);
+void job_key(const struct job *job, struct ckv_key *ret_key);
+
+#endif

@@ -1,0 +1,148 @@
+/*
+ * workers.c - a pool of threads around two queues and a list of what is done.
+ */
+#include "daemon/shell/workers.h"
+#include "daemon/shell/sys.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stddef.h>
+
+struct queue {
+	struct work *first, **last;
+};
+
+struct workers {
+	pthread_mutex_t lock;
+	pthread_cond_t wanted;
+	struct queue high, low, done;
+	bool stop;
+	int fd;
+	uint32_t n;
+	pthread_t thread[];
+};
+
+static void append(struct queue *q, struct work *work)
+{
+	work->next = NULL;
+	*q->last = work;
+	q->last = &work->next;
+}
+
+static struct work *pop(struct queue *q)
+{
+	struct work *work = q->first;
+
+	if (work == NULL)
+		return NULL;
+	q->first = work->next;
+	if (q->first == NULL)
+		q->last = &q->first;
+	return work;
+}
+
+static void *serve(void *argument)
+{
+	struct workers *w = argument;
+	const uint64_t one = 1;
+	struct work *work;
+
+	pthread_mutex_lock(&w->lock);
+	while (!w->stop) {
+		work = pop(&w->high);
+		if (work == NULL)
+			work = pop(&w->low);
+		if (work == NULL) {
+			pthread_cond_wait(&w->wanted, &w->lock);
+			continue;
+		}
+		pthread_mutex_unlock(&w->lock);
+		work->run(work);
+		pthread_mutex_lock(&w->lock);
+		append(&w->done, work);
+		/* Full at 2^64: then it is readable anyway. */
+		(void)sys_write(w->fd, &one, sizeof one);
+	}
+	pthread_mutex_unlock(&w->lock);
+	return NULL;
+}
+
+int workers_create(uint32_t n_threads, struct workers **ret_workers)
+{
+	struct workers *w;
+	int r;
+
+	r = sys_alloc(1, sizeof *w + n_threads * sizeof w->thread[0], &w);
+	if (r < 0)
+		return r;
+	pthread_mutex_init(&w->lock, NULL);
+	pthread_cond_init(&w->wanted, NULL);
+	w->high.last = &w->high.first;
+	w->low.last = &w->low.first;
+	w->done.last = &w->done.first;
+	w->fd = sys_eventfd();
+	r = w->fd;
+	for (; r >= 0 && w->n < n_threads; w->n++) {
+		r = sys_thread(&w->thread[w->n], serve, w);
+		if (r < 0)
+			break;
+	}
+	if (r < 0) {
+		workers_destroy(w);
+		return r;
+	}
+	*ret_workers = w;
+	return 0;
+}
+
+void workers_destroy(struct workers *w)
+{
+	if (w == NULL)
+		return;
+	pthread_mutex_lock(&w->lock);
+	w->stop = true;
+	pthread_cond_broadcast(&w->wanted);
+	pthread_mutex_unlock(&w->lock);
+	while (w->n > 0)
+		pthread_join(w->thread[--w->n], NULL);
+	pthread_cond_destroy(&w->wanted);
+	pthread_mutex_destroy(&w->lock);
+	sys_close(w->fd);
+	sys_free(w);
+}
+
+int workers_fd(const struct workers *w)
+{
+	return w->fd;
+}
+
+void workers_give(struct workers *w, struct work *work)
+{
+	pthread_mutex_lock(&w->lock);
+	append(work->low ? &w->low : &w->high, work);
+	pthread_cond_signal(&w->wanted);
+	pthread_mutex_unlock(&w->lock);
+}
+
+struct work *workers_take(struct workers *w)
+{
+	struct work *work;
+	uint64_t n;
+
+	pthread_mutex_lock(&w->lock);
+	work = pop(&w->done);
+	if (work == NULL)
+		(void)sys_read(w->fd, &n, sizeof n);
+	pthread_mutex_unlock(&w->lock);
+	return work;
+}
+
+bool workers_stopping(struct workers *w)
+{
+	bool stop;
+
+	pthread_mutex_lock(&w->lock);
+	stop = w->stop;
+	pthread_mutex_unlock(&w->lock);
+	return stop;
+}
