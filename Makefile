@@ -29,7 +29,7 @@ override CFLAGS  += -std=c17 -fPIC -pthread -fno-omit-frame-pointer $(WARN) \
 override LDFLAGS += -pthread $(if $(SAN),-fsanitize=$(SAN))
 
 PKG_CLIENT := libcrypto libxxhash
-PKG_DAEMON := liburing hwloc libcrypto libxxhash libsystemd inih
+PKG_DAEMON := liburing hwloc libcrypto libxxhash libsystemd inih jansson
 PKG_CLI    := $(PKG_CLIENT) jansson
 PKG_TEST   := check jansson libseccomp
 libs = $(shell pkg-config --libs $(1))
