@@ -73,7 +73,7 @@ $B/ckv: $(CLI) $B/libckv.a
 $B/ckv-engine: $B/client/examples/engine/main.o $B/libckveng.a $B/libckv.a
 	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ $(call libs,$(PKG_CLI)) -lm
 
-$B/tests/test_cli_%: $B/tests/unit/test_cli_%.o $B/libckvcli.a $B/libckv.a
+$B/tests/test_cli_%: $B/tests/unit/test_cli_%.o $B/libckvcli.a $B/libckvtest.a $B/libckv.a
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ $(call libs,$(PKG_TEST) $(PKG_CLI)) -lm
 

@@ -60,12 +60,35 @@ static void draw(const struct shot *before, const struct shot *now)
 	free(text);
 }
 
+/* Break lines at blanks so that none is longer than the window is wide. */
+static void wrap(char *text, unsigned columns)
+{
+	char *blank = NULL, *line = text;
+
+	for (char *at = text; *at; at++) {
+		if (*at == '\n') {
+			line = at + 1;
+			blank = NULL;
+		} else if (*at == ' ') {
+			blank = at;
+		}
+		if (blank && at - line >= (long)columns) {
+			*blank = '\n';
+			line = blank + 1;
+			blank = NULL;
+		}
+	}
+}
+
 static void draw_waiting(const char *why)
 {
+	unsigned columns, lines;
 	char text[700];
-	int n = snprintf(text, sizeof text, "waiting for the daemon\n%s\n\nq quits",
-			 why);
+	int n = snprintf(text, sizeof text, "waiting for the daemon (q quits)\n"
+			 "%s", why);
 
+	screen_size(&columns, &lines);
+	wrap(text, columns);
 	screen_draw(text, (size_t)n);
 }
 
