@@ -25,6 +25,7 @@ struct section {
 	struct config_space *space;	/* NULL: [daemon] */
 	uint64_t given;			/* bit i: row i was given */
 	int line;
+	int n_bad;			/* complaints before it began */
 };
 
 struct reader {
@@ -78,7 +79,6 @@ static const char *section_name(const struct reader *r)
 static void end_section(struct reader *r)
 {
 	struct section *s = &r->section;
-	int bad_before = r->n_bad;
 	char text[512];
 
 	if (s->param == NULL)
@@ -87,10 +87,10 @@ static void end_section(struct reader *r)
 		if (s->param[i].init == NULL && (s->given >> i & 1) == 0)
 			complain(r, s->line, "space %s: the key %s is missing",
 				 section_name(r), s->param[i].name);
-	if (r->n_bad == bad_before && s->space != NULL &&
+	if (r->n_bad == s->n_bad && s->space != NULL &&
 	    config_resolve_space(s->space, text) < 0)
 		complain(r, s->line, "space %s: %s", section_name(r), text);
-	if (r->n_bad == bad_before && s->space == NULL &&
+	if (r->n_bad == s->n_bad && s->space == NULL &&
 	    config_resolve_daemon(&r->config->daemon, text) < 0)
 		complain(r, s->line, "daemon: %s", text);
 	s->param = NULL;
@@ -128,7 +128,7 @@ static void begin_space(struct reader *r, const char *name)
 	r->skip = false;
 	r->section = (struct section){
 		.param = space_param, .params = &space->params,
-		.space = space, .line = r->line,
+		.space = space, .line = r->line, .n_bad = r->n_bad,
 	};
 }
 
@@ -154,7 +154,7 @@ static void begin_section(struct reader *r, const char *line)
 		r->skip = false;
 		r->section = (struct section){
 			.param = daemon_param, .params = &r->config->daemon,
-			.line = r->line,
+			.line = r->line, .n_bad = r->n_bad,
 		};
 	} else {
 		r->skip = true;
