@@ -7,6 +7,7 @@
 #: make race                 two-thread tests under ThreadSanitizer, and the fences natively
 #: make golden DIR=FOLDER    compare the kernels with golden cases
 #: make install [PREFIX=/usr/local] [DESTDIR=]
+#: make fuzz [SECONDS=20]    feed each parser made-up bytes (clang)
 #: make lint                 check the rules of the code
 #: make clean                remove everything that was built
 #:
@@ -19,12 +20,13 @@ PREFIX  ?= /usr/local
 CFLAGS  ?= -O2 -g
 CUDA    ?= $(if $(shell command -v nvcc),yes,no)
 VERSION := 0.1.0
-B       := build$(if $(SAN),-san)
+B       := build$(if $(FUZZ),-fuzz,$(if $(SAN),-san))
+SECONDS ?= 20
 
 CPPFLAGS += -D_GNU_SOURCE -I. -MMD -MP -DCKV_VERSION='"$(VERSION)"'
 WARN := -Wall -Wextra -Werror -Wconversion -Wshadow -Wvla -Wundef \
 	-Wstrict-prototypes -Wmissing-prototypes
-override CFLAGS  += -std=c17 -fPIC -pthread -fno-omit-frame-pointer $(WARN) \
+override CFLAGS  += -std=c17 -fPIC -pthread -fno-omit-frame-pointer $(if $(FUZZ),,$(WARN)) \
 	$(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all)
 override LDFLAGS += -pthread $(if $(SAN),-fsanitize=$(SAN))
 
@@ -46,6 +48,7 @@ TESTLIB := $(call objs,tests/lib/*.c)
 BENCH   := $(call objs,tests/bench/*.c)
 RACE    := $(patsubst tests/race/%.c,build-tsan/%,$(sort $(wildcard tests/race/race_*.c))) \
 	$B/tests/stress_fences
+FUZZERS := $(patsubst tests/fuzz/%.c,$B/tests/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 UNIT    := $(patsubst tests/unit/%.c,$B/tests/%,$(sort $(wildcard tests/unit/test_*.c)))
 
 all: $B/ckvd $B/ckv $B/libckv.so $B/libckv.a $B/ckv-engine $(CUDA_O)
@@ -86,6 +89,12 @@ $B/tests/test_%: $B/tests/unit/test_%.o $B/libckvtest.a $B/libckveng.a $B/libckv
 	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ \
 		$(call libs,$(PKG_TEST) $(PKG_DAEMON)) -lm
 
+# With FUZZ=1 libFuzzer makes the bytes; else they are those of the corpus.
+$B/tests/fuzz_%: $B/tests/fuzz/fuzz_%.o $(if $(FUZZ),,$B/tests/fuzz/replay_main.o) $B/libckvtest.a $B/libckveng.a $B/libckvd.a $B/libckv.a $B/libckvk.a
+	@mkdir -p $(@D)
+	$(call run,LD)$(CC) $(LDFLAGS) $(if $(FUZZ),-fsanitize=fuzzer) -o $@ $^ \
+		$(call libs,$(PKG_TEST) $(PKG_DAEMON)) -lm
+
 $B/golden: $(call objs,tests/parity/golden*.c) $B/libckvtest.a $B/libckvk.a
 	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ $(call libs,jansson libxxhash) -lm
 
@@ -122,10 +131,17 @@ test:
 	@$(again) SAN=address,undefined all tests
 	@tests/run
 
-tests: $(UNIT) $B/golden $(if $(SAN),,$(RACE))
+tests: $(UNIT) $(FUZZERS) $B/golden $(if $(SAN),,$(RACE))
 
 race: $(RACE)
 	@tests/run race_ stress_
+
+fuzzers: $(FUZZERS)
+
+fuzz:
+	@$(call deps,test)
+	@$(again) FUZZ=1 CC=clang SAN=fuzzer-no-link,address,undefined fuzzers
+	@tests/fuzz/run $(SECONDS)
 
 bench:
 	@$(call deps,bench)
@@ -171,6 +187,6 @@ clean:
 	$(RM) -r build build-san build-tsan build-fuzz
 
 run = $(if $(V),,@printf '  %-5s %s\n' $(1) $@;)
-.PHONY: all bench clean demo golden help install lint race test tests
+.PHONY: all bench clean demo fuzz fuzzers golden help install lint race test tests
 .SECONDARY:
 -include $(shell find $B build-tsan -name '*.d' 2>/dev/null)
