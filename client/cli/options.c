@@ -108,11 +108,14 @@ static int take(struct cli *cli, char letter, const char *value)
 	}
 }
 
-/* Pass-through commands: --ckvd and --help are ours, all else is handed on. */
+/*
+ * Pass-through commands: --ckvd and --help are ours, all else is handed on, moved
+ * together in argv itself.
+ */
 static int parse_raw(const struct cli_command *command, int argc, char **argv,
 		     struct cli *cli)
 {
-	cli->args = cli_alloc((size_t)argc + 1, sizeof *cli->args);
+	cli->args = argv + 1;
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "--help") == 0) {
 			cli_help(command);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -36,18 +37,19 @@ int cmd_replay(const struct cli *cli)
 {
 	char path[PATH_MAX];
 	const char *ckvd = cli->ckvd ? cli->ckvd : find_ckvd(path, sizeof path);
-	char **argv = cli_alloc((size_t)cli->n_args + 3, sizeof *argv);
-	char name[] = "ckvd", replay[] = "--replay";
+	char **argv, name[] = "ckvd", replay[] = "--replay";
 
 	if (cli->n_args == 0) {
 		cli_fail("ckv replay needs a trace. 'ckv replay --help' explains it.");
 		return CLI_USAGE;
 	}
+	argv = cli_alloc((size_t)cli->n_args + 3, sizeof *argv);
 	argv[0] = name;
 	argv[1] = replay;
 	memcpy(argv + 2, cli->args, (size_t)cli->n_args * sizeof *argv);
 	fflush(stdout);
 	execvp(ckvd, argv);
+	free(argv);
 	return cli_fail("%s cannot be run: %s. --ckvd PATH says where it is.", ckvd,
 			strerror(errno));
 }
