@@ -130,6 +130,15 @@ static inline void ckv_sleep_done(_Atomic uint32_t *flag)
 	atomic_store_explicit(flag, 0, CKV_RELAXED);
 }
 
+/* Sleeper: the same for an event message; look at the ring again afterwards. */
+static inline void ckv_event_raise(_Atomic uint32_t *arm)
+{
+	atomic_store_explicit(arm,
+			      atomic_load_explicit(arm, CKV_RELAXED) + 1,
+			      CKV_RELAXED);
+	atomic_thread_fence(CKV_ORDER_SLEEP_FENCE);
+}
+
 static inline int ckv_wake_needed(const _Atomic uint32_t *flag)
 {
 	atomic_thread_fence(CKV_ORDER_WAKE_FENCE);
