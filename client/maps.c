@@ -1,0 +1,177 @@
+/*
+ * maps.c - one attachment of a space: its index and its pool, mapped.
+ *
+ * The pool's whole range is reserved at once, so that page p lies at the same
+ * distance from the base in every slab; slabs are mapped into it as their
+ * descriptors come. Writers reserve the range a second time: a slab is mapped
+ * there, writable, when the daemon lends a page in it. The daemon is believed to
+ * mean well, not to be of the same build: what it says is checked for sense.
+ */
+#include "client/lib.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#define POOL_BYTES_MAX	(1ull << 46)
+
+void lib_link_put(struct lib_link *link)
+{
+	if (link == NULL || --link->refs > 0)
+		return;
+	lib_unmap(link->world, CKV_WORLD_BYTES);
+	free(link);
+}
+
+static size_t pool_bytes(const struct ckv_pool_shape *pool)
+{
+	return (size_t)pool->n_slabs * pool->slab_stride;
+}
+
+static int shape_ok(const struct ckv_attached *msg)
+{
+	const struct ckv_pool_shape *p = &msg->pool;
+	uint64_t n_pages;
+
+	if (p->page_bytes == 0 || p->page_bytes % CKV_PIECE_BYTES != 0 ||
+	    p->slab_stride == 0 || p->slab_stride % CKV_HUGE_BYTES != 0 ||
+	    p->slab_pages == 0 || p->n_slabs == 0 || msg->n_buckets == 0 ||
+	    p->slab_pages > p->slab_stride / p->page_bytes ||
+	    p->n_slabs > POOL_BYTES_MAX / p->slab_stride ||
+	    msg->n_buckets > UINT32_MAX / CKV_BUCKET_ENTRIES)
+		return 0;
+	n_pages = (uint64_t)p->n_slabs * p->slab_pages;
+	return p->n_block_pages <= n_pages &&
+	       (uint64_t)p->first_view_page + p->n_view_pages <= n_pages &&
+	       ckv_dtype_bytes(msg->geometry.dtype) != 0 &&
+	       msg->geometry.block_tokens != 0 &&
+	       msg->geometry.model[CKV_NAME_BYTES - 1] == 0;
+}
+
+static int map_index(struct lib_maps *maps, uint32_t n_buckets, int fd)
+{
+	const struct ckv_index_head *head;
+	int r;
+
+	r = lib_map(fd, ckv_index_bytes(n_buckets), 0, &maps->index_base);
+	if (r < 0)
+		return r;
+	head = maps->index_base;
+	if (head->magic != CKV_INDEX_MAGIC ||
+	    head->layout_version != CKV_LAYOUT_VERSION ||
+	    head->n_buckets != n_buckets)
+		return -EPROTO;
+	maps->index.buckets = (struct ckv_bucket *)((char *)maps->index_base +
+						    CKV_INDEX_HEAD_BYTES);
+	maps->index.n_buckets = n_buckets;
+	memcpy(maps->index.seed, head->seed, sizeof maps->index.seed);
+	return 0;
+}
+
+/* fds: stats, index. The caller owns a reference to *ret_maps, without slabs yet. */
+int lib_maps_new(struct ckv *ckv, const struct ckv_attached *msg,
+		 const int *fds, struct lib_maps **ret_maps)
+{
+	struct lib_maps *maps;
+	int r;
+
+	if (!shape_ok(msg))
+		return -EPROTO;
+	maps = calloc(1, sizeof *maps);
+	if (maps == NULL)
+		return -ENOMEM;
+	maps->refs = 1;
+	maps->link = ckv->link;
+	maps->link->refs++;
+	maps->space_id = msg->space_id;
+	maps->geometry = msg->geometry;
+	maps->pool = msg->pool;
+	memcpy(maps->secret, msg->secret, sizeof maps->secret);
+	maps->index.n_buckets = msg->n_buckets;
+	r = map_index(maps, msg->n_buckets, fds[1]);
+	if (r < 0)
+		goto err_put;
+	r = lib_reserve_range(pool_bytes(&maps->pool), &maps->read_base);
+	if (r < 0)
+		goto err_put;
+	maps->writable = calloc(maps->pool.n_slabs, 1);
+	if (maps->writable == NULL) {
+		r = -ENOMEM;
+		goto err_put;
+	}
+	maps->serial = ++ckv->serial;
+	*ret_maps = maps;
+	return 0;
+
+err_put:
+	lib_maps_put(maps);
+	return r;
+}
+
+/* Map one slab into a reserved range: all the file has, up to the stride. */
+static int map_slab(const struct lib_maps *maps, char *base, uint32_t slab,
+		    int fd, int writable)
+{
+	const struct ckv_pool_shape *pool = &maps->pool;
+	size_t bytes = pool->slab_pages * pool->page_bytes;
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (st.st_size > 0 && (size_t)st.st_size >= pool->slab_stride)
+		bytes = pool->slab_stride;
+	return lib_map_at(base + (size_t)slab * pool->slab_stride, fd, bytes,
+			  writable);
+}
+
+/* -EPROTO: not the slabs that come next. Other failures are kept in maps->error. */
+int lib_maps_add_slabs(struct lib_maps *maps, const struct ckv_slabs *msg,
+		       const int *fds)
+{
+	uint32_t n = msg->head.n_fds;
+
+	if (msg->space_id != maps->space_id || n == 0 ||
+	    msg->first_slab != maps->n_slabs_mapped ||
+	    n > maps->pool.n_slabs - maps->n_slabs_mapped)
+		return -EPROTO;
+	for (uint32_t i = 0; fds != NULL && maps->error == 0 && i < n; i++)
+		maps->error = map_slab(maps, maps->read_base,
+				       msg->first_slab + i, fds[i], 0);
+	if (fds == NULL)
+		maps->error = -EMFILE;
+	maps->n_slabs_mapped += n;
+	return 0;
+}
+
+/* Map a slab for writing; again is no error. */
+int lib_maps_add_write(struct lib_maps *maps, uint32_t slab, int fd)
+{
+	int r;
+
+	if (slab >= maps->pool.n_slabs)
+		return -EPROTO;
+	if (maps->writable[slab])
+		return 0;
+	if (maps->write_base == NULL) {
+		r = lib_reserve_range(pool_bytes(&maps->pool),
+				      &maps->write_base);
+		if (r < 0)
+			return r;
+	}
+	r = map_slab(maps, maps->write_base, slab, fd, 1);
+	if (r == 0)
+		maps->writable[slab] = 1;
+	return r;
+}
+
+void lib_maps_put(struct lib_maps *maps)
+{
+	if (maps == NULL || --maps->refs > 0)
+		return;
+	lib_unmap(maps->index_base, ckv_index_bytes(maps->index.n_buckets));
+	lib_unmap(maps->read_base, pool_bytes(&maps->pool));
+	lib_unmap(maps->write_base, pool_bytes(&maps->pool));
+	free(maps->writable);
+	lib_link_put(maps->link);
+	free(maps);
+}

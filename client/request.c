@@ -1,0 +1,366 @@
+/*
+ * request.c - requests to the daemon and their completions.
+ *
+ * A request takes a place in lane->requests and a stretch of the argument area,
+ * goes out over the ring, is completed in any order and collected once: by the
+ * function that waits for it, or by ckv_poll() and ckv_wait(). Its answers are
+ * copied and its place given back only then.
+ *
+ * When the daemon dies, or closes the lane, everything not completed ends
+ * with that error. What the daemon writes is judged: a completion that names no
+ * request of ours ends the lane like a lie of ours would.
+ */
+#include "client/lib.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+	LOOKS = 64,			/* at the ring, between looks at the clock */
+	SLEEP_MAX_NS = 100000000,	/* then see whether the daemon lives */
+};
+
+void lib_requests_reset(struct ckv_lane *lane)
+{
+	uint32_t n = lane->shape.n_slots;
+
+	for (uint32_t i = 0; i < n; i++)
+		lane->requests[i].next = i + 1 < n ? i + 1 : CKV_NONE;
+	lane->free_request = 0;
+	lane->done_first = lane->done_last = CKV_NONE;
+}
+
+static uint32_t number(const struct ckv_lane *lane,
+		       const struct lib_request *request)
+{
+	return (uint32_t)(request - lane->requests);
+}
+
+static void give_back(struct ckv_lane *lane, struct lib_request *request)
+{
+	lib_args_give(&lane->args, request->arg_offset, request->area_bytes);
+	request->op = 0;
+	request->next = lane->free_request;
+	lane->free_request = number(lane, request);
+}
+
+/* Can this lane ask anything? Brings it to a new daemon where there is one. */
+static int usable(struct ckv_lane *lane)
+{
+	uint32_t state;
+
+	if (!lib_lane_alive(lane)) {
+		lib_requests_fail(lane, -ESTALE);
+		if (lib_refresh(lane) < 0)
+			return -ESTALE;
+	}
+	state = ckv_lane_state(lane->d);
+	if (state == 0)
+		return 0;
+	lib_requests_fail(lane, -EPROTO);
+	return lib_why(lane->ckv, -EPROTO, "the daemon closed the lane: %s",
+		       ckv_strerror(-(int)state));
+}
+
+/*
+ * A place for a request whose argument and answer fit in area_bytes. Until it
+ * is sent, lib_request_collect() gives it back. NULL: *ret_error says why.
+ */
+struct lib_request *lib_request_new(struct ckv_lane *lane, uint8_t op,
+				    uint32_t area_bytes, int *ret_error)
+{
+	struct lib_request *request;
+	uint32_t offset = 0;
+	int r = lib_forked(lane->mine) ? -ECHILD : usable(lane);
+
+	if (r == 0 && area_bytes > lane->shape.arg_bytes)
+		r = lib_why(lane->ckv, -EINVAL, "the request needs %u bytes of "
+			    "arguments, the lane has %u", area_bytes,
+			    lane->shape.arg_bytes);
+	if (r == 0 && lane->free_request == CKV_NONE)
+		r = -EAGAIN;
+	if (r == 0 && area_bytes > 0)
+		r = lib_args_take(&lane->args, area_bytes, &offset);
+	if (r < 0) {
+		*ret_error = r;
+		return NULL;
+	}
+	request = &lane->requests[lane->free_request];
+	lane->free_request = request->next;
+	*request = (struct lib_request){
+		.op = op, .arg_offset = offset, .area_bytes = area_bytes,
+		.next = CKV_NONE,
+	};
+	return request;
+}
+
+void *lib_request_args(const struct ckv_lane *lane,
+		       const struct lib_request *request)
+{
+	return lane->seg.c_base + lane->at.args + request->arg_offset;
+}
+
+const void *lib_request_answers(const struct ckv_lane *lane,
+				const struct lib_request *request)
+{
+	return lane->seg.d_base + lane->at.results + request->arg_offset;
+}
+
+static void kick(const struct ckv_lane *lane)
+{
+	uint64_t one = 1;
+
+	/* A counter that is full has woken the daemon already. */
+	if (write(lane->seg.kick_fd, &one, sizeof one) < 0)
+		return;
+}
+
+/* Put a filled request on the ring. On failure the place is given back. */
+int lib_request_send(struct ckv_lane *lane, struct lib_request *request,
+		     uint32_t arg_bytes, uint32_t n, uint8_t flags)
+{
+	struct ckv_req slot = {
+		.op = request->op, .flags = flags,
+		.arg_offset = request->arg_offset, .arg_bytes = arg_bytes,
+		.n = n,
+	};
+	struct ckv_msg msg;
+	int r;
+
+	request->n = n;
+	request->sent = (uint64_t)++lane->n_sent << 32 | number(lane, request);
+	slot.tag = request->sent;
+	memcpy(&msg, &slot, sizeof msg);
+	r = ckv_ring_put(&lane->tx, &msg);
+	if (r < 0) {
+		give_back(lane, request);
+		return r;
+	}
+	lane->n_open++;
+	if (ckv_wake_needed(&lane->world->reactor_sleeping))
+		kick(lane);
+	return 0;
+}
+
+/* A request is over: for its waiter to see, or in the queue for ckv_poll(). */
+static void finish(struct ckv_lane *lane, struct lib_request *request,
+		   long result)
+{
+	uint32_t no = number(lane, request);
+
+	request->done = 1;
+	request->result = result;
+	lane->n_open--;
+	if (request->waited)
+		return;
+	request->next = CKV_NONE;
+	if (lane->done_last == CKV_NONE)
+		lane->done_first = no;
+	else
+		lane->requests[lane->done_last].next = no;
+	lane->done_last = no;
+}
+
+/* Everything not collected has no answer any more; what is not done, is now. */
+void lib_requests_fail(struct ckv_lane *lane, int error)
+{
+	for (uint32_t i = 0; i < lane->shape.n_slots; i++) {
+		struct lib_request *request = &lane->requests[i];
+
+		if (request->op == 0 || request->lost || request->sent == 0)
+			continue;
+		if (!request->done)
+			finish(lane, request, error);
+		else if (request->op != CKV_OP_NOP)
+			request->result = error;
+		request->lost = 1;
+		if (request->op == CKV_OP_PUBLISH ||
+		    request->op == CKV_OP_ABORT)
+			lane->n_lent -= request->n < lane->n_lent ?
+					request->n : lane->n_lent;
+	}
+}
+
+/* Take all completions that have come. -EPROTO: one of them makes no sense. */
+static int progress(struct ckv_lane *lane)
+{
+	struct lib_request *request;
+	struct ckv_comp comp;
+	struct ckv_msg msg;
+	uint32_t no, before = lane->rx.pos;
+	int r = 0;
+
+	while (lane->n_open > 0 && (r = ckv_ring_take(&lane->rx, &msg)) == 0) {
+		memcpy(&comp, &msg, sizeof comp);
+		no = (uint32_t)comp.tag;
+		request = no < lane->shape.n_slots ? &lane->requests[no] : NULL;
+		if (request == NULL || request->op == 0 || request->done ||
+		    request->sent != comp.tag ||
+		    (comp.result > 0 && (uint32_t)comp.result > request->n)) {
+			r = -EPROTO;
+			break;
+		}
+		finish(lane, request, comp.result);
+	}
+	if (lane->rx.pos != before)
+		ckv_ring_credit(&lane->rx);
+	if (r == -EPROTO)
+		lib_requests_fail(lane, r);
+	return r == -EAGAIN ? 0 : r;
+}
+
+/* Is what is waited for there? One request, or anything for ckv_poll(). */
+static int arrived(const struct ckv_lane *lane,
+		   const struct lib_request *request)
+{
+	return request != NULL ? request->done : lane->done_first != CKV_NONE;
+}
+
+static void sleep_once(struct ckv_lane *lane,
+		       const struct lib_request *request, int64_t most_ns)
+{
+	uint32_t value = ckv_futex_load(&lane->d->futex);
+	struct timespec most = { .tv_nsec = most_ns };
+
+	ckv_sleep_prepare(&lane->c->need_wake);
+	progress(lane);
+	if (!arrived(lane, request))
+		syscall(SYS_futex, &lane->d->futex, FUTEX_WAIT, value, &most,
+			NULL, 0);
+	ckv_sleep_done(&lane->c->need_wake);
+}
+
+static int64_t clamp(int64_t ns)
+{
+	return ns < LIB_SPIN_MIN_NS ? LIB_SPIN_MIN_NS :
+	       ns > LIB_SPIN_MAX_NS ? LIB_SPIN_MAX_NS : ns;
+}
+
+/*
+ * Wait until it has arrived, or the daemon is gone (then it has ended, too).
+ * Spins for about twice what answers took lately, and not at all for long ones.
+ * -ETIMEDOUT after timeout_ns, unless that is negative.
+ */
+static int await(struct ckv_lane *lane, const struct lib_request *request,
+		 int64_t timeout_ns)
+{
+	int64_t start = 0, now, left = SLEEP_MAX_NS;
+
+	for (;;) {
+		for (int i = 0; i < LOOKS; i++) {
+			progress(lane);
+			if (arrived(lane, request))
+				goto out;
+			__builtin_ia32_pause();
+		}
+		now = lib_now_ns();
+		start = start == 0 ? now : start;
+		if (now - start < lane->spin_ns)
+			continue;
+		if (usable(lane) < 0 || arrived(lane, request))
+			goto out;
+		if (timeout_ns >= 0)
+			left = timeout_ns - (now - start);
+		if (left <= 0)
+			return -ETIMEDOUT;
+		sleep_once(lane, request,
+			   left < SLEEP_MAX_NS ? left : SLEEP_MAX_NS - 1);
+	}
+out:
+	if (start != 0) {
+		now = lib_now_ns() - start;
+		lane->spin_ns = now < LIB_SPIN_MAX_NS ? clamp(2 * now) :
+							LIB_SPIN_MIN_NS;
+	}
+	return arrived(lane, request) ? 0 : -ESTALE;
+}
+
+/* Copy the answers of a done request and give its place back. */
+long lib_request_collect(struct ckv_lane *lane, struct lib_request *request)
+{
+	long result = request->done ? request->result : 0;
+
+	if (request->done && !request->lost)
+		result = lib_answer(lane, request);
+	give_back(lane, request);
+	return result;
+}
+
+/* Wait for one request that was just sent, and collect it. */
+long lib_request_wait(struct ckv_lane *lane, struct lib_request *request)
+{
+	request->waited = 1;
+	await(lane, request, -1);
+	return lib_request_collect(lane, request);
+}
+
+static int collect(struct ckv_lane *lane, struct ckv_event *ret_events, int max)
+{
+	int n = 0;
+
+	while (n < max && lane->done_first != CKV_NONE) {
+		struct lib_request *request = &lane->requests[lane->done_first];
+
+		lane->done_first = request->next;
+		if (lane->done_first == CKV_NONE)
+			lane->done_last = CKV_NONE;
+		ret_events[n].tag = request->tag;
+		ret_events[n++].result = lib_request_collect(lane, request);
+	}
+	return n;
+}
+
+/* Event messages make the descriptor readable until they are taken. */
+static void take_events(struct ckv_lane *lane)
+{
+	if (!lane->armed)
+		return;
+	pthread_mutex_lock(&lane->ckv->lock);
+	if (lane->ckv->pending == LIB_IDLE)
+		lib_session_pump(lane->ckv);
+	pthread_mutex_unlock(&lane->ckv->lock);
+	lane->armed = 0;
+}
+
+int ckv_poll(struct ckv_lane *lane, struct ckv_event *ret_events, int max)
+{
+	int r;
+
+	if (lib_forked(lane->mine))
+		return -ECHILD;
+	take_events(lane);
+	r = usable(lane);
+	if (r == 0)
+		r = progress(lane);
+	max = collect(lane, ret_events, max);
+	return max > 0 ? max : r;
+}
+
+int ckv_wait(struct ckv_lane *lane, int64_t timeout_ns,
+	     struct ckv_event *ret_events, int max)
+{
+	int r;
+
+	if (lib_forked(lane->mine))
+		return -ECHILD;
+	if (lane->n_open == 0 && lane->done_first == CKV_NONE)
+		return 0;
+	take_events(lane);
+	r = await(lane, NULL, timeout_ns);
+	max = collect(lane, ret_events, max);
+	return max > 0 ? max : r;
+}
+
+int ckv_event_arm(struct ckv_lane *lane)
+{
+	int r = lib_forked(lane->mine) ? -ECHILD : usable(lane);
+
+	if (r < 0)
+		return r;
+	ckv_event_raise(&lane->c->event_arm);
+	lane->armed = 1;
+	return 0;
+}

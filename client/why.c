@@ -1,0 +1,89 @@
+/*
+ * why.c - errors in words.
+ *
+ * The text of the last refused call is kept per thread, for the last few
+ * connections that the thread used, so two threads never write the same text.
+ */
+#include "client/lib.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { REMEMBERED = 4 };
+
+struct why {
+	uint64_t serial;	/* of the connection; 0: none */
+	char text[256];
+};
+
+static _Thread_local struct why whys[REMEMBERED];
+static _Thread_local unsigned oldest;
+
+int lib_why(const struct ckv *ckv, int error, const char *format, ...)
+{
+	struct why *why = NULL;
+	va_list args;
+
+	for (int i = 0; i < REMEMBERED; i++)
+		if (whys[i].serial == ckv->why_serial)
+			why = &whys[i];
+	if (why == NULL)
+		why = &whys[oldest++ % REMEMBERED];
+	why->serial = ckv->why_serial;
+	va_start(args, format);
+	vsnprintf(why->text, sizeof why->text, format, args);
+	va_end(args);
+	return error;
+}
+
+const char *ckv_why(const struct ckv *ckv)
+{
+	for (int i = 0; ckv != NULL && i < REMEMBERED; i++)
+		if (whys[i].serial == ckv->why_serial)
+			return whys[i].text;
+	return "";
+}
+
+static const struct {
+	int error;
+	const char *text;
+} sentences[] = {
+	{ ENOENT, "no such daemon, space, block or view" },
+	{ ECONNREFUSED, "no daemon listens at this socket" },
+	{ EACCES, "this user may not" },
+	{ EPROTONOSUPPORT, "daemon and library are of different versions" },
+	{ EUSERS, "the daemon's limit of clients is reached" },
+	{ ENOMEM, "out of memory or address space" },
+	{ EMFILE, "a limit of descriptors or lanes is reached" },
+	{ EINVAL, "an argument is out of range, or the geometry differs" },
+	{ EAGAIN, "try again: something of this lane is used up" },
+	{ EDQUOT, "a limit of the daemon for one client is reached" },
+	{ ESTALE, "the daemon is gone or was started again" },
+	{ ECHILD, "this connection belongs to the parent process" },
+	{ EEXIST, "stored already" },
+	{ EALREADY, "being written by someone" },
+	{ ENOSPC, "the pool is full of blocks that may not be evicted" },
+	{ EXFULL, "the index has no place for this key" },
+	{ ECANCELED, "not tried, because an earlier key failed" },
+	{ EPROTO, "the daemon closed the lane, or its answer made no sense" },
+	{ EBUSY, "pinned, in use, or not a leaf" },
+	{ EDOM, "the input holds NaN or infinity" },
+	{ EBADMSG, "the view is damaged" },
+	{ ETIMEDOUT, "nothing came in time" },
+	{ EOPNOTSUPP, "the daemon does not know this operation" },
+};
+
+const char *ckv_strerror(int error)
+{
+	const char *text;
+
+	if (error >= 0)
+		return "success";
+	for (size_t i = 0; i < sizeof sentences / sizeof sentences[0]; i++)
+		if (sentences[i].error == -error)
+			return sentences[i].text;
+	text = strerrordesc_np(-error);
+	return text != NULL ? text : "unknown error";
+}
