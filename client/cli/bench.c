@@ -164,16 +164,23 @@ static int time_lookup(struct bench *b, struct bench_row *row)
 	return 0;
 }
 
-static int print_rows(const struct cli *cli, const struct bench *b,
-		      const struct bench_row *rows, size_t n)
+static json_t *rows_json(const struct bench *b, const struct bench_row *rows,
+			 size_t n)
 {
-	static const char *const heads[] = {
-		"WHAT", ">P50", ">P99", ">MAX",
-	};
-	json_t *json = json_object();
+	json_t *json = json_pack("{s:I}", "count", (json_int_t)b->count);
+
+	for (size_t i = 0; i < n; i++)
+		json_object_set_new(json, rows[i].name, json_pack(
+			"{s:f, s:f, s:f}", "p50_ns", rows[i].p50, "p99_ns",
+			rows[i].p99, "max_ns", rows[i].max));
+	return json;
+}
+
+static void print_rows(const struct bench_row *rows, size_t n)
+{
+	static const char *const heads[] = { "WHAT", ">P50", ">P99", ">MAX" };
 	struct table t;
 
-	json_object_set_new(json, "count", json_integer((json_int_t)b->count));
 	table_init(&t, heads, sizeof heads / sizeof heads[0]);
 	for (size_t i = 0; i < n; i++) {
 		char text[TEXT_SHORT];
@@ -182,15 +189,8 @@ static int print_rows(const struct cli *cli, const struct bench *b,
 		table_cell(&t, "%s", text_ns(text, rows[i].p50));
 		table_cell(&t, "%s", text_ns(text, rows[i].p99));
 		table_cell(&t, "%s", text_ns(text, rows[i].max));
-		json_object_set_new(json, rows[i].name, json_pack(
-			"{s:f, s:f, s:f}", "p50_ns", rows[i].p50, "p99_ns",
-			rows[i].p99, "max_ns", rows[i].max));
 	}
-	if (cli->json)
-		return text_json(json);
-	json_decref(json);
 	table_print(&t, stdout, 0, 0);
-	return CLI_OK;
 }
 
 static int run(const struct cli *cli, struct bench *b)
@@ -212,7 +212,10 @@ static int run(const struct cli *cli, struct bench *b)
 	if (r < 0)
 		return cli_fail("%s failed: %s%s%s", b->failed, ckv_strerror(r),
 				*ckv_why(b->ckv) ? ": " : "", ckv_why(b->ckv));
-	return print_rows(cli, b, rows, 3);
+	if (cli->json)
+		return text_json(rows_json(b, rows, 3));
+	print_rows(rows, 3);
+	return CLI_OK;
 }
 
 /* How many blocks may be added without evicting any, up to a batch. */
