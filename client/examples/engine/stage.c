@@ -16,20 +16,30 @@
 
 #include "client/examples/engine/config.h"
 
-#define SPACE		"story"
 #define START_MS	10000	/* the daemon may take to listen */
 
-static int find_programs(struct stage *s, struct err *e)
+/* The folder of this program, unless the caller knows better. */
+static int find_folder(struct stage *s, struct err *e)
 {
-	ssize_t n = readlink("/proc/self/exe", s->bin, sizeof(s->bin) - 1);
-	char *end;
+	ssize_t n;
 
+	if (s->bin[0] != '\0')
+		return 0;
+	n = readlink("/proc/self/exe", s->bin, sizeof(s->bin) - 1);
 	if (n < 0)
 		return err_set(e, -errno, "/proc/self/exe: %s",
 			       strerror(errno));
 	s->bin[n] = '\0';
-	end = strrchr(s->bin, '/');
-	*end = '\0';
+	*strrchr(s->bin, '/') = '\0';
+	return 0;
+}
+
+static int find_programs(struct stage *s, struct err *e)
+{
+	int r = find_folder(s, e);
+
+	if (r < 0)
+		return r;
 	snprintf(s->ckvd, sizeof(s->ckvd), "%s/ckvd", s->bin);
 	snprintf(s->ckv, sizeof(s->ckv), "%s/ckv", s->bin);
 	snprintf(s->engine, sizeof(s->engine), "%s/ckv-engine", s->bin);
@@ -78,7 +88,7 @@ static int write_config(const struct stage *s, struct err *e)
 	fprintf(out, "[daemon]\nsocket = %s\nlog_level = warning\n\n"
 		"[space %s]\nmodel = %s\nlayers = %u\nkv_heads = %u\n"
 		"head_dim = %u\nblock_tokens = 16\ndtype = f32\n"
-		"pool = 256MiB\nviews = 60\n", s->socket, SPACE, model,
+		"pool = 256MiB\nviews = 60\n", s->socket, STAGE_SPACE, model,
 		c.n_layers, c.n_kv_heads, c.head_dim);
 	return fclose(out) == 0 ? 0 : err_set(e, -EIO, "%s: cannot be written",
 					      s->config);
@@ -243,7 +253,7 @@ void stage_engine(const struct stage *s, bool cached, struct args *ret)
 	args_add(ret, "--socket");
 	args_add(ret, s->socket);
 	args_add(ret, "--space");
-	args_add(ret, SPACE);
+	args_add(ret, STAGE_SPACE);
 }
 
 static int ask_ckv(struct stage *s, const char *what, json_t **ret,

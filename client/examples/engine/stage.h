@@ -13,7 +13,10 @@
 #include "client/examples/engine/err.h"
 #include "client/examples/engine/proc.h"
 
+#define STAGE_SPACE	"story"
+
 struct stage {
+	/* Given, or "" to be found: */
 	char bin[512];			/* folder of ckvd, ckv and ckv-engine */
 	char model[512];		/* folder of the model and its stories */
 	char dir[64];			/* private; "" when there is none */
@@ -26,7 +29,7 @@ struct stage {
 };
 
 /*
- * Find the programs beside this one, load the stories, make the folder and
+ * Find the programs, load the stories, make the folder and
  * start the daemon in it. On failure everything is taken down again.
  */
 int stage_open(struct stage *s, struct err *e);

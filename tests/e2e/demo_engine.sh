@@ -1,0 +1,76 @@
+#!/bin/bash
+# demo_engine.sh - the engine's logits are the expected ones: without a daemon,
+# and through one, where cached must equal cold bit for bit. As TAP.
+cd "$(dirname "$0")/../.." || exit 1
+model=tests/data/tiny-recall
+dir=$(mktemp -d "${TMPDIR:-/tmp}/ckv-e2e.XXXXXX")
+n=0 bad=0
+
+# check NAME COMMAND...: it must succeed.
+check() {
+	local name=$1
+	shift
+	n=$((n + 1))
+	if "$@" >"$dir/out" 2>&1; then echo "ok $n - $name"; return; fi
+	bad=1
+	echo "not ok $n - $name"
+	tail -n 12 "$dir/out" >&2
+}
+
+finish() {
+	if [ -n "$daemon" ]; then
+		kill "$daemon" 2>/dev/null
+		wait "$daemon"
+	fi
+	rm -rf "$dir"
+}
+daemon=
+trap finish EXIT
+
+engine() { build/ckv-engine --model "$model" "$@"; }
+refuses() { ! "$@" && grep -q "$expected" "$dir/out"; }
+
+check "logits are right without a daemon" \
+	engine --expect $model/expected.safetensors
+expected="No such file"
+check "an absent model is named" refuses build/ckv-engine --model /nonexistent --prompt a
+expected="--model is missing"
+check "a missing option is named" refuses build/ckv-engine --prompt a
+head -c 100000 $model/model.safetensors >"$dir/model.safetensors"
+cp $model/config.json $model/vocab.txt "$dir"
+expected="truncated"
+check "a truncated model is refused" refuses build/ckv-engine --model "$dir" --prompt a
+
+cat >"$dir/ckvd.conf" <<EOF
+[daemon]
+socket = $dir/ckvd.sock
+log_level = warning
+
+[space default]
+model = tiny-recall
+layers = 4
+kv_heads = 2
+head_dim = 64
+block_tokens = 16
+dtype = f32
+pool = 64MiB
+EOF
+build/ckvd --config "$dir/ckvd.conf" 2>"$dir/log" &
+daemon=$!
+for _ in $(seq 100); do
+	build/ckv status --socket "$dir/ckvd.sock" >/dev/null 2>&1 && break
+	sleep 0.1
+done
+
+check "cold and cached through the daemon are right, and the same bits" \
+	engine --expect $model/expected.safetensors --socket "$dir/ckvd.sock"
+check "and again, all found and verified" \
+	engine --expect $model/expected.safetensors --socket "$dir/ckvd.sock" --verify
+expected="block_tokens"
+check "another page size is refused by name" \
+	refuses engine --prompt a --block 32 --socket "$dir/ckvd.sock"
+expected="going on without the cache"
+check "without a daemon at the socket a text is answered all the same" \
+	engine --prompt a --socket "$dir/nobody.sock"
+echo "1..$n"
+exit $bad

@@ -1,0 +1,227 @@
+/*
+ * test_engine_daemon.c - the engine with a real daemon: found pages, damaged
+ * pages, a daemon that is killed, views from one connection to another.
+ */
+#include <check.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "client/examples/engine/expect.h"
+#include "client/examples/engine/session.h"
+#include "client/examples/engine/stage.h"
+#include "client/examples/engine/views.h"
+
+#define MODEL	"tests/data/tiny-recall"
+
+enum { BLOCK = 16, N_IDS = 200 };
+
+static struct stage stage;
+static struct model model;
+static struct options options;
+static struct share share;
+static uint32_t ids[N_IDS];
+static float alone[512];		/* logits without a cache */
+static struct err err;
+
+/* Read all of ids; the caller closes the session. */
+static void read_text(struct session *s, struct share *with)
+{
+	ck_assert_int_eq(session_open(s, &model, &options, with, &err), 0);
+	ck_assert_int_eq(session_begin(s, ids, N_IDS, 1, &err), 0);
+	ck_assert_int_eq(session_read(s, N_IDS, &err), 0);
+	ck_assert_int_eq(session_publish(s, &err), 0);
+}
+
+static void assert_alone(const struct session *s)
+{
+	ck_assert_mem_eq(s->logits, alone, sizeof(alone));
+}
+
+static void setup(void)
+{
+	struct session s;
+	ssize_t n = readlink("/proc/self/exe", stage.bin,
+			     sizeof(stage.bin) - 1);
+
+	ck_assert_int_gt((int)n, 0);
+	*strrchr(stage.bin, '/') = '\0';
+	*strrchr(stage.bin, '/') = '\0';
+	strcpy(stage.model, MODEL);
+	ck_assert_msg(stage_open(&stage, &err) == 0, "%s", err.text);
+	ck_assert_msg(model_load(MODEL, &model, &err) == 0, "%s", err.text);
+	options = (struct options){ .model = MODEL, .block_tokens = BLOCK,
+				    .dtype = VEC_F32, .window = 32,
+				    .socket = stage.socket,
+				    .space = STAGE_SPACE };
+	for (uint32_t i = 0; i < N_IDS; i++)
+		ids[i] = 1 + i * i % 500;
+	read_text(&s, NULL);
+	memcpy(alone, s.logits, sizeof(alone));
+	session_close(&s);
+	ck_assert_msg(share_open(&share, &options, &model, &err) == 0, "%s",
+		      err.text);
+}
+
+static void teardown(void)
+{
+	share_close(&share);
+	model_free(&model);
+	ck_assert_msg(stage_close(&stage, &err) == 0, "%s", err.text);
+}
+
+/* What one connection publishes another finds, and gets the same bits. */
+START_TEST(blocks_go_from_one_to_another)
+{
+	struct share other;
+	struct session s;
+
+	read_text(&s, &share);
+	ck_assert_uint_eq(s.n_found, 0);
+	assert_alone(&s);
+	session_close(&s);
+	ck_assert_int_eq(share_open(&other, &options, &model, &err), 0);
+	read_text(&s, &other);
+	ck_assert_uint_eq(s.n_found, N_IDS / BLOCK * BLOCK);
+	assert_alone(&s);
+	session_close(&s);
+	share_close(&other);
+}
+END_TEST
+
+/* A flipped byte of a stored page is seen in the logits; --verify misses it. */
+START_TEST(damage_is_seen_and_verify_misses_it)
+{
+	struct session writer, s;
+
+	read_text(&writer, &share);
+	ck_assert_uint_gt(writer.claim.n_lent, 4);
+	((uint8_t *)writer.claim.lent[4].data)[1001] ^= 0x10;
+	read_text(&s, &share);
+	ck_assert_uint_eq(s.n_found, N_IDS / BLOCK * BLOCK);
+	ck_assert(memcmp(s.logits, alone, sizeof(alone)) != 0);
+	session_close(&s);
+	share.verify = true;
+	read_text(&s, &share);
+	ck_assert_uint_eq(s.n_found, 4 * BLOCK);
+	assert_alone(&s);
+	session_close(&s);
+	session_close(&writer);
+}
+END_TEST
+
+/* A daemon that is killed while a text is being read costs no bit. */
+START_TEST(killed_daemon_costs_no_bit)
+{
+	struct session s;
+
+	read_text(&s, &share);
+	session_close(&s);
+	ck_assert_int_eq(session_open(&s, &model, &options, &share, &err), 0);
+	ck_assert_int_eq(session_begin(&s, ids, N_IDS, 1, &err), 0);
+	ck_assert_uint_gt(s.n_found, 0);
+	proc_end(&stage.daemon, SIGKILL);
+	ck_assert_int_eq(session_read(&s, N_IDS, &err), 0);
+	ck_assert_int_eq(session_publish(&s, &err), 0);
+	assert_alone(&s);
+	session_close(&s);
+	read_text(&s, &share);
+	ck_assert_uint_eq(s.n_found, 0);
+	assert_alone(&s);
+	session_close(&s);
+}
+END_TEST
+
+/* A space of another shape is refused by the name of the difference. */
+START_TEST(other_geometry_is_named)
+{
+	struct options other = options;
+	struct share none;
+
+	other.block_tokens = 32;
+	ck_assert_int_eq(share_open(&none, &other, &model, &err), -EINVAL);
+	ck_assert_msg(strstr(err.text, "block_tokens") != NULL &&
+		      strstr(err.text, "16") && strstr(err.text, "32"),
+		      "\"%s\"", err.text);
+	other = options;
+	other.space = "elsewhere";
+	ck_assert_int_eq(share_open(&none, &other, &model, &err), -ENODEV);
+	ck_assert_ptr_nonnull(strstr(err.text, "elsewhere"));
+}
+END_TEST
+
+/* A view that keeps everything answers as the pages do, to rounding. */
+START_TEST(whole_view_is_near)
+{
+	struct view_made made;
+	struct session s;
+	struct view v;
+
+	options.keep[0] = "1/1";
+	options.n_keeps = 1;
+	ck_assert_int_eq(session_open(&s, &model, &options, &share, &err), 0);
+	ck_assert_int_eq(session_begin(&s, ids, N_IDS, view_own_tokens(&s,
+			 &options, N_IDS), &err), 0);
+	ck_assert_msg(view_make(&s, &options, &made, &err) == 0, "%s",
+		      err.text);
+	ck_assert_uint_eq(made.n_kept, N_IDS / BLOCK * BLOCK);
+	assert_alone(&s);
+	ck_assert_msg(view_open(&share, &options, "1/1", ids, N_IDS,
+				UINT32_MAX, &v, &err) == 0, "%s", err.text);
+	ck_assert_int_eq(session_begin_view(&s, ids, N_IDS, v.runs,
+					    N_IDS / BLOCK * BLOCK, &err), 0);
+	ck_assert_int_eq(session_read(&s, N_IDS, &err), 0);
+	ck_assert(expect_diff(s.logits, alone, 512) < 1e-4);
+	session_close(&s);
+	view_close(&share, &v);
+}
+END_TEST
+
+/* First and last tokens: as many as asked for, and still an answer. */
+START_TEST(first_and_last_are_read)
+{
+	struct kv_run *runs;
+	struct session s;
+	void *rows;
+
+	read_text(&s, &share);
+	session_close(&s);
+	ck_assert_int_eq(session_open(&s, &model, &options, &share, &err), 0);
+	ck_assert_int_eq(view_first_last(&s, ids, N_IDS - 1, 3, &runs, &rows,
+					 &err), -EINVAL);
+	ck_assert_int_eq(view_first_last(&s, ids, N_IDS - 1, 192, &runs, &rows,
+					 &err), 0);
+	ck_assert_uint_eq(runs[0].n, 192);
+	ck_assert_int_eq(session_begin_view(&s, ids, N_IDS, runs, 192, &err),
+			 0);
+	ck_assert_int_eq(session_read(&s, N_IDS, &err), 0);
+	assert_alone(&s);
+	session_close(&s);
+	free(rows);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("engine_daemon");
+	TCase *t = tcase_create("daemon");
+	SRunner *sr = srunner_create(s);
+	int failed;
+
+	suite_add_tcase(s, t);
+	tcase_set_timeout(t, 60);
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, blocks_go_from_one_to_another);
+	tcase_add_test(t, damage_is_seen_and_verify_misses_it);
+	tcase_add_test(t, killed_daemon_costs_no_bit);
+	tcase_add_test(t, other_geometry_is_named);
+	tcase_add_test(t, whole_view_is_near);
+	tcase_add_test(t, first_and_last_are_read);
+	srunner_run_all(sr, CK_ENV);
+	failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
