@@ -28,7 +28,7 @@ daemon=
 trap finish EXIT
 
 engine() { build/ckv-engine --model "$model" "$@"; }
-refuses() { ! "$@" && grep -q "$expected" "$dir/out"; }
+refuses() { ! "$@" && grep -q -- "$expected" "$dir/out"; }
 
 check "logits are right without a daemon" \
 	engine --expect $model/expected.safetensors

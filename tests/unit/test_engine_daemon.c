@@ -99,7 +99,7 @@ START_TEST(damage_is_seen_and_verify_misses_it)
 
 	read_text(&writer, &share);
 	ck_assert_uint_gt(writer.claim.n_lent, 4);
-	((uint8_t *)writer.claim.lent[4].data)[1001] ^= 0x10;
+	((uint8_t *)writer.claim.lent[4].data)[1003] ^= 0x40;
 	read_text(&s, &share);
 	ck_assert_uint_eq(s.n_found, N_IDS / BLOCK * BLOCK);
 	ck_assert(memcmp(s.logits, alone, sizeof(alone)) != 0);

@@ -195,34 +195,43 @@ static int answer_all(struct asking *a, struct answer *answers)
 }
 
 /*
- * Read another text. With --pause, stop where N of its blocks are written and
- * none is published, say so, and wait to be killed.
+ * Stop where N blocks of the text are written and none is published, say so,
+ * and wait to be killed.
  */
+static int read_and_pause(struct asking *a, struct session *s)
+{
+	uint32_t end = s->n_done + a->o->pause_blocks * a->o->block_tokens;
+	int r = session_read(s, end < s->n_ids ? end : s->n_ids, a->e);
+
+	if (r < 0)
+		return r;
+	answers_paused(a->o, s->claim.n_lent);
+	for (;;)
+		pause();
+}
+
+/* Read another text, while the first one is still held. */
 static int read_then(struct asking *a)
 {
-	uint32_t n_tokens = a->o->block_tokens;
+	struct session s;
 	struct text text;
-	uint32_t end;
 	int r;
 
 	r = join(a->m, NULL, a->o->then, &text, a->e);
 	if (r < 0)
 		return r;
-	r = session_begin(&a->s, text.ids, text.n_ids, 1, a->e);
-	if (r == 0 && a->o->pause_blocks != 0) {
-		end = a->s.n_done + a->o->pause_blocks * n_tokens;
-		r = session_read(&a->s, end < text.n_ids ? end : text.n_ids,
-				 a->e);
-		if (r == 0) {
-			answers_paused(a->o, a->s.claim.n_lent);
-			for (;;)
-				pause();
-		}
-	}
+	r = session_open(&s, a->m, a->o, a->s.share, a->e);
+	if (r < 0)
+		goto out_text;
+	r = session_begin(&s, text.ids, text.n_ids, 1, a->e);
+	if (r == 0 && a->o->pause_blocks != 0)
+		r = read_and_pause(a, &s);
 	if (r == 0)
-		r = session_read(&a->s, text.n_ids, a->e);
+		r = session_read(&s, text.n_ids, a->e);
 	if (r == 0)
-		r = session_publish(&a->s, a->e);
+		r = session_publish(&s, a->e);
+	session_close(&s);
+out_text:
 	free(text.ids);
 	return r;
 }
