@@ -69,13 +69,18 @@ static inline int ckv_ring_put(struct ckv_ring_end *end,
 	return 0;
 }
 
-/* Is a message waiting? A hint: ckv_ring_take() decides. */
+/*
+ * Is there anything to take, a message or a wrong sequence number? A hint:
+ * ckv_ring_take() decides.
+ */
 static inline int ckv_ring_ready(const struct ckv_ring_end *end)
 {
 	const struct ckv_slot *slot = &end->slots[end->pos & (end->n_slots - 1)];
+	uint32_t seq = (uint32_t)atomic_load_explicit(&slot->word[0],
+						      CKV_RELAXED);
 
-	return (uint32_t)atomic_load_explicit(&slot->word[0], CKV_RELAXED) ==
-	       end->pos + 1;
+	return seq == end->pos + 1 ||
+	       (seq != end->pos + 1 - end->n_slots && seq != 0);
 }
 
 /*
