@@ -49,6 +49,8 @@ BENCH   := $(call objs,tests/bench/*.c)
 RACE    := $(patsubst tests/race/%.c,build-tsan/%,$(sort $(wildcard tests/race/race_*.c))) \
 	$B/tests/stress_fences
 FUZZERS := $(patsubst tests/fuzz/%.c,$B/tests/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+CRASH   := $(patsubst tests/crash/%.c,$B/tests/%,$(sort $(wildcard tests/crash/crash_*.c)))
+CRASHERS := $(call objs,$(filter-out tests/crash/crash_%,$(wildcard tests/crash/*.c)))
 UNIT    := $(patsubst tests/unit/%.c,$B/tests/%,$(sort $(wildcard tests/unit/test_*.c)))
 
 all: $B/ckvd $B/ckv $B/libckv.so $B/libckv.a $B/ckv-engine $(CUDA_O)
@@ -98,6 +100,10 @@ $B/tests/fuzz_%: $B/tests/fuzz/fuzz_%.o $(if $(FUZZ),,$B/tests/fuzz/replay_main.
 $B/golden: $(call objs,tests/parity/golden*.c) $B/libckvtest.a $B/libckvk.a
 	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ $(call libs,jansson libxxhash) -lm
 
+$B/tests/crash_%: $B/tests/crash/crash_%.o $(CRASHERS) $B/libckvtest.a $B/libckv.a
+	@mkdir -p $(@D)
+	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ $(call libs,$(PKG_TEST) $(PKG_CLIENT)) -lm
+
 # The race detector sees no fences (-Wno-tsan); those have the stress and the models.
 build-tsan/%: tests/race/%.c
 	@mkdir -p $(@D)
@@ -131,7 +137,7 @@ test:
 	@$(again) SAN=address,undefined all tests
 	@tests/run
 
-tests: $(UNIT) $(FUZZERS) $B/golden $(if $(SAN),,$(RACE))
+tests: $(UNIT) $(FUZZERS) $(CRASH) $B/golden $(if $(SAN),,$(RACE))
 
 race: $(RACE)
 	@tests/run race_ stress_

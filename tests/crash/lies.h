@@ -1,0 +1,22 @@
+/*
+ * lies.h - what the liars of crash_liar.c do.
+ */
+#ifndef CKV_TESTS_LIES_H
+#define CKV_TESTS_LIES_H
+
+#include "tests/crash/raw.h"
+
+struct lie {
+	const char *name;
+	void (*tell)(struct raw_lane *lane);	/* ends its process: 0 as it should */
+	int signal;				/* it is expected to die of, or 0 */
+};
+
+extern const struct lie lies[];
+extern const unsigned n_lies;
+
+/* Set before a lie is told: a page lent to another client, the daemon's socket. */
+extern uint32_t lies_foreign_page;
+extern const char *lies_socket;
+
+#endif
