@@ -33,10 +33,12 @@ static int top_once(const struct cli *cli)
 	watch_shot(&watch, &before);
 	nanosleep(&pause, NULL);
 	watch_shot(&watch, &now);
-	if (cli->json)
+	if (cli->json) {
 		r = text_json(show_top_json(&before, &now));
-	else
+	} else {
 		show_top(stdout, &before, &now, 0, 0);
+		puts("\n* of this interval, as clients report");
+	}
 	shot_free(&before);
 	shot_free(&now);
 	watch_close(&watch);

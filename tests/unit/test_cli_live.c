@@ -228,6 +228,46 @@ START_TEST(a_client_and_its_blocks_are_shown)
 }
 END_TEST
 
+/* A view is shown with its method, what it kept and what it takes. */
+START_TEST(a_view_is_shown)
+{
+	static const char method[] = "chunkkv(keep=1/2, chunk=16, window=16)";
+	uint8_t keys[4][CKV_KEY_SIZE] = { { 1 }, { 2 }, { 3 }, { 4 } };
+	struct ckv_page pages[4], scratch;
+	struct ckv_queries queries = { &scratch, 1, 2, 16, CKV_F32 };
+	struct ckv_view_info info;
+	struct ckv_space *space;
+	struct ckv_lane *lane;
+	json_t *all, *view;
+	struct ckv *c;
+
+	ck_assert_int_eq(ckv_open(NULL, NULL, &c), 0);
+	ck_assert_int_eq(ckv_attach(c, "tiny", NULL, CKV_WRITE, &space), 0);
+	ck_assert_int_eq(ckv_lane_open(space, NULL, &lane), 0);
+	ck_assert_int_eq(ckv_reserve(lane, NULL, keys[0], 4, pages), 4);
+	for (int i = 0; i < 4; i++)
+		memset(pages[i].data, i, 16384);
+	ck_assert_int_eq(ckv_publish(lane, pages, 4, 16, CKV_SUM, NULL, NULL), 4);
+	ck_assert_int_eq(ckv_reserve_scratch(lane, 1, &scratch), 0);
+	memset(scratch.data, 0, 16384);
+	ck_assert_msg(ckv_compress(lane, keys[3], method, &queries, &info) == 0,
+		      "%s", ckv_why(c));
+	all = ckv_json("views tiny");
+	view = json_array_get(json_object_get(all, "views"), 0);
+	ck_assert_int_eq(number(view, "tokens"), 64);
+	ck_assert_int_eq(number(view, "bytes"), (long)info.bytes);
+	ck_assert_int_eq(number(view, "pages"), info.n_pages);
+	ck_assert_int_eq(number(view, "kept_max"), info.n_kept_max);
+	ck_assert_ptr_nonnull(strstr(json_string_value(
+		json_object_get(view, "method")), "chunkkv("));
+	json_decref(all);
+	ckv("views tiny");
+	ck_assert_ptr_nonnull(strstr(said.out, "chunkkv("));
+	ck_assert_ptr_nonnull(strstr(said.out, "50.0%"));
+	ckv_close(c);
+}
+END_TEST
+
 /* A stopped client is shown as such; kick ends it and its claims go. */
 START_TEST(kick_ends_a_stopped_client)
 {
@@ -523,6 +563,7 @@ int main(void)
 	tcase_add_checked_fixture(all, setup, teardown);
 	tcase_add_test(all, every_command_answers);
 	tcase_add_test(all, a_client_and_its_blocks_are_shown);
+	tcase_add_test(all, a_view_is_shown);
 	tcase_add_test(all, kick_ends_a_stopped_client);
 	tcase_add_test(all, kick_refuses_strangers);
 	tcase_add_test(all, another_user_may_look_but_not_kick);
