@@ -48,6 +48,7 @@ TESTLIB := $(call objs,tests/lib/*.c)
 BENCH   := $(call objs,tests/bench/*.c)
 RACE    := $(patsubst tests/race/%.c,build-tsan/%,$(sort $(wildcard tests/race/race_*.c))) \
 	$B/tests/stress_fences
+FUZZ_O  := $(filter-out $B/tests/fuzz/fuzz_%.o $(if $(FUZZ),%/replay_main.o),$(call objs,tests/fuzz/*.c))
 FUZZERS := $(patsubst tests/fuzz/%.c,$B/tests/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 CRASH   := $(patsubst tests/crash/%.c,$B/tests/%,$(sort $(wildcard tests/crash/crash_*.c)))
 CRASHERS := $(call objs,$(filter-out tests/crash/crash_%,$(wildcard tests/crash/*.c)))
@@ -92,7 +93,7 @@ $B/tests/test_%: $B/tests/unit/test_%.o $B/libckvtest.a $B/libckveng.a $B/libckv
 		$(call libs,$(PKG_TEST) $(PKG_DAEMON)) -lm
 
 # With FUZZ=1 libFuzzer makes the bytes; else they are those of the corpus.
-$B/tests/fuzz_%: $B/tests/fuzz/fuzz_%.o $(if $(FUZZ),,$B/tests/fuzz/replay_main.o) $B/libckvtest.a $B/libckveng.a $B/libckvd.a $B/libckv.a $B/libckvk.a
+$B/tests/fuzz_%: $B/tests/fuzz/fuzz_%.o $(FUZZ_O) $B/libckvtest.a $B/libckveng.a $B/libckvd.a $B/libckv.a $B/libckvk.a
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(LDFLAGS) $(if $(FUZZ),-fsanitize=fuzzer) -o $@ $^ \
 		$(call libs,$(PKG_TEST) $(PKG_DAEMON)) -lm
