@@ -73,6 +73,7 @@ struct ckv {
 
 	enum lib_pending pending;
 	int pending_error;	/* how the last pending request ended */
+	int undo_error;		/* of the attach that a pending DETACH undoes */
 	char pending_text[232];	/* and what the daemon said about it */
 	struct ckv_space *pending_space;
 	struct ckv_lane *pending_lane;

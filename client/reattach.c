@@ -27,6 +27,18 @@ static int may_try(int64_t *last_try_ns)
 	return 1;
 }
 
+/* Take what has come; a refusal among it is for this thread to be told of. */
+static int pump(struct ckv *ckv)
+{
+	int r = lib_session_pump(ckv);
+
+	if (ckv->pending == LIB_IDLE && ckv->pending_text[0] != 0) {
+		lib_why(ckv, -ESTALE, "%s", ckv->pending_text);
+		ckv->pending_text[0] = 0;
+	}
+	return r;
+}
+
 /* -ESTALE until there is a living session. */
 static int refresh_session(struct ckv *ckv)
 {
@@ -42,13 +54,11 @@ static int refresh_session(struct ckv *ckv)
 			return lib_why(ckv, -ESTALE, "%s: %s", ckv->path,
 				       ckv_strerror(r));
 	}
-	r = lib_session_pump(ckv);
+	r = pump(ckv);
 	if (r == -EAGAIN)
 		return -ESTALE;
 	if (r == 0 && link_alive(ckv))
 		return 0;
-	if (ckv->pending_text[0] != 0)
-		lib_why(ckv, -ESTALE, "%s", ckv->pending_text);
 	lib_session_drop(ckv, -ESTALE);
 	return -ESTALE;
 }
@@ -64,9 +74,7 @@ static int refresh_space(struct ckv_space *space)
 		return -ESTALE;
 	r = lib_session_attach(space, &space->geometry);
 	if (r == 0)
-		r = lib_session_pump(ckv);
-	if (r == 0 && ckv->pending_error < 0)
-		lib_why(ckv, -ESTALE, "%s", ckv->pending_text);
+		r = pump(ckv);
 	return r == 0 && space->maps->link == ckv->link ? 0 : -ESTALE;
 }
 
@@ -77,10 +85,8 @@ static int refresh_lane(struct ckv_lane *lane)
 	if (lane->fresh.maps != NULL && lane->fresh.maps != lane->space->maps)
 		lib_segments_unmap(&lane->fresh);
 	if (lane->fresh.maps == NULL) {
-		if (lib_session_lane(lane) < 0 || lib_session_pump(ckv) < 0)
+		if (lib_session_lane(lane) < 0 || pump(ckv) < 0)
 			return -ESTALE;
-		if (ckv->pending_error < 0)
-			lib_why(ckv, -ESTALE, "%s", ckv->pending_text);
 	}
 	if (lane->fresh.maps == NULL)
 		return -ESTALE;

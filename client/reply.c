@@ -74,6 +74,17 @@ static int on_attached(struct ckv *ckv, const struct lib_packet *packet)
 			    &ckv->pending_maps);
 }
 
+/* The pool has no room here: the daemon is told, then the attach has failed. */
+static void unmappable(struct ckv *ckv, struct lib_maps *maps)
+{
+	ckv->undo_error = maps->error;
+	if (lib_session_id(ckv, CKV_DETACH, maps->space_id) == 0)
+		snprintf(ckv->pending_text, sizeof ckv->pending_text,
+			 "space %s: its pool could not be mapped",
+			 ckv->pending_space->name);
+	lib_maps_put(maps);
+}
+
 /* All slabs are there: the space lives in its new maps from now on. */
 static void adopt(struct ckv *ckv)
 {
@@ -82,10 +93,7 @@ static void adopt(struct ckv *ckv)
 
 	ckv->pending_maps = NULL;
 	if (maps->error != 0) {
-		snprintf(ckv->pending_text, sizeof ckv->pending_text,
-			 "space %s: its pool could not be mapped", space->name);
-		end(ckv, maps->error);
-		lib_maps_put(maps);
+		unmappable(ckv, maps);
 		return;
 	}
 	lib_maps_put(space->maps);
@@ -189,6 +197,9 @@ static int on_reply(struct ckv *ckv, struct lib_packet *packet)
 		r = on_lane(ckv, packet);
 		break;
 	case LIB_DONE:
+		r = ckv->undo_error;
+		ckv->undo_error = 0;
+		break;
 	case LIB_IDLE:
 		break;
 	}

@@ -1,0 +1,425 @@
+/*
+ * test_lib_daemon.c - libckv against a real ckvd: attach, write, read, share.
+ */
+#include <check.h>
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "client/lib.h"
+#include "tests/lib/daemon.h"
+
+enum { TOKENS = 16, BLOCKS = 8 };
+
+static struct test_daemon daemon_;
+static struct ckv *ckv;
+static struct ckv_space *space;
+static struct ckv_lane *lane;
+static struct ckv_space_info info;
+static uint32_t tokens[TOKENS * BLOCKS];
+static uint8_t keys[BLOCKS * CKV_KEY_SIZE];
+
+static void setup(void)
+{
+	test_daemon_start(&daemon_, "max_client_lanes = 200\n", NULL);
+	ck_assert_int_eq(ckv_open(daemon_.socket, "test", &ckv), 0);
+	ck_assert_int_eq(ckv_attach(ckv, "tiny", NULL, CKV_WRITE, &space), 0);
+	ck_assert_int_eq(ckv_lane_open(space, NULL, &lane), 0);
+	ckv_space_get_info(space, &info);
+	for (uint32_t i = 0; i < TOKENS * BLOCKS; i++)
+		tokens[i] = i * 7;
+	ck_assert_int_eq(ckv_keys(space, NULL, tokens, TOKENS * BLOCKS, NULL, 0,
+				  keys), BLOCKS);
+}
+
+static void teardown(void)
+{
+	ckv = ckv_close(ckv);
+	test_daemon_remove(&daemon_);
+}
+
+/* What block i holds. */
+static void fill(void *data, uint32_t i)
+{
+	memset(data, (int)(i * 31 + 5), info.page_bytes);
+}
+
+/* Reserve, fill, sum and publish the first n blocks. */
+static void store(struct ckv_lane *l, uint32_t n)
+{
+	struct ckv_page pages[BLOCKS];
+
+	ck_assert_int_eq(ckv_reserve(l, NULL, keys, n, pages), n);
+	for (uint32_t i = 0; i < n; i++)
+		fill(pages[i].data, i);
+	ck_assert_int_eq(ckv_publish(l, pages, n, TOKENS, CKV_SUM, NULL, NULL),
+			 n);
+}
+
+/* Look everything up, with checks; how much is there and is right. */
+static long seen(struct ckv_lane *l)
+{
+	struct ckv_handle handles[BLOCKS];
+	struct ckv_pin pin;
+	long n = ckv_lookup(l, keys, BLOCKS, CKV_VERIFY, handles, &pin);
+
+	for (long i = 0; i < n; i++) {
+		char *want = malloc(info.page_bytes);
+
+		fill(want, (uint32_t)i);
+		ck_assert_mem_eq(handles[i].data, want, info.page_bytes);
+		ck_assert_uint_eq(handles[i].level, CKV_HOST);
+		ck_assert_uint_eq(handles[i].n_tokens, TOKENS);
+		free(want);
+	}
+	if (n >= 0)
+		ckv_unpin(l, &pin);
+	return n;
+}
+
+/* What one process stores another finds, in the same bytes. */
+START_TEST(another_process_finds_what_was_stored)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		struct ckv *other;
+		struct ckv_space *s;
+		struct ckv_lane *l;
+
+		if (ckv_open(daemon_.socket, "writer", &other) < 0 ||
+		    ckv_attach(other, "tiny", NULL, CKV_WRITE, &s) < 0 ||
+		    ckv_lane_open(s, NULL, &l) < 0)
+			_exit(1);
+		store(l, 5);
+		ckv_close(other);
+		_exit(0);
+	}
+	waitpid(pid, &status, 0);
+	ck_assert_int_eq(status, 0);
+	ck_assert_int_eq(seen(lane), 5);
+}
+END_TEST
+
+/* A chain that is there is not lent again, and its new end is. */
+START_TEST(stored_and_borrowed_keys_are_refused)
+{
+	struct ckv_page pages[BLOCKS];
+	struct ckv_lane *other;
+
+	store(lane, 3);
+	ck_assert_int_eq(ckv_reserve(lane, NULL, keys, 5, pages), 2);
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(pages[i].status, -EEXIST);
+	ck_assert_int_eq(ckv_lane_open(space, NULL, &other), 0);
+	ck_assert_int_eq(ckv_reserve(other, keys + 2 * 32, keys + 3 * 32, 2,
+				     pages), 0);
+	ck_assert_int_eq(pages[0].status, -EALREADY);
+	ck_assert_int_eq(pages[1].status, -ECANCELED);
+	ck_assert_ptr_null(pages[0].data);
+	ck_assert_int_eq(ckv_reserve(other, keys + 6 * 32, keys + 7 * 32, 1,
+				     pages), 0);
+	ck_assert_int_eq(pages[0].status, -ENOENT);
+}
+END_TEST
+
+/* Pages given back can be borrowed again; forgotten blocks are gone. */
+START_TEST(abort_and_drop_forget)
+{
+	struct ckv_page pages[BLOCKS];
+	int32_t status[BLOCKS];
+
+	ck_assert_int_eq(ckv_reserve(lane, NULL, keys, 2, pages), 2);
+	ck_assert_int_ge(ckv_abort(lane, pages, 2), 1);
+	ck_assert_int_eq(seen(lane), 0);
+	store(lane, 2);
+	ck_assert_int_eq(ckv_drop(lane, keys, 1, status), 0);
+	ck_assert_int_eq(status[0], -EBUSY);
+	ck_assert_int_eq(ckv_drop(lane, keys + 32, 1, status), 1);
+	ck_assert_int_eq(seen(lane), 1);
+	ck_assert_int_eq(ckv_drop(lane, keys + 64, 1, NULL), 0);
+}
+END_TEST
+
+/* With a pin asked for, the deepest published block cannot be dropped until it is given back. */
+START_TEST(publish_with_a_pin_holds_the_block)
+{
+	struct ckv_page pages[2];
+	struct ckv_pin pin;
+	int32_t status;
+
+	ck_assert_int_eq(ckv_reserve(lane, NULL, keys, 2, pages), 2);
+	ck_assert_int_eq(ckv_publish(lane, pages, 2, TOKENS, CKV_SUM, NULL,
+				     &pin), 2);
+	ck_assert_uint_eq(pin.n_blocks, 2);
+	ck_assert_int_eq(ckv_pin_valid(lane, &pin), 0);
+	ck_assert_int_eq(ckv_drop(lane, keys + 32, 1, &status), 0);
+	ck_assert_int_eq(status, -EBUSY);
+	ckv_unpin(lane, &pin);
+	ck_assert_int_eq(ckv_drop(lane, keys + 32, 1, &status), 1);
+}
+END_TEST
+
+/* One flipped byte ends the prefix before its block when the reader checks. */
+START_TEST(verify_sees_a_flipped_byte)
+{
+	struct ckv_handle handles[BLOCKS];
+	struct ckv_pin pin;
+	size_t offset;
+
+	store(lane, 4);
+	ck_assert_int_eq(ckv_lookup(lane, keys, 4, 0, handles, &pin), 4);
+	offset = (size_t)((const char *)handles[2].data - lane->read_base);
+	ckv_unpin(lane, &pin);
+	lane->maps->write_base[offset + 4097] ^= 1;
+	ck_assert_int_eq(ckv_lookup(lane, keys, 4, CKV_VERIFY, handles, &pin), 2);
+	ck_assert_uint_eq(pin.n_blocks, 2);
+	ck_assert_uint_eq(pin.n_at[CKV_HOST], 2);
+	ckv_unpin(lane, &pin);
+	ck_assert_uint_eq(ckv_hint_load64(&lane->c->count[
+					  CKV_CLAIM_VERIFY_FAILED]), 1);
+	ck_assert_int_eq(ckv_lookup(lane, keys, 4, 0, handles, &pin), 4);
+}
+END_TEST
+
+/* Who is refused is told why. */
+START_TEST(refusals_say_why)
+{
+	struct ckv_model model = info.model;
+	struct ckv_space *s = NULL;
+	struct ckv *other, *none = NULL;
+
+	ck_assert_int_eq(ckv_open("/nonexistent/x", NULL, &none), -ENOENT);
+	ck_assert_ptr_null(none);
+	ck_assert_int_eq(ckv_open(daemon_.socket, NULL, &other), 0);
+	ck_assert_int_eq(ckv_attach(other, "nosuch", NULL, CKV_READ, &s),
+			 -ENOENT);
+	ck_assert_ptr_nonnull(strstr(ckv_why(other), "nosuch"));
+	model.n_layers = 80;
+	ck_assert_int_eq(ckv_attach(other, "tiny", &model, CKV_READ, &s),
+			 -EINVAL);
+	ck_assert_str_eq(ckv_why(other),
+			 "space tiny: n_layers is 2 here, 80 at the client");
+	ck_assert_ptr_null(s);
+	ck_assert_str_eq(ckv_why(ckv), "");
+	ck_assert_int_eq(ckv_attach(other, "tiny", &info.model, CKV_READ, &s), 0);
+	ckv_close(other);
+}
+END_TEST
+
+/* A lane on a space attached to read finds, and may not write. */
+START_TEST(readers_may_not_write)
+{
+	struct ckv_page page;
+	struct ckv_space *s;
+	struct ckv_lane *l;
+	struct ckv *other;
+
+	store(lane, 2);
+	ck_assert_int_eq(ckv_open(daemon_.socket, NULL, &other), 0);
+	ck_assert_int_eq(ckv_attach(other, "tiny", NULL, CKV_READ, &s), 0);
+	ck_assert_int_eq(ckv_lane_open(s, NULL, &l), 0);
+	ck_assert_int_eq(seen(l), 2);
+	ck_assert_int_eq(ckv_reserve(l, NULL, keys, 1, &page), -EACCES);
+	ck_assert_int_eq(ckv_reserve_scratch(l, 1, &page), -EACCES);
+	ckv_close(other);
+}
+END_TEST
+
+/* A process may hold a hundred lanes; beyond the limit it is told so. */
+START_TEST(many_lanes_work)
+{
+	struct ckv_lane_options small = { 4, 4, 4, 4096 };
+	struct ckv_lane *l[201];
+	int n = 0, r = 0;
+
+	store(lane, 3);
+	while (n < 200 && (r = ckv_lane_open(space, &small, &l[n])) == 0)
+		n++;
+	ck_assert_int_eq(n, 199);
+	ck_assert_int_eq(r, -EMFILE);
+	for (int i = 0; i < n; i++)
+		ck_assert_int_eq(seen(l[i]), 3);
+	for (int i = 0; i < n; i += 2)
+		ckv_lane_close(l[i]);
+	ck_assert_int_eq(ckv_lane_open(space, &small, &l[0]), 0);
+	ck_assert_int_eq(seen(l[0]), 3);
+}
+END_TEST
+
+/* More than fits is refused with -EAGAIN, not lost; everything sent comes back once. */
+START_TEST(full_lane_says_again)
+{
+	struct ckv_lane_options small = { 8, 4, 4, 4096 };
+	struct ckv_event events[16];
+	struct ckv_page pages[8][100];
+	uint8_t many[200 * 32];
+	struct ckv_lane *l;
+	unsigned got = 0;
+	int n, sent = 0;
+
+	ck_assert_int_eq(ckv_lane_open(space, &small, &l), 0);
+	while (sent < 20 && ckv_submit_nop(l, (uint64_t)sent) == 0)
+		sent++;
+	ck_assert_int_eq(sent, 8);
+	ck_assert_int_eq(ckv_submit_nop(l, 9), -EAGAIN);
+	while (got != 255) {
+		n = ckv_wait(l, 1000000000, events, 16);
+		ck_assert_int_gt(n, 0);
+		for (int i = 0; i < n; i++) {
+			ck_assert_uint_eq(got & 1u << events[i].tag, 0);
+			got |= 1u << events[i].tag;
+		}
+	}
+	for (size_t i = 0; i < sizeof many; i++)
+		many[i] = (uint8_t)(i / 32 + 1);
+	/* 3232 bytes of arguments each: the second finds no room. */
+	ck_assert_int_eq(ckv_submit_reserve(l, keys, many, 100, pages[0], 1), 0);
+	ck_assert_int_eq(ckv_submit_reserve(l, keys, many, 100, pages[1], 2),
+			 -EAGAIN);
+	ck_assert_int_eq(ckv_wait(l, -1, events, 16), 1);
+	ck_assert_int_eq(events[0].result, 0);
+	ck_assert_int_eq(ckv_reserve(l, NULL, many, 200, pages[0]), -EINVAL);
+}
+END_TEST
+
+/* Waiting ends at its timeout, and with nothing outstanding at once. */
+START_TEST(wait_ends)
+{
+	struct ckv_event event;
+
+	ck_assert_int_eq(ckv_wait(lane, -1, &event, 1), 0);
+	ck_assert_int_eq(ckv_poll(lane, &event, 1), 0);
+	kill(daemon_.pid, SIGSTOP);
+	ck_assert_int_eq(ckv_submit_nop(lane, 3), 0);
+	ck_assert_int_eq(ckv_wait(lane, 20000000, &event, 1), -ETIMEDOUT);
+	kill(daemon_.pid, SIGCONT);
+	ck_assert_int_eq(ckv_wait(lane, -1, &event, 1), 1);
+	ck_assert_uint_eq(event.tag, 3);
+}
+END_TEST
+
+/* An armed lane makes the descriptor readable; polling makes it quiet again. */
+START_TEST(event_descriptor_wakes)
+{
+	struct pollfd p = { .fd = ckv_event_fd(ckv), .events = POLLIN };
+	struct ckv_event event;
+
+	for (int i = 0; i < 3; i++) {
+		ck_assert_int_eq(poll(&p, 1, 0), 0);
+		ck_assert_int_eq(ckv_event_arm(lane), 0);
+		ck_assert_int_eq(ckv_submit_nop(lane, 5), 0);
+		ck_assert_int_eq(poll(&p, 1, 2000), 1);
+		ck_assert_int_eq(ckv_poll(lane, &event, 1), 1);
+	}
+	ck_assert_int_eq(poll(&p, 1, 0), 0);
+}
+END_TEST
+
+static void *writer(void *arg)
+{
+	uint32_t seed = (uint32_t)(uintptr_t)arg;
+	struct ckv_lane *l;
+
+	ck_assert_int_eq(ckv_lane_open(space, NULL, &l), 0);
+	for (uint32_t i = 0; i < 500; i++) {
+		uint32_t t[TOKENS] = { seed, i };
+		uint8_t key[32];
+		struct ckv_handle handle;
+		struct ckv_page page;
+		struct ckv_pin pin;
+
+		ckv_keys(space, NULL, t, TOKENS, NULL, 0, key);
+		ck_assert_int_eq(ckv_reserve(l, NULL, key, 1, &page), 1);
+		memset(page.data, (int)(seed + i), info.page_bytes);
+		ck_assert_int_eq(ckv_publish(l, &page, 1, TOKENS, CKV_SUM, NULL,
+					     NULL), 1);
+		ck_assert_int_eq(ckv_lookup(l, key, 1, CKV_VERIFY, &handle,
+					    &pin), 1);
+		ck_assert_int_eq(*(const uint8_t *)handle.data,
+				 (uint8_t)(seed + i));
+		ckv_unpin(l, &pin);
+	}
+	ckv_lane_close(l);
+	return NULL;
+}
+
+/* Two threads with a lane each write and read at once. */
+START_TEST(threads_have_their_own_lanes)
+{
+	pthread_t thread[2];
+
+	for (uintptr_t i = 0; i < 2; i++)
+		pthread_create(&thread[i], NULL, writer, (void *)(i + 1));
+	for (int i = 0; i < 2; i++)
+		pthread_join(thread[i], NULL);
+}
+END_TEST
+
+/* In a child every call says -ECHILD and nothing faults; the parent goes on. */
+START_TEST(child_is_told)
+{
+	struct ckv_handle handle;
+	struct ckv_pin pin;
+	struct ckv_page page;
+	pid_t pid;
+	int status;
+
+	store(lane, 1);
+	ck_assert_int_eq(ckv_lookup(lane, keys, 1, 0, &handle, &pin), 1);
+	pid = fork();
+	if (pid == 0) {
+		struct ckv_pin copy = pin;
+
+		if (ckv_lookup(lane, keys, 1, 0, &handle, &pin) != -ECHILD ||
+		    ckv_reserve(lane, NULL, keys, 1, &page) != -ECHILD ||
+		    ckv_submit_nop(lane, 1) != -ECHILD ||
+		    ckv_pin_valid(lane, &copy) != -ECHILD ||
+		    ckv_event_fd(ckv) != -ECHILD ||
+		    ckv_keys(space, NULL, tokens, TOKENS, NULL, 0, keys) !=
+		    -ECHILD)
+			_exit(1);
+		ckv_unpin(lane, &copy);
+		ckv_lane_close(lane);
+		ckv_detach(space);
+		ckv_close(ckv);
+		_exit(0);
+	}
+	waitpid(pid, &status, 0);
+	ck_assert_int_eq(status, 0);
+	ck_assert_int_eq(ckv_pin_valid(lane, &pin), 0);
+	ckv_unpin(lane, &pin);
+	ck_assert_int_eq(seen(lane), 1);
+}
+END_TEST
+
+int main(void)
+{
+	const TTest *const tests[] = {
+		another_process_finds_what_was_stored,
+		stored_and_borrowed_keys_are_refused, abort_and_drop_forget,
+		publish_with_a_pin_holds_the_block, verify_sees_a_flipped_byte,
+		refusals_say_why, readers_may_not_write, many_lanes_work,
+		full_lane_says_again, wait_ends, event_descriptor_wakes,
+		threads_have_their_own_lanes, child_is_told,
+	};
+	Suite *s = suite_create("lib_daemon");
+	TCase *t = tcase_create("daemon");
+	SRunner *sr = srunner_create(s);
+	int failed;
+
+	suite_add_tcase(s, t);
+	tcase_add_checked_fixture(t, setup, teardown);
+	for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)
+		tcase_add_test(t, tests[i]);
+	srunner_run_all(sr, CK_ENV);
+	failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
