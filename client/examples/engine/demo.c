@@ -23,7 +23,7 @@
 
 #define QUESTIONS_MAX	16u
 #define PAUSE_BLOCKS	"60"
-#define GONE_MS		5000	/* the daemon may take to notice a death */
+#define SHOWN_MS	5000	/* the daemon may take to show what is */
 
 static const char help[] =
 "usage: ckv-engine --demo [--json] [--quick] [--model DIR]\n"
@@ -154,20 +154,37 @@ static int read_claims(struct stage *s, json_t **ret, struct err *e)
 					  "nothing about pages and blocks");
 }
 
-/* Look until nobody is attached and nothing is lent. */
-static int await_gone(struct stage *s, json_t **ret, struct err *e)
+/* A client that holds something, as far as the daemon shows it. */
+static bool holds(const json_t *now)
 {
+	return number(now, "clients") > 0 && number(now, "pins") > 0 &&
+	       number(now, "lent") > 0;
+}
+
+/* Nobody is attached and nothing is lent. */
+static bool gone(const json_t *now)
+{
+	return number(now, "clients") == 0 && number(now, "lent") == 0;
+}
+
+/* Look until it is so, or for as long as the daemon may take to show it. */
+static int await(struct stage *s, bool (*so)(const json_t *now), json_t **ret,
+		 struct err *e)
+{
+	struct timespec wait = { .tv_nsec = 20000000 };
 	uint64_t from = now_ns();
 	json_t *now = NULL;
 	int r;
 
-	do {
-		json_decref(now);
+	for (;;) {
 		r = read_claims(s, &now, e);
 		if (r < 0)
 			return r;
-	} while ((number(now, "clients") > 0 || number(now, "lent") > 0) &&
-		 now_ns() - from < GONE_MS * 1000000ull);
+		if (so(now) || now_ns() - from > SHOWN_MS * 1000000ull)
+			break;
+		json_decref(now);
+		nanosleep(&wait, NULL);
+	}
 	*ret = now;
 	return 0;
 }
@@ -182,10 +199,10 @@ static int kill_first(struct stage *s, json_t *found, struct proc *first,
 
 	r = proc_read(first, &said, e);
 	if (r == 0)
-		r = read_claims(s, &before, e);
+		r = await(s, holds, &before, e);
 	proc_end(first, SIGKILL);
 	if (r == 0)
-		r = await_gone(s, &after, e);
+		r = await(s, gone, &after, e);
 	if (r == 0) {
 		leaked = number(after, "clients") != 0 ||
 			 number(after, "pins") != 0 ||
