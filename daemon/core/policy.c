@@ -4,8 +4,8 @@
 #include "daemon/core/policy.h"
 
 static const struct policy_ops *const policies[] = {
+	&policy_slru,
 	&policy_lru,
-	&policy_s3fifo,
 };
 
 const struct policy_ops *policy_at(uint32_t i)

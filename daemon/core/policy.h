@@ -61,6 +61,6 @@ const struct policy_ops *policy_find(const char *name);
 const struct policy_ops *policy_at(uint32_t i);
 
 extern const struct policy_ops policy_lru;
-extern const struct policy_ops policy_s3fifo;
+extern const struct policy_ops policy_slru;
 
 #endif

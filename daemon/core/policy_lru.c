@@ -4,16 +4,13 @@
  * One queue of childless blocks, the newest at the head. A block whose last
  * child was taken inherits that child's recency, so it goes to the tail and a
  * chain leaves from its end. A block that was used by itself after its child
- * keeps its own place: it is looked for from the tail, a few steps, and put at
- * the head if it is not found there, which errs towards keeping it.
+ * keeps its own place.
  */
 #include "daemon/core/queue.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
-
-#define LRU_STEPS 16
 
 struct policy {
 	struct node *nodes;
@@ -51,19 +48,10 @@ static void lru_destroy(struct policy *lru)
 static void lru_put_heir(struct policy *lru, uint32_t page)
 {
 	struct node *node = &lru->nodes[page];
-	uint32_t at = lru->queue.tail;
 
 	if ((int32_t)(node->stamp - lru->victim_stamp) < 0)
 		node->stamp = lru->victim_stamp;
-	for (int i = 0; i < LRU_STEPS && at != CKV_NONE; i++) {
-		if ((int32_t)(lru->nodes[at].stamp - node->stamp) >= 0)
-			break;
-		at = lru->nodes[at].prev;
-	}
-	if (at == CKV_NONE || (int32_t)(lru->nodes[at].stamp - node->stamp) < 0)
-		queue_put_head(&lru->queue, lru->nodes, page);
-	else
-		queue_put_after(&lru->queue, lru->nodes, page, at);
+	queue_put_by_stamp(&lru->queue, lru->nodes, page);
 }
 
 static void lru_insert(struct policy *lru, uint32_t page,

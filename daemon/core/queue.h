@@ -64,4 +64,23 @@ static inline void queue_remove(struct queue *q, struct node *nodes,
 	q->n--;
 }
 
+/*
+ * Put `page` where its stamp belongs, looked for from the tail. It is found in a
+ * few steps or it goes to the head, which errs towards keeping the block.
+ */
+static inline void queue_put_by_stamp(struct queue *q, struct node *nodes,
+				      uint32_t page)
+{
+	uint32_t at = q->tail;
+
+	for (int i = 0; i < 16 && at != CKV_NONE; i++) {
+		if ((int32_t)(nodes[at].stamp - nodes[page].stamp) >= 0) {
+			queue_put_after(q, nodes, page, at);
+			return;
+		}
+		at = nodes[at].prev;
+	}
+	queue_put_head(q, nodes, page);
+}
+
 #endif

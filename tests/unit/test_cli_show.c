@@ -44,7 +44,7 @@ static void setup(void)
 		struct ckv_space_row *row = ckv_stats_space(stats, i);
 
 		snprintf(row->name, sizeof row->name, "%s", names[i]);
-		snprintf(row->policy, sizeof row->policy, "s3fifo");
+		snprintf(row->policy, sizeof row->policy, "slru");
 		row->pool.page_bytes = 2u << 20;
 		row->pool.n_block_pages = 512;
 		row->pool.n_slabs = 1;

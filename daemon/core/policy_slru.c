@@ -1,0 +1,147 @@
+/*
+ * policy_slru.c - segmented LRU (Karedla, Love and Wherry, Computer 27(3), 1994)
+ * over childless blocks.
+ *
+ * New blocks enter the probation queue. A block that is used moves to the
+ * protected queue, which holds at most a sixteenth of what is queued and gives its
+ * oldest back to probation. Blocks leave from probation: a scan of blocks that are
+ * used once passes through it and leaves what is used again in place.
+ *
+ * Using a block uses its ancestors. So a block whose last child was taken inherits
+ * that child's recency, and whether the child was used.
+ */
+#include "daemon/core/queue.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#define PROTECTED_SHARE	16u	/* one of so many */
+
+enum { OUT, PROBATION, PROTECTED };
+
+struct policy {
+	struct node *nodes;
+	struct queue queue[3];
+	uint32_t clock;		/* wraps; only differences mean something */
+	uint32_t victim_stamp;	/* of the last victim */
+	uint8_t	 victim_heat;
+};
+
+static int slru_create(struct node *nodes, const struct ckv_record *records,
+		       uint32_t n_pages, struct policy **ret_policy)
+{
+	struct policy *slru = calloc(1, sizeof *slru);
+
+	(void)records;
+	(void)n_pages;
+	if (slru == NULL)
+		return -ENOMEM;
+	slru->nodes = nodes;
+	queue_init(&slru->queue[PROBATION]);
+	queue_init(&slru->queue[PROTECTED]);
+	*ret_policy = slru;
+	return 0;
+}
+
+static size_t slru_private_bytes(uint32_t n_pages)
+{
+	(void)n_pages;
+	return sizeof(struct policy);
+}
+
+static void slru_destroy(struct policy *slru)
+{
+	free(slru);
+}
+
+static void slru_remove(struct policy *slru, uint32_t page)
+{
+	struct node *node = &slru->nodes[page];
+
+	assert(node->queue == PROBATION || node->queue == PROTECTED);
+	queue_remove(&slru->queue[node->queue], slru->nodes, page);
+	node->queue = OUT;
+}
+
+static void enter(struct policy *slru, uint32_t page, uint8_t queue)
+{
+	struct node *node = &slru->nodes[page];
+
+	node->queue = queue;
+	node->stamp = ++slru->clock;
+	queue_put_head(&slru->queue[queue], slru->nodes, page);
+}
+
+/* Give the oldest of the protected blocks a last chance on probation. */
+static void keep_share(struct policy *slru)
+{
+	struct queue *protected = &slru->queue[PROTECTED];
+	uint32_t n = protected->n + slru->queue[PROBATION].n;
+
+	if (protected->n > n / PROTECTED_SHARE) {
+		uint32_t page = protected->tail;
+
+		slru_remove(slru, page);
+		slru->nodes[page].heat = 0;
+		enter(slru, page, PROBATION);
+	}
+}
+
+static void slru_insert(struct policy *slru, uint32_t page,
+			enum policy_origin origin)
+{
+	struct node *node = &slru->nodes[page];
+
+	assert(node->queue == OUT);
+	if (origin == POLICY_HEIR) {
+		if ((int32_t)(node->stamp - slru->victim_stamp) < 0)
+			node->stamp = slru->victim_stamp;
+		node->heat |= slru->victim_heat;
+		node->queue = node->heat ? PROTECTED : PROBATION;
+		queue_put_by_stamp(&slru->queue[node->queue], slru->nodes, page);
+	} else {
+		enter(slru, page, node->heat ? PROTECTED : PROBATION);
+	}
+	keep_share(slru);
+}
+
+static void slru_touch(struct policy *slru, uint32_t page)
+{
+	struct node *node = &slru->nodes[page];
+
+	node->heat = 1;
+	if (node->queue == OUT) {
+		node->stamp = ++slru->clock;
+		return;
+	}
+	slru_remove(slru, page);
+	enter(slru, page, PROTECTED);
+	keep_share(slru);
+}
+
+static uint32_t slru_victim(struct policy *slru)
+{
+	uint32_t page = slru->queue[PROBATION].tail;
+
+	if (page == CKV_NONE)
+		page = slru->queue[PROTECTED].tail;
+	if (page != CKV_NONE) {
+		slru_remove(slru, page);
+		slru->victim_stamp = slru->nodes[page].stamp;
+		slru->victim_heat = slru->nodes[page].heat;
+	}
+	return page;
+}
+
+const struct policy_ops policy_slru = {
+	.name = "slru",
+	.help = "segmented LRU: blocks used once do not push out blocks used again",
+	.create = slru_create,
+	.private_bytes = slru_private_bytes,
+	.destroy = slru_destroy,
+	.insert = slru_insert,
+	.touch = slru_touch,
+	.remove = slru_remove,
+	.victim = slru_victim,
+};
