@@ -167,9 +167,15 @@ static int parse_key(struct parse *p)
 {
 	char name[32], value[32];
 	size_t i = 0;
+	int r = word(p, " =,()", name, sizeof name);
 
-	if (word(p, " =,()", name, sizeof name) < 0 || *p->at++ != '=' ||
-	    word(p, " =,()", value, sizeof value) < 0) {
+	if (r == 0 && *p->at == '=') {
+		p->at++;
+		r = word(p, " =,()", value, sizeof value);
+	} else {
+		r = -EINVAL;
+	}
+	if (r < 0) {
 		snprintf(p->why, METHOD_WHY_BYTES, "expected key=value at \"%.40s\"; "
 			 "as in " EXPECTED_METHOD, p->at);
 		return -EINVAL;
