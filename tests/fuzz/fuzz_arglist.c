@@ -1,0 +1,189 @@
+/*
+ * fuzz_arglist.c - well-formed slots whose argument lists are anything.
+ *
+ * Each step is one request: its list is made of keys, pages and items that
+ * may exist, or of raw bytes. It completes exactly once or its lane is closed,
+ * the count it answers is the count of items that went well, and one that is
+ * refused as a whole changed nothing.
+ */
+#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/served.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+struct list {
+	struct ckv_req request;
+	char *at;		/* where its argument is, in the area */
+	uint32_t room;
+};
+
+static void append(struct list *list, const void *item, uint32_t bytes)
+{
+	if (list->room - list->request.arg_bytes < bytes)
+		return;
+	memcpy(list->at + list->request.arg_bytes, item, bytes);
+	list->request.arg_bytes += bytes;
+}
+
+static void append_key(struct list *list, struct fuzz_input *in)
+{
+	struct ckv_key key = core_key(fuzz_u8(in) % 48);
+
+	append(list, &key, sizeof key);
+}
+
+static void append_item(struct list *list, struct fuzz_input *in)
+{
+	struct ckv_publish_item item = {
+		.page = fuzz_u8(in), .n_tokens = fuzz_u8(in) % 32,
+		.flags = fuzz_u8(in) % 4, .checksum = 99,
+	};
+
+	/* The usual one is asked for by the least bytes. */
+	if (item.n_tokens == 0)
+		item.n_tokens = CORE_TOKENS;
+	append(list, &item, sizeof item);
+}
+
+static void append_page(struct list *list, struct fuzz_input *in)
+{
+	uint32_t page = fuzz_u8(in);
+
+	append(list, &page, sizeof page);
+}
+
+static void append_method(struct list *list, struct fuzz_input *in)
+{
+	static const char *const usual[] = {
+		"chunkkv(keep=1/4, chunk=4, window=4)",
+		"chunkkv(keep=0.5,mode=paper,chunk=2,window=8,reuse=2)",
+	};
+	char text[CKV_METHOD_BYTES] = "";
+	uint8_t which = fuzz_u8(in);
+
+	if (which < 2)
+		memcpy(text, usual[which], strlen(usual[which]));
+	else
+		fuzz_take(in, text, which);
+	append(list, text, sizeof text);
+}
+
+static void append_compress(struct list *list, struct fuzz_input *in)
+{
+	uint32_t rest[4] = { fuzz_u8(in), fuzz_u8(in), fuzz_u8(in), 0 };
+
+	append_key(list, in);
+	append_method(list, in);
+	append(list, rest, sizeof rest);
+}
+
+static void make_list(struct list *list, struct fuzz_input *in)
+{
+	struct ckv_req *request = &list->request;
+	uint32_t n = request->n;
+
+	switch (request->op) {
+	case CKV_OP_RESERVE:
+		if (request->flags & CKV_REQ_SCRATCH)
+			return;
+		n++;		/* the parent */
+		/* fall through */
+	case CKV_OP_DROP:
+	case CKV_OP_PREFETCH:
+		for (uint32_t i = 0; i < n; i++)
+			append_key(list, in);
+		break;
+	case CKV_OP_PUBLISH:
+		for (uint32_t i = 0; i < n; i++)
+			append_item(list, in);
+		break;
+	case CKV_OP_COMPRESS:
+		append_compress(list, in);
+		/* fall through */
+	case CKV_OP_ABORT:
+		for (uint32_t i = 0; i < n; i++)
+			append_page(list, in);
+		break;
+	case CKV_OP_STAT:
+		append_key(list, in);
+		append_method(list, in);
+		break;
+	default:
+		break;
+	}
+}
+
+/* The answers that are 0, by the shape of the operation's answer. */
+static void check_answers(struct served *s, int i,
+			  const struct ckv_req *request, int32_t result)
+{
+	const char *at = s->end[i].d + s->map.results + request->arg_offset;
+	uint32_t bytes = request->op == CKV_OP_RESERVE ?
+			 sizeof(struct ckv_lent) : sizeof(int32_t);
+	int32_t n_good = 0, status;
+
+	if (request->op != CKV_OP_RESERVE && request->op != CKV_OP_PUBLISH &&
+	    request->op != CKV_OP_ABORT && request->op != CKV_OP_DROP)
+		return;
+	for (uint32_t k = 0; result >= 0 && k < request->n; k++) {
+		memcpy(&status, at + k * bytes, sizeof status);
+		assert(status <= 0);
+		n_good += status == 0;
+	}
+	assert(result < 0 || result == n_good);
+}
+
+static void step(struct served *s, struct fuzz_input *in)
+{
+	uint8_t how = fuzz_u8(in);
+	int i = how >> 7;
+	struct ckv_comp comp = { .tag = 0 };
+	struct list list = { .request = {
+		.op = fuzz_u8(in) % 12, .flags = how & 1, .tag = 77,
+		.n = fuzz_u8(in),
+	} };
+	uint32_t completed = s->end[i].n_completed;
+	void *before;
+
+	if (how & 2)
+		list.request.arg_offset = fuzz_u16(in) % 1024 * 8;
+	list.at = s->end[i].c + s->map.args + list.request.arg_offset;
+	list.room = s->lane[i].shape.arg_bytes - list.request.arg_offset;
+	make_list(&list, in);
+	if (how & 4)		/* and then something else over it */
+		fuzz_take(in, list.at, list.request.arg_bytes);
+	if (how & 8)
+		list.request.arg_bytes += (uint32_t)fuzz_u8(in) - 16;
+	if (how & 16)
+		fuzz_take(in, served_page(s, fuzz_u8(in) % SERVED_PAGES), 64);
+	if (s->lane[i].state != LANE_OPEN)
+		return;
+	before = core_snapshot(&s->core);
+	served_put(s, i, &list.request);
+	served_turn(s, &comp);
+	if (s->lane[i].state == LANE_OPEN) {
+		assert(s->end[i].n_completed == completed + 1);
+		assert(comp.tag == 77 && comp.n == list.request.n);
+		check_answers(s, i, &list.request, comp.result);
+	}
+	if ((s->lane[i].state != LANE_OPEN || comp.result < 0) &&
+	    list.request.op != CKV_OP_COMPRESS)
+		assert(core_same(&s->core, before));
+	free(before);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct fuzz_input in = { data, size };
+	struct served *s = malloc(sizeof *s);
+
+	assert(s != NULL);
+	served_open(s);
+	for (int n = 0; in.size > 0 && n < 48; n++)
+		step(s, &in);
+	served_close(s);
+	free(s);
+	return 0;
+}
