@@ -42,6 +42,15 @@ struct space_params {
 #include "daemon/shell/params.def"
 };
 
+#define CONFIG_ALLOW_MAX 64u
+
+struct config_allow {		/* an allow list, names looked up */
+	bool all;
+	uint32_t n;
+	uint32_t id[CONFIG_ALLOW_MAX];
+	bool group[CONFIG_ALLOW_MAX];
+};
+
 struct config_space {
 	char name[CKV_NAME_BYTES];
 	struct space_params params;
@@ -51,6 +60,7 @@ struct config_space {
 	const struct policy_ops *policy;
 	uint32_t n_pages_max;	/* the quota, in pages */
 	uint8_t secret[32];
+	struct config_allow allow_read, allow_write;
 };
 
 struct config {

@@ -180,14 +180,12 @@ static int whole_number(const char *text, uint32_t *ret_id)
 	return 0;
 }
 
-/* One word of an allow list: a user, @group or *; by name or number. */
+/* One word of an allow list: a user or @group, by name or number. */
 static int allow_id(const char *word, uint32_t *ret_id)
 {
 	const struct passwd *user;
 	const struct group *group;
 
-	if (strcmp(word, "*") == 0)
-		return 0;
 	if (whole_number(word + (word[0] == '@'), ret_id) == 0)
 		return 0;
 	if (word[0] == '@') {
@@ -204,50 +202,54 @@ static int allow_id(const char *word, uint32_t *ret_id)
 	return 0;
 }
 
-static int check_allow(const char *key, const char *list, char text[512])
+static int resolve_allow(const char *key, const char *list,
+			 struct config_allow *allow, char text[512])
 {
 	char copy[CONFIG_TEXT_BYTES], *word, *rest = copy;
-	uint32_t id;
 
+	memset(allow, 0, sizeof *allow);
 	snprintf(copy, sizeof copy, "%s", list);
-	while ((word = strtok_r(rest, ", \t", &rest)) != NULL)
-		if (allow_id(word, &id) < 0) {
+	while ((word = strtok_r(rest, ", \t", &rest)) != NULL) {
+		if (strcmp(word, "*") == 0) {
+			allow->all = true;
+			continue;
+		}
+		if (allow->n == CONFIG_ALLOW_MAX) {
+			snprintf(text, 512, "%s: at most %u names", key,
+				 CONFIG_ALLOW_MAX);
+			return -EINVAL;
+		}
+		if (allow_id(word, &allow->id[allow->n]) < 0) {
 			snprintf(text, 512, "%s: there is no %s %s", key,
 				 word[0] == '@' ? "group" : "user", word);
 			return -EINVAL;
 		}
+		allow->group[allow->n++] = word[0] == '@';
+	}
 	return 0;
 }
 
-static bool in_list(const char *list, uid_t uid, const gid_t *gids,
-		    size_t n_gids)
+static bool in_list(const struct config_allow *allow, uid_t uid,
+		    const gid_t *gids, size_t n_gids)
 {
-	char copy[CONFIG_TEXT_BYTES], *word, *rest = copy;
-	uint32_t id;
-
-	snprintf(copy, sizeof copy, "%s", list);
-	while ((word = strtok_r(rest, ", \t", &rest)) != NULL) {
-		if (strcmp(word, "*") == 0)
+	for (uint32_t i = 0; i < allow->n; i++) {
+		if (!allow->group[i] && allow->id[i] == uid)
 			return true;
-		if (allow_id(word, &id) < 0)
-			continue;
-		if (word[0] != '@' && id == uid)
-			return true;
-		for (size_t i = 0; word[0] == '@' && i < n_gids; i++)
-			if (gids[i] == id)
+		for (size_t g = 0; allow->group[i] && g < n_gids; g++)
+			if (gids[g] == allow->id[i])
 				return true;
 	}
-	return false;
+	return allow->all;
 }
 
 /* Who may write may read; the stats of a space are for its readers. */
 bool config_allows(const struct config_space *space, uint32_t access,
 		   uid_t uid, const gid_t *gids, size_t n_gids)
 {
-	if (in_list(space->params.allow_write, uid, gids, n_gids))
+	if (in_list(&space->allow_write, uid, gids, n_gids))
 		return true;
 	return access != CKV_ACCESS_WRITE &&
-	       in_list(space->params.allow_read, uid, gids, n_gids);
+	       in_list(&space->allow_read, uid, gids, n_gids);
 }
 
 int config_resolve_space(struct config_space *space, char text[512])
@@ -272,8 +274,10 @@ int config_resolve_space(struct config_space *space, char text[512])
 	if (r == 0)
 		r = resolve_secret(space, text);
 	if (r == 0)
-		r = check_allow("allow_read", space->params.allow_read, text);
+		r = resolve_allow("allow_read", space->params.allow_read,
+				  &space->allow_read, text);
 	if (r == 0)
-		r = check_allow("allow_write", space->params.allow_write, text);
+		r = resolve_allow("allow_write", space->params.allow_write,
+				  &space->allow_write, text);
 	return r;
 }

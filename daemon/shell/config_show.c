@@ -219,6 +219,8 @@ int config_reload(struct config *now, const struct config *wanted,
 		}
 		n += reload_section(w->name, space_param, &s->params, &w->params,
 				    changed, refused);
+		s->allow_read = w->allow_read;
+		s->allow_write = w->allow_write;
 		/* Follows from the quota; the page size did not change. */
 		s->n_pages_max = s->pool.n_block_pages;
 		if (s->params.quota != 0 &&

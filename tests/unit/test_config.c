@@ -1,0 +1,292 @@
+/*
+ * test_config.c - what a configuration file may say, and what is said of the rest.
+ */
+#include "daemon/shell/config.h"
+
+#include <check.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define GOOD	"[space a]\nmodel = m\nlayers = 2\nkv_heads = 4\nhead_dim = 8\n" \
+		"pool = 64M\n"
+
+static char said[4096];
+
+static void collect(void *context, const char *text)
+{
+	(void)context;
+	strncat(said, text, sizeof said - strlen(said) - 2);
+	strcat(said, "\n");
+}
+
+static const struct config_complaint complaint = { collect, NULL };
+
+static int parse(const char *text, struct config **ret)
+{
+	said[0] = 0;
+	return config_parse("f.conf", text, &complaint, ret);
+}
+
+/* Each wrong file is refused with the file, the line, the key, the value and what was expected. */
+static const struct {
+	const char *text, *complaint;
+} wrong[] = {
+	{ "", "f.conf: there is no [space NAME]: nothing to serve" },
+	{ "[daemon]\nsoket = /x\n" GOOD,
+	  "f.conf:2: soket = /x: there is no such key in [daemon]; ckvd --help "
+	  "lists them" },
+	{ "[daemon]\nworkers = many\n" GOOD,
+	  "f.conf:2: workers = many: expected a number of threads, 1 to 256" },
+	{ "[daemon]\nworkers = 0\n" GOOD,
+	  "f.conf:2: workers = 0: expected a number of threads, 1 to 256" },
+	{ "[daemon]\nworkers = -1\n" GOOD,
+	  "f.conf:2: workers = -1: expected a number of threads, 1 to 256" },
+	{ "[daemon]\nworkers = 99999999999999999999\n" GOOD,
+	  "f.conf:2: workers = 99999999999999999999: expected a number of "
+	  "threads, 1 to 256" },
+	{ "[daemon]\nspin_max = 5 parsecs\n" GOOD,
+	  "f.conf:2: spin_max = 5 parsecs: expected a time such as 100us, 0 to "
+	  "100ms" },
+	{ "[daemon]\nhuge_pages = maybe\n" GOOD,
+	  "f.conf:2: huge_pages = maybe: expected yes|no" },
+	{ "[daemon]\nloop = kqueue\n" GOOD,
+	  "f.conf:2: loop = kqueue: expected one of auto|uring|uring-plain|epoll" },
+	{ "[daemon]\nsocket_mode = 0998\n" GOOD,
+	  "f.conf:2: socket_mode = 0998: expected an octal mode, 00 to 0777" },
+	{ "[daemon]\nlane_slots = 48\n" GOOD,
+	  "f.conf:1: daemon: lane_slots and max_lane_slots: expected powers of "
+	  "two, not 48 and 1024" },
+	{ "[daemon]\nlane_pins = 2000\nmax_lane_pins = 1000\n" GOOD,
+	  "f.conf:1: daemon: lane_pins is 2000, above max_lane_pins, 1000" },
+	{ "[daemon]\nspin_min = 50us\nspin_max = 40us\n" GOOD,
+	  "f.conf:1: daemon: spin_min is longer than spin_max" },
+	{ "[daemon]\nworkers = 1\nworkers = 2\n" GOOD,
+	  "f.conf:3: workers = 2: this key was given already in this section" },
+	{ "[daemon]\n[daemon]\n" GOOD,
+	  "f.conf:2: [daemon]: this section was given already" },
+	{ "workers = 2\n" GOOD,
+	  "f.conf:1: workers = 2: expected a section, [daemon] or [space NAME], "
+	  "before the first key" },
+	{ "[spaces]\n" GOOD,
+	  "f.conf:1: [spaces]: expected [daemon] or [space NAME]" },
+	{ "[daemon\n" GOOD, "f.conf:1: expected [daemon] or [space NAME]" },
+	{ GOOD "nonsense\n", "f.conf:7: expected key = value or [section]" },
+	{ GOOD GOOD, "f.conf:7: [space a]: this space was described already" },
+	{ "[space ]\n", "f.conf:1: [space ]: expected 1 to 40 letters, digits, "
+	  "dots, dashes or underscores" },
+	{ "[space a/b]\n", "f.conf:1: [space a/b]: expected 1 to 40 letters, "
+	  "digits, dots, dashes or underscores" },
+	{ "[space a]\nmodel = m\nlayers = 2\nkv_heads = 4\npool = 64M\n",
+	  "f.conf:1: space a: the key head_dim is missing" },
+	{ "[space a]\n", "f.conf:1: space a: the key pool is missing" },
+	{ GOOD "dtype = int7\n",
+	  "f.conf:7: dtype = int7: expected one of f32|f16|bf16|f8_e4m3" },
+	{ GOOD "policy = random\n",
+	  "f.conf:1: space a: policy = random: expected default or lru or s3fifo" },
+	{ GOOD "views = 95\n",
+	  "f.conf:7: views = 95: expected a number in percent, 0 to 90" },
+	{ "[space a]\nmodel = m\nlayers = 100\nkv_heads = 100\nhead_dim = 100\n"
+	  "pool = 1M\n",
+	  "f.conf:1: space a: pool is 1048576 bytes, less than one page of "
+	  "64000000 bytes" },
+	{ "[space a]\nmodel = m\nlayers = 1024\nkv_heads = 1024\nhead_dim = 65536\n"
+	  "block_tokens = 65535\npool = 1G\n",
+	  "f.conf:1: space a: layers, kv_heads, head_dim and block_tokens make a "
+	  "block of 18014123631575040 bytes; at most 64 GiB" },
+	{ GOOD "slab = 4096\nslab = 8192\n",
+	  "f.conf:8: slab = 8192: this key was given already in this section" },
+	{ GOOD "slab = 4096\n",
+	  "f.conf:1: space a: slab: the pool would be cut into 16384 slabs; at "
+	  "most 4096" },
+	{ GOOD "allow_write = root, nobody-of-this-name\n",
+	  "f.conf:1: space a: allow_write: there is no user nobody-of-this-name" },
+	{ GOOD "allow_read = @no-such-group\n",
+	  "f.conf:1: space a: allow_read: there is no group @no-such-group" },
+	{ GOOD "secret_file = /nowhere\n",
+	  "f.conf:1: space a: secret_file = /nowhere: No such file or directory" },
+	{ GOOD "secret_file = /dev/null\n",
+	  "f.conf:1: space a: secret_file = /dev/null: expected exactly 32 bytes" },
+	{ GOOD "model = -\n",
+	  "f.conf:7: model = -: this key was given already in this section" },
+	{ GOOD "block_tokens = -\n",
+	  "f.conf:7: block_tokens = -: expected a number of tokens, 1 to 65535" },
+};
+
+START_TEST(a_wrong_file_is_refused_by_line_and_key)
+{
+	struct config *config = NULL;
+	const char *want = wrong[_i].complaint;
+
+	ck_assert_int_eq(parse(wrong[_i].text, &config), -EINVAL);
+	ck_assert_ptr_null(config);
+	ck_assert_msg(strstr(said, want) != NULL, "said\n%s not\n%s", said, want);
+}
+END_TEST
+
+/* Everything wrong in a file is told at once. */
+START_TEST(all_complaints_come_at_once)
+{
+	struct config *config;
+
+	ck_assert_int_eq(parse("[daemon]\na = 1\nb = 2\n[space x]\n", &config),
+			 -EINVAL);
+	ck_assert_ptr_nonnull(strstr(said, "f.conf:2: a = 1"));
+	ck_assert_ptr_nonnull(strstr(said, "f.conf:3: b = 2"));
+	ck_assert_ptr_nonnull(strstr(said, "f.conf:4: space x"));
+}
+END_TEST
+
+/* Units, comments, defaults, and the numbers that follow. */
+START_TEST(numbers_follow_from_keys)
+{
+	struct config *c;
+	const struct ckv_pool_shape *p;
+
+	ck_assert_int_eq(parse("; a comment\n[daemon]\nspin_max = 1 ms\n"
+			       "lane_arg_bytes = 8KiB\nsocket_mode = 0600\n"
+			       GOOD "head_dim_v = 0\nslab = 4MiB\nviews = 25\n"
+			       "quota = 1M\n", &c), 0);
+	ck_assert_uint_eq(c->daemon.spin_max, 1000000);
+	ck_assert_uint_eq(c->daemon.lane_arg_bytes, 8192);
+	ck_assert_uint_eq(c->daemon.socket_mode, 0600);
+	ck_assert_str_eq(c->daemon.socket, "/run/ckv/ckvd.sock");
+	ck_assert_uint_eq(c->space[0].geometry.dim_v, 0);
+	ck_assert_uint_eq(c->space[0].geometry.dtype, CKV_DTYPE_BF16);
+	p = &c->space[0].pool;
+	/* 2 layers, 4 heads, 16 tokens, 8 elements, 2 bytes, no values. */
+	ck_assert_uint_eq(p->page_bytes, 4096);
+	ck_assert_uint_eq(p->slab_pages, 1024);
+	ck_assert_uint_eq(p->slab_stride, 4u << 20);
+	ck_assert_uint_eq(p->n_slabs, 16);
+	ck_assert_uint_eq(p->n_view_pages, 4 * 1024);
+	ck_assert_uint_eq(p->first_view_page, 12 * 1024);
+	ck_assert_uint_eq(c->space[0].n_pages_max, 256);
+	config_free(c);
+}
+END_TEST
+
+/* A pool of one page is a pool; views need a second slab. */
+START_TEST(the_smallest_pool_is_one_page)
+{
+	struct config *c;
+
+	ck_assert_int_eq(parse("[space a]\nmodel = m\nlayers = 1\nkv_heads = 1\n"
+			       "head_dim = 64\npool = 4096\n", &c), 0);
+	ck_assert_uint_eq(c->space[0].pool.n_block_pages, 1);
+	ck_assert_uint_eq(c->space[0].pool.n_view_pages, 0);
+	ck_assert_uint_eq(c->space[0].pool.slab_stride, CKV_HUGE_BYTES);
+	config_free(c);
+}
+END_TEST
+
+/* Allow lists: users and groups by name and number; who writes may read. */
+START_TEST(allow_lists_decide_who_attaches)
+{
+	struct config *c;
+	const gid_t none[] = { 4711 }, group7[] = { 4711, 7 };
+	const struct config_space *s;
+
+	ck_assert_int_eq(parse(GOOD "allow_read = 1000 @7\nallow_write = root\n",
+			       &c), 0);
+	s = &c->space[0];
+	ck_assert(config_allows(s, CKV_ACCESS_WRITE, 0, none, 1));
+	ck_assert(config_allows(s, CKV_ACCESS_READ, 0, none, 1));
+	ck_assert(config_allows(s, CKV_ACCESS_READ, 1000, none, 1));
+	ck_assert(config_allows(s, CKV_ACCESS_STATS, 1000, none, 1));
+	ck_assert(!config_allows(s, CKV_ACCESS_WRITE, 1000, none, 1));
+	ck_assert(!config_allows(s, CKV_ACCESS_READ, 1001, none, 1));
+	ck_assert(config_allows(s, CKV_ACCESS_READ, 1001, group7, 2));
+	ck_assert(!config_allows(s, CKV_ACCESS_WRITE, 1001, group7, 2));
+	config_free(c);
+	ck_assert_int_eq(parse(GOOD "allow_read =\nallow_write =\n", &c), 0);
+	ck_assert(!config_allows(&c->space[0], CKV_ACCESS_READ, 0, none, 1));
+	config_free(c);
+}
+END_TEST
+
+/* A reload takes what may change and names what may not; nothing else moves. */
+START_TEST(a_reload_takes_some_and_refuses_the_rest_by_name)
+{
+	struct config *now, *wanted;
+	char changed[sizeof said];
+
+	ck_assert_int_eq(parse(GOOD "[space b]\nmodel = m\nlayers = 1\n"
+			       "kv_heads = 1\nhead_dim = 1\npool = 8M\n", &now), 0);
+	ck_assert_int_eq(parse("[daemon]\nworkers = 7\nspin_max = 50us\n"
+			       "[space a]\nmodel = m\nlayers = 3\nkv_heads = 4\n"
+			       "head_dim = 8\npool = 64M\nquota = 1M\n"
+			       "lent_pages = 5\nallow_read = 12\n"
+			       "[space c]\nmodel = m\nlayers = 1\nkv_heads = 1\n"
+			       "head_dim = 1\npool = 8M\n", &wanted), 0);
+	said[0] = 0;
+	ck_assert_int_eq(config_reload(now, wanted, &complaint,
+				       &(struct config_complaint){ collect, NULL }),
+			 4);
+	strcpy(changed, said);
+	ck_assert_ptr_nonnull(strstr(changed, "daemon: workers stays 2; 7 needs "
+				     "a restart"));
+	ck_assert_ptr_nonnull(strstr(changed, "daemon: spin_max is 50us, was "
+				     "100us"));
+	ck_assert_ptr_nonnull(strstr(changed, "a: layers stays 2; 3 needs a "
+				     "restart"));
+	ck_assert_ptr_nonnull(strstr(changed, "a: lent_pages is 5, was 4096"));
+	ck_assert_ptr_nonnull(strstr(changed, "space b: it stays"));
+	ck_assert_ptr_nonnull(strstr(changed, "space c: a new space needs a "
+				     "restart"));
+	ck_assert_uint_eq(now->daemon.workers, 2);
+	ck_assert_uint_eq(now->space[0].params.layers, 2);
+	ck_assert_uint_eq(now->space[0].n_pages_max,
+			  (1u << 20) / now->space[0].pool.page_bytes);
+	ck_assert(config_allows(&now->space[0], CKV_ACCESS_WRITE, 99,
+				&(gid_t){ 1 }, 1));
+	config_free(wanted);
+	config_free(now);
+}
+END_TEST
+
+/* What --check prints is a configuration that means the same. */
+START_TEST(what_is_printed_can_be_read_again)
+{
+	char *printed;
+	size_t bytes;
+	FILE *out = open_memstream(&printed, &bytes);
+	struct config *first, *second;
+
+	ck_assert_int_eq(parse("[daemon]\nspin_min = 7us\n" GOOD, &first), 0);
+	config_print(first, out);
+	fclose(out);
+	ck_assert_msg(parse(printed, &second) == 0, "%s", said);
+	ck_assert_mem_eq(&first->daemon, &second->daemon, sizeof first->daemon);
+	ck_assert_mem_eq(&first->space[0].params, &second->space[0].params,
+			 sizeof first->space[0].params);
+	config_free(first);
+	config_free(second);
+	free(printed);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("config");
+	TCase *t = tcase_create("config");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_loop_test(t, a_wrong_file_is_refused_by_line_and_key, 0,
+			    (int)(sizeof wrong / sizeof wrong[0]));
+	tcase_add_test(t, all_complaints_come_at_once);
+	tcase_add_test(t, numbers_follow_from_keys);
+	tcase_add_test(t, the_smallest_pool_is_one_page);
+	tcase_add_test(t, allow_lists_decide_who_attaches);
+	tcase_add_test(t, a_reload_takes_some_and_refuses_the_rest_by_name);
+	tcase_add_test(t, what_is_printed_can_be_read_again);
+	suite_add_tcase(s, t);
+	runner = srunner_create(s);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed != 0;
+}
