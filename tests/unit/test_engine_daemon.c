@@ -51,6 +51,7 @@ static void setup(void)
 	*strrchr(stage.bin, '/') = '\0';
 	*strrchr(stage.bin, '/') = '\0';
 	strcpy(stage.model, MODEL);
+	stage.pool_mib = 16;
 	ck_assert_msg(stage_open(&stage, &err) == 0, "%s", err.text);
 	ck_assert_msg(model_load(MODEL, &model, &err) == 0, "%s", err.text);
 	options = (struct options){ .model = MODEL, .block_tokens = BLOCK,

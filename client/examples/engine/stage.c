@@ -16,7 +16,8 @@
 
 #include "client/examples/engine/config.h"
 
-#define START_MS	10000	/* the daemon may take to listen */
+#define START_MS	30000	/* the daemon may take to listen */
+#define POOL_MIB	192u
 
 /* The folder of this program, unless the caller knows better. */
 static int find_folder(struct stage *s, struct err *e)
@@ -88,8 +89,9 @@ static int write_config(const struct stage *s, struct err *e)
 	fprintf(out, "[daemon]\nsocket = %s\nlog_level = warning\n\n"
 		"[space %s]\nmodel = %s\nlayers = %u\nkv_heads = %u\n"
 		"head_dim = %u\nblock_tokens = 16\ndtype = f32\n"
-		"pool = 256MiB\nviews = 60\n", s->socket, STAGE_SPACE, model,
-		c.n_layers, c.n_kv_heads, c.head_dim);
+		"pool = %uMiB\nviews = 65\n", s->socket, STAGE_SPACE, model,
+		c.n_layers, c.n_kv_heads, c.head_dim,
+		s->pool_mib != 0 ? s->pool_mib : POOL_MIB);
 	return fclose(out) == 0 ? 0 : err_set(e, -EIO, "%s: cannot be written",
 					      s->config);
 }

@@ -16,9 +16,10 @@
 #define STAGE_SPACE	"story"
 
 struct stage {
-	/* Given, or "" to be found: */
+	/* Given, or "" and 0 to be chosen here: */
 	char bin[512];			/* folder of ckvd, ckv and ckv-engine */
 	char model[512];		/* folder of the model and its stories */
+	uint32_t pool_mib;		/* of the daemon; 0: enough for the demo */
 	char dir[64];			/* private; "" when there is none */
 	char socket[128], config[128], log[128];
 	char ckvd[640], ckv[640], engine[640];
