@@ -85,7 +85,7 @@ static const struct {
 	{ GOOD "dtype = int7\n",
 	  "f.conf:7: dtype = int7: expected one of f32|f16|bf16|f8_e4m3" },
 	{ GOOD "policy = random\n",
-	  "f.conf:1: space a: policy = random: expected default or lru or s3fifo" },
+	  "f.conf:1: space a: policy = random: expected default or " },
 	{ GOOD "views = 95\n",
 	  "f.conf:7: views = 95: expected a number in percent, 0 to 90" },
 	{ "[space a]\nmodel = m\nlayers = 100\nkv_heads = 100\nhead_dim = 100\n"
