@@ -71,7 +71,7 @@ uint32_t table_take(struct space *s, const struct ckv_place *place,
 			     n_taken(s, place->bucket[0]) ?
 			     place->bucket[1] : place->bucket[0];
 	struct ckv_bucket *bucket = &s->index.buckets[bucket_no];
-	uint32_t i = (uint32_t)__builtin_ctz(~ckv_hint_load32(&bucket->used));
+	uint32_t i = ckv_place_free(place, ckv_hint_load32(&bucket->used));
 	struct ckv_block mine = *block;
 
 	assert(i < CKV_BUCKET_ENTRIES);
