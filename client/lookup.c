@@ -182,7 +182,7 @@ static uint32_t fill_handles(struct ckv_lane *lane, const struct ckv_key *keys,
 
 	for (i = 0; i < n && i < AHEAD; i++) {
 		place[i] = ckv_index_place(&lane->index, &keys[i]);
-		ckv_index_prefetch(&lane->index, &place[i]);
+		ckv_index_prefetch_entry(&lane->index, &place[i]);
 	}
 	for (i = 0; i < n_found; i++) {
 		struct ckv_place here = place[i % AHEAD];
@@ -190,7 +190,8 @@ static uint32_t fill_handles(struct ckv_lane *lane, const struct ckv_key *keys,
 		if (i + AHEAD < n) {
 			place[i % AHEAD] = ckv_index_place(&lane->index,
 							   &keys[i + AHEAD]);
-			ckv_index_prefetch(&lane->index, &place[i % AHEAD]);
+			ckv_index_prefetch_entry(&lane->index,
+						 &place[i % AHEAD]);
 		}
 		if (i == last->at)
 			block = last->block;

@@ -138,6 +138,17 @@ static void level_bounds(const struct ckv_index *index,
 	ret_n_at[0] = n_found;
 }
 
+static int find_last(const struct ckv_index *index, const struct ckv_key *keys,
+		     uint32_t n_keys, struct lib_hit *last)
+{
+	struct ckv_place place = ckv_index_place(index, &keys[n_keys - 1]);
+
+	ckv_index_prefetch_entry(index, &place);
+	last->at = n_keys - 1;
+	return ckv_index_find(index, &place, &keys[n_keys - 1], &last->slot,
+			      &last->block);
+}
+
 /*
  * Find the longest prefix of keys[0 .. n_keys) that is in the index, and how
  * much of it lies at each level or nearer.
@@ -145,33 +156,26 @@ static void level_bounds(const struct ckv_index *index,
 void lib_search(const struct ckv_index *index, const struct ckv_key *keys,
 		uint32_t n_keys, struct lib_found *ret_found)
 {
-	struct ckv_place place;
 	struct lib_hit *last = &ret_found->last;
+	struct ckv_place place;
 	uint32_t n = n_keys;
-	uint8_t first;
+	uint8_t first, level;
 
-	memset(ret_found->n_at, 0, sizeof ret_found->n_at);
-	for (;;) {
+	for (;; n--) {
 		if (n > 1)
 			n = tag_prefix(index, keys, n);
-		if (n == 0)
-			return;
-		last->at = n - 1;
-		place = ckv_index_place(index, &keys[n - 1]);
-		if (ckv_index_find(index, &place, &keys[n - 1], &last->slot,
-				   &last->block))
+		if (n == 0 || find_last(index, keys, n, last))
 			break;
-		if (--n == 0)
-			return;
 	}
-	first = last->block.level;
+	first = level = n > 0 ? last->block.level : 0;
 	if (n > 1) {
 		place = ckv_index_place(index, &keys[0]);
 		first = level_of(index, &keys[0], &place);
-		/* Its root was judged and freed meanwhile, or nearer than known. */
-		if (first < last->block.level)
-			first = last->block.level;
 	}
-	level_bounds(index, keys, n, first, last->block.level,
-		     ret_found->n_at);
+	/* Lower only if the chain was freed from its root while we looked. */
+	if (first > level)
+		level_bounds(index, keys, n, first, level, ret_found->n_at);
+	else
+		for (int l = 0; l < CKV_LEVELS; l++)
+			ret_found->n_at[l] = l <= level ? n : 0;
 }
