@@ -13,6 +13,7 @@
  */
 #include "daemon/core/state.h"
 
+#define AHEAD		8u	/* entries asked for before they are used */
 #define ROUNDS		6	/* batches of one search for room, doubling */
 #define SURPLUS_MAX	256u	/* pages freed beyond what is wanted */
 #define SURPLUS_SHARE	128u	/* of the pool at most */
@@ -33,13 +34,12 @@ static bool judged(const struct space *s, uint32_t slot)
 void batch_add(struct space *s, uint32_t page, enum policy_origin heir)
 {
 	uint32_t slot = s->records[page].slot;
-	uint32_t parent = table_parent_page(s, slot);
+	uint32_t parent = s->records[page].parent_page;
 
 	assert(s->n_batch < BATCH_MAX);
 	assert(s->nodes[page].n_children == 0 && s->nodes[page].queue == 0);
 	s->nodes[page].mark |= NODE_BATCH;
 	judged_set(s, slot, true);
-	ckv_evict_mark(ckv_index_entry(&s->index, slot));
 	s->batch[s->n_batch++] = page;
 	if (parent != CKV_NONE)
 		node_lose(s, parent, heir);
@@ -60,7 +60,7 @@ uint32_t batch_restore(struct space *s, uint32_t page)
 		batch_forget(s, page);
 		ckv_evict_restore(ckv_index_entry(&s->index, slot));
 		n++;
-		page = table_parent_page(s, slot);
+		page = s->records[page].parent_page;
 		if (page != CKV_NONE)
 			node_gain(s, page);
 	}
@@ -79,10 +79,26 @@ static uint32_t scan_lane(struct space *s, const struct lane *lane)
 	return n;
 }
 
+/* Make the batch's generations odd. Their lines are far away: ask early. */
+static void batch_mark(struct space *s)
+{
+	uint32_t slot;
+
+	for (uint32_t i = 0; i < s->n_batch + AHEAD; i++) {
+		if (i < s->n_batch)
+			table_prefetch(s, s->records[s->batch[i]].slot);
+		if (i < AHEAD)
+			continue;
+		slot = s->records[s->batch[i - AHEAD]].slot;
+		ckv_evict_mark(ckv_index_entry(&s->index, slot));
+	}
+}
+
 uint32_t batch_judge(struct space *s)
 {
 	uint32_t n = 0;
 
+	batch_mark(s);
 	ckv_evict_fence();
 	for (uint32_t i = 0; i < s->n_lanes_high; i++)
 		if (s->lanes[i].open)

@@ -7,6 +7,8 @@
  */
 #include "daemon/core/state.h"
 
+#define AHEAD 8u		/* keys asked for before they are used, twice */
+
 uint32_t page_pop(struct space *s)
 {
 	uint32_t page = s->free_head;
@@ -200,6 +202,25 @@ static bool key_zero(const struct ckv_key *key)
 	return memcmp(key, &zero, sizeof zero) == 0;
 }
 
+/*
+ * Ask for the buckets of key `far`, and for the entry that key `near`, whose
+ * buckets were asked for before, is going to take.
+ */
+static void look_ahead(const struct space *s, const struct ckv_key *keys,
+		       uint32_t n, uint32_t far, uint32_t near)
+{
+	struct ckv_place place;
+
+	if (far < n) {
+		place = ckv_index_place(&s->index, &keys[far]);
+		ckv_index_prefetch(&s->index, &place);
+	}
+	if (near < n) {
+		place = ckv_index_place(&s->index, &keys[near]);
+		table_prefetch_room(s, &place);
+	}
+}
+
 int space_reserve(struct space *s, int lane, const struct ckv_key *parent,
 		  const struct ckv_key *keys, uint32_t n,
 		  struct ckv_lent *ret_lent)
@@ -215,7 +236,10 @@ int space_reserve(struct space *s, int lane, const struct ckv_key *parent,
 	if (!key_zero(parent))
 		chain.parent_ok = find_parent(s, lane, parent,
 					      &chain.parent_page);
+	for (uint32_t i = 0; i < 2 * AHEAD; i++)
+		look_ahead(s, keys, n, i, CKV_NONE);
 	for (uint32_t i = 0; i < n; i++) {
+		look_ahead(s, keys, n, i + 2 * AHEAD, i + AHEAD);
 		ret_lent[i] = lent_none;
 		if (status != 0 && status != -EEXIST) {
 			ret_lent[i].status = -ECANCELED;

@@ -111,6 +111,9 @@ void table_set_sum(struct space *s, uint32_t slot, uint64_t checksum);
 void table_give(struct space *s, uint32_t slot);
 /* The parent's page, CKV_NONE at a root. */
 uint32_t table_parent_page(const struct space *s, uint32_t slot);
+/* Ask for what table_give() touches, or table_find() and table_take(). */
+void table_prefetch(const struct space *s, uint32_t slot);
+void table_prefetch_room(const struct space *s, const struct ckv_place *place);
 uint32_t table_page(const struct space *s, uint32_t slot);
 uint32_t table_generation(const struct space *s, uint32_t slot);
 
@@ -144,9 +147,9 @@ void block_free(struct space *s, uint32_t page);
 
 /* ---- evict.c ---- */
 
-/* Judge a page that was just taken out of its policy; BATCH_MAX at most. */
+/* A page that was just taken out of its policy will be judged; BATCH_MAX fit. */
 void batch_add(struct space *s, uint32_t page, enum policy_origin heir);
-/* Look at every pin once; what is pinned is given back. Count given back. */
+/* Mark all, look at every pin once, give back what is pinned: how many. */
 uint32_t batch_judge(struct space *s);
 /* Give one back, with its ancestors in the batch. */
 uint32_t batch_restore(struct space *s, uint32_t page);

@@ -64,12 +64,31 @@ bool table_room(const struct space *s, const struct ckv_place *place)
 	       n_taken(s, place->bucket[1]) < CKV_BUCKET_ENTRIES;
 }
 
+static uint32_t emptier(const struct space *s, const struct ckv_place *place)
+{
+	return n_taken(s, place->bucket[1]) < n_taken(s, place->bucket[0]) ?
+	       place->bucket[1] : place->bucket[0];
+}
+
+void table_prefetch(const struct space *s, uint32_t slot)
+{
+	__builtin_prefetch(bucket_of(s, slot), 1);
+	__builtin_prefetch(ckv_index_entry(&s->index, slot), 1);
+}
+
+void table_prefetch_room(const struct space *s, const struct ckv_place *place)
+{
+	const struct ckv_bucket *bucket = &s->index.buckets[emptier(s, place)];
+	uint32_t i = (uint32_t)__builtin_ctz(~ckv_hint_load32(&bucket->used));
+
+	if (i < CKV_BUCKET_ENTRIES)
+		__builtin_prefetch(&bucket->entry[i], 1);
+}
+
 uint32_t table_take(struct space *s, const struct ckv_place *place,
 		    const struct ckv_block *block)
 {
-	uint32_t bucket_no = n_taken(s, place->bucket[1]) <
-			     n_taken(s, place->bucket[0]) ?
-			     place->bucket[1] : place->bucket[0];
+	uint32_t bucket_no = emptier(s, place);
 	struct ckv_bucket *bucket = &s->index.buckets[bucket_no];
 	uint32_t i = ckv_place_free(place, ckv_hint_load32(&bucket->used));
 	struct ckv_block mine = *block;
