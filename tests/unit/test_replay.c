@@ -1,0 +1,265 @@
+/*
+ * test_replay.c - traces, the best possible cache, and `ckvd --replay`.
+ */
+#include <check.h>
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/shell/replay.h"
+#include "daemon/shell/trace.h"
+
+static char text[256];
+
+static int read_text(const char *lines, struct trace *trace)
+{
+	FILE *file = fmemopen((void *)(uintptr_t)lines, strlen(lines), "r");
+	int r = trace_read(file, trace, text, sizeof text);
+
+	fclose(file);
+	return r;
+}
+
+/* Blocks are numbered by what comes before them as well as by their id. */
+START_TEST(equal_prefixes_are_equal_blocks)
+{
+	static const uint32_t refs[] = { 0, 1, 0, 1, 2, 3, 4 };
+	struct trace t;
+
+	ck_assert_int_eq(read_text("{\"hash_ids\": [5, 6]}\n\n"
+				   "{\"x\": 1, \"hash_ids\": [5, 6, 7]}\n"
+				   "{\"hash_ids\": [6, 7]}", &t), 0);
+	ck_assert_uint_eq(t.n_requests, 3);
+	ck_assert_uint_eq(t.n_refs, 7);
+	ck_assert_uint_eq(t.n_blocks, 5);
+	ck_assert_mem_eq(t.refs, refs, sizeof refs);
+	ck_assert_uint_eq(t.ends[1], 5);
+	ck_assert_uint_eq(t.parents[2], 1);
+	ck_assert_uint_eq(t.parents[3], UINT32_MAX);
+	trace_free(&t);
+}
+END_TEST
+
+static const struct {
+	const char *lines, *says;
+} damaged[] = {
+	{ "{\"hash_ids\": [1]}\n{\"hash_ids\": [1", "line 2: " },
+	{ "{}\n", "line 1: \"hash_ids\" must be a list of numbers from 0" },
+	{ "[1]\n", "line 1: \"hash_ids\" must" },
+	{ "{\"hash_ids\": 3}\n", "line 1: \"hash_ids\" must" },
+	{ "{\"hash_ids\": [-1]}\n", "line 1: \"hash_ids\" must" },
+	{ "{\"hash_ids\": [1]}\n{\"hash_ids\": [\"1\"]}\n", "line 2: " },
+	{ "{\"hash_ids\": []}\n", "it has no request with a block" },
+	{ " \n", "it has no request with a block" },
+};
+
+/* A damaged trace is refused with the line and the reason; nothing is kept. */
+START_TEST(damaged_lines_are_named)
+{
+	struct trace t, before;
+
+	memset(&t, 0x5a, sizeof t);
+	before = t;
+	ck_assert_int_eq(read_text(damaged[_i].lines, &t), -EBADMSG);
+	ck_assert_msg(strncmp(text, damaged[_i].says,
+			      strlen(damaged[_i].says)) == 0, "%s", text);
+	ck_assert_mem_eq(&t, &before, sizeof t);
+}
+END_TEST
+
+/* MIN as it is defined, without any cleverness. */
+static uint64_t plain_min(const struct trace *t, uint32_t n_cached)
+{
+	uint32_t cache[16], n = 0, next[17];
+	uint64_t n_hits = 0;
+
+	for (uint32_t i = 0; i < t->n_refs; i++) {
+		uint32_t far = 0, k;
+
+		for (k = 0; k < n && cache[k] != t->refs[i]; k++)
+			;
+		n_hits += k < n;
+		if (k == n)
+			cache[n++] = t->refs[i];
+		if (n <= n_cached)
+			continue;
+		for (k = 0; k < n; k++) {
+			for (next[k] = i + 1; next[k] < t->n_refs &&
+			     t->refs[next[k]] != cache[k]; next[k]++)
+				;
+			if (next[k] > next[far])
+				far = k;
+		}
+		cache[far] = cache[--n];
+	}
+	return n_hits;
+}
+
+/* The best possible cache is the one of the definition, on random uses. */
+START_TEST(belady_is_the_optimum)
+{
+	uint32_t refs[200];
+	struct trace t = { .refs = refs, .n_refs = 200, .n_blocks = 30 };
+	uint64_t n_hits;
+
+	srand((unsigned)_i);
+	for (int i = 0; i < 200; i++)
+		refs[i] = (uint32_t)(rand() % 30);
+	for (uint32_t n = 1; n <= 15; n++) {
+		ck_assert_int_eq(trace_belady(&t, n, &n_hits), 0);
+		ck_assert_uint_eq(n_hits, plain_min(&t, n));
+	}
+}
+END_TEST
+
+/* Run the command with its output in `out`; the exit status. */
+static int replay(char *out, size_t out_bytes, const char *const *args)
+{
+	char *argv[12] = { "--replay" };
+	FILE *file = tmpfile();
+	int argc = 1, saved = dup(STDOUT_FILENO), r;
+	size_t n;
+
+	while (args[argc - 1] != NULL) {
+		argv[argc] = (char *)(uintptr_t)args[argc - 1];
+		argc++;
+	}
+	fflush(stdout);
+	dup2(fileno(file), STDOUT_FILENO);
+	r = replay_main(argc, argv);
+	fflush(stdout);
+	dup2(saved, STDOUT_FILENO);
+	close(saved);
+	rewind(file);
+	n = fread(out, 1, out_bytes - 1, file);
+	out[n] = '\0';
+	fclose(file);
+	return r;
+}
+
+static void write_trace(char *path)
+{
+	FILE *file = fdopen(mkstemp(path), "w");
+
+	for (int i = 0; i < 300; i++)
+		fprintf(file, "{\"hash_ids\": [0, %d, %d, %d]}\n", i % 7 + 1,
+			100 + i % 50, 1000 + i % 90);
+	fclose(file);
+}
+
+/* Hits grow with the cache, never pass the optimum, and reach the ceiling. */
+START_TEST(ratios_are_ordered)
+{
+	static char out[8192];
+	char path[] = "/tmp/ckv-trace-XXXXXX";
+	const char *args[] = { path, "--json", "--fraction", "1/8,1/2,1/1",
+			       NULL };
+	json_t *all, *rows, *row, *belady, *value;
+	const char *name, *size;
+	double endless, last;
+
+	write_trace(path);
+	ck_assert_int_eq(replay(out, sizeof out, args), 0);
+	unlink(path);
+	all = json_loads(out, 0, NULL);
+	ck_assert_ptr_nonnull(all);
+	rows = json_object_get(all, "replay");
+	belady = json_object_get(rows, "belady");
+	endless = json_real_value(json_object_get(all, "endless"));
+	ck_assert_uint_eq(json_object_size(rows), 3);
+	json_object_foreach(rows, name, row) {
+		last = 0;
+		json_object_foreach(row, size, value) {
+			double best = json_real_value(json_object_get(belady,
+								      size));
+
+			ck_assert_double_ge(json_real_value(value), last);
+			last = json_real_value(value);
+			ck_assert_double_le(last, best);
+		}
+		ck_assert_double_eq_tol(last, endless, 1e-9);
+	}
+	json_decref(all);
+}
+END_TEST
+
+/* A table for people names the policy asked for and the number of blocks. */
+START_TEST(table_names_what_was_asked)
+{
+	static char out[8192];
+	char path[] = "/tmp/ckv-trace-XXXXXX";
+	const char *args[] = { path, "--policy", "lru", "--blocks", "17",
+			       NULL };
+
+	write_trace(path);
+	ck_assert_int_eq(replay(out, sizeof out, args), 0);
+	unlink(path);
+	ck_assert_ptr_nonnull(strstr(out, " lru "));
+	ck_assert_ptr_nonnull(strstr(out, "belady"));
+	ck_assert_ptr_nonnull(strstr(out, "\n17 "));
+}
+END_TEST
+
+/* Wrong arguments are refused with status 2, a wrong trace with status 1. */
+START_TEST(wrong_arguments_are_refused)
+{
+	static const char *const wrong[][5] = {
+		{ "/dev/null", "--policy", "random" },
+		{ "/dev/null", "--blocks", "0" },
+		{ "/dev/null", "--blocks", "12x" },
+		{ "/dev/null", "--blocks", "-3" },
+		{ "/dev/null", "more" },
+		{ "--json" },
+		{ "/dev/null" },
+		{ "/nonexistent/trace" },
+	};
+	static char out[8192];
+
+	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+		ck_assert_int_eq(replay(out, sizeof out, wrong[i]),
+				 i < 6 ? 2 : 1);
+	ck_assert_str_eq(out, "");
+}
+END_TEST
+
+/* A list of fractions that is none is refused once the trace is known. */
+START_TEST(wrong_fractions_are_refused)
+{
+	static const char *const wrong[] = { "", "1", "1/0", "3/2", "1/2,",
+					     "1/2;1/4" };
+	static char out[8192];
+	char path[] = "/tmp/ckv-trace-XXXXXX";
+	const char *args[] = { path, "--fraction", NULL, NULL };
+
+	write_trace(path);
+	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+		args[2] = wrong[i];
+		ck_assert_int_eq(replay(out, sizeof out, args), 2);
+	}
+	unlink(path);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("replay");
+	TCase *t = tcase_create("replay");
+	SRunner *sr = srunner_create(s);
+	int failed;
+
+	suite_add_tcase(s, t);
+	tcase_add_test(t, equal_prefixes_are_equal_blocks);
+	tcase_add_loop_test(t, damaged_lines_are_named, 0,
+			    sizeof damaged / sizeof damaged[0]);
+	tcase_add_loop_test(t, belady_is_the_optimum, 0, 20);
+	tcase_add_test(t, ratios_are_ordered);
+	tcase_add_test(t, table_names_what_was_asked);
+	tcase_add_test(t, wrong_arguments_are_refused);
+	tcase_add_test(t, wrong_fractions_are_refused);
+	srunner_run_all(sr, CK_ENV);
+	failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
