@@ -118,6 +118,7 @@ struct ckv_space_info {
  *   -ENOENT   the daemon has no such space
  *   -EACCES   this user may not, or not in this mode
  *   -EINVAL   the geometry differs; ckv_why() names the field and both values
+ *   -EALREADY this connection has attached it already
  *   -ENOMEM, -EMFILE
  */
 int ckv_attach(struct ckv *ckv, const char *name, const struct ckv_model *want,
@@ -193,6 +194,7 @@ enum ckv_lookup_flag {
  * owned by the caller, also when it is 0.
  *
  *   -EAGAIN   every pin word of this lane is in use
+ *   -EPROTO   the lane was closed by the daemon
  */
 long ckv_lookup(struct ckv_lane *lane, const uint8_t *keys, size_t n_keys,
 		unsigned flags, struct ckv_handle *ret_handles,
@@ -248,7 +250,7 @@ enum ckv_publish_flag {
  * `ret_pin` the deepest of them is pinned from its first moment, so the caller
  * may go on reading all of them. `n_tokens` is of the last page; the others are full.
  * Without CKV_SUM or CKV_SUMMED the daemon sums the pages later. Returns the
- * number published; it is n_pages, or the rest stay lent.
+ * number published; it is n_pages, or the rest stay lent and nothing is pinned.
  *
  *   -ENOENT   the first page's parent is not published
  *   -EAGAIN   ret_pin: every pin word of this lane is in use
@@ -268,7 +270,10 @@ long ckv_abort(struct ckv_lane *lane, const struct ckv_page *pages,
 long ckv_drop(struct ckv_lane *lane, const uint8_t *keys, size_t n_keys,
 	      int32_t *ret_status);
 
-/* XXH3-64 of each 4 KiB piece (seed: its number), then of those digests. */
+/*
+ * XXH3-64 of each 4 KiB piece (seed: its number), then of those digests. A
+ * page's checksum is over all of it: page_bytes, whatever the block fills.
+ */
 uint64_t ckv_checksum(const void *data, size_t bytes);
 
 /* Copy into a lent page and sum in one pass; the checksum of the bytes. */
@@ -352,11 +357,17 @@ int ckv_submit_nop(struct ckv_lane *lane, uint64_t tag);
 /* Collect finished requests, up to `max`, without waiting. Count or -errno. */
 int ckv_poll(struct ckv_lane *lane, struct ckv_event *ret_events, int max);
 
-/* The same, but wait for one, at most timeout_ns (-1: as long as the daemon lives). -ETIMEDOUT */
+/*
+ * The same, but wait for one, at most timeout_ns (-1: as long as the daemon
+ * lives). 0 if nothing is outstanding; -ETIMEDOUT
+ */
 int ckv_wait(struct ckv_lane *lane, int64_t timeout_ns,
 	     struct ckv_event *ret_events, int max);
 
-/* Ask for one readiness of ckv_event_fd() at the next completion. */
+/*
+ * Ask for one readiness of ckv_event_fd() at the next completion. Then call
+ * ckv_poll() once more before waiting: something may have completed before.
+ */
 int ckv_event_arm(struct ckv_lane *lane);
 
 #ifdef __cplusplus

@@ -1,0 +1,200 @@
+/*
+ * test_lib_parts.c - keys, checksums, the argument area, the exported names.
+ */
+#include <check.h>
+#include <errno.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "client/lib.h"
+
+uint64_t ckv_page_checksum(const void *page, size_t page_bytes);
+
+static uint32_t mine = 1;
+static struct ckv ckv = { .mine = &mine };
+static struct ckv_space space = {
+	.ckv = &ckv, .lock = PTHREAD_MUTEX_INITIALIZER,
+	.geometry = { .block_tokens = 16, .key_scheme = CKV_KEYS_SHA256 },
+	.secret = "a secret of thirty-two bytes....",
+};
+
+/* The definition, in one go. */
+static void key_by_definition(const uint8_t *parent, const uint32_t *tokens,
+			      const char *extra, uint8_t ret[32])
+{
+	uint8_t text[512] = "ckv1";
+	uint32_t n = 16;
+	size_t at = 4;
+
+	memcpy(text + at, space.secret, 32), at += 32;
+	memcpy(text + at, parent, 32), at += 32;
+	memcpy(text + at, &n, 4), at += 4;
+	memcpy(text + at, tokens, 64), at += 64;
+	memcpy(text + at, extra, strlen(extra)), at += strlen(extra);
+	EVP_Digest(text, at, ret, NULL, EVP_sha256(), NULL);
+}
+
+/* Keys are the SHA-256 of their definition, chained, one per full block. */
+START_TEST(keys_follow_their_definition)
+{
+	static const char *const extras[] = { "", "lora-7" };
+	uint8_t keys[4 * 32], want[32], parent[32];
+	uint32_t tokens[16 * 3 + 5];
+
+	for (uint32_t i = 0; i < 16 * 3 + 5; i++)
+		tokens[i] = i * 2654435761u;
+	for (int e = 0; e < 2; e++)
+		for (int rooted = 0; rooted < 2; rooted++) {
+			memset(parent, rooted ? 0 : 9, sizeof parent);
+			memset(keys, 0xa5, sizeof keys);
+			ck_assert_int_eq(ckv_keys(&space, rooted ? NULL : parent,
+						  tokens, 16 * 3 + 5, extras[e],
+						  strlen(extras[e]), keys), 3);
+			for (int i = 0; i < 3; i++) {
+				key_by_definition(parent, tokens + 16 * i,
+						  extras[e], want);
+				ck_assert_mem_eq(keys + 32 * i, want, 32);
+				memcpy(parent, want, 32);
+			}
+			ck_assert_uint_eq(keys[96], 0xa5);
+		}
+	ck_assert_int_eq(ckv_keys(&space, NULL, tokens, 15, NULL, 0, keys), 0);
+}
+END_TEST
+
+/* A space with the engine's own keys makes none. */
+START_TEST(engine_keys_are_not_derived)
+{
+	uint32_t tokens[16] = { 0 };
+	uint8_t key[32];
+
+	space.geometry.key_scheme = CKV_KEYS_ENGINE;
+	ck_assert_int_eq(ckv_keys(&space, NULL, tokens, 16, NULL, 0, key),
+			 -EINVAL);
+	mine = 0;
+	ck_assert_int_eq(ckv_keys(&space, NULL, tokens, 16, NULL, 0, key),
+			 -ECHILD);
+}
+END_TEST
+
+/* Copying sums what was copied, at any size and alignment, as the daemon would. */
+START_TEST(copy_and_checksum_agree)
+{
+	static const size_t sizes[] = { 0, 1, 63, 64, 4095, 4096, 4097, 8192,
+					65536, 65540, 512 * 4096, 513 * 4096,
+					1024 * 4096 + 7 };
+	size_t most = 1100 * 4096;
+	char *from = malloc(most), *to = malloc(most);
+
+	for (size_t i = 0; i < most; i++)
+		from[i] = (char)(i * i >> 7 ^ i);
+	for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
+		for (size_t shift = 0; shift < 40; shift += 13) {
+			size_t n = sizes[s];
+			uint64_t sum;
+
+			memset(to, 1, n + shift + 64);
+			sum = ckv_copy(to + shift, from + 3, n);
+			ck_assert_mem_eq(to + shift, from + 3, n);
+			ck_assert_int_eq(to[shift + n], 1);
+			ck_assert_uint_eq(sum, ckv_checksum(to + shift, n));
+			ck_assert_uint_eq(sum, ckv_page_checksum(from + 3, n));
+		}
+	free(from);
+	free(to);
+}
+END_TEST
+
+/* A flipped bit anywhere changes the sum. */
+START_TEST(checksum_sees_every_piece)
+{
+	char *page = calloc(8, 4096);
+	uint64_t sum = ckv_checksum(page, 8 * 4096);
+
+	for (size_t i = 0; i < 8 * 4096; i += 513) {
+		page[i] ^= 4;
+		ck_assert_uint_ne(ckv_checksum(page, 8 * 4096), sum);
+		page[i] ^= 4;
+	}
+	free(page);
+}
+END_TEST
+
+/* Stretches never overlap, whatever the order they come back in; then all is one gap. */
+START_TEST(argument_area_is_never_shared)
+{
+	enum { BYTES = 64 * 1024, MOST = 16 };
+	static uint8_t owner[BYTES];
+	static const uint8_t nobody[BYTES];
+	struct { uint32_t start, bytes; } out[MOST] = { { 0, 0 } };
+	struct lib_args args;
+	uint32_t full = 0;
+
+	srand((unsigned)_i);
+	ck_assert_int_eq(lib_args_init(&args, BYTES, MOST), 0);
+	for (int step = 0; step < 2000; step++) {
+		int k = rand() % MOST;
+
+		if (out[k].bytes != 0) {
+			memset(owner + out[k].start, 0, out[k].bytes);
+			lib_args_give(&args, out[k].start, out[k].bytes);
+			out[k].bytes = 0;
+			continue;
+		}
+		out[k].bytes = 1 + (uint32_t)rand() % 9000;
+		if (lib_args_take(&args, out[k].bytes, &out[k].start) < 0) {
+			out[k].bytes = 0;
+			full++;
+			continue;
+		}
+		ck_assert_uint_eq(out[k].start % 8, 0);
+		ck_assert_uint_le(out[k].start + out[k].bytes, BYTES);
+		ck_assert_mem_eq(owner + out[k].start, nobody, out[k].bytes);
+		memset(owner + out[k].start, 1, out[k].bytes);
+	}
+	ck_assert_uint_gt(full, 0);
+	for (int k = 0; k < MOST; k++)
+		lib_args_give(&args, out[k].start, out[k].bytes);
+	ck_assert_uint_eq(args.n_gaps, 1);
+	ck_assert_uint_eq(args.gaps[0].bytes, BYTES);
+	lib_args_free(&args);
+}
+END_TEST
+
+/* Every error has a sentence; the text of one connection is not another's. */
+START_TEST(errors_have_words)
+{
+	struct ckv one = { .why_serial = 1 }, two = { .why_serial = 2 };
+
+	for (int e = 1; e < 134; e++)
+		ck_assert_uint_gt(strlen(ckv_strerror(-e)), 3);
+	ck_assert_str_eq(ckv_strerror(-99999), "unknown error");
+	ck_assert_str_eq(ckv_why(&one), "");
+	ck_assert_int_eq(lib_why(&one, -EINVAL, "%d apples", 5), -EINVAL);
+	ck_assert_str_eq(ckv_why(&one), "5 apples");
+	ck_assert_str_eq(ckv_why(&two), "");
+}
+END_TEST
+
+int main(void)
+{
+	const TTest *const tests[] = {
+		keys_follow_their_definition, engine_keys_are_not_derived,
+		copy_and_checksum_agree, checksum_sees_every_piece,
+		errors_have_words,
+	};
+	Suite *s = suite_create("lib_parts");
+	TCase *c = tcase_create("parts");
+	SRunner *sr = srunner_create(s);
+	int failed;
+
+	suite_add_tcase(s, c);
+	tcase_add_loop_test(c, argument_area_is_never_shared, 0, 5);
+	for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)
+		tcase_add_test(c, tests[i]);
+	srunner_run_all(sr, CK_ENV);
+	failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
