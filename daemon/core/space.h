@@ -13,7 +13,8 @@
  * this; nothing was done; close the lane. A call that fails changes nothing.
  *
  * No call costs more than its own items, the pins of the space's lanes, and one
- * bounded search for victims; none walks the pool.
+ * bounded search for victims; none walks the pool. (A view's allocation walks
+ * a bitmap of the view pages.)
  */
 #ifndef CKV_CORE_SPACE_H
 #define CKV_CORE_SPACE_H

@@ -42,6 +42,22 @@ START_TEST(equal_prefixes_are_equal_blocks)
 }
 END_TEST
 
+/* Many equal ids under different parents stay different blocks. */
+START_TEST(equal_ids_are_different_blocks)
+{
+	enum { N = 2000, LINE = 40 };
+	char *lines = calloc(N, LINE), *at = lines;
+	struct trace t;
+
+	for (int i = 0; i < N; i++)
+		at += snprintf(at, LINE, "{\"hash_ids\": [%d, 7, 7]}\n", i);
+	ck_assert_int_eq(read_text(lines, &t), 0);
+	ck_assert_uint_eq(t.n_blocks, 3 * N);
+	trace_free(&t);
+	free(lines);
+}
+END_TEST
+
 static const struct {
 	const char *lines, *says;
 } damaged[] = {
@@ -251,6 +267,7 @@ int main(void)
 
 	suite_add_tcase(s, t);
 	tcase_add_test(t, equal_prefixes_are_equal_blocks);
+	tcase_add_test(t, equal_ids_are_different_blocks);
 	tcase_add_loop_test(t, damaged_lines_are_named, 0,
 			    sizeof damaged / sizeof damaged[0]);
 	tcase_add_loop_test(t, belady_is_the_optimum, 0, 20);

@@ -1,0 +1,398 @@
+/*
+ * core_model.c - see core_model.h.
+ */
+#include "tests/lib/core_model.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+struct core core;
+struct mkey model[KEYS + 1];
+struct mview views[VIEWS];
+uint32_t parent_of[KEYS + 1];
+int lane[LANES];
+uint32_t scratch[LANES][SCRATCH], n_scratch[LANES], n_orphans;
+uint32_t scratch_holds[HOLDS], n_lent_max;
+bool scratch_orphan[HOLDS];
+uint64_t rng, seed, event, n_published, n_dropped;
+
+uint32_t below(uint32_t n)
+{
+	rng ^= rng << 13;
+	rng ^= rng >> 7;
+	rng ^= rng << 17;
+	return (uint32_t)((rng >> 32) % n);
+}
+
+void plant_forest(void)
+{
+	for (uint32_t k = 1; k <= KEYS; k++)
+		parent_of[k] = k < 8 || below(12) == 0 ? 0 :
+			       k - 1 - below(6);
+}
+
+uint32_t client_lent(int l)
+{
+	uint32_t n = n_scratch[l];
+
+	for (uint32_t k = 1; k <= KEYS; k++)
+		n += model[k].state == LENT && model[k].lane == l;
+	return n;
+}
+
+/* ---- what may not leave ---- */
+
+static void keep_chain(uint32_t k)
+{
+	for (; k != 0 && !model[k].kept; k = parent_of[k])
+		model[k].kept = true;
+}
+
+static void keep_slot(uint32_t slot)
+{
+	for (uint32_t k = 1; k <= KEYS; k++)
+		if (model[k].state == PUBLISHED && model[k].slot == slot)
+			keep_chain(k);
+	for (int v = 0; v < VIEWS; v++)
+		if (views[v].there && views[v].slot == slot)
+			views[v].kept = true;
+}
+
+/* Every pin word is honoured, a liar's too if it happens to name a slot. */
+void mark_kept(uint32_t also)
+{
+	for (uint32_t k = 1; k <= KEYS; k++)
+		model[k].kept = false;
+	for (int v = 0; v < VIEWS; v++)
+		views[v].kept = false;
+	for (uint32_t k = 1; k <= KEYS; k++)
+		if (model[k].n_holds || model[k].summing ||
+		    model[k].state == LENT)
+			keep_chain(k);
+	keep_chain(also);
+	for (int l = 0; l < LANES; l++) {
+		uint32_t high = ckv_hint_load32(&core.lane[l].pin_high);
+
+		for (uint32_t w = 0; w < high && w < CORE_PINS; w++)
+			if (ckv_pin_slot(&core.lane[l].pins[w]) != CKV_NONE)
+				keep_slot(ckv_pin_slot(&core.lane[l].pins[w]));
+	}
+}
+
+void leave(uint32_t k)
+{
+	MUST(model[k].n_kids == 0);
+	if (parent_of[k] != 0)
+		model[parent_of[k]].n_kids--;
+	model[k].state = ABSENT;
+}
+
+void see_one(uint32_t k)
+{
+	struct ckv_block block;
+	uint32_t slot;
+
+	if (!core_find(&core, k, &slot, &block)) {
+		MUST(model[k].state != PUBLISHED);
+		return;
+	}
+	MUST(model[k].state == PUBLISHED);
+	MUST(slot == model[k].slot && block.host_page == model[k].page);
+	MUST(block.generation == model[k].generation);
+}
+
+/* After a call that may evict: what is gone was free to go. Deepest first. */
+static void see_evictions(uint64_t n_before)
+{
+	uint64_t n = CORE_STAT(&core, evicted) - n_before;
+
+	if (n == 0)
+		return;
+	for (uint32_t k = KEYS; k > 0; k--) {
+		if (model[k].state == PUBLISHED && !core_has(&core, k)) {
+			MUST(!model[k].kept);
+			leave(k);
+			n--;
+		}
+		see_one(k);
+	}
+	MUST(n == 0);
+}
+
+/* ---- reserve ---- */
+
+static void lend(uint32_t k, int l, const struct ckv_lent *lent)
+{
+	MUST(model[k].state == ABSENT && lent->page < PAGES);
+	for (uint32_t i = 1; i <= KEYS; i++)
+		MUST(model[i].state == ABSENT || model[i].page != lent->page);
+	model[k].state = LENT;
+	model[k].lane = l;
+	model[k].page = lent->page;
+	model[k].slot = lent->slot;
+	model[k].generation = lent->generation;
+	if (parent_of[k] != 0)
+		model[parent_of[k]].n_kids++;
+}
+
+/* No block could have left: all that are published are kept. */
+static bool nothing_may_leave(void)
+{
+	for (uint32_t k = 1; k <= KEYS; k++)
+		if (model[k].state == PUBLISHED && !model[k].kept)
+			return false;
+	return true;
+}
+
+static bool buckets_full(uint32_t k)
+{
+	struct ckv_key key = core_key(k);
+	struct ckv_place place = ckv_index_place(&core.index, &key);
+
+	for (int b = 0; b < 2; b++)
+		if (ckv_hint_load32(&core.index.buckets[place.bucket[b]].used) !=
+		    (1u << CKV_BUCKET_ENTRIES) - 1)
+			return false;
+	return true;
+}
+
+/* What the core must say about k; 0 may also be a lack of room. */
+static int predict(uint32_t k, int l, uint32_t lent)
+{
+	uint32_t up = parent_of[k];
+
+	if (model[k].state == PUBLISHED)
+		return -EEXIST;
+	if (model[k].state == LENT)
+		return -EALREADY;
+	if (up != 0 && (model[up].state == ABSENT ||
+			(model[up].state == LENT && model[up].lane != l)))
+		return -ENOENT;
+	return lent >= n_lent_max ? -EDQUOT : 0;
+}
+
+static void judge_reserve(const uint32_t *path, uint32_t n, int l,
+			  const struct ckv_lent *lent, int r)
+{
+	uint32_t held = client_lent(l);
+	int status = 0, n_lent = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		int want = status != 0 && status != -EEXIST ? -ECANCELED :
+			   predict(path[i], l, held);
+
+		status = lent[i].status;
+		if (want == -EDQUOT && status == -EXFULL)
+			want = status;
+		if (want == 0 && status == -EXFULL)
+			MUST(buckets_full(path[i]));
+		else if (want == 0 && status == -ENOSPC)
+			MUST(nothing_may_leave());
+		else
+			MUST(status == want);
+		MUST((status == 0) == (lent[i].page != CKV_NONE));
+		if (status == -EEXIST)
+			MUST(lent[i].slot == model[path[i]].slot);
+		if (status == 0) {
+			lend(path[i], l, &lent[i]);
+			held++;
+			n_lent++;
+		}
+	}
+	MUST(r == n_lent);
+}
+
+void do_reserve(int l)
+{
+	uint32_t path[KEYS], n = 0, k = 1 + below(KEYS), first;
+	uint64_t before = CORE_STAT(&core, evicted);
+	struct ckv_key up, keys[LIST];
+	struct ckv_lent lent[LIST];
+	int r;
+
+	for (; k != 0; k = parent_of[k])
+		path[n++] = k;
+	for (uint32_t i = 0; i < n / 2; i++) {
+		uint32_t t = path[i];
+
+		path[i] = path[n - 1 - i];
+		path[n - 1 - i] = t;
+	}
+	first = below(n);
+	n -= first;
+	if (n > LIST)
+		n = LIST;
+	up = core_key(parent_of[path[first]]);
+	for (uint32_t i = 0; i < n; i++)
+		keys[i] = core_key(path[first + i]);
+	mark_kept(parent_of[path[first]]);
+	for (uint32_t i = 0; i < n; i++)
+		keep_chain(path[first + i]);
+	r = space_reserve(core.space, lane[l], &up, keys, n, lent);
+	see_evictions(before);
+	judge_reserve(&path[first], n, l, lent, r);
+}
+
+void do_scratch(int l)
+{
+	uint64_t before = CORE_STAT(&core, evicted);
+	struct ckv_lent lent;
+	int r;
+
+	if (n_scratch[l] == SCRATCH)
+		return;
+	mark_kept(0);
+	r = space_reserve_scratch(core.space, lane[l], 1, &lent);
+	see_evictions(before);
+	if (client_lent(l) >= n_lent_max)
+		MUST(r == 0 && lent.status == -EDQUOT);
+	else if (lent.status == -ENOSPC)
+		MUST(nothing_may_leave());
+	else
+		MUST(r == 1 && lent.status == 0);
+	if (r == 1)
+		scratch[l][n_scratch[l]++] = lent.page;
+}
+
+/* ---- publish, abort ---- */
+
+/* Some keys lent to a lane, in any order; its scratch is not among them. */
+static uint32_t some_lent(int l, uint32_t *keys)
+{
+	uint32_t n = 0, start = below(KEYS), step = 1 + 2 * below(KEYS / 2);
+
+	for (uint32_t i = 0; i < KEYS && n < LIST; i++) {
+		uint32_t k = 1 + (start + i * step) % KEYS;
+		bool twice = false;
+
+		for (uint32_t j = 0; j < n; j++)
+			twice |= keys[j] == k;
+		if (!twice && model[k].state == LENT && model[k].lane == l &&
+		    below(4) != 0)
+			keys[n++] = k;
+	}
+	return n;
+}
+
+static int by_number(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+void do_publish(int l)
+{
+	struct ckv_publish_item items[LIST];
+	uint32_t keys[LIST], n = some_lent(l, keys);
+	int32_t status[LIST];
+	int r, n_good = 0;
+
+	if (n == 0)
+		return;
+	if (below(2))
+		qsort(keys, n, sizeof keys[0], by_number);
+	for (uint32_t i = 0; i < n; i++)
+		items[i] = (struct ckv_publish_item){
+			.page = model[keys[i]].page,
+			.n_tokens = (uint16_t)(below(20) == 0 ? 0 : 1 + below(CORE_TOKENS)),
+			.flags = (uint16_t)(2 * below(2)),
+		};
+	r = space_publish(core.space, lane[l], items, n, status);
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t up = parent_of[keys[i]];
+		int want = items[i].n_tokens == 0 ? -EINVAL :
+			   up != 0 && model[up].state != PUBLISHED ? -ENOENT : 0;
+
+		MUST(status[i] == want);
+		if (want == 0)
+			model[keys[i]].state = PUBLISHED;
+		n_good += want == 0;
+		see_one(keys[i]);
+	}
+	n_published += (uint64_t)n_good;
+	MUST(r == n_good);
+}
+
+static void abort_model(uint32_t k)
+{
+	for (uint32_t i = k + 1; i <= KEYS; i++)
+		if (parent_of[i] == k && model[i].state == LENT)
+			abort_model(i);
+	leave(k);
+}
+
+void do_abort(int l)
+{
+	uint32_t keys[LIST], pages[LIST], n = some_lent(l, keys);
+	int32_t status[LIST];
+
+	if (n == 0)
+		return;
+	for (uint32_t i = 0; i < n; i++)
+		pages[i] = model[keys[i]].page;
+	MUST(space_abort(core.space, lane[l], pages, n, status) == (int)n);
+	for (uint32_t i = 0; i < n; i++) {
+		MUST(status[i] == 0);
+		if (model[keys[i]].state == LENT)
+			abort_model(keys[i]);
+	}
+}
+
+void do_scratch_abort(int l)
+{
+	uint32_t i;
+	int32_t status;
+
+	if (n_scratch[l] == 0)
+		return;
+	i = below(n_scratch[l]);
+	MUST(space_abort(core.space, lane[l], &scratch[l][i], 1, &status) == 1);
+	for (int h = 0; h < HOLDS; h++)
+		if (scratch_holds[h] == scratch[l][i] + 1)
+			n_orphans += scratch_orphan[h] = true;
+	scratch[l][i] = scratch[l][--n_scratch[l]];
+}
+
+/* ---- drop ---- */
+
+void do_drop(void)
+{
+	uint32_t n = 1 + below(LIST), keys[LIST], chosen[KEYS + 1] = { 0 };
+	struct ckv_key list[LIST];
+	int32_t status[LIST], want[LIST];
+	int n_good = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		keys[i] = 1 + below(KEYS);
+		list[i] = core_key(keys[i]);
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		struct mkey *m = &model[keys[i]];
+
+		want[i] = m->state != PUBLISHED || chosen[keys[i]] ? -ENOENT :
+			  m->n_kids || m->n_holds ? -EBUSY : 0;
+		if (want[i] == 0) {
+			chosen[keys[i]] = 1;
+			if (parent_of[keys[i]])
+				model[parent_of[keys[i]]].n_kids--;
+		}
+	}
+	for (uint32_t k = 1; k <= KEYS; k++)
+		if (chosen[k] && parent_of[k])
+			model[parent_of[k]].n_kids++;
+	mark_kept(0);
+	MUST(space_drop(core.space, list, n, status) >= 0);
+	for (uint32_t i = 0; i < n; i++) {
+		if (want[i] == 0 && model[keys[i]].kept)
+			want[i] = -EBUSY;
+		MUST(status[i] == want[i]);
+		if (want[i] == 0) {
+			leave(keys[i]);
+			n_good++;
+		}
+	}
+	for (uint32_t i = 0; i < n; i++)	/* a key may be listed twice */
+		see_one(keys[i]);
+	n_dropped += (uint64_t)n_good;
+}

@@ -1,0 +1,76 @@
+/*
+ * core_model.h - a model of a space that is too simple to be wrong, and the
+ * events of its writers; test_core_model.c has the others and the run.
+ *
+ * The model knows for each key of a small random forest whether it is absent,
+ * lent or published, and who pins, holds or sums it. Each do_*() makes one event
+ * on the core and on the model, and compares.
+ */
+#ifndef CKV_TEST_CORE_MODEL_H
+#define CKV_TEST_CORE_MODEL_H
+
+#include <check.h>
+
+#include "tests/lib/core.h"
+
+enum {
+	KEYS = 120, PAGES = 40, VIEW_PAGES = 20, VIEWS = 12, LANES = 4,
+	LIST = 12, HOLDS = 4, SCRATCH = 6, FIRST_VIEW = 1000, CHECK_EVERY = 16,
+};
+
+enum state { ABSENT, LENT, PUBLISHED };
+
+struct mkey {
+	enum state state;
+	int lane;
+	uint32_t page, slot, generation;
+	int n_kids, n_holds;
+	bool summing, kept;
+};
+
+struct mview {
+	bool there, kept;
+	uint32_t slot, page, n_pages;
+};
+
+extern struct core core;
+extern struct mkey model[KEYS + 1];
+extern struct mview views[VIEWS];
+extern uint32_t parent_of[KEYS + 1];	/* 0: a root */
+extern int lane[LANES];			/* numbers; client l has lane l */
+extern uint32_t scratch[LANES][SCRATCH], n_scratch[LANES];
+extern uint32_t n_orphans;		/* scratch of closed lanes, held by jobs */
+extern uint32_t scratch_holds[HOLDS];	/* page + 1 */
+extern bool scratch_orphan[HOLDS];
+extern uint32_t n_lent_max;
+extern uint64_t rng, seed, event, n_published, n_dropped;
+
+/* Check's own assertions write to a pipe each time: too slow for this. */
+#define MUST(x) do {							\
+	if (!(x))							\
+		ck_abort_msg("%s (CKV_SEED=%llu, event %llu)", #x,	\
+			     (unsigned long long)seed,			\
+			     (unsigned long long)event);		\
+} while (0)
+
+uint32_t below(uint32_t n);	/* a random number */
+void plant_forest(void);
+uint32_t client_lent(int l);
+
+/*
+ * Set `kept` of what may not leave now: what is pinned, held, lent or summed,
+ * and the chain of one key more (0: none).
+ */
+void mark_kept(uint32_t also);
+void leave(uint32_t k);
+/* Does a client find k exactly if the model has it, and where it was? */
+void see_one(uint32_t k);
+
+void do_reserve(int l);
+void do_scratch(int l);
+void do_publish(int l);
+void do_abort(int l);
+void do_scratch_abort(int l);
+void do_drop(void);
+
+#endif
