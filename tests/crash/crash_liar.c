@@ -6,11 +6,10 @@
  * nothing. After each the neighbour must go on and find only right contents; at the end
  * no page, lane, row or descriptor may be missing.
  */
+#include "tests/crash/crowd.h"
 #include "tests/crash/lies.h"
-#include "tests/lib/daemon.h"
 
 #include <check.h>
-#include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,20 +25,6 @@ static struct shared {
 	_Atomic uint32_t foreign_page;	/* lent to the neighbour, for ever */
 	uint64_t n_fds;			/* of the daemon, neighbour attached */
 } *shared;
-
-static uint64_t daemon_fds(void)
-{
-	char path[64];
-	uint64_t n = 0;
-	DIR *dir;
-
-	snprintf(path, sizeof path, "/proc/%d/fd", (int)daemon_.pid);
-	dir = opendir(path);
-	while (dir != NULL && readdir(dir) != NULL)
-		n++;
-	closedir(dir);
-	return n;
-}
 
 static void be_a_neighbour(void)
 {
@@ -84,7 +69,7 @@ static void start(void)
 		be_a_neighbour();
 	for (int i = 0; i < 5000 && shared->n_good < 50; i++)
 		raw_nap();
-	shared->n_fds = daemon_fds();
+	shared->n_fds = process_fds(daemon_.pid);
 }
 
 static void stop(void)
@@ -158,7 +143,7 @@ static void check_descriptors(const char *after)
 	uint64_t n = 0;
 
 	for (int i = 0; i < 5000; i++) {
-		n = daemon_fds();
+		n = process_fds(daemon_.pid);
 		if (n <= shared->n_fds)
 			return;
 		raw_nap();

@@ -250,6 +250,19 @@ void raw_lane_open(struct raw *raw, struct raw_lane *lane)
 		.n_slots = lane->shape.n_slots };
 }
 
+void raw_lane_close(struct raw_lane *lane)
+{
+	struct ckv_control_id id = { .id = lane->id };
+	int fds[CKV_FDS_MAX];
+
+	raw_head(&id, CKV_LANE_CLOSE, sizeof id, 0);
+	must(raw_send(lane->raw->fd, &id, sizeof id, NULL, 0) == 0);
+	expect(lane->raw, CKV_DONE, &id, sizeof id, fds, 0);
+	munmap(lane->c, lane->map.c_bytes);
+	munmap(lane->d, lane->map.d_bytes);
+	close(lane->eventfd);
+}
+
 void raw_knock(struct raw_lane *lane)
 {
 	uint64_t one = 1;
@@ -382,20 +395,19 @@ static uint64_t word_of(const struct ckv_key *key, uint64_t i)
 	return (k[0] * 0x9e3779b97f4a7c15u + k[1]) ^ i * 0xd6e8feb86659fd93u;
 }
 
-void raw_fill(const struct raw *raw, const struct ckv_key *key, void *page)
+void page_fill(const struct ckv_key *key, void *page, size_t bytes)
 {
 	volatile uint64_t *words = page;
 
-	for (uint64_t i = 0; i < raw->space.pool.page_bytes / 8; i++)
+	for (uint64_t i = 0; i < bytes / 8; i++)
 		words[i] = word_of(key, i);
 }
 
-bool raw_is_right(const struct raw *raw, const struct ckv_key *key,
-		  const void *page)
+bool page_is_right(const struct ckv_key *key, const void *page, size_t bytes)
 {
 	const volatile uint64_t *words = page;
 
-	for (uint64_t i = 0; i < raw->space.pool.page_bytes / 8; i++)
+	for (uint64_t i = 0; i < bytes / 8; i++)
 		if (words[i] != word_of(key, i))
 			return false;
 	return true;
@@ -420,7 +432,8 @@ int raw_store(struct raw_lane *lane, const struct ckv_key *parent,
 
 	if (r != 0)
 		return r;
-	raw_fill(lane->raw, key, raw_page_write(lane, lent.page));
+	page_fill(key, raw_page_write(lane, lent.page),
+		  lane->raw->space.pool.page_bytes);
 	item.page = lent.page;
 	r = raw_request(lane, CKV_OP_PUBLISH, 0, &item, sizeof item, 1, &status,
 			sizeof status);
@@ -443,8 +456,9 @@ int raw_check(struct raw_lane *lane, const struct ckv_key *key)
 	ckv_hint_store32(&lane->c_head->pin_high, 1);
 	ckv_pin_set(pin, slot, block.generation);
 	if (ckv_pin_confirm(entry, block.generation, raw->world, raw->epoch))
-		r = raw_is_right(raw, key, raw_page_read(raw,
-				 ckv_pinned_host_page(entry))) ? 1 : -1;
+		r = page_is_right(key, raw_page_read(raw,
+					ckv_pinned_host_page(entry)),
+				  raw->space.pool.page_bytes) ? 1 : -1;
 	ckv_pin_drop(pin);
 	return r;
 }

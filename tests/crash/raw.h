@@ -63,6 +63,7 @@ int raw_hello(int fd, pid_t pid, uint32_t layout_version, void *ret);
 void raw_open(struct raw *raw, const char *socket_path);
 void raw_attach(struct raw *raw, const char *space, uint32_t access);
 void raw_lane_open(struct raw *raw, struct raw_lane *lane);
+void raw_lane_close(struct raw_lane *lane);
 
 /* Put a request as it is (its sequence number is made right) and knock. */
 int raw_put(struct raw_lane *lane, const struct ckv_req *request);
@@ -88,9 +89,8 @@ void *raw_page_write(struct raw_lane *lane, uint32_t page);
 const void *raw_page_read(const struct raw *raw, uint32_t page);
 
 /* What belongs into the page of a key; and is it there? */
-void raw_fill(const struct raw *raw, const struct ckv_key *key, void *page);
-bool raw_is_right(const struct raw *raw, const struct ckv_key *key,
-		  const void *page);
+void page_fill(const struct ckv_key *key, void *page, size_t bytes);
+bool page_is_right(const struct ckv_key *key, const void *page, size_t bytes);
 
 struct ckv_key raw_key(uint64_t a, uint64_t b);
 
