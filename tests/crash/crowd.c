@@ -88,8 +88,8 @@ static void verify(struct worker *w, const struct ckv_key *keys,
 			ckv_count(&w->crowd->n_bad, 1);
 }
 
-/* Write what is missing of a chain after its first n_found blocks. */
-static void write_rest(struct worker *w, const struct ckv_key *keys, long n_found,
+/* Write what is missing of a chain after its first n_found blocks. Was it? */
+static bool write_rest(struct worker *w, const struct ckv_key *keys, long n_found,
 		       uint32_t depth)
 {
 	size_t n = depth - (size_t)n_found;
@@ -99,7 +99,7 @@ static void write_rest(struct worker *w, const struct ckv_key *keys, long n_foun
 	size_t n_ok = 0;
 
 	if (lent <= 0)
-		return;
+		return false;
 	while (n_ok < n && pages[n_ok].status == 0) {
 		page_fill(&keys[(size_t)n_found + n_ok], pages[n_ok].data,
 			  w->page_bytes);
@@ -109,11 +109,13 @@ static void write_rest(struct worker *w, const struct ckv_key *keys, long n_foun
 		for (size_t i = n; i-- > 0; )
 			if (pages[i].status == 0)
 				(void)ckv_abort(w->lane, &pages[i], 1);
-		return;
+		return false;
 	}
 	if (ckv_publish(w->lane, pages, n_ok, 1, draw(w) % 2 ? CKV_SUM : 0, NULL,
-			NULL) == (long)n_ok)
-		ckv_count(&w->crowd->n_written, n_ok);
+			NULL) != (long)n_ok)
+		return false;
+	ckv_count(&w->crowd->n_written, n_ok);
+	return true;
 }
 
 static void work_once(struct worker *w)
@@ -123,6 +125,7 @@ static void work_once(struct worker *w)
 	struct ckv_key keys[CROWD_DEPTH];
 	struct ckv_handle handles[CROWD_DEPTH];
 	struct ckv_pin pin;
+	bool useful;
 	long found;
 
 	crowd_keys(chain, keys);
@@ -136,10 +139,11 @@ static void work_once(struct worker *w)
 		hold(w, chain);
 	verify(w, keys, handles, ckv_pin_valid(w->lane, &pin) == 0 ? found : 0);
 	ckv_unpin(w->lane, &pin);
+	useful = found > 0;
 	if (found < (long)depth)
-		write_rest(w, keys, found, depth);
-	ckv_count(&w->crowd->n_rounds[w->i], 1);
-	if (draw(w) % 16 == 0)
+		useful |= write_rest(w, keys, found, depth);
+	ckv_count(&w->crowd->n_rounds[w->i], useful);
+	if (draw(w) % 16 == 0 || !useful)
 		raw_nap();
 }
 

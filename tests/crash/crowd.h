@@ -15,7 +15,7 @@
 enum { CROWD_MAX = 8, CROWD_CHAINS = 40, CROWD_DEPTH = 6 };
 
 struct crowd {			/* in memory shared with the workers */
-	_Atomic uint64_t n_rounds[CROWD_MAX];	/* of each, over its lives */
+	_Atomic uint64_t n_rounds[CROWD_MAX];	/* of each, that found or wrote */
 	_Atomic uint64_t n_verified, n_written, n_bad;
 	_Atomic uint32_t hold[CROWD_MAX];	/* ask a worker to hold its next pin */
 	_Atomic uint32_t holding[CROWD_MAX];	/* it does; the chain it holds + 1 */

@@ -52,15 +52,23 @@ static void find_ckvd(char *path, size_t bytes)
 	strcat(path, "/ckvd");
 }
 
+/*
+ * Does this daemon answer? A killed one's socket may answer for a while too:
+ * its ring is torn down later than its process ends.
+ */
 static int connects(const struct test_daemon *daemon)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	struct ucred peer = { .pid = -1 };
+	socklen_t bytes = sizeof peer;
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), r;
 
 	strcpy(a.sun_path, daemon->socket);
 	r = connect(fd, (struct sockaddr *)&a, sizeof a);
+	if (r == 0)
+		r = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &bytes);
 	close(fd);
-	return r == 0;
+	return r == 0 && peer.pid == daemon->pid;
 }
 
 static void run(const struct test_daemon *daemon)
