@@ -37,6 +37,25 @@ static int lock(struct daemon *d)
 	return r;
 }
 
+/*
+ * Is the process that listens at the other end gone? The socket of a killed
+ * daemon answers until the kernel has torn its ring down, some time after
+ * the process itself.
+ */
+static bool listener_is_gone(int fd)
+{
+	struct ucred peer = { .pid = 0 };
+	socklen_t bytes = sizeof peer;
+	struct stat s;
+	char proc[32];
+
+	if (sys_socket_option(fd, SO_PEERCRED, &peer, &bytes) < 0 ||
+	    peer.pid <= 0)
+		return false;
+	snprintf(proc, sizeof proc, "/proc/%d", (int)peer.pid);
+	return sys_stat(proc, &s) == -ENOENT;
+}
+
 /* Nobody may answer at the path; then what is there may go. */
 static int clear_path(const char *path)
 {
@@ -58,6 +77,8 @@ static int clear_path(const char *path)
 	if (fd < 0)
 		return fd;
 	r = sys_connect(fd, path);
+	if (r == 0 && listener_is_gone(fd))
+		r = -ECONNREFUSED;
 	sys_close(fd);
 	if (r == 0 || r == -EAGAIN || r == -EPROTOTYPE) {
 		log_line(LOG_ERROR, "%s: another program serves this socket",
