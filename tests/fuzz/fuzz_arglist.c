@@ -144,7 +144,7 @@ static void step(struct served *s, struct fuzz_input *in)
 		.op = fuzz_u8(in) % 12, .flags = how & 1, .tag = 77,
 		.n = fuzz_u8(in),
 	} };
-	uint32_t completed = s->end[i].n_completed;
+	uint32_t completed = s->end[i].n_completed, right_bytes;
 	void *before;
 
 	if (how & 2)
@@ -154,6 +154,7 @@ static void step(struct served *s, struct fuzz_input *in)
 	make_list(&list, in);
 	if (how & 4)		/* and then something else over it */
 		fuzz_take(in, list.at, list.request.arg_bytes);
+	right_bytes = list.request.arg_bytes;
 	if (how & 8)
 		list.request.arg_bytes += (uint32_t)fuzz_u8(in) - 16;
 	if (how & 16)
@@ -166,6 +167,9 @@ static void step(struct served *s, struct fuzz_input *in)
 	if (s->lane[i].state == LANE_OPEN) {
 		assert(s->end[i].n_completed == completed + 1);
 		assert(comp.tag == 77 && comp.n == list.request.n);
+		/* A list of another length is no list. */
+		assert(comp.result < 0 ||
+		       list.request.arg_bytes == right_bytes);
 		check_answers(s, i, &list.request, comp.result);
 	}
 	if ((s->lane[i].state != LANE_OPEN || comp.result < 0) &&

@@ -47,12 +47,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		assert(memcmp(&f, &untouched, sizeof f) == 0);
 		return 0;
 	}
+	memcpy(&header_bytes, data, sizeof header_bytes);
 	for (size_t i = 0; i < f.n_tensors; i++) {
 		sum += follow(&f.tensor[i], data, size);
+		assert(f.tensor[i].data == data + 8 + header_bytes + covered);
 		covered += f.tensor[i].bytes;
 		assert(st_file_find(&f, f.tensor[i].name) == &f.tensor[i]);
 	}
-	memcpy(&header_bytes, data, sizeof header_bytes);
 	assert(covered == size - 8 - header_bytes);
 	st_file_meta(&f, "format");
 	st_file_close(&f);
