@@ -14,7 +14,7 @@ void bench_replay(struct bench *b)
 	FILE *f;
 
 	snprintf(command, sizeof command,
-		 "%s/ckvd --replay %s --policy all --json", b->bin_dir, b->trace);
+		 "%s/ckvd --replay %s --json", b->bin_dir, b->trace);
 	f = popen(command, "r");
 	b->replay_json = calloc(1, size);
 	n = f != NULL && b->replay_json != NULL ?
