@@ -122,6 +122,8 @@ struct daemon {
 
 	int listen_fd, lock_fd, signal_fd;
 	bool accepting;			/* the listener has not said -EAGAIN yet */
+	bool sockets_wait;		/* so it is, or a client's socket */
+	bool worked;			/* since the clock was last looked at */
 	struct memory world_memory, stats_memory;
 	struct ckv_world *world;
 	struct ckv_global_stats *stats;

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <systemd/sd-daemon.h>
 
+#define CLOCK_TURNS	16u	/* looking at the clock costs as much as at some lanes */
 #define POLL_NS		100000u	/* a busy reactor looks at descriptors this often */
 
 static void relax(void)
@@ -52,7 +53,7 @@ static void report(struct daemon *d, uint64_t token)
 
 	switch ((enum watch_kind)(token >> 56)) {
 	case WATCH_LISTEN:
-		d->accepting = true;
+		d->accepting = d->sockets_wait = true;
 		break;
 	case WATCH_SIGNAL:
 		signals_read(d);
@@ -63,7 +64,7 @@ static void report(struct daemon *d, uint64_t token)
 	case WATCH_SOCKET:
 		client = client_by_token(d, token);
 		if (client)
-			client->readable = true;
+			client->readable = d->sockets_wait = true;
 		break;
 	case WATCH_DEATH:
 		client = client_by_token(d, token);
@@ -78,27 +79,20 @@ static void report(struct daemon *d, uint64_t token)
 /* Messages and new connections that are known to wait. Were there any? */
 static bool serve_sockets(struct daemon *d)
 {
-	bool any = d->accepting;
-
+	if (!d->sockets_wait)
+		return false;
 	if (d->accepting)
 		clients_accept(d);
+	d->sockets_wait = d->accepting;
 	for (uint32_t i = 0; i < d->n_clients_max; i++) {
 		struct client *client = &d->client[i];
 
 		if (client->state == CLIENT_FREE || !client->readable)
 			continue;
-		any = true;
 		client_read(d, client);
+		d->sockets_wait |= client->readable;
 	}
-	return any;
-}
-
-static bool sockets_waiting(const struct daemon *d)
-{
-	for (uint32_t i = 0; i < d->n_clients_max; i++)
-		if (d->client[i].state != CLIENT_FREE && d->client[i].readable)
-			return true;
-	return d->accepting;
+	return true;
 }
 
 /* Reports of the loop, waiting at most wait_ns for the first. */
@@ -138,7 +132,7 @@ void tick(struct daemon *d)
 			client_hang_up(d, &d->client[i]);
 		}
 	/* Retried here after descriptors ran out. */
-	d->accepting = true;
+	d->accepting = d->sockets_wait = true;
 	stats_tick(d);
 	sd_notify(0, "WATCHDOG=1");
 }
@@ -169,32 +163,40 @@ static int sleep_until_tick(struct daemon *d)
 	return r;
 }
 
-static int turn(struct daemon *d)
+/* What is done every CLOCK_TURNS turns: the clock, descriptors, the tick. */
+static int turn_slow(struct daemon *d)
 {
-	bool worked;
 	int n = 0, r;
 
-	d->turn++;
 	d->now_ns = sys_now_ns();
-	worked = serve_lanes(d) > 0;
 	if (loop_hint(d->loop) || d->now_ns - d->polled_ns > POLL_NS) {
 		r = poll_loop(d, 0, &n);
 		if (r < 0)
 			return r;
-		worked |= n > 0;
+		d->worked |= n > 0;
 	}
-	worked |= serve_sockets(d);
+	d->worked |= serve_sockets(d);
 	if (d->now_ns >= d->tick_ns)
 		tick(d);
-	if (worked) {
+	if (d->worked)
 		d->worked_ns = d->now_ns;
+	d->worked = false;
+	if (d->now_ns - d->worked_ns < d->spin_ns || d->sockets_wait)
 		return 0;
-	}
-	if (d->now_ns - d->worked_ns < d->spin_ns || sockets_waiting(d)) {
-		relax();
-		return 0;
-	}
 	return sleep_until_tick(d);
+}
+
+static int turn(struct daemon *d)
+{
+	bool worked = serve_lanes(d) > 0;
+
+	d->turn++;
+	d->worked |= worked;
+	if (d->turn % CLOCK_TURNS == 0 || d->sockets_wait || loop_hint(d->loop))
+		return turn_slow(d);
+	if (!worked)
+		relax();
+	return 0;
 }
 
 int reactor_run(struct daemon *d)
