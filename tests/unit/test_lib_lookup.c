@@ -84,7 +84,8 @@ START_TEST(alike_tags_do_not_mislead)
 	struct lib_found found;
 
 	put_chain(1, n_at);
-	for (uint32_t i = 100; i < CHAIN; i += 7) {
+	/* Backwards, so that the first key after the chain is surely alike. */
+	for (uint32_t i = 100 + 7 * 400; i >= 100; i -= 7) {
 		struct ckv_place place = ckv_index_place(&t.index, &keys[i]);
 		struct ckv_bucket *b = &t.index.buckets[place.bucket[0]];
 
