@@ -207,6 +207,20 @@ START_TEST(killed_daemon_is_reattached_to)
 }
 END_TEST
 
+/* What $CKV_TEST_MODE takes away is really away. */
+START_TEST(mode_is_in_force)
+{
+	const char *mode = getenv("CKV_TEST_MODE");
+
+	if (mode != NULL && strcmp(mode, "no-io_uring") == 0)
+		ck_assert(test_daemon_logged(&daemon_, "loop epoll"));
+	else
+		ck_assert(test_daemon_logged(&daemon_, "loop "));
+	if (mode != NULL && strcmp(mode, "no-huge") == 0)
+		ck_assert(test_daemon_logged(&daemon_, "in 4 KiB pages"));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("kill");
@@ -216,6 +230,7 @@ int main(void)
 
 	tcase_add_checked_fixture(tcase, start, stop);
 	tcase_set_timeout(tcase, 60);
+	tcase_add_test(tcase, mode_is_in_force);
 	tcase_add_test(tcase, killed_clients_leave_nothing);
 	tcase_add_test(tcase, stopped_client_keeps_its_pin);
 	tcase_add_test(tcase, killed_daemon_is_reattached_to);

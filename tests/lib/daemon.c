@@ -2,6 +2,7 @@
  * daemon.c - a ckvd of a test's own.
  */
 #include "tests/lib/daemon.h"
+#include "tests/lib/mode.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -79,6 +80,7 @@ static void run(const struct test_daemon *daemon)
 	dup2(fd, 2);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	find_ckvd(path, sizeof path);
+	test_mode_enter();
 	execl(path, path, "--config", daemon->config, (char *)NULL);
 	fprintf(stderr, "%s: %s\n", path, strerror(errno));
 	_exit(127);
@@ -117,8 +119,9 @@ void test_daemon_start(struct test_daemon *daemon, const char *params,
 	out = fopen(daemon->config, "w");
 	if (out == NULL)
 		give_up(daemon, "no configuration");
-	fprintf(out, "[daemon]\nsocket = %s\n%s\n%s", daemon->socket,
-		params ? params : "", spaces ? spaces : TEST_SPACE_TINY);
+	fprintf(out, "[daemon]\nsocket = %s\n%s%s\n%s", daemon->socket,
+		test_mode_params(), params ? params : "",
+		spaces ? spaces : TEST_SPACE_TINY);
 	fclose(out);
 	test_daemon_restart(daemon);
 }

@@ -1,0 +1,68 @@
+/*
+ * mode.c - what a machine may lack.
+ */
+#include "tests/lib/mode.h"
+
+#include <errno.h>
+#include <linux/capability.h>
+#include <seccomp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+static int is_mode(const char *name)
+{
+	const char *mode = getenv("CKV_TEST_MODE");
+
+	return mode != NULL && strcmp(mode, name) == 0;
+}
+
+const char *test_mode_params(void)
+{
+	return is_mode("no-huge") ? "huge_pages = no\n" : "";
+}
+
+static int refuse_io_uring(void)
+{
+	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+	int r;
+
+	if (filter == NULL)
+		return -ENOMEM;
+	r = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM),
+			     SCMP_SYS(io_uring_setup), 0);
+	if (r == 0)
+		r = seccomp_load(filter);
+	seccomp_release(filter);
+	return r;
+}
+
+/* Root may lock what it likes, so that right goes first. */
+static int limit_locking(void)
+{
+	const struct rlimit limit = { 8u << 20, 8u << 20 };
+
+	if (prctl(PR_CAPBSET_DROP, CAP_IPC_LOCK) != 0 && geteuid() == 0)
+		return -errno;
+	return setrlimit(RLIMIT_MEMLOCK, &limit) == 0 ? 0 : -errno;
+}
+
+void test_mode_enter(void)
+{
+	const char *mode = getenv("CKV_TEST_MODE");
+	int r = 0;
+
+	if (is_mode("no-io_uring"))
+		r = refuse_io_uring();
+	else if (is_mode("memlock"))
+		r = limit_locking();
+	else if (mode != NULL && mode[0] != 0 && !is_mode("no-huge"))
+		r = -EINVAL;
+	if (r == 0)
+		return;
+	fprintf(stderr, "CKV_TEST_MODE = %s: %s\n", mode, strerror(-r));
+	_exit(126);
+}
