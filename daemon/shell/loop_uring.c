@@ -82,23 +82,31 @@ static int uring_watch(struct loop *loop, int fd, uint64_t token)
 	return 0;
 }
 
+/*
+ * End a poll. Not POLL_REMOVE: that refuses when the poll is just about to
+ * report, and a multishot poll would then go on and hold its file open.
+ */
+static void cancel(struct loop_uring *u, uint64_t token)
+{
+	struct io_uring_sqe *sqe = entry(u);
+
+	if (sqe == NULL)
+		return;
+	io_uring_prep_cancel64(sqe, token, 0);
+	sqe->user_data = REMOVED_TOKEN;
+	io_uring_submit(&u->ring);
+}
+
 static void uring_unwatch(struct loop *loop, int fd, uint64_t token)
 {
 	struct loop_uring *u = (struct loop_uring *)loop;
 	struct watch *watch = find(u, token);
-	struct io_uring_sqe *sqe;
 
 	(void)fd;
 	if (watch == NULL)
 		return;
 	watch->token = 0;
-	sqe = entry(u);
-	if (sqe == NULL)
-		return;
-	io_uring_prep_poll_remove(sqe, token);
-	sqe->user_data = REMOVED_TOKEN;
-	/* Before fd is closed: the poll holds the file open. */
-	io_uring_submit(&u->ring);
+	cancel(u, token);
 }
 
 static int collect(struct loop_uring *u, uint64_t *ret_tokens, int max)
@@ -114,9 +122,14 @@ static int collect(struct loop_uring *u, uint64_t *ret_tokens, int max)
 		bool gone = cqe->res == -ECANCELED;
 
 		io_uring_cqe_seen(&u->ring, cqe);
-		watch = token == REMOVED_TOKEN || gone ? NULL : find(u, token);
-		if (watch == NULL)
+		if (token == REMOVED_TOKEN || gone)
 			continue;
+		watch = find(u, token);
+		if (watch == NULL) {
+			if (more)	/* it was not ended, whatever the reason */
+				cancel(u, token);
+			continue;
+		}
 		if (!more && arm(u, watch) == 0)
 			armed = true;
 		ret_tokens[n++] = token;

@@ -8,6 +8,7 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -112,6 +113,31 @@ START_TEST(a_dead_process_and_a_closed_socket_are_reported)
 }
 END_TEST
 
+/* A watch that is about to report is ended all the same: its file is let go. */
+START_TEST(an_ended_watch_lets_go_of_its_file)
+{
+	struct pollfd p = { .events = POLLIN };
+	int pair[2];
+
+	open_kind(_i);
+	for (int i = 0; i < 50; i++) {
+		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+		ck_assert_int_eq(loop_watch(loop, pair[0], 3), 0);
+		ck_assert_uint_eq(next(0), 0);
+		ck_assert_int_eq(write(pair[1], "x", 1), 1);
+		loop_unwatch(loop, pair[0], 3);
+		close(pair[0]);
+		(void)next(0);
+		(void)next(1000000);
+		p.fd = pair[1];
+		ck_assert_int_eq(poll(&p, 1, 1000), 1);
+		ck_assert_int_ne(p.revents & POLLHUP, 0);
+		close(pair[1]);
+	}
+	loop_destroy(loop);
+}
+END_TEST
+
 /* Many at once all arrive, more than fit one answer. */
 START_TEST(many_reports_arrive_in_pieces)
 {
@@ -206,6 +232,7 @@ int main(void)
 	tcase_add_loop_test(t, an_eventfd_that_nobody_reads_reports_each_write, 0, 3);
 	tcase_add_loop_test(t, what_is_readable_already_is_reported, 0, 3);
 	tcase_add_loop_test(t, a_dead_process_and_a_closed_socket_are_reported, 0, 3);
+	tcase_add_loop_test(t, an_ended_watch_lets_go_of_its_file, 0, 3);
 	tcase_add_loop_test(t, many_reports_arrive_in_pieces, 0, 3);
 	tcase_add_loop_test(t, watches_come_and_go, 0, 3);
 	tcase_add_loop_test(t, workers_give_back_what_they_got, 0, 3);
