@@ -18,7 +18,7 @@
 #include "client/lib.h"
 
 enum {
-	PROBES = 15,		/* of one round of the tag search */
+	PROBES = 11,		/* of one round of the tag search */
 	LEVEL_PROBES = 7,	/* of one round of the level search */
 };
 
