@@ -8,6 +8,7 @@
 #include "daemon/shell/host.h"
 #include "daemon/shell/jobs.h"
 #include "daemon/shell/log.h"
+#include "daemon/shell/placement.h"
 #include "daemon/shell/sys.h"
 
 #include <errno.h>
@@ -65,7 +66,7 @@ static int create_hosts(struct daemon *d)
 		return r;
 	for (uint32_t i = 0; i < d->config->n_spaces; i++) {
 		r = host_create(&d->config->space[i], &d->config->daemon,
-				&d->host[i]);
+				d->placement, &d->host[i]);
 		if (r < 0)
 			return r;
 		d->n_hosts++;
@@ -115,6 +116,10 @@ static int bring_up(struct daemon *d)
 	r = step("event loop",
 		 loop_create((enum loop_kind)d->config->daemon.loop, n_watches,
 			     &d->loop));
+	if (r == 0 && d->config->daemon.numa_node != CONFIG_NONE)
+		r = step("NUMA node",
+			 placement_create((uint32_t)d->config->daemon.numa_node,
+					  &d->placement));
 	if (r == 0)
 		r = step("spaces", create_hosts(d));
 	if (r == 0)
@@ -163,6 +168,7 @@ static void take_down(struct daemon *d)
 	for (uint32_t i = 0; i < d->n_hosts; i++)
 		host_destroy(&d->host[i]);
 	sys_free(d->host);
+	placement_destroy(d->placement);
 	memory_destroy(&d->world_memory);
 	loop_destroy(d->loop);
 	sys_free(d);

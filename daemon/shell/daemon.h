@@ -110,6 +110,7 @@ struct client {
 };
 
 struct jobs;
+struct placement;
 
 struct daemon {
 	struct config *config;
@@ -128,6 +129,7 @@ struct daemon {
 	struct ckv_world *world;
 	struct ckv_global_stats *stats;
 
+	struct placement *placement;	/* NULL: not bound */
 	struct host *host;		/* [n_spaces] */
 	uint32_t n_hosts;
 	struct client *client;		/* [max_clients] */

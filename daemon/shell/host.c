@@ -3,6 +3,7 @@
  */
 #include "daemon/shell/host.h"
 #include "daemon/shell/log.h"
+#include "daemon/shell/placement.h"
 #include "daemon/shell/sys.h"
 
 #include <errno.h>
@@ -77,6 +78,8 @@ static int create_memory(struct host *host, const struct daemon_params *p,
 			  MEMORY_OURS, NULL, 0, &host->index);
 	if (r < 0)
 		return r;
+	placement_bind(options->bind_context, host->index.base,
+		       host->index.bytes);
 	if (p->huge_pages) {
 		(void)sys_advise(host->index.base, host->index.bytes,
 				 MADV_HUGEPAGE);
@@ -99,11 +102,12 @@ static int create_memory(struct host *host, const struct daemon_params *p,
 }
 
 int host_create(struct config_space *config, const struct daemon_params *p,
-		struct host *host)
+		struct placement *placement, struct host *host)
 {
 	struct pool_options options = {
 		.huge_pages = p->huge_pages, .n_threads = n_touch_threads(p),
 		.progress = say_progress, .context = host,
+		.bind = placement_bind, .bind_context = placement,
 	};
 	int r;
 

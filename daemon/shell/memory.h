@@ -53,8 +53,9 @@ struct pool_options {
 	void (*progress)(void *context, uint64_t touched_bytes,
 			 uint64_t total_bytes);
 	void *context;
-	/* Called in each touching thread first; may be NULL. */
-	void (*bind)(void *context, void *base, size_t bytes);
+	/* Called before anything is touched; may be NULL. */
+	void (*bind)(void *bind_context, void *base, size_t bytes);
+	void *bind_context;
 };
 
 /* Map and touch all slabs. -ENOMEM, -EMFILE, ...: nothing is left behind. */

@@ -47,9 +47,6 @@ static void *touch(void *argument)
 	int r;
 
 	while (take_piece(t, &from, &bytes)) {
-		if (t->options->bind)
-			t->options->bind(t->options->context, t->base + from,
-					 bytes);
 		/* Fills pages without SIGBUS when there are none. */
 		r = sys_advise(t->base + from, bytes, MADV_POPULATE_WRITE);
 		if (r == -EINVAL) {
@@ -158,6 +155,8 @@ int pool_create(const struct ckv_pool_shape *shape,
 	r = sys_advise(pool.base, bytes, MADV_DONTFORK);
 	if (r < 0)
 		goto err_slabs;
+	if (options->bind)
+		options->bind(options->bind_context, pool.base, bytes);
 	/* Where the kernel listens to it, touching then makes them huge. */
 	if (options->huge_pages)
 		(void)sys_advise(pool.base, bytes, MADV_HUGEPAGE);
