@@ -256,10 +256,10 @@ void client_read(struct daemon *d, struct client *client)
 		if (r < 0) {
 			if (!was_known)
 				ckv_count(&d->stats->clients_refused, 1);
-			if (r == -EAGAIN)
-				log_limited(LOG_WARNING, d->now_ns, "client %d "
-					    "does not read its socket; "
-					    "disconnected", (int)client->pid);
+			log_limited(LOG_DEBUG, d->now_ns, "client %d is "
+				    "disconnected: %s", (int)client->pid,
+				    r == -EAGAIN ? "it does not read its socket"
+				    : strerror(-r));
 			client_hang_up(d, client);
 			return;
 		}

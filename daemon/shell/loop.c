@@ -2,9 +2,11 @@
  * loop.c - choose an implementation and forward to it.
  */
 #include "daemon/shell/loop.h"
+#include "daemon/shell/log.h"
 
 #include <errno.h>
 #include <stddef.h>
+#include <string.h>
 
 int loop_create(enum loop_kind kind, uint32_t n_watches_max,
 		struct loop **ret_loop)
@@ -13,8 +15,14 @@ int loop_create(enum loop_kind kind, uint32_t n_watches_max,
 
 	if (kind == LOOP_AUTO || kind == LOOP_URING)
 		r = loop_uring_create(false, n_watches_max, ret_loop);
+	if (kind == LOOP_AUTO && r < 0)
+		log_line(LOG_WARNING, "io_uring with deferred work: %s; trying a "
+			 "plain one", strerror(-r));
 	if (kind == LOOP_URING_PLAIN || (kind == LOOP_AUTO && r < 0))
 		r = loop_uring_create(true, n_watches_max, ret_loop);
+	if (kind == LOOP_AUTO && r < 0)
+		log_line(LOG_WARNING, "plain io_uring: %s; taking epoll",
+			 strerror(-r));
 	if (kind == LOOP_EPOLL || (kind == LOOP_AUTO && r < 0))
 		r = loop_epoll_create(ret_loop);
 	return r;

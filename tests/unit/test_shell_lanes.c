@@ -1,0 +1,331 @@
+/*
+ * test_shell_lanes.c - what happens to the pins and pages of a lane that ends.
+ */
+#include "proto/ckv_ops.h"
+#include "proto/ckv_stats.h"
+#include "tests/lib/wire.h"
+
+#include <check.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct test_daemon daemon_;
+
+static void setup(void)
+{
+	test_daemon_start(&daemon_, NULL, NULL);
+}
+
+static void teardown(void)
+{
+	test_daemon_remove(&daemon_);
+}
+
+struct client {
+	int fd;
+	void *stats;			/* global */
+	uint32_t n_client_rows;
+	struct ckv_space_stats *space;
+	uint32_t lane_id;
+	struct ckv_lane_map map;
+	char *c, *d;
+	int eventfd;
+	struct ckv_ring_end requests, completions;
+};
+
+static void *map(int fd, size_t bytes, int prot)
+{
+	void *base = mmap(NULL, bytes, prot, MAP_SHARED, fd, 0);
+
+	ck_assert_ptr_ne(base, MAP_FAILED);
+	close(fd);
+	return base;
+}
+
+static void attach(struct client *c, uint32_t access)
+{
+	union wire m = { .attach = { .space = "tiny", .access = access,
+				     .any_geometry = 1 } };
+	struct ckv_stats_head *head;
+	struct stat s;
+	int fds[4];
+
+	c->fd = wire_dial(&daemon_);
+	wire_hello(c->fd, fds);
+	close(fds[0]);
+	fstat(fds[1], &s);
+	c->stats = map(fds[1], (size_t)s.st_size, PROT_READ);
+	head = c->stats;
+	c->n_client_rows = head->n_client_rows;
+	wire_head(&m, CKV_ATTACH, sizeof m.attach, 0);
+	wire_send(c->fd, &m, sizeof m.attach, NULL, 0);
+	ck_assert_int_eq(wire_hear(c->fd, &m, fds), CKV_ATTACHED);
+	c->space = map(fds[0], CKV_SPACE_STATS_BYTES, PROT_READ);
+	if (access == CKV_ACCESS_STATS)
+		return;
+	close(fds[1]);
+	ck_assert_int_eq(wire_hear(c->fd, &m, NULL), CKV_SLABS);
+}
+
+static void open_lane(struct client *c)
+{
+	union wire m = { .lane_open = { .space_id = 0 } };
+	int fds[4];
+
+	wire_head(&m, CKV_LANE_OPEN, sizeof m.lane_open, 0);
+	wire_send(c->fd, &m, sizeof m.lane_open, NULL, 0);
+	ck_assert_int_eq(wire_hear(c->fd, &m, fds), CKV_LANE_OPENED);
+	c->lane_id = m.lane_opened.lane_id;
+	c->map = ckv_lane_map(&m.lane_opened.shape);
+	c->c = map(fds[0], c->map.c_bytes, PROT_READ | PROT_WRITE);
+	c->d = map(fds[1], c->map.d_bytes, PROT_READ);
+	c->eventfd = fds[2];
+	c->requests = (struct ckv_ring_end){
+		.slots = (void *)(c->c + c->map.requests),
+		.credit = &((struct ckv_d_head *)c->d)->req_credit,
+		.n_slots = m.lane_opened.shape.n_slots,
+	};
+	c->completions = (struct ckv_ring_end){
+		.slots = (void *)(c->d + c->map.completions),
+		.credit = &((struct ckv_c_head *)c->c)->comp_credit,
+		.n_slots = m.lane_opened.shape.n_slots,
+	};
+}
+
+static void put(struct client *c, const struct ckv_req *request)
+{
+	struct ckv_msg message;
+	uint64_t one = 1;
+
+	memcpy(&message, request, sizeof message);
+	ck_assert_int_eq(ckv_ring_put(&c->requests, &message), 0);
+	ck_assert_int_eq(write(c->eventfd, &one, sizeof one), sizeof one);
+}
+
+static int32_t take(struct client *c)
+{
+	struct ckv_comp completion;
+	struct ckv_msg message;
+	int r = -EAGAIN;
+
+	for (int i = 0; i < 2000 && r == -EAGAIN; i++) {
+		r = ckv_ring_take(&c->completions, &message);
+		if (r == -EAGAIN)
+			usleep(1000);
+	}
+	ck_assert_int_eq(r, 0);
+	ckv_ring_credit(&c->completions);
+	memcpy(&completion, &message, sizeof completion);
+	return completion.result;
+}
+
+static void lend_pages(struct client *c, uint32_t n)
+{
+	const struct ckv_req reserve = { .op = CKV_OP_RESERVE,
+					 .flags = CKV_REQ_SCRATCH, .n = n };
+
+	put(c, &reserve);
+	ck_assert_int_eq(take(c), (int32_t)n);
+}
+
+static void expect_lent(const struct client *c, uint64_t want)
+{
+	for (int i = 0; i < 1000 &&
+	     ckv_hint_load64(&c->space->pages_lent) != want; i++)
+		usleep(2000);
+	ck_assert_uint_eq(ckv_hint_load64(&c->space->pages_lent), want);
+}
+
+/* The state shown for a process, after at most two seconds. */
+static uint32_t shown_state(const struct client *c, pid_t pid, uint32_t want)
+{
+	uint32_t state = 0;
+
+	for (int i = 0; i < 1000; i++) {
+		state = 0;
+		for (uint32_t row = 0; row < c->n_client_rows; row++) {
+			struct ckv_client_row *r =
+				ckv_stats_client(c->stats, 1, row);
+
+			if (r->pid == (uint32_t)pid && ckv_client_state(r))
+				state = ckv_client_state(r);
+		}
+		if (state == want)
+			break;
+		usleep(2000);
+	}
+	return state;
+}
+
+static uint32_t why_closed(const struct client *c)
+{
+	uint32_t why = 0;
+
+	for (int i = 0; i < 1000 && why == 0; i++) {
+		why = ckv_lane_state((struct ckv_d_head *)c->d);
+		usleep(why ? 0 : 2000);
+	}
+	return why;
+}
+
+/*
+ * A liar's lane is closed, but its pages stay lent, for it may still write into
+ * them; LANE_CLOSE gives them back, and the connection has gone on.
+ */
+START_TEST(pages_of_a_liar_stay_lent_until_it_closes_the_lane)
+{
+	const struct ckv_req lie = { .op = CKV_OP_NOP, .zero0 = 1 };
+	union wire m = { .id = { .id = 0 } };
+	struct client c;
+
+	attach(&c, CKV_ACCESS_WRITE);
+	open_lane(&c);
+	lend_pages(&c, 3);
+	put(&c, &lie);
+	ck_assert_uint_eq(why_closed(&c), EPROTO);
+	usleep(50000);
+	expect_lent(&c, 3);
+	m.id.id = c.lane_id;
+	wire_head(&m, CKV_LANE_CLOSE, sizeof m.id, 0);
+	wire_send(c.fd, &m, sizeof m.id, NULL, 0);
+	while (wire_hear(c.fd, &m, NULL) == CKV_SLAB_WRITE)
+		;
+	ck_assert_uint_eq(m.head.type, CKV_DONE);
+	expect_lent(&c, 0);
+	ck_assert_uint_eq(ckv_hint_load64(&ckv_stats_global(c.stats)->
+					  lanes_closed_lying), 1);
+}
+END_TEST
+
+/* A closed socket is a detach: claims stay while the process lives, and go with it. */
+START_TEST(claims_outlive_the_socket_and_not_the_process)
+{
+	struct client watcher, c;
+	int told[2], status;
+	char byte;
+	pid_t pid;
+
+	attach(&watcher, CKV_ACCESS_STATS);
+	ck_assert_int_eq(pipe(told), 0);
+	pid = fork();
+	if (pid == 0) {
+		attach(&c, CKV_ACCESS_WRITE);
+		open_lane(&c);
+		lend_pages(&c, 2);
+		close(c.fd);
+		ck_assert_uint_eq(why_closed(&c), ESHUTDOWN);
+		if (write(told[1], "x", 1) == 1)
+			pause();
+		_exit(1);
+	}
+	ck_assert_int_eq(read(told[0], &byte, 1), 1);
+	ck_assert_uint_eq(shown_state(&watcher, pid, CKV_CLIENT_DETACHED),
+			  CKV_CLIENT_DETACHED);
+	expect_lent(&watcher, 2);
+	kill(pid, SIGKILL);
+	expect_lent(&watcher, 0);
+	ck_assert_uint_eq(shown_state(&watcher, pid, CKV_CLIENT_FREE),
+			  CKV_CLIENT_FREE);
+	ck_assert_uint_eq(ckv_hint_load64(&watcher.space->aborted_by_death), 2);
+	waitpid(pid, &status, 0);
+}
+END_TEST
+
+/* A full completion ring is waited for: nothing is lost, others are served. */
+START_TEST(a_client_that_collects_nothing_holds_up_only_itself)
+{
+	const struct ckv_req nop = { .op = CKV_OP_NOP };
+	struct client lazy, c;
+
+	attach(&lazy, CKV_ACCESS_WRITE);
+	open_lane(&lazy);
+	attach(&c, CKV_ACCESS_WRITE);
+	open_lane(&c);
+	for (int i = 0; i < 64; i++)
+		put(&lazy, &nop);
+	for (int i = 0; i < 1000 && ckv_hint_load32(lazy.requests.credit) < 64; i++)
+		usleep(1000);
+	for (int i = 0; i < 64; i++)
+		put(&lazy, &nop);	/* more than may be outstanding */
+	put(&c, &nop);
+	ck_assert_int_eq(take(&c), 0);
+	for (int i = 0; i < 128; i++) {
+		uint64_t one = 1;
+
+		ck_assert_int_eq(take(&lazy), 0);
+		ck_assert_int_eq(write(lazy.eventfd, &one, 8), 8);
+	}
+	ck_assert_uint_eq(ckv_lane_state((struct ckv_d_head *)lazy.d), 0);
+}
+END_TEST
+
+/* What a request may not say is answered or closes the lane, each by its rule. */
+static const struct {
+	struct ckv_req request;
+	int32_t result;		/* 0: the lane is closed */
+} asked[] = {
+	{ { .op = 0 }, -EOPNOTSUPP },
+	{ { .op = 7 }, -EOPNOTSUPP },
+	{ { .op = 255 }, -EOPNOTSUPP },
+	{ { .op = CKV_OP_NOP, .flags = 1 }, -EINVAL },
+	{ { .op = CKV_OP_RESERVE, .flags = 2 }, -EINVAL },
+	{ { .op = CKV_OP_RESERVE, .n = 1 }, -EINVAL },
+	{ { .op = CKV_OP_DROP, .n = CKV_BATCH_MAX + 1 }, -EINVAL },
+	{ { .op = CKV_OP_ABORT, .n = UINT32_MAX }, -EINVAL },
+	{ { .op = CKV_OP_NOP, .arg_bytes = 8 }, -EINVAL },
+	{ { .op = CKV_OP_NOP, .arg_offset = 4 }, 0 },
+	{ { .op = CKV_OP_NOP, .arg_offset = UINT32_MAX & ~7u }, 0 },
+	{ { .op = CKV_OP_NOP, .arg_bytes = UINT32_MAX }, 0 },
+	{ { .op = CKV_OP_NOP, .zero1 = { [8] = 1 } }, 0 },
+	/* Its answer would end outside the area. */
+	{ { .op = CKV_OP_RESERVE, .flags = CKV_REQ_SCRATCH, .n = 2,
+	    .arg_offset = (256u << 10) - 16 }, 0 },
+	/* A page that is not lent to it. */
+	{ { .op = CKV_OP_ABORT, .n = 1, .arg_bytes = 4 }, 0 },
+};
+
+START_TEST(each_rule_of_a_request_is_kept)
+{
+	const struct ckv_req nop = { .op = CKV_OP_NOP };
+	struct client c;
+
+	attach(&c, CKV_ACCESS_WRITE);
+	open_lane(&c);
+	put(&c, &asked[_i].request);
+	if (asked[_i].result != 0) {
+		ck_assert_int_eq(take(&c), asked[_i].result);
+		put(&c, &nop);
+		ck_assert_int_eq(take(&c), 0);
+	} else {
+		ck_assert_uint_eq(why_closed(&c), EPROTO);
+	}
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("shell_lanes");
+	TCase *t = tcase_create("lanes");
+	SRunner *runner;
+	int failed;
+
+	tcase_set_timeout(t, 30);
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, pages_of_a_liar_stay_lent_until_it_closes_the_lane);
+	tcase_add_test(t, claims_outlive_the_socket_and_not_the_process);
+	tcase_add_test(t, a_client_that_collects_nothing_holds_up_only_itself);
+	tcase_add_loop_test(t, each_rule_of_a_request_is_kept, 0,
+			    (int)(sizeof asked / sizeof asked[0]));
+	suite_add_tcase(s, t);
+	runner = srunner_create(s);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed != 0;
+}
