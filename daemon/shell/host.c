@@ -86,8 +86,10 @@ static int create_memory(struct host *host, const struct daemon_params *p,
 		r = sys_advise(host->index.base, host->index.bytes,
 			       MADV_POPULATE_WRITE);
 		if (r == 0)
-			host->index_huge_bytes = memory_collapse(
-				host->index.base, host->index.bytes);
+			memory_collapse(host->index.base, host->index.bytes);
+		if (memory_huge_bytes(host->index.base, host->index.bytes,
+				      &host->index_huge_bytes) < 0)
+			host->index_huge_bytes = 0;
 	}
 	r = memory_create("ckv-records", n_pages * sizeof(struct ckv_record),
 			  MEMORY_PRIVATE, NULL, 0, &host->records);

@@ -63,8 +63,8 @@ int pool_create(const struct ckv_pool_shape *shape,
 		const struct pool_options *options, struct pool *ret_pool);
 void pool_destroy(struct pool *pool);		/* a zeroed one is allowed */
 
-/* Try for 2 MiB pages in memory that has been touched; the bytes that are. */
-uint64_t memory_collapse(void *base, size_t bytes);
+/* Ask for 2 MiB pages in memory that has been touched; memory_huge_bytes() tells. */
+void memory_collapse(void *base, size_t bytes);
 
 /* Bytes of a mapped range that are in 2 MiB pages, as the kernel says. */
 int memory_huge_bytes(const void *base, size_t bytes, uint64_t *ret_bytes);

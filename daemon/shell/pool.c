@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define TOUCH_BYTES	(16u << 20)	/* one worker's next piece */
+#define TOUCH_BYTES	(64u << 20)	/* one worker's next piece */
 #define PROGRESS_NS	500000000u
 
 /* Pieces of the pool, taken by whichever thread is free. */
@@ -54,6 +54,8 @@ static void *touch(void *argument)
 				((volatile char *)t->base)[from + i] = 0;
 			r = 0;
 		}
+		if (r == 0 && t->options->huge_pages)
+			memory_collapse(t->base + from, bytes);
 		pthread_mutex_lock(&t->lock);
 		t->done += bytes;
 		if (r < 0)
@@ -163,8 +165,9 @@ int pool_create(const struct ckv_pool_shape *shape,
 	r = touch_all(&pool, options);
 	if (r < 0)
 		goto err_slabs;
-	if (options->huge_pages)
-		pool.huge_bytes = memory_collapse(pool.base, bytes);
+	if (options->huge_pages && memory_huge_bytes(pool.base, bytes,
+						     &pool.huge_bytes) < 0)
+		pool.huge_bytes = 0;
 	*ret_pool = pool;
 	return 0;
 
