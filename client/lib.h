@@ -43,7 +43,7 @@ struct lib_maps {
 	struct lib_link *link;
 	uint32_t space_id;
 	struct ckv_index index;
-	void *index_base;
+	char *index_base;
 	struct ckv_geometry geometry;
 	struct ckv_pool_shape pool;
 	char *read_base;	/* the pool, read-only */

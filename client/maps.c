@@ -48,21 +48,29 @@ static int shape_ok(const struct ckv_attached *msg)
 	       msg->geometry.model[CKV_NAME_BYTES - 1] == 0;
 }
 
+static size_t index_range_bytes(uint32_t n_buckets)
+{
+	return ckv_round_up(ckv_index_bytes(n_buckets), CKV_HUGE_BYTES);
+}
+
+/* At a multiple of 2 MiB, so that the daemon's huge pages are huge here too. */
 static int map_index(struct lib_maps *maps, uint32_t n_buckets, int fd)
 {
 	const struct ckv_index_head *head;
 	int r;
 
-	r = lib_map(fd, ckv_index_bytes(n_buckets), 0, &maps->index_base);
+	r = lib_reserve_range(index_range_bytes(n_buckets), &maps->index_base);
+	if (r == 0)
+		r = lib_map_at(maps->index_base, fd, ckv_index_bytes(n_buckets), 0);
 	if (r < 0)
 		return r;
-	head = maps->index_base;
+	head = (const void *)maps->index_base;
 	if (head->magic != CKV_INDEX_MAGIC ||
 	    head->layout_version != CKV_LAYOUT_VERSION ||
 	    head->n_buckets != n_buckets)
 		return -EPROTO;
-	maps->index.buckets = (struct ckv_bucket *)((char *)maps->index_base +
-						    CKV_INDEX_HEAD_BYTES);
+	maps->index.buckets = (struct ckv_bucket *)(void *)
+		(maps->index_base + CKV_INDEX_HEAD_BYTES);
 	maps->index.n_buckets = n_buckets;
 	memcpy(maps->index.seed, head->seed, sizeof maps->index.seed);
 	return 0;
@@ -168,7 +176,7 @@ void lib_maps_put(struct lib_maps *maps)
 {
 	if (maps == NULL || --maps->refs > 0)
 		return;
-	lib_unmap(maps->index_base, ckv_index_bytes(maps->index.n_buckets));
+	lib_unmap(maps->index_base, index_range_bytes(maps->index.n_buckets));
 	lib_unmap(maps->read_base, pool_bytes(&maps->pool));
 	lib_unmap(maps->write_base, pool_bytes(&maps->pool));
 	free(maps->writable);

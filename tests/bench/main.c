@@ -62,8 +62,8 @@ struct group {
 static const struct group groups[] = {
 	{ "memcpy", bench_memcpy, false },
 	{ "socket", bench_socket, false },
-	{ "keys", bench_keys, false },
 	{ "index", bench_index, false },
+	{ "keys", bench_keys, false },
 	{ "lmdb", bench_lmdb, false },
 	{ "ring", bench_ring, false },
 	{ "write", bench_write, false },

@@ -98,11 +98,14 @@ static void read_all(const char *dir, size_t n, int out)
 		_exit(1);
 	sample_init(&get, n);
 	for (size_t i = 0; i < n; i++) {
-		const uint8_t *key = chain_keys(0) +
-			(random_next(&state) % N_ENTRIES) * 32;
-		uint64_t t = now_ns();
-		bool there = present(txn, dbi, key);
+		uint8_t key[32];
+		uint64_t t;
+		bool there;
 
+		memcpy(key, chain_keys(0) + random_next(&state) % N_ENTRIES * 32,
+		       sizeof key);
+		t = now_ns();
+		there = present(txn, dbi, key);
 		sample_add(&get, (double)(now_ns() - t));
 		if (!there)
 			_exit(1);

@@ -73,17 +73,18 @@ static void print_row(const struct bench *b, const struct bench_row *row)
 static void print_replay(const struct bench *b)
 {
 	static const char *const fractions[] = { "1/16", "1/8", "1/4", "1/2" };
-	json_t *all, *policy;
+	json_t *all, *ratios, *policy;
 	const char *name;
 
 	if (b->replay_json == NULL)
 		return;
 	all = json_loads(b->replay_json, 0, NULL);
+	ratios = json_object_get(all, "replay");
 	printf("\nblock hit ratio, Mooncake conversation trace\n%-12s", "pool");
 	for (int i = 0; i < 4; i++)
 		printf("%8s", fractions[i]);
 	putchar('\n');
-	json_object_foreach(all, name, policy) {
+	json_object_foreach(ratios, name, policy) {
 		printf("%-12s", name);
 		for (int i = 0; i < 4; i++)
 			printf("%8.4f", json_number_value(
@@ -109,6 +110,21 @@ void report_table(const struct bench *b)
 	print_replay(b);
 }
 
+static void add_replay(const struct bench *b, json_t *all, json_t *why)
+{
+	json_t *replay = b->replay_json == NULL ? NULL :
+		json_loads(b->replay_json, 0, NULL);
+	json_t *ratios = json_object_get(replay, "replay");
+
+	json_object_set(all, "replay", ratios);
+	if (ratios == NULL) {
+		json_object_set_new(all, "replay", json_null());
+		json_object_set_new(why, "replay", json_string(
+			"ckvd --replay failed or was not run"));
+	}
+	json_decref(replay);
+}
+
 int report_json(const struct bench *b, const char *path)
 {
 	json_t *all = json_object(), *why = json_object();
@@ -131,11 +147,7 @@ int report_json(const struct bench *b, const char *path)
 			json_object_set_new(why, b->row[i].key, json_string(
 				b->row[i].why[0] ? b->row[i].why : "not run"));
 	}
-	json_object_set_new(all, "replay", b->replay_json == NULL ? json_null() :
-			    json_loads(b->replay_json, 0, NULL));
-	if (b->replay_json == NULL)
-		json_object_set_new(why, "replay", json_string(
-			"ckvd --replay failed or was not run"));
+	add_replay(b, all, why);
 	json_object_set_new(all, "why", why);
 	r = json_dump_file(all, path, JSON_INDENT(1));
 	if (r < 0)
