@@ -105,6 +105,10 @@ $B/tests/crash_%: $B/tests/crash/crash_%.o $(CRASHERS) $B/libckvtest.a $B/libckv
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ $(call libs,$(PKG_TEST) $(PKG_CLIENT)) -lm
 
+$B/tests/in_mode: $B/tests/e2e/in_mode.o $B/libckvtest.a
+	@mkdir -p $(@D)
+	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ $(call libs,libseccomp)
+
 # The race detector sees no fences (-Wno-tsan); those have the stress and the models.
 build-tsan/%: tests/race/%.c
 	@mkdir -p $(@D)
@@ -138,7 +142,7 @@ test:
 	@$(again) SAN=address,undefined all tests
 	@tests/run
 
-tests: $(UNIT) $(FUZZERS) $(CRASH) $B/golden $(if $(SAN),,$(RACE))
+tests: $(UNIT) $(FUZZERS) $(CRASH) $B/golden $B/tests/in_mode $(if $(SAN),,$(RACE))
 
 race: $(RACE)
 	@tests/run race_ stress_
