@@ -129,6 +129,57 @@ START_TEST(stored_and_borrowed_keys_are_refused)
 }
 END_TEST
 
+/* Of two clients one is lent a key, the other is told to wait, then that it is there. */
+START_TEST(two_clients_do_not_write_one_key_twice)
+{
+	struct ckv_page mine, other_page;
+	struct ckv_space *other_space;
+	struct ckv_lane *other_lane;
+	struct ckv *other;
+
+	ck_assert_int_eq(ckv_open(daemon_.socket, "other", &other), 0);
+	ck_assert_int_eq(ckv_attach(other, "tiny", NULL, CKV_WRITE,
+				    &other_space), 0);
+	ck_assert_int_eq(ckv_lane_open(other_space, NULL, &other_lane), 0);
+	ck_assert_int_eq(ckv_reserve(lane, NULL, keys, 1, &mine), 1);
+	ck_assert_int_eq(ckv_reserve(other_lane, NULL, keys, 1, &other_page), 0);
+	ck_assert_int_eq(other_page.status, -EALREADY);
+	fill(mine.data, 0);
+	ck_assert_int_eq(ckv_publish(lane, &mine, 1, TOKENS, CKV_SUM, NULL,
+				     NULL), 1);
+	ck_assert_int_eq(ckv_reserve(other_lane, NULL, keys, 1, &other_page), 0);
+	ck_assert_int_eq(other_page.status, -EEXIST);
+	ck_assert_int_eq(seen(other_lane), 1);
+	ckv_close(other);
+}
+END_TEST
+
+/* Without a word for the pin that was asked for nothing is published; then it can be. */
+START_TEST(publish_takes_its_pin_first)
+{
+	const struct ckv_lane_options options = { .n_pins = 64 };
+	struct ckv_handle handle;
+	struct ckv_pin held[64], pin;
+	struct ckv_page page;
+	struct ckv_lane *small;
+
+	store(lane, 1);
+	ck_assert_int_eq(ckv_lane_open(space, &options, &small), 0);
+	ck_assert_int_eq(ckv_reserve(small, keys, keys + 32, 1, &page), 1);
+	fill(page.data, 1);
+	for (int i = 0; i < 64; i++)
+		ck_assert_int_eq(ckv_lookup(small, keys, 1, 0, &handle,
+					    &held[i]), 1);
+	ck_assert_int_eq(ckv_publish(small, &page, 1, TOKENS, CKV_SUM, NULL,
+				     &pin), -EAGAIN);
+	ck_assert_int_eq(seen(lane), 1);
+	ckv_unpin(small, &held[0]);
+	ck_assert_int_eq(ckv_publish(small, &page, 1, TOKENS, CKV_SUM, NULL,
+				     &pin), 1);
+	ck_assert_int_eq(seen(lane), 2);
+}
+END_TEST
+
 /* Pages given back can be borrowed again; forgotten blocks are gone. */
 START_TEST(abort_and_drop_forget)
 {
@@ -403,7 +454,9 @@ int main(void)
 {
 	const TTest *const tests[] = {
 		another_process_finds_what_was_stored,
-		stored_and_borrowed_keys_are_refused, abort_and_drop_forget,
+		stored_and_borrowed_keys_are_refused,
+		two_clients_do_not_write_one_key_twice,
+		publish_takes_its_pin_first, abort_and_drop_forget,
 		publish_with_a_pin_holds_the_block, verify_sees_a_flipped_byte,
 		refusals_say_why, readers_may_not_write, many_lanes_work,
 		full_lane_says_again, wait_ends, event_descriptor_wakes,

@@ -3,7 +3,9 @@
  */
 #include <check.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "tests/lib/index.h"
@@ -124,6 +126,41 @@ START_TEST(two_words_hold_a_chain)
 	ck_assert_uint_eq(ckv_pin_slot(&t.lane.pins[1]), CKV_NONE);
 	ckv_unpin(&t.lane, &pin);	/* again: nothing */
 	ck_assert_uint_eq(t.lane.n_pin_free, 8);
+}
+END_TEST
+
+static void *guarded;
+static uint32_t high_then;
+
+/* The first write to the pin words: what does the daemon's scan go by now? */
+static void on_write(int signal_number)
+{
+	(void)signal_number;
+	high_then = ckv_hint_load32(&t.lane.c->pin_high);
+	mprotect(guarded, 4096, PROT_READ | PROT_WRITE);
+}
+
+/* The daemon scans up to pin_high: it covers a word before the word is set. */
+START_TEST(pin_high_is_raised_before_the_pin)
+{
+	uint32_t n_at[CKV_LEVELS] = { 0, 3, 3, 3, 0 };
+	_Atomic uint64_t *pins = t.lane.pins;
+	struct ckv_pin pin;
+
+	put_chain(9, n_at);
+	guarded = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ck_assert_ptr_ne(guarded, MAP_FAILED);
+	memcpy(guarded, (void *)pins, 8 * sizeof *pins);
+	ck_assert_int_eq(mprotect(guarded, 4096, PROT_READ), 0);
+	t.lane.pins = guarded;
+	signal(SIGSEGV, on_write);
+	ck_assert_int_eq(lookup(3, 0, &pin), 3);
+	signal(SIGSEGV, SIG_DFL);
+	ck_assert_uint_eq(high_then, 1);
+	ckv_unpin(&t.lane, &pin);
+	t.lane.pins = pins;
+	munmap(guarded, 4096);
 }
 END_TEST
 
@@ -266,7 +303,8 @@ END_TEST
 int main(void)
 {
 	const TTest *const tests[] = {
-		alike_tags_do_not_mislead, two_words_hold_a_chain, claims_add_up,
+		alike_tags_do_not_mislead, two_words_hold_a_chain,
+		pin_high_is_raised_before_the_pin, claims_add_up,
 		deepest_is_touched, judged_leaf_is_left_out,
 		lookups_outlive_eviction, words_run_out, dead_or_shut_is_a_miss,
 	};

@@ -3,6 +3,7 @@
  */
 #include "proto/ckv_ops.h"
 #include "proto/ckv_stats.h"
+#include "proto/ckv_world.h"
 #include "tests/lib/wire.h"
 
 #include <check.h>
@@ -29,6 +30,7 @@ static void teardown(void)
 
 struct client {
 	int fd;
+	struct ckv_world *world;
 	void *stats;			/* global */
 	uint32_t n_client_rows;
 	struct ckv_space_stats *space;
@@ -58,7 +60,7 @@ static void attach(struct client *c, uint32_t access)
 
 	c->fd = wire_dial(&daemon_);
 	wire_hello(c->fd, fds);
-	close(fds[0]);
+	c->world = map(fds[0], CKV_WORLD_BYTES, PROT_READ);
 	fstat(fds[1], &s);
 	c->stats = map(fds[1], (size_t)s.st_size, PROT_READ);
 	head = c->stats;
@@ -265,6 +267,58 @@ START_TEST(a_client_that_collects_nothing_holds_up_only_itself)
 }
 END_TEST
 
+/* A page that is lent can be written when its owner hears of it: the slab came before. */
+START_TEST(a_writable_slab_comes_before_the_page)
+{
+	struct client c;
+	union wire m;
+	int fds[4];
+
+	attach(&c, CKV_ACCESS_WRITE);
+	open_lane(&c);
+	lend_pages(&c, 1);
+	ck_assert_int_eq(wire_hear(c.fd, &m, fds), CKV_SLAB_WRITE);
+	munmap(map(fds[0], 4096, PROT_READ | PROT_WRITE), 4096);
+}
+END_TEST
+
+/*
+ * The daemon does not go to sleep over a request that came while it was about
+ * to: one that asked for no wake-up is answered before the next sleep begins.
+ */
+START_TEST(no_request_is_slept_over)
+{
+	const struct ckv_req nop = { .op = CKV_OP_NOP };
+	struct ckv_global_stats *stats;
+	struct ckv_msg message;
+	struct client c;
+	uint64_t sleeps, one = 1;
+	bool slept;
+
+	attach(&c, CKV_ACCESS_WRITE);
+	open_lane(&c);
+	stats = ckv_stats_global(c.stats);
+	for (int i = 0; i < 400; i++) {
+		memcpy(&message, &nop, sizeof message);
+		ck_assert_int_eq(ckv_ring_put(&c.requests, &message), 0);
+		if (ckv_wake_needed(&c.world->reactor_sleeping)) {
+			ck_assert_int_eq(write(c.eventfd, &one, 8), 8);
+			ck_assert_int_eq(take(&c), 0);
+		} else {
+			sleeps = ckv_hint_load64(&stats->reactor_sleeps);
+			do {
+				slept = ckv_hint_load64(&stats->reactor_sleeps)
+					!= sleeps;
+			} while (!slept && !ckv_ring_ready(&c.completions));
+			ck_assert(ckv_ring_ready(&c.completions));
+			ck_assert_int_eq(take(&c), 0);
+		}
+		if (i % 4 == 0)
+			usleep(1 + (unsigned)i % 256);
+	}
+}
+END_TEST
+
 /* What a request may not say is answered or closes the lane, each by its rule. */
 static const struct {
 	struct ckv_req request;
@@ -320,6 +374,8 @@ int main(void)
 	tcase_add_test(t, pages_of_a_liar_stay_lent_until_it_closes_the_lane);
 	tcase_add_test(t, claims_outlive_the_socket_and_not_the_process);
 	tcase_add_test(t, a_client_that_collects_nothing_holds_up_only_itself);
+	tcase_add_test(t, a_writable_slab_comes_before_the_page);
+	tcase_add_test(t, no_request_is_slept_over);
 	tcase_add_loop_test(t, each_rule_of_a_request_is_kept, 0,
 			    (int)(sizeof asked / sizeof asked[0]));
 	suite_add_tcase(s, t);
