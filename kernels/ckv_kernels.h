@@ -136,9 +136,6 @@ int ckv_window_score_ref(const struct ckv_window *in, uint32_t first_head,
 			 uint32_t n_heads, double *score,
 			 struct ckv_fault *ret_fault);
 
-/* Name of the code ckv_window_score() runs on this machine. */
-const char *ckv_kernels_isa(void);
-
 /* ---------------------------------------------------------- small pieces */
 
 enum ckv_pool { CKV_POOL_AVG, CKV_POOL_MAX };

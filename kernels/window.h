@@ -53,7 +53,6 @@ struct window_head {
 
 /* One instruction set's code. */
 struct window_code {
-	const char *name;
 	uint32_t tile_tokens, panel_rows, lanes;
 	/* 0, or as ckv_window_score(), *w->fault set on -EDOM */
 	int (*score_head)(struct window_head *w);

@@ -14,7 +14,6 @@
 #define UMAX(a, b)	((pu)_mm256_max_epu32((__m256i)(a), (__m256i)(b)))
 #define WIDEN(p)	((pu)_mm256_cvtepu16_epi32(			\
 				_mm_loadu_si128((const __m128i_u *)(p))))
-#define CODE_NAME	"avx512"
 
 #include "kernels/window_body.h"
 

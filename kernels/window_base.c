@@ -8,7 +8,6 @@
 #define ANY(mask)	((mask)[0] | (mask)[1] | (mask)[2] | (mask)[3])
 #define UMAX(a, b)	(((a) & (pu)((a) > (b))) | ((b) & ~(pu)((a) > (b))))
 #define WIDEN(p)	__builtin_convertvector(*(const ph_loose *)(p), pu)
-#define CODE_NAME	"base"
 
 #include "kernels/window_body.h"
 

@@ -12,7 +12,6 @@
  *   ANY(mask)    is any lane of an integer mask set?
  *   UMAX(a,b)    the larger, on PACK unsigned words
  *   WIDEN(p)     PACK 16-bit words at p as 32-bit words
- *   CODE_NAME    as a string
  *
  * and gets `static const struct window_code code`.
  *
@@ -410,7 +409,6 @@ static int score_head(struct window_head *w)
 }
 
 static const struct window_code code = {
-	.name = CODE_NAME,
 	.tile_tokens = TILE_TOKENS,
 	.panel_rows = PANEL_ROWS,
 	.lanes = LANES,

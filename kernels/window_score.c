@@ -120,8 +120,3 @@ int ckv_window_score(const struct ckv_window *in, uint32_t first_head,
 	return window_score(best_code(), in, first_head, n_heads, scratch,
 			    score, ret_fault);
 }
-
-const char *ckv_kernels_isa(void)
-{
-	return best_code()->name;
-}

@@ -53,15 +53,10 @@ static inline bool ckv_pin_confirm(const struct ckv_entry *entry,
 	       ckv_world_alive(world, epoch);
 }
 
-/* Client, after ckv_pin_confirm(): the pages of the pinned entry. */
+/* Client, after ckv_pin_confirm(): the host page of the pinned entry. */
 static inline uint32_t ckv_pinned_host_page(const struct ckv_entry *entry)
 {
 	return (uint32_t)(atomic_load_explicit(&entry->pages, CKV_RELAXED) >> 32);
-}
-
-static inline uint32_t ckv_pinned_device_page(const struct ckv_entry *entry)
-{
-	return (uint32_t)atomic_load_explicit(&entry->pages, CKV_RELAXED);
 }
 
 /* Client: let go. Every read of the pages comes before this. */
