@@ -1,0 +1,101 @@
+/*
+ * ckv_encode.h - how surviving rows are stored.
+ *
+ * An encoding works on one side (keys or values) of one (layer, kv head) at a
+ * time: n rows of dim numbers, one after another, in order of position. It yields
+ * codes and scales:
+ *
+ *   plain  codes: the rows                                        scales: none
+ *   bf16, f16  codes: the rows in that type, rounded to nearest even    none
+ *   fp8    codes: e4m3fn bytes [n][dim]    scales: float, none, 1, or [ceil(n/block)]
+ *   kivi   keys    codes: u32 [ceil(n/cpw)][dim]     scale, then min: [ceil(n/group)][dim]
+ *          values  codes: u32 [n][ceil(dim/cpw)]     scale, then min: [n][ceil(dim/group)]
+ *
+ * cpw = 32 / bits codes in a word, lowest bits first; unused high codes are 0. The
+ * last group of a row or column may be shorter. Scales of kivi are of the rows' own
+ * type. Codes and scales are 4-byte aligned.
+ *
+ * kivi (arXiv 2402.02750), every step rounded once to the rows' type:
+ *   scale = (max - min) / (2^bits - 1);  code = rint(clamp((x - min) / scale, 0, 2^bits - 1))
+ *   x' = code * scale, then + min;  for bf16 rows in float. A computed scale of 0:
+ *   code 0, x' = min.
+ * fp8: code = e4m3fn(clamp(x / scale, +-448)), scale = amax / 448 in float; amax 0:
+ *   scale 0, codes 0; x' = value * scale in float.
+ *
+ * Errors: -EDOM a NaN or infinite number, its row and column in *ret_fault (head is
+ * left to the caller); -ERANGE a group's range overflows the rows' type, or f16 cannot
+ * hold a number, also located; -EINVAL.
+ */
+#ifndef CKV_ENCODE_H
+#define CKV_ENCODE_H
+
+#include "kernels/ckv_rows.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum ckv_encode_kind {
+	CKV_ENCODE_PLAIN = 1, CKV_ENCODE_BF16 = 2, CKV_ENCODE_F16 = 3,
+	CKV_ENCODE_FP8 = 4, CKV_ENCODE_KIVI = 5,
+};
+
+enum ckv_fp8_scale {
+	CKV_FP8_ONE,		/* scale 1, not stored */
+	CKV_FP8_TENSOR,		/* one for all heads of a layer's keys, or values */
+	CKV_FP8_HEAD,		/* one for a head */
+	CKV_FP8_BLOCK,		/* one for each `block` rows of a head */
+};
+
+struct ckv_encode {
+	enum ckv_encode_kind kind;
+	uint32_t bits;			/* kivi: 8, 4 or 2 */
+	uint32_t group;			/* kivi: a multiple of 32 / bits */
+	enum ckv_fp8_scale scale;	/* fp8 */
+	uint32_t block;			/* fp8 with CKV_FP8_BLOCK */
+	uint32_t n_full;		/* newest survivors that stay plain */
+};
+
+enum ckv_side { CKV_SIDE_KEY, CKV_SIDE_VALUE };
+
+/* 0, or -EINVAL: parameters that no rows could meet. */
+int ckv_encode_check(const struct ckv_encode *e);
+
+/* Bytes of the codes, and of scales (and mins), of n rows. 0 for none. */
+size_t ckv_code_bytes(const struct ckv_encode *e, enum ckv_elem elem,
+		      enum ckv_side side, size_t n, uint32_t dim);
+size_t ckv_scale_bytes(const struct ckv_encode *e, enum ckv_elem elem,
+		       enum ckv_side side, size_t n, uint32_t dim);
+
+/* Largest magnitude of n rows; what CKV_FP8_TENSOR and _HEAD are scaled by. -EDOM. */
+int ckv_amax(enum ckv_elem elem, const void *rows, size_t n, uint32_t dim,
+	     float *ret_amax, struct ckv_fault *ret_fault);
+
+/*
+ * Encode rows [first, first + n) of the n_all rows of one side of one head: `rows` are
+ * those n rows, codes and scales the whole areas. `first` is a multiple of the
+ * group (kivi keys) or block (fp8), so a head can be encoded tile by tile as it is
+ * gathered, in any order, to the same bytes. `amax`: for CKV_FP8_TENSOR and _HEAD.
+ */
+int ckv_encode_rows(const struct ckv_encode *e, enum ckv_elem elem,
+		    enum ckv_side side, const void *rows, size_t first,
+		    size_t n, size_t n_all, uint32_t dim, float amax,
+		    void *code, void *scale, struct ckv_fault *ret_fault);
+
+/*
+ * Decode rows [first, first + n), any range, as `out_elem`: float, or the rows' own
+ * type (each x' rounded to it once). Never fails on what it reads; -EINVAL.
+ */
+int ckv_decode_rows(const struct ckv_encode *e, enum ckv_elem elem,
+		    enum ckv_side side, const void *code, const void *scale,
+		    size_t first, size_t n, size_t n_all, uint32_t dim,
+		    enum ckv_elem out_elem, void *out);
+
+/* One number, the plain way: what the vectorised code is compared with. */
+uint8_t ckv_fp8_from_float(float x);	/* saturates; NaN is 0x7f or 0xff */
+float ckv_fp8_to_float(uint8_t code);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

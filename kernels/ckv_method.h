@@ -1,0 +1,110 @@
+/*
+ * ckv_method.h - a method in one line of text, and what it comes to for one object.
+ *
+ *   text  = stage { "+" stage }        stage = name [ "(" key "=" value { "," ... } ")" ]
+ *
+ * At most one selection (chunkkv, snapkv, pyramidkv, l2norm, keydiff, tova, h2o,
+ * streamingllm, random), at most one `always`, at most one encoding (plain, bf16,
+ * fp16, fp8, int8, kivi), in this order, at least one of them:
+ *
+ *   chunkkv(keep=1/4, chunk=16, window=32, reuse=2) + kivi(bits=4, group=64)
+ *   snapkv(bytes=1/8) + always(sinks=4) + kivi(bits=auto, full=32)
+ *   fp8(scale=head)
+ *
+ * A selection says how much it keeps: `keep` a share of the tokens (1/4 or 0.25),
+ * `tokens` a number of them, or `bytes` a share of what the chain has plain, every
+ * header, position, scale and code counted; `bytes` is met by the most tokens that fit.
+ */
+#ifndef CKV_METHOD_H
+#define CKV_METHOD_H
+
+#include "kernels/ckv_encode.h"
+#include "kernels/ckv_select.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define CKV_METHOD_TEXT_BYTES	256u	/* with its zero */
+#define CKV_METHOD_WHY_BYTES	200u
+
+struct ckv_method {
+	struct ckv_selection select;
+	struct ckv_encode encode;
+	uint32_t bytes_num, bytes_den;	/* share of plain bytes; den 0: not asked for */
+	int bits_auto;			/* kivi(bits=auto) */
+	char text[CKV_METHOD_TEXT_BYTES]; /* canonical: equal methods, equal bytes */
+};
+
+/*
+ * From zero-terminated text. -EINVAL: `why` names what is wrong and says what was
+ * expected there; *ret_method is as before.
+ */
+int ckv_method_parse(const char *text, struct ckv_method *ret_method,
+		     char why[CKV_METHOD_WHY_BYTES]);
+
+/* ---- the table behind it ---- */
+
+struct ckv_method_key {
+	const char *name;
+	const char *expected;	/* "1 to 4096 tokens" */
+	const char *init;	/* default as one writes it; NULL: see `expected` */
+	const char *help;
+};
+
+struct ckv_method_info {
+	const char *name;
+	const char *stage;	/* "selection", "always", "encoding" */
+	const char *help;
+	const char *needs;	/* from the engine: "window queries", "nothing", ... */
+	const char *paper;	/* "arXiv 2502.00299"; "" for ours */
+	const struct ckv_method_key *key;
+	uint32_t n_keys;
+};
+
+/* The i-th; NULL past the last. */
+const struct ckv_method_info *ckv_method_at(uint32_t i);
+
+/* ---- one object ---- */
+
+/* A chain that is to become a view; sizes of the container's own parts, in bytes. */
+struct ckv_object {
+	uint32_t n_layers, n_kv_heads, n_q_heads, n_tokens, dim_k, dim_v;
+	enum ckv_elem elem;
+	uint32_t head_bytes;	/* the header */
+	uint32_t run_bytes;	/* for each (layer, kv head) */
+	uint32_t align;		/* every region begins at a multiple of it */
+};
+
+struct ckv_sizes {		/* exact, of the finished view */
+	uint64_t total, codes, scales, positions, heads, padding;
+	uint64_t plain;		/* what all tokens take as they are stored, K and V */
+};
+
+/* What one layer has in the view. */
+struct ckv_layer_kept {
+	uint32_t n_sets;	/* sets of positions it stores: 0 where it shares */
+	uint32_t n;		/* rows of every kv head */
+};
+
+void ckv_object_sizes(const struct ckv_object *o, const struct ckv_encode *e,
+		      const struct ckv_layer_kept *layer,
+		      struct ckv_sizes *ret_sizes);
+
+/*
+ * The method with everything settled for this object: bits=auto and bytes= become
+ * numbers (select.n_keep, encode.bits).
+ *
+ * bits=auto [ours, after arXiv 2412.12706]: the finest of 8, 4 bits at which all tokens
+ * fit in `bytes`; else 4 bits and as many tokens as fit. Never 2 unless asked.
+ *
+ *   -EINVAL  it does not fit the object: `why` names the key and what would do
+ */
+int ckv_method_settle(const struct ckv_method *m, const struct ckv_object *o,
+		      struct ckv_method *ret_settled,
+		      char why[CKV_METHOD_WHY_BYTES]);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
