@@ -32,7 +32,7 @@ struct ckv_method {
 	struct ckv_selection select;
 	struct ckv_encode encode;
 	uint32_t bytes_num, bytes_den;	/* share of plain bytes; den 0: not asked for */
-	int bits_auto;			/* kivi(bits=auto) */
+	uint32_t bits_auto;		/* kivi(bits=auto): encode.bits is 0 */
 	char text[CKV_METHOD_TEXT_BYTES]; /* canonical: equal methods, equal bytes */
 };
 
@@ -45,11 +45,14 @@ int ckv_method_parse(const char *text, struct ckv_method *ret_method,
 
 /* ---- the table behind it ---- */
 
+struct ckv_method_value;	/* how a value is read and written: the parser's own */
+
 struct ckv_method_key {
 	const char *name;
 	const char *expected;	/* "1 to 4096 tokens" */
-	const char *init;	/* default as one writes it; NULL: see `expected` */
+	const char *init;	/* default as one writes it; NULL: none, see `help` */
 	const char *help;
+	const struct ckv_method_value *value;
 };
 
 struct ckv_method_info {
@@ -69,16 +72,12 @@ const struct ckv_method_info *ckv_method_at(uint32_t i);
 
 /* A chain that is to become a view; sizes of the container's own parts, in bytes. */
 struct ckv_object {
-	uint32_t n_layers, n_kv_heads, n_q_heads, n_tokens, dim_k, dim_v;
+	uint32_t n_layers, n_kv_heads, n_tokens, dim_k, dim_v;
+	uint32_t n_q_heads;	/* 0: no queries came */
 	enum ckv_elem elem;
 	uint32_t head_bytes;	/* the header */
 	uint32_t run_bytes;	/* for each (layer, kv head) */
 	uint32_t align;		/* every region begins at a multiple of it */
-};
-
-struct ckv_sizes {		/* exact, of the finished view */
-	uint64_t total, codes, scales, positions, heads, padding;
-	uint64_t plain;		/* what all tokens take as they are stored, K and V */
 };
 
 /* What one layer has in the view. */
@@ -87,6 +86,44 @@ struct ckv_layer_kept {
 	uint32_t n;		/* rows of every kv head */
 };
 
+/* Regions of one kv head, in the order in which they lie. */
+enum ckv_part {
+	CKV_PART_K_CODE, CKV_PART_K_SCALE, CKV_PART_V_CODE, CKV_PART_V_SCALE,
+	CKV_PART_K_FULL, CKV_PART_V_FULL,	/* the newest, plain */
+	CKV_N_PARTS
+};
+
+/*
+ * Where a layer lies in its view: its sets of positions, then its kv heads, all alike.
+ * Set s begins at `positions` + s * set_stride, head h at `heads` + h * head_stride,
+ * part p of it `part[p].offset` further.
+ */
+struct ckv_layer_layout {
+	uint32_t n_coded, n_full;	/* rows of a head: encoded, plain */
+	uint64_t positions, set_stride;
+	uint64_t heads, head_stride;
+	struct { uint64_t offset, bytes; } part[CKV_N_PARTS];
+	uint64_t end;
+};
+
+/* Bytes before the first layer: the header and the runs. */
+uint64_t ckv_object_begin(const struct ckv_object *o);
+
+/* Of a layer that begins at `at`; the next one begins at ret->end. */
+void ckv_layer_lay_out(const struct ckv_object *o, const struct ckv_encode *e,
+		       const struct ckv_layer_kept *kept, uint64_t at,
+		       struct ckv_layer_layout *ret);
+
+struct ckv_sizes {		/* exact, of the finished view */
+	uint64_t total;		/* the sum of the next five */
+	uint64_t codes;		/* and rows that stay plain */
+	uint64_t scales, positions;
+	uint64_t heads;		/* header and runs */
+	uint64_t padding;
+	uint64_t plain;		/* what all tokens take as they are stored, K and V */
+};
+
+/* Of layer[n_layers]. */
 void ckv_object_sizes(const struct ckv_object *o, const struct ckv_encode *e,
 		      const struct ckv_layer_kept *layer,
 		      struct ckv_sizes *ret_sizes);
