@@ -87,9 +87,18 @@ static long answer_view(struct ckv_lane *lane, struct lib_request *request)
 			       (int)sizeof reply.text, reply.text);
 	memcpy(ret->key, &reply.key, sizeof ret->key);
 	ret->bytes = reply.bytes;
+	ret->plain_bytes = reply.sizes.plain;
+	ret->head_bytes = reply.sizes.heads;
+	ret->position_bytes = reply.sizes.positions;
+	ret->code_bytes = reply.sizes.codes;
+	ret->scale_bytes = reply.sizes.scales;
+	ret->padding_bytes = reply.sizes.padding;
+	ret->n_kept_total = reply.n_kept_total;
 	ret->n_pages = reply.n_pages;
 	ret->n_tokens = reply.n_tokens;
 	ret->n_kept_max = reply.n_kept_max;
+	ret->n_kept_min = reply.n_kept_min;
+	ret->n_always_lost = reply.n_always_lost;
 	return 0;
 }
 

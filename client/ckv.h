@@ -291,8 +291,16 @@ struct ckv_queries {		/* post-RoPE queries of the chain's last tokens */
 
 struct ckv_view_info {
 	uint8_t	 key[32];
-	uint64_t bytes;
-	uint32_t n_pages, n_tokens, n_kept_max;
+	uint64_t bytes;		/* exact; the sum of the next five */
+	uint64_t head_bytes, position_bytes;
+	uint64_t code_bytes;	/* and rows that stay plain */
+	uint64_t scale_bytes, padding_bytes;
+	uint64_t plain_bytes;	/* what all tokens take as they are stored, K and V */
+	uint64_t n_kept_total;	/* rows over all layers and heads */
+	uint32_t n_pages;
+	uint32_t n_tokens;	/* of the chain */
+	uint32_t n_kept_max, n_kept_min; /* of a (layer, kv head) */
+	uint32_t n_always_lost;	/* tokens to be kept always, beyond a layer's budget */
 };
 
 /*

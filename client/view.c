@@ -108,7 +108,8 @@ int ckv_view_find(struct ckv_lane *lane, const uint8_t *chain,
 
 	if (r < 0)
 		return r;
-	request = lib_request_new(lane, CKV_OP_STAT, sizeof *query, &r);
+	request = lib_request_new(lane, CKV_OP_STAT,
+				  sizeof(struct ckv_view_reply), &r);
 	if (request == NULL)
 		return r;
 	query = lib_request_args(lane, request);
@@ -151,7 +152,8 @@ static const struct ckv_view_head *view_at(const struct ckv_lane *lane,
 {
 	const struct ckv_pool_shape *pool = &lane->pool;
 	const struct ckv_geometry *g = &lane->maps->geometry;
-	uint64_t bytes = block->n_pages * pool->page_bytes, table;
+	uint64_t bytes = block->n_pages * pool->page_bytes;
+	uint64_t table = ckv_view_table_bytes(g);
 	struct ckv_view_head *copy;
 	const char *data;
 	int ok;
@@ -161,8 +163,6 @@ static const struct ckv_view_head *view_at(const struct ckv_lane *lane,
 			     block->host_page % pool->slab_pages)
 		return NULL;
 	data = lane->read_base + ckv_page_offset(pool, block->host_page);
-	table = CKV_VIEW_HEAD_BYTES + (uint64_t)g->n_layers * g->n_kv_heads *
-				      sizeof(struct ckv_view_run);
 	if (table > bytes)
 		return NULL;
 	copy = malloc(table);
@@ -208,27 +208,26 @@ int ckv_view_run(const struct ckv_lane *lane, const struct ckv_view *view,
 		 uint32_t layer, uint32_t kv_head, struct ckv_run *ret_run)
 {
 	const struct ckv_geometry *g = &lane->space->geometry;
-	uint64_t width = ckv_dtype_bytes(g->dtype), n;
 	const char *data = view->data;
+	struct ckv_view_head head;
 	struct ckv_view_run run;
 
 	if (lib_forked(lane->mine))
 		return -ECHILD;
 	if (layer >= g->n_layers || kv_head >= g->n_kv_heads)
 		return -EINVAL;
+	memcpy(&head, data, sizeof head);
 	memcpy(&run, data + CKV_VIEW_HEAD_BYTES +
 		     ((uint64_t)layer * g->n_kv_heads + kv_head) * sizeof run,
 	       sizeof run);
-	n = run.n_kept;
-	if (n > view->n_tokens ||
-	    !ckv_view_fits(run.positions_offset, 4 * n, view->bytes) ||
-	    !ckv_view_fits(run.k_offset, n * g->dim_k * width, view->bytes) ||
-	    !ckv_view_fits(run.v_offset, n * g->dim_v * width, view->bytes) ||
-	    run.positions_offset % 4 != 0)
+	if (!ckv_view_head_ok(&head, view->bytes, g) ||
+	    head.encoding != CKV_ENCODING_PLAIN || head.n_full != 0 ||
+	    head.n_tokens != view->n_tokens ||
+	    !ckv_view_run_ok(&head, &run, view->bytes))
 		return -EBADMSG;
-	ret_run->positions = (const void *)(data + run.positions_offset);
-	ret_run->k = data + run.k_offset;
-	ret_run->v = data + run.v_offset;
+	ret_run->positions = (const void *)(data + run.positions);
+	ret_run->k = data + run.code[CKV_VIEW_K];
+	ret_run->v = data + run.code[CKV_VIEW_V];
 	ret_run->n_kept = run.n_kept;
 	return 0;
 }

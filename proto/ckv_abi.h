@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #define CKV_PROTOCOL_VERSION	1u	/* messages on the control socket */
-#define CKV_LAYOUT_VERSION	1u	/* every mapped structure */
+#define CKV_LAYOUT_VERSION	2u	/* every mapped structure */
 
 #define CKV_LINE		64u	/* bytes of one cache line */
 #define CKV_PIECE_BYTES		4096u	/* unit of page size and checksum */

@@ -21,6 +21,7 @@
 #define CKV_OPS_H
 
 #include "proto/ckv_lane.h"
+#include "proto/ckv_view.h"
 
 #define CKV_BATCH_MAX	1024u	/* items in one request */
 
@@ -135,28 +136,42 @@ CKV_SIZE(struct ckv_publish_item, 16);
  */
 
 /*
- * COMPRESS the chain that ends in `chain`. The window queries, post-RoPE, of
- * the last n_window tokens lie in the listed scratch pages, one page after the
- * other, as [layer][query head][window token][dim] in `query_dtype`.
- * Result 0, also when an equal view exists; -ENOENT chain; -EINVAL method (the
- * text in ckv_view_reply says what was expected); -ENOSPC view quota; -EDOM an
+ * COMPRESS the chain that ends in `chain`. What the engine brings lies in the listed
+ * scratch pages, one page after the other, each of these sections that is there at
+ * the next multiple of 64:
+ *
+ *   queries       [layer][query head][n_window][dim_k] in query_dtype: post-RoPE
+ *                 queries of the last n_window tokens; n_window 0: none
+ *   log-sum-exps  float [layer][query head][n_window], with CKV_VIEW_LSE in inputs
+ *   column sums   float [layer][n_sum_heads][n_sum_tokens], n_sum_heads as many as kv
+ *                 heads or query heads, n_sum_tokens those of the chain; 0: none
+ *
+ * What the method does not read is not looked at and makes no other view.
+ * Result 0, also when an equal view exists; -ENOENT chain; -EINVAL method or inputs
+ * (the text in ckv_view_reply says what was expected); -ENOSPC view quota; -EDOM an
  * input is NaN or infinite (the text says where); -EAGAIN too many jobs.
  */
 struct ckv_compress_arg {
 	struct ckv_key chain;
 	char	 method[CKV_METHOD_BYTES]; /* "chunkkv(keep=1/4, chunk=16)" */
 	uint32_t n_query_heads;
-	uint32_t n_window;	/* 0: no queries */
+	uint32_t n_window;
 	uint32_t query_dtype;	/* enum ckv_dtype */
-	uint32_t zero;
+	uint32_t inputs;	/* CKV_VIEW_LSE or 0 */
+	uint32_t n_sum_heads;
+	uint32_t n_sum_tokens;
+	uint32_t zero[2];
 };
 CKV_AT(struct ckv_compress_arg, chain, 0, 32);
 CKV_AT(struct ckv_compress_arg, method, 32, 256);
 CKV_AT(struct ckv_compress_arg, n_query_heads, 288, 4);
 CKV_AT(struct ckv_compress_arg, n_window, 292, 4);
 CKV_AT(struct ckv_compress_arg, query_dtype, 296, 4);
-CKV_AT(struct ckv_compress_arg, zero, 300, 4);
-CKV_SIZE(struct ckv_compress_arg, 304);
+CKV_AT(struct ckv_compress_arg, inputs, 300, 4);
+CKV_AT(struct ckv_compress_arg, n_sum_heads, 304, 4);
+CKV_AT(struct ckv_compress_arg, n_sum_tokens, 308, 4);
+CKV_AT(struct ckv_compress_arg, zero, 312, 8);
+CKV_SIZE(struct ckv_compress_arg, 320);
 
 /* STAT: the newest view of a chain by a method, without knowing the queries. */
 struct ckv_view_query {
@@ -169,20 +184,28 @@ CKV_SIZE(struct ckv_view_query, 288);
 
 struct ckv_view_reply {
 	struct ckv_key key;	/* look it up like a block; the entry is a view */
-	uint64_t bytes;		/* header, positions, K and V */
+	uint64_t bytes;
+	struct ckv_view_sizes sizes;
+	uint64_t n_kept_total;	/* over all layers and heads */
 	uint32_t n_pages;
 	uint32_t n_tokens;	/* of the chain */
 	uint32_t n_kept_max;	/* longest (layer, head) */
+	uint32_t n_kept_min;
+	uint32_t n_always_lost;	/* tokens to be kept always, beyond a layer's budget */
 	uint32_t zero;
 	char	 text[200];	/* on failure: what was wrong, zero-terminated */
 };
 CKV_AT(struct ckv_view_reply, key, 0, 32);
 CKV_AT(struct ckv_view_reply, bytes, 32, 8);
-CKV_AT(struct ckv_view_reply, n_pages, 40, 4);
-CKV_AT(struct ckv_view_reply, n_tokens, 44, 4);
-CKV_AT(struct ckv_view_reply, n_kept_max, 48, 4);
-CKV_AT(struct ckv_view_reply, zero, 52, 4);
-CKV_AT(struct ckv_view_reply, text, 56, 200);
-CKV_SIZE(struct ckv_view_reply, 256);
+CKV_AT(struct ckv_view_reply, sizes, 40, 48);
+CKV_AT(struct ckv_view_reply, n_kept_total, 88, 8);
+CKV_AT(struct ckv_view_reply, n_pages, 96, 4);
+CKV_AT(struct ckv_view_reply, n_tokens, 100, 4);
+CKV_AT(struct ckv_view_reply, n_kept_max, 104, 4);
+CKV_AT(struct ckv_view_reply, n_kept_min, 108, 4);
+CKV_AT(struct ckv_view_reply, n_always_lost, 112, 4);
+CKV_AT(struct ckv_view_reply, zero, 116, 4);
+CKV_AT(struct ckv_view_reply, text, 120, 200);
+CKV_SIZE(struct ckv_view_reply, 320);
 
 #endif

@@ -159,8 +159,10 @@ struct space_view {
 	struct ckv_key name;		/* digest of {chain, method}, for STAT */
 	uint64_t n_bytes;
 	uint64_t checksum;
+	struct ckv_view_sizes sizes;
+	uint64_t n_kept_total;
 	uint32_t n_tokens;		/* of the chain */
-	uint32_t n_kept_max;
+	uint32_t n_kept_max, n_kept_min, n_always_lost;
 	uint32_t first_page;
 	uint32_t n_pages;
 };
@@ -173,9 +175,8 @@ int64_t space_view_alloc(struct space *space, uint32_t n_pages);
 void space_view_abort(struct space *space, uint32_t first_page);
 
 /*
- * Make a run visible as a view; key, name, n_bytes, checksum, n_tokens,
- * n_kept_max and first_page are given. 0; -EEXIST; -EXFULL: the run is still
- * the caller's.
+ * Make a run visible as a view; everything but n_pages is given. 0; -EEXIST;
+ * -EXFULL: the run is still the caller's.
  */
 int space_view_publish(struct space *space, const struct space_view *view);
 

@@ -169,33 +169,65 @@ static int select_layer(struct compress *c, uint32_t layer, void *scratch,
 	return 0;
 }
 
+/* What the view's head says, before anything is laid out. */
+static struct ckv_view_head head_of(const struct compress *c)
+{
+	const struct ckv_geometry *g = c->geometry;
+	uint64_t plain = ckv_dtype_bytes(g->dtype) *
+			 ((uint64_t)g->dim_k + g->dim_v);
+	struct ckv_view_head head = {
+		.magic = CKV_VIEW_MAGIC, .format = CKV_VIEW_FORMAT,
+		.n_tokens = c->n_tokens, .n_layers = g->n_layers,
+		.n_kv_heads = g->n_kv_heads, .dim_k = g->dim_k,
+		.dim_v = g->dim_v, .dtype = g->dtype,
+		.encoding = CKV_ENCODING_PLAIN, .n_window = c->n_window,
+		.inputs = c->n_window != 0 ? CKV_VIEW_QUERIES : 0,
+		.n_kept_min = UINT32_MAX,
+		.sizes = {
+			.heads = ckv_view_table_bytes(g),
+			.plain = plain * g->n_layers * g->n_kv_heads *
+				 c->n_tokens,
+		},
+	};
+
+	memcpy(head.method, c->method->text, sizeof head.method);
+	return head;
+}
+
 /* Where everything lies in the view: heads, runs, then 64-byte aligned pieces. */
 static void lay_out(struct compress *c)
 {
 	const struct ckv_geometry *g = c->geometry;
-	size_t width = ckv_dtype_bytes(g->dtype);
-	uint64_t at = CKV_VIEW_HEAD_BYTES + (uint64_t)g->n_layers *
-		      g->n_kv_heads * sizeof(struct ckv_view_run);
+	struct ckv_view_head *head = &c->head;
+	uint64_t at, bytes[2];
 
-	at = ckv_round_up(at, CKV_LINE);
+	*head = head_of(c);
+	at = head->sizes.heads;
 	for (uint32_t l = 0; l < g->n_layers; l++) {
 		struct compress_layer *layer = &c->layer[l];
 
+		layer->offset = at;
 		if (layer->source == l) {
-			layer->offset = at;
 			at += layer->n_sets *
 			      ckv_round_up(4ull * layer->n, CKV_LINE);
+			head->sizes.positions += 4ull * layer->n * layer->n_sets;
 		} else {
 			layer->offset = c->layer[layer->source].offset;
 		}
-		at += g->n_kv_heads *
-		      (ckv_round_up((size_t)layer->n * g->dim_k * width, CKV_LINE) +
-		       ckv_round_up((size_t)layer->n * g->dim_v * width, CKV_LINE));
-		c->n_kept_total += (uint64_t)layer->n * g->n_kv_heads;
-		if (layer->n > c->n_kept_max)
-			c->n_kept_max = layer->n;
+		for (int v = CKV_VIEW_K; v <= CKV_VIEW_V; v++) {
+			bytes[v] = ckv_view_code_bytes(head, v, layer->n);
+			head->sizes.codes += g->n_kv_heads * bytes[v];
+			at += g->n_kv_heads * ckv_round_up(bytes[v], CKV_LINE);
+		}
+		head->n_kept_total += (uint64_t)layer->n * g->n_kv_heads;
+		if (layer->n > head->n_kept_max)
+			head->n_kept_max = layer->n;
+		if (layer->n < head->n_kept_min)
+			head->n_kept_min = layer->n;
 	}
-	c->n_bytes = at;
+	head->n_bytes = at;
+	head->sizes.padding = at - head->sizes.heads - head->sizes.positions -
+			      head->sizes.codes;
 }
 
 static size_t scratch_bytes(const struct compress *c)
@@ -285,12 +317,16 @@ static uint64_t write_layer(const struct compress *c, uint32_t l, uint64_t at,
 
 		run[h] = (struct ckv_view_run){
 			.n_kept = layer->n,
-			.positions_offset = layer->offset + set * set_bytes,
-			.k_offset = at,
+			.positions = layer->offset + set * set_bytes,
+			.code = { [CKV_VIEW_K] = at },
 		};
 		at += write_rows(&k, h, pos, layer->n, view + at);
-		run[h].v_offset = at;
+		run[h].scale[CKV_VIEW_K] = at;
+		run[h].code[CKV_VIEW_V] = at;
 		at += write_rows(&v, h, pos, layer->n, view + at);
+		run[h].scale[CKV_VIEW_V] = at;
+		run[h].full[CKV_VIEW_K] = at;
+		run[h].full[CKV_VIEW_V] = at;
 	}
 	return at;
 }
@@ -299,26 +335,17 @@ void compress_write(const struct compress *c, const struct ckv_key *chain,
 		    const struct ckv_key *digest, void *view)
 {
 	const struct ckv_geometry *g = c->geometry;
-	struct ckv_view_head head = {
-		.magic = CKV_VIEW_MAGIC, .format = CKV_VIEW_FORMAT,
-		.n_bytes = c->n_bytes, .chain = *chain, .query_digest = *digest,
-		.n_tokens = c->n_tokens, .n_layers = g->n_layers,
-		.n_kv_heads = g->n_kv_heads, .dim_k = g->dim_k,
-		.dim_v = g->dim_v, .dtype = g->dtype,
-		.encoding = CKV_ENCODING_PLAIN, .n_window = c->n_window,
-		.n_kept_total = c->n_kept_total, .n_kept_max = c->n_kept_max,
-	};
+	struct ckv_view_head head = c->head;
 	struct ckv_view_run *run = (void *)((char *)view + CKV_VIEW_HEAD_BYTES);
-	uint64_t at = ckv_round_up(CKV_VIEW_HEAD_BYTES + (uint64_t)g->n_layers *
-				   g->n_kv_heads * sizeof *run, CKV_LINE);
+	uint64_t at = ckv_view_table_bytes(g);
 
-	memcpy(head.method, c->method->text, sizeof head.method);
-	memset(view, 0, at);
+	head.chain = *chain;
+	head.input_digest = *digest;
 	memcpy(view, &head, sizeof head);
 	for (uint32_t l = 0; l < g->n_layers; l++)
 		at = write_layer(c, l, at, view,
 				 run + (size_t)l * g->n_kv_heads);
-	assert(at == c->n_bytes);
+	assert(at == head.n_bytes);
 }
 
 void compress_free(struct compress *c)

@@ -35,9 +35,7 @@ struct compress {
 	struct compress_layer *layer;
 	uint32_t *pos;
 	size_t pos_bytes;
-	uint64_t n_bytes;		/* of the view */
-	uint32_t n_kept_max;
-	uint64_t n_kept_total;
+	struct ckv_view_head head;	/* but for chain and digest */
 };
 
 /* Do the request and the geometry fit the method? -EINVAL, and why. */

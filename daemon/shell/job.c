@@ -164,7 +164,8 @@ void job_write(struct work *work)
 	size_t bytes = job->n_pages * job->host->pool.shape.page_bytes;
 
 	compress_write(&job->compress, &job->chain, &job->digest, view);
-	memset(view + job->compress.n_bytes, 0, bytes - job->compress.n_bytes);
+	memset(view + job->compress.head.n_bytes, 0,
+	       bytes - job->compress.head.n_bytes);
 	job->checksum = ckv_page_checksum(view, bytes);
 	job->result = 0;
 }

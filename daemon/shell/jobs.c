@@ -116,9 +116,13 @@ static void reply_view(const struct space_view *view,
 {
 	reply->key = view->key;
 	reply->bytes = view->n_bytes;
+	reply->sizes = view->sizes;
+	reply->n_kept_total = view->n_kept_total;
 	reply->n_pages = view->n_pages;
 	reply->n_tokens = view->n_tokens;
 	reply->n_kept_max = view->n_kept_max;
+	reply->n_kept_min = view->n_kept_min;
+	reply->n_always_lost = view->n_always_lost;
 }
 
 static void answer(struct daemon *d, struct job *job,
@@ -223,7 +227,7 @@ static void after_digest(struct job *job)
 static void after_select(struct job *job)
 {
 	const struct ckv_pool_shape *pool = &job->host->pool.shape;
-	uint64_t bytes = job->compress.n_bytes, n_pages;
+	uint64_t bytes = job->compress.head.n_bytes, n_pages;
 
 	if (job->damaged)
 		space_sum_failed(job->host->space);
@@ -254,11 +258,14 @@ static void after_select(struct job *job)
 
 static void after_write(struct job *job)
 {
+	const struct ckv_view_head *head = &job->compress.head;
 	struct space_view view = {
 		.key = job->key, .name = job->name,
-		.n_bytes = job->compress.n_bytes, .checksum = job->checksum,
-		.n_tokens = job->compress.n_tokens,
-		.n_kept_max = job->compress.n_kept_max,
+		.n_bytes = head->n_bytes, .checksum = job->checksum,
+		.sizes = head->sizes, .n_kept_total = head->n_kept_total,
+		.n_tokens = head->n_tokens, .n_kept_max = head->n_kept_max,
+		.n_kept_min = head->n_kept_min,
+		.n_always_lost = head->n_always_lost,
 		.first_page = (uint32_t)job->first_page,
 		.n_pages = job->n_pages,
 	};
@@ -460,7 +467,7 @@ int jobs_compress(struct daemon *d, struct lane *lane,
 	struct job *job = free_job(jobs);
 	int r;
 
-	if (arg->zero != 0)
+	if (arg->zero[0] != 0 || arg->zero[1] != 0)
 		return -EPROTO;
 	if (job == NULL) {
 		snprintf(reply->text, sizeof reply->text, "%u jobs wait or run, "

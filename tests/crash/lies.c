@@ -352,8 +352,8 @@ static void old_layout(struct raw_lane *lane)
 	if (raw_hello(fd, getpid(), CKV_LAYOUT_VERSION + 41, &reply) !=
 	    CKV_REFUSED || reply.refused.error != EPROTONOSUPPORT)
 		_exit(1);
-	_exit(strstr(reply.refused.text, "42") && strstr(reply.refused.text,
-							"version 1") ? 0 : 1);
+	_exit(strstr(reply.refused.text, "43") && strstr(reply.refused.text,
+							"version 2") ? 0 : 1);
 }
 
 static void old_protocol(struct raw_lane *lane)

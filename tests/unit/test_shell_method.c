@@ -165,21 +165,21 @@ START_TEST(a_view_holds_the_rows_of_its_positions)
 	c = request(&m, 90);
 	ck_assert_msg(compress_check(&c, why) == 0, "%s", why);
 	ck_assert_msg(compress_select(&c, why) == 0, "%s", why);
-	view = aligned_alloc(64, c.n_bytes);
+	view = aligned_alloc(64, c.head.n_bytes);
 	compress_write(&c, &chain, &digest, view);
-	ck_assert(ckv_view_ok(view, c.n_bytes, &geometry));
-	ck_assert_uint_eq(view->n_bytes, c.n_bytes);
+	ck_assert(ckv_view_ok(view, c.head.n_bytes, &geometry));
+	ck_assert_uint_eq(view->n_bytes, c.head.n_bytes);
 	ck_assert_uint_eq(view->n_tokens, 90);
 	ck_assert_str_eq(view->method, m.text);
 	run = (const void *)((char *)view + CKV_VIEW_HEAD_BYTES);
 	for (uint32_t i = 0; i < 6; i++) {
 		const uint32_t *pos = (void *)((char *)view +
-					       run[i].positions_offset);
-		const float *k = (void *)((char *)view + run[i].k_offset);
-		const float *v = (void *)((char *)view + run[i].v_offset);
+					       run[i].positions);
+		const float *k = (void *)((char *)view + run[i].code[CKV_VIEW_K]);
+		const float *v = (void *)((char *)view + run[i].code[CKV_VIEW_V]);
 
 		ck_assert_uint_gt(run[i].n_kept, 0);
-		ck_assert_uint_eq(run[i].k_offset % 64, 0);
+		ck_assert_uint_eq(run[i].code[CKV_VIEW_K] % 64, 0);
 		for (uint32_t n = 0; n < run[i].n_kept; n++) {
 			ck_assert_uint_lt(pos[n], 90);
 			ck_assert(n == 0 || pos[n - 1] < pos[n]);
@@ -190,8 +190,8 @@ START_TEST(a_view_holds_the_rows_of_its_positions)
 		}
 	}
 	if (_i == 1)	/* layer 1 takes layer 0's set */
-		ck_assert_uint_eq(run[2].positions_offset,
-				  run[0].positions_offset);
+		ck_assert_uint_eq(run[2].positions,
+				  run[0].positions);
 	if (_i == 2)
 		ck_assert_uint_eq(run[0].n_kept, 90);
 	compress_free(&c);
