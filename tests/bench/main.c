@@ -50,6 +50,8 @@ ROW("lmdb_lookup_ratio", "LMDB existence / ckv lookup + pin + unpin", "x", BENCH
 ROW("lmdb_prefix_ratio", "LMDB bisection / ckv boundaries", "x", BENCH_AT_LEAST, 1),
 ROW("chunkkv_ms", "ChunkKV, one layer of 8 192 tokens, one thread", "ms", BENCH_INFO, 0),
 ROW("chunkkv_read_gbps", "  bytes of K / time", "GB/s", BENCH_INFO, 0),
+ROW("chunkkv_kvpress_ratio", "  kvpress (the faster of bf16, fp32) / ckv, with gather", "x", BENCH_AT_LEAST, 5),
+ROW("chunkkv_kvpress_fp32_ratio", "  kvpress in fp32 / ckv, with gather", "x", BENCH_INFO, 0),
 #undef ROW
 };
 
