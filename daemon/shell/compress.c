@@ -13,28 +13,11 @@
 #include <string.h>
 #include <sys/mman.h>
 
-static bool elem_of(uint32_t dtype, enum ckv_elem *ret_elem)
-{
-	switch (dtype) {
-	case CKV_DTYPE_F32:
-		*ret_elem = CKV_ELEM_F32;
-		return true;
-	case CKV_DTYPE_F16:
-		*ret_elem = CKV_ELEM_F16;
-		return true;
-	case CKV_DTYPE_BF16:
-		*ret_elem = CKV_ELEM_BF16;
-		return true;
-	default:
-		return false;
-	}
-}
-
 static struct ckv_shape shape_of(const struct compress *c)
 {
 	return (struct ckv_shape){
 		.n_kv_heads = c->geometry->n_kv_heads,
-		.n_q_heads = c->n_query_heads ? c->n_query_heads :
+		.n_q_heads = c->inputs->n_query_heads ? c->inputs->n_query_heads :
 			     c->geometry->n_kv_heads,
 		.n_tokens = c->n_tokens,
 	};
@@ -58,7 +41,7 @@ int compress_check(const struct compress *c, char why[METHOD_WHY_BYTES])
 	enum ckv_elem elem;
 
 	why[0] = 0;
-	if (!elem_of(g->dtype, &elem))
+	if (!inputs_elem(g->dtype, &elem))
 		snprintf(why, METHOD_WHY_BYTES, "this space's element type "
 			 "cannot be scored; expected f32, f16 or bf16");
 	else if (g->dim_k > CKV_KERNEL_MAX_DIM)
@@ -67,22 +50,9 @@ int compress_check(const struct compress *c, char why[METHOD_WHY_BYTES])
 	else if (c->n_tokens == 0 || c->n_tokens > CKV_KERNEL_MAX_TOKENS)
 		snprintf(why, METHOD_WHY_BYTES, "the chain has %u tokens; 1 to %u "
 			 "can be scored", c->n_tokens, CKV_KERNEL_MAX_TOKENS);
-	else if (c->n_window == 0 && ckv_chunkkv_needs_score(&m, &shape))
+	else if (c->inputs->n_window == 0 && ckv_chunkkv_needs_score(&m, &shape))
 		snprintf(why, METHOD_WHY_BYTES, "this needs the queries of the "
 			 "last %u tokens, and none came", m.window);
-	else if (c->n_window != 0 && c->n_window != m.window)
-		snprintf(why, METHOD_WHY_BYTES, "queries of %u tokens came; "
-			 "expected window=%u", c->n_window, m.window);
-	else if (c->n_window != 0 && !elem_of(c->query_dtype, &elem))
-		snprintf(why, METHOD_WHY_BYTES, "query type %u; expected f32, f16 "
-			 "or bf16", c->query_dtype);
-	else if (c->n_window != 0 &&
-		 (c->n_query_heads == 0 ||
-		  c->n_query_heads > CKV_KERNEL_MAX_HEADS ||
-		  c->n_query_heads % g->n_kv_heads != 0))
-		snprintf(why, METHOD_WHY_BYTES, "%u query heads; expected a "
-			 "multiple of %u, at most %u", c->n_query_heads,
-			 g->n_kv_heads, CKV_KERNEL_MAX_HEADS);
 	return why[0] ? -EINVAL : 0;
 }
 
@@ -103,7 +73,7 @@ static struct ckv_rows layer_rows(const struct compress *c, uint32_t layer,
 		.dim = values ? g->dim_v : g->dim_k,
 	};
 
-	(void)elem_of(g->dtype, &rows.elem);
+	(void)inputs_elem(g->dtype, &rows.elem);
 	return rows;
 }
 
@@ -111,16 +81,16 @@ static struct ckv_rows layer_rows(const struct compress *c, uint32_t layer,
 static struct ckv_rows query_rows(const struct compress *c, uint32_t layer,
 				  const void *const *block)
 {
-	size_t head = (size_t)c->n_window * c->geometry->dim_k *
-		      ckv_dtype_bytes(c->query_dtype);
+	size_t head = (size_t)c->inputs->n_window * c->geometry->dim_k *
+		      ckv_dtype_bytes(c->inputs->query_dtype);
 	struct ckv_rows rows = {
-		.block = block, .offset_bytes = layer * c->n_query_heads * head,
-		.head_stride_bytes = head, .block_tokens = c->n_window,
-		.n_heads = c->n_query_heads, .n_tokens = c->n_window,
+		.block = block, .offset_bytes = layer * c->inputs->n_query_heads * head,
+		.head_stride_bytes = head, .block_tokens = c->inputs->n_window,
+		.n_heads = c->inputs->n_query_heads, .n_tokens = c->inputs->n_window,
 		.dim = c->geometry->dim_k,
 	};
 
-	(void)elem_of(c->query_dtype, &rows.elem);
+	(void)inputs_elem(c->inputs->query_dtype, &rows.elem);
 	return rows;
 }
 
@@ -150,7 +120,7 @@ static int select_layer(struct compress *c, uint32_t layer, void *scratch,
 		r = ckv_chunkkv_pick(&m, &shape, NULL, scratch, c->pos + at,
 				     &kept);
 	} else {
-		in.q = query_rows(c, layer, &c->queries);
+		in.q = query_rows(c, layer, &c->inputs->part[INPUT_QUERIES].data);
 		r = ckv_chunkkv_select(&m, &in, scratch, c->pos + at, &kept,
 				       &fault);
 		if (r == -EDOM)
@@ -180,8 +150,8 @@ static struct ckv_view_head head_of(const struct compress *c)
 		.n_tokens = c->n_tokens, .n_layers = g->n_layers,
 		.n_kv_heads = g->n_kv_heads, .dim_k = g->dim_k,
 		.dim_v = g->dim_v, .dtype = g->dtype,
-		.encoding = CKV_ENCODING_PLAIN, .n_window = c->n_window,
-		.inputs = c->n_window != 0 ? CKV_VIEW_QUERIES : 0,
+		.encoding = CKV_ENCODING_PLAIN, .n_window = c->inputs->n_window,
+		.inputs = c->inputs->n_window != 0 ? CKV_VIEW_QUERIES : 0,
 		.n_kept_min = UINT32_MAX,
 		.sizes = {
 			.heads = ckv_view_table_bytes(g),
@@ -238,7 +208,7 @@ static size_t scratch_bytes(const struct compress *c)
 
 	if (!ckv_chunkkv_needs_score(&m, &shape))
 		return ckv_pick_scratch_bytes(&shape);
-	in.q = query_rows(c, 0, &c->queries);
+	in.q = query_rows(c, 0, &c->inputs->part[INPUT_QUERIES].data);
 	return ckv_select_scratch_bytes(&in);
 }
 

@@ -7,6 +7,7 @@
 #ifndef CKV_COMPRESS_H
 #define CKV_COMPRESS_H
 
+#include "daemon/shell/inputs.h"
 #include "daemon/shell/method.h"
 #include "proto/ckv_view.h"
 
@@ -26,8 +27,7 @@ struct compress {
 	const struct method *method;
 	const void **page;		/* of the chain, root first */
 	uint32_t n_tokens;
-	const void *queries;		/* [layer][query head][window][dim_k] */
-	uint32_t n_query_heads, n_window, query_dtype;
+	const struct inputs *inputs;
 	bool (*stop)(void *context);	/* asked between layers; may be NULL */
 	void *context;
 

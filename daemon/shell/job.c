@@ -70,43 +70,26 @@ void job_key(const struct job *job, struct ckv_key *ret_key)
 		memset(ret_key, 0, sizeof *ret_key);
 }
 
-/* From here on nothing the client can still write is read. */
-static void copy_queries(struct job *job)
-{
-	size_t page_bytes = job->host->pool.shape.page_bytes, at = 0;
-
-	for (uint32_t i = 0; i < job->n_scratch && at < job->query_bytes; i++) {
-		size_t n = job->query_bytes - at;
-
-		n = n < page_bytes ? n : page_bytes;
-		memcpy((char *)job->query_memory + at,
-		       page_at(job->host, job->scratch[i]), n);
-		at += n;
-	}
-}
-
 void job_digest(struct work *work)
 {
 	struct job *job = (struct job *)work;
-	const uint32_t shape[] = { job->compress.n_query_heads,
-				   job->compress.n_window,
-				   job->compress.query_dtype };
-	struct piece piece[] = { { NULL, 0 }, { shape, sizeof shape } };
-	int r = 0;
+	struct inputs *in = &job->inputs;
+	const uint32_t shape[] = { inputs_read(in), in->n_query_heads,
+				   in->n_window, in->query_dtype,
+				   in->n_sum_heads, in->n_sum_tokens };
+	const void *page[CKV_BATCH_MAX];
+	struct piece piece[] = { { shape, sizeof shape }, { NULL, 0 } };
 
-	if (job->query_bytes > 0) {
-		r = sys_map_private(job->query_bytes, PROT_READ | PROT_WRITE,
-				    &job->query_memory);
-		if (r < 0) {
-			snprintf(job->text, sizeof job->text, "no memory for "
-				 "%zu bytes of queries", job->query_bytes);
-			job->result = -EAGAIN;
-			return;
-		}
-		copy_queries(job);
-		piece[0] = (struct piece){ job->query_memory, job->query_bytes };
+	for (uint32_t i = 0; i < job->n_scratch; i++)
+		page[i] = page_at(job->host, job->scratch[i]);
+	/* From here on nothing the client can still write is read. */
+	if (inputs_copy(in, page, job->host->pool.shape.page_bytes) < 0) {
+		snprintf(job->text, sizeof job->text, "no memory for %zu bytes "
+			 "of inputs", in->memory_bytes);
+		job->result = -EAGAIN;
+		return;
 	}
-	job->compress.queries = job->query_memory;
+	piece[1] = (struct piece){ in->memory, in->memory_bytes };
 	job->result = hash(piece, 2, &job->digest) < 0 ? -EAGAIN : 0;
 }
 

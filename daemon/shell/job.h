@@ -1,5 +1,8 @@
 /*
  * job.h - one compression, one batch of checksums.
+ *
+ * A job that a client asked for holds its chain and answers. One that the daemon
+ * wants itself has `done`: whoever began it keeps the chain until that is called.
  */
 #ifndef CKV_JOB_H
 #define CKV_JOB_H
@@ -19,12 +22,14 @@ struct job {
 	struct host *host;
 
 	/* Who asked. */
-	uint32_t lane, lane_generation, space;
+	uint32_t lane, lane_generation;
 	struct ckv_req request;
+	void (*done)(struct job *job, const struct ckv_view_reply *reply);
 	struct ckv_key chain;
 
-	/* What for. compress.page and .queries are filled on the worker. */
+	/* What for. compress.page and the inputs' copy are made on the worker. */
 	struct method method;
+	struct inputs inputs;
 	struct compress compress;
 	struct space_link *link;	/* the chain, root first */
 	uint64_t *sum;			/* checksums of its pages ... */
@@ -32,8 +37,6 @@ struct job {
 	uint32_t n_links;
 	uint32_t scratch[CKV_BATCH_MAX];
 	uint32_t n_scratch;
-	void *query_memory;
-	size_t query_bytes;
 
 	/* What came of it. */
 	struct ckv_key digest, key, name;
@@ -71,6 +74,22 @@ void job_digest(struct work *work);
 void job_select(struct work *work);
 void job_write(struct work *work);
 void job_sum(struct work *work);
+
+/* A free job, or NULL; and begin it, when it is filled. */
+struct job *job_new(struct jobs *jobs);
+void job_start(struct job *job);
+void job_reply(const struct space_view *view, struct ckv_view_reply *reply);
+
+/*
+ * Compress for the daemon itself, from what is stored alone. The job is from
+ * job_new(), job->link[n_links] the chain, root first, which the caller holds.
+ * 0: `done` is called from the reactor when it has ended, and job->result says how;
+ * then the job is free again. -EINVAL: `why` says what does not fit; nothing began.
+ */
+int jobs_own(struct job *job, struct host *host, const struct ckv_key *chain,
+	     uint32_t n_links, const struct method *method,
+	     void (*done)(struct job *job, const struct ckv_view_reply *reply),
+	     char why[METHOD_WHY_BYTES]);
 
 /* Key of a view and name for STAT, from chain, method and digest. */
 void job_name(const struct ckv_key *chain, const char method[CKV_METHOD_BYTES],

@@ -77,9 +77,8 @@ static void free_memory(struct job *job)
 {
 	compress_free(&job->compress);
 	sys_free(job->compress.page);
-	sys_unmap(job->query_memory, job->query_bytes);
+	inputs_free(&job->inputs);
 	job->compress.page = NULL;
-	job->query_memory = NULL;
 }
 
 void jobs_destroy(struct daemon *d)
@@ -109,10 +108,25 @@ static void start(struct job *job, enum job_stage stage,
 	workers_give(job->jobs->workers, &job->work);
 }
 
+struct job *job_new(struct jobs *jobs)
+{
+	for (uint32_t i = 0; i < jobs->n_jobs; i++)
+		if (jobs->job[i].stage == JOB_FREE)
+			return &jobs->job[i];
+	return NULL;
+}
+
+void job_start(struct job *job)
+{
+	job_name(&job->chain, job->method.text, &job->name);
+	job->jobs->n_queued++;
+	count_queued(job->jobs);
+	start(job, JOB_DIGEST, job_digest);
+}
+
 /* ---- answering ---- */
 
-static void reply_view(const struct space_view *view,
-		       struct ckv_view_reply *reply)
+void job_reply(const struct space_view *view, struct ckv_view_reply *reply)
 {
 	reply->key = view->key;
 	reply->bytes = view->n_bytes;
@@ -155,11 +169,16 @@ static void end(struct job *job, const struct ckv_view_reply *reply)
 	struct jobs *jobs = job->jobs;
 
 	assert(job->n_scratch == 0 && job->n_links > 0);
-	space_release(job->host->space, job->link[job->n_links - 1].page);
 	free_memory(job);
 	job->stage = JOB_FREE;
 	jobs->n_queued--;
-	answer(jobs->daemon, job, reply);
+	if (job->done != NULL) {
+		job->done(job, reply);
+	} else {
+		space_release(job->host->space,
+			      job->link[job->n_links - 1].page);
+		answer(jobs->daemon, job, reply);
+	}
 	count_queued(jobs);
 }
 
@@ -171,7 +190,7 @@ static void finish(struct job *job, int result, const struct space_view *view)
 
 	job->result = result;
 	if (result == 0)
-		reply_view(view, &reply);
+		job_reply(view, &reply);
 	else
 		memcpy(reply.text, job->text, sizeof reply.text);
 	for (uint32_t i = 0; i < jobs->n_jobs; i++) {
@@ -334,159 +353,4 @@ void jobs_idle(struct daemon *d)
 	sum->work = (struct work){ .run = job_sum, .low = true };
 	workers_give(jobs->workers, &sum->work);
 	count_queued(jobs);
-}
-
-/* ---- requests ---- */
-
-int jobs_find_view(const struct space *space, const struct ckv_view_query *query,
-		   struct ckv_view_reply *reply)
-{
-	struct method method;
-	struct space_view view;
-	struct ckv_key name;
-	int r = method_parse(query->method, &method, reply->text);
-
-	if (r < 0)
-		return r;
-	job_name(&query->chain, method.text, &name);
-	r = space_view_newest(space, &name, &view);
-	if (r == 0)
-		reply_view(&view, reply);
-	return r;
-}
-
-static struct job *free_job(struct jobs *jobs)
-{
-	for (uint32_t i = 0; i < jobs->n_jobs; i++)
-		if (jobs->job[i].stage == JOB_FREE)
-			return &jobs->job[i];
-	return NULL;
-}
-
-/* Tokens of the held chain; only its last block may be part full. */
-static int count_tokens(struct job *job, char why[METHOD_WHY_BYTES])
-{
-	uint32_t full = job->host->config->geometry.block_tokens;
-	uint64_t n = 0;
-
-	for (uint32_t i = 0; i < job->n_links; i++) {
-		n += job->link[i].n_tokens;
-		if (i + 1 < job->n_links && job->link[i].n_tokens != full) {
-			snprintf(why, METHOD_WHY_BYTES, "block %u of the chain "
-				 "has %u of %u tokens", i, job->link[i].n_tokens,
-				 full);
-			return -EINVAL;
-		}
-	}
-	job->compress.n_tokens = n > UINT32_MAX ? UINT32_MAX : (uint32_t)n;
-	return 0;
-}
-
-/* Do the scratch pages hold what the argument says? */
-static int check_queries(struct daemon *d, struct job *job,
-			 char why[METHOD_WHY_BYTES])
-{
-	const struct ckv_geometry *g = &job->host->config->geometry;
-	uint64_t room = job->n_scratch * job->host->pool.shape.page_bytes;
-	uint64_t most = d->config->daemon.max_query_bytes;
-	int r = compress_check(&job->compress, why);
-
-	if (r < 0)
-		return r;
-	job->query_bytes = (size_t)g->n_layers * job->compress.n_query_heads *
-			   job->compress.n_window * g->dim_k *
-			   ckv_dtype_bytes(job->compress.query_dtype);
-	if (job->compress.n_window == 0)
-		job->query_bytes = 0;
-	if (job->query_bytes <= room && job->query_bytes <= most)
-		return 0;
-	snprintf(why, METHOD_WHY_BYTES, "queries of %zu bytes; %" PRIu64 " bytes "
-		 "of scratch pages came, and at most %" PRIu64 " are taken",
-		 job->query_bytes, room, most);
-	return -EINVAL;
-}
-
-static void init_job(struct job *job, struct daemon *d, const struct lane *lane,
-		     const struct ckv_req *request,
-		     const struct ckv_compress_arg *arg)
-{
-	job->host = &d->host[lane->space];
-	job->lane = (uint32_t)(lane - d->lane);
-	job->lane_generation = lane->generation;
-	job->space = lane->space;
-	job->request = *request;
-	job->chain = arg->chain;
-	job->compress = (struct compress){
-		.geometry = &job->host->config->geometry,
-		.method = &job->method, .n_query_heads = arg->n_query_heads,
-		.n_window = arg->n_window, .query_dtype = arg->query_dtype,
-	};
-	job->n_scratch = request->n;
-	memcpy(job->scratch, arg + 1, request->n * sizeof job->scratch[0]);
-	job->query_memory = NULL;
-	job->query_bytes = 0;
-	job->leader = NULL;
-	job->damaged = false;
-	memset(job->text, 0, sizeof job->text);
-}
-
-static int hold(struct daemon *d, struct job *job, const struct lane *lane,
-		char why[METHOD_WHY_BYTES])
-{
-	struct space *space = job->host->space;
-	int r = space_chain_hold(space, &job->chain, job->link,
-				 job->jobs->n_links_max);
-
-	if (r == -E2BIG) {
-		snprintf(why, METHOD_WHY_BYTES, "the chain has more than %u blocks "
-			 "(max_job_blocks)", job->jobs->n_links_max);
-		return -EINVAL;
-	}
-	if (r <= 0)
-		return r < 0 ? r : -ENOENT;
-	job->n_links = (uint32_t)r;
-	for (uint32_t i = 0; i < job->n_links; i++)
-		job->summed[i] = space_sum_get(space, job->link[i].page,
-					       &job->sum[i]) > 0;
-	r = count_tokens(job, why);
-	if (r == 0)
-		r = check_queries(d, job, why);
-	if (r == 0 && job->n_scratch > 0)
-		r = space_scratch_hold(space, lane->number, job->scratch,
-				       job->n_scratch);
-	if (r < 0)
-		space_release(space, job->link[job->n_links - 1].page);
-	return r;
-}
-
-int jobs_compress(struct daemon *d, struct lane *lane,
-		  const struct ckv_req *request, struct ckv_view_reply *reply)
-{
-	const struct ckv_compress_arg *arg = (const void *)d->argument;
-	struct jobs *jobs = d->jobs;
-	struct job *job = free_job(jobs);
-	int r;
-
-	if (arg->zero[0] != 0 || arg->zero[1] != 0)
-		return -EPROTO;
-	if (job == NULL) {
-		snprintf(reply->text, sizeof reply->text, "%u jobs wait or run, "
-			 "the limit (max_jobs)", jobs->n_jobs);
-		return -EAGAIN;
-	}
-	if (lane->n_jobs >= d->config->daemon.max_lane_jobs)
-		return -EBUSY;
-	r = method_parse(arg->method, &job->method, reply->text);
-	if (r < 0)
-		return r;
-	init_job(job, d, lane, request, arg);
-	r = hold(d, job, lane, reply->text);
-	if (r < 0)
-		return r;
-	job_name(&job->chain, job->method.text, &job->name);
-	lane->n_jobs++;
-	jobs->n_queued++;
-	count_queued(jobs);
-	start(job, JOB_DIGEST, job_digest);
-	return 1;
 }

@@ -4,7 +4,7 @@
  * A compression goes through three stages on a worker, and the reactor
  * decides between them:
  *
- *   DIGEST  copy the window queries, once, and hash them    -> is there such a view,
+ *   DIGEST  copy the inputs, once, and hash the copy        -> is there such a view,
  *                                                              or a job that makes it?
  *   SELECT  check the pages, choose what is kept            -> view pages
  *   WRITE   gather into the pages, sum them                 -> publish, answer

@@ -2,8 +2,8 @@
  * method.h - the text of a compression method, such as
  * "chunkkv(keep=1/4, chunk=16, window=32)".
  */
-#ifndef CKV_METHOD_H
-#define CKV_METHOD_H
+#ifndef CKV_SHELL_METHOD_H
+#define CKV_SHELL_METHOD_H
 
 #include "kernels/ckv_kernels.h"
 #include "proto/ckv_abi.h"
