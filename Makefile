@@ -36,8 +36,11 @@ PKG_CLI    := $(PKG_CLIENT) jansson
 PKG_TEST   := check jansson libseccomp
 libs = $(shell pkg-config --libs $(1))
 
+# What of kernels/ libckv carries with it.
+CLIENT_K := nearest
+
 objs     = $(patsubst %.c,$B/%.o,$(sort $(wildcard $(1))))
-CLIENT  := $(call objs,client/*.c)
+CLIENT  := $(call objs,client/*.c) $(CLIENT_K:%=$B/kernels/%.o)
 CLI     := $(call objs,client/cli/*.c)
 ENGINE  := $(call objs,client/examples/engine/*.c)
 CORE    := $(call objs,daemon/core/*.c)

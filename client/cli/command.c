@@ -2,6 +2,7 @@
  * command.c - the table of commands, and finding one in it.
  */
 #include "client/cli/cli.h"
+#include "kernels/nearest.h"
 
 #include <string.h>
 
@@ -116,43 +117,15 @@ const struct cli_command *cli_find(const char *name)
 	return NULL;
 }
 
-/* Letters to insert, delete or replace to make a into b. */
-static unsigned edit_distance(const char *a, const char *b)
-{
-	unsigned row[64], n = (unsigned)strlen(b);
-
-	if (n >= 64)
-		return 64;
-	for (unsigned j = 0; j <= n; j++)
-		row[j] = j;
-	for (unsigned i = 1; a[i - 1]; i++) {
-		unsigned diagonal = row[0];
-
-		row[0] = i;
-		for (unsigned j = 1; j <= n; j++) {
-			unsigned best = diagonal + (a[i - 1] != b[j - 1]);
-
-			diagonal = row[j];
-			if (row[j] + 1 < best)
-				best = row[j] + 1;
-			if (row[j - 1] + 1 < best)
-				best = row[j - 1] + 1;
-			row[j] = best;
-		}
-	}
-	return row[n];
-}
-
 const char *cli_nearest(const char *name)
 {
 	const char *nearest = NULL;
 	unsigned best = 3;
 
 	for (const struct cli_command *c = cli_commands; c->name; c++) {
-		unsigned d = strncmp(c->name, name, strlen(name)) == 0 ? 0 :
-			     edit_distance(name, c->name);
+		unsigned d = ckv_name_distance(name, c->name);
 
-		if (d < best && *name) {
+		if (d < best) {
 			best = d;
 			nearest = c->name;
 		}
