@@ -37,7 +37,7 @@ PKG_TEST   := check jansson libseccomp
 libs = $(shell pkg-config --libs $(1))
 
 # What of kernels/ libckv carries with it.
-CLIENT_K := nearest
+CLIENT_K := method_parse method_table method_value nearest
 
 objs     = $(patsubst %.c,$B/%.o,$(sort $(wildcard $(1))))
 CLIENT  := $(call objs,client/*.c) $(CLIENT_K:%=$B/kernels/%.o)

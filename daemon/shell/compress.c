@@ -13,6 +13,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+_Static_assert(CKV_METHOD_TEXT_BYTES == CKV_METHOD_BYTES, "one text, two headers");
+
 static struct ckv_shape shape_of(const struct compress *c)
 {
 	return (struct ckv_shape){
@@ -26,32 +28,52 @@ static struct ckv_shape shape_of(const struct compress *c)
 /* With n_keep, which mode=paper counts in tokens. */
 static struct ckv_chunkkv method_of(const struct compress *c)
 {
-	struct ckv_chunkkv m = c->method->chunkkv;
+	const struct ckv_selection *s = &c->method->select;
 
-	m.n_keep = ckv_budget_ratio(c->n_tokens, c->method->keep_num,
-				    c->method->keep_den);
-	return m;
+	return (struct ckv_chunkkv){
+		.mode = s->mode == CKV_OF_PAPER ? CKV_CHUNKKV_PAPER :
+						  CKV_CHUNKKV_KVPRESS,
+		.chunk = s->chunk, .window = s->window, .kernel = s->kernel,
+		.n_reuse = s->n_reuse,
+		.n_keep = ckv_budget_ratio(c->n_tokens, s->keep_num, s->keep_den),
+		.removed = (double)(s->keep_den - s->keep_num) / s->keep_den,
+	};
 }
 
-int compress_check(const struct compress *c, char why[METHOD_WHY_BYTES])
+/* ChunkKV by a share of the tokens, rows as they are. */
+static bool is_made_here(const struct ckv_method *m)
+{
+	return m->select.kind == CKV_CHUNKKV && m->select.keep_den != 0 &&
+	       m->encode.kind == CKV_ENCODE_PLAIN &&
+	       m->select.always.n_sink == 0 && m->select.always.n_recent == 0 &&
+	       m->select.always.n_ranges == 0;
+}
+
+int compress_check(const struct compress *c, char why[CKV_METHOD_WHY_BYTES])
 {
 	const struct ckv_geometry *g = c->geometry;
-	struct ckv_chunkkv m = method_of(c);
 	struct ckv_shape shape = shape_of(c);
+	struct ckv_chunkkv m;
 	enum ckv_elem elem;
 
 	why[0] = 0;
+	if (!is_made_here(c->method)) {
+		snprintf(why, CKV_METHOD_WHY_BYTES, "this daemon makes views by "
+			 "chunkkv(keep=...) only");
+		return -EINVAL;
+	}
+	m = method_of(c);
 	if (!inputs_elem(g->dtype, &elem))
-		snprintf(why, METHOD_WHY_BYTES, "this space's element type "
+		snprintf(why, CKV_METHOD_WHY_BYTES, "this space's element type "
 			 "cannot be scored; expected f32, f16 or bf16");
 	else if (g->dim_k > CKV_KERNEL_MAX_DIM)
-		snprintf(why, METHOD_WHY_BYTES, "keys have %u elements; at most "
+		snprintf(why, CKV_METHOD_WHY_BYTES, "keys have %u elements; at most "
 			 "%u can be scored", g->dim_k, CKV_KERNEL_MAX_DIM);
 	else if (c->n_tokens == 0 || c->n_tokens > CKV_KERNEL_MAX_TOKENS)
-		snprintf(why, METHOD_WHY_BYTES, "the chain has %u tokens; 1 to %u "
+		snprintf(why, CKV_METHOD_WHY_BYTES, "the chain has %u tokens; 1 to %u "
 			 "can be scored", c->n_tokens, CKV_KERNEL_MAX_TOKENS);
 	else if (c->inputs->n_window == 0 && ckv_chunkkv_needs_score(&m, &shape))
-		snprintf(why, METHOD_WHY_BYTES, "this needs the queries of the "
+		snprintf(why, CKV_METHOD_WHY_BYTES, "this needs the queries of the "
 			 "last %u tokens, and none came", m.window);
 	return why[0] ? -EINVAL : 0;
 }
@@ -95,9 +117,9 @@ static struct ckv_rows query_rows(const struct compress *c, uint32_t layer,
 }
 
 static void say_fault(uint32_t layer, const struct ckv_fault *fault,
-		      char why[METHOD_WHY_BYTES])
+		      char why[CKV_METHOD_WHY_BYTES])
 {
-	snprintf(why, METHOD_WHY_BYTES, "layer %u: a %s is NaN or infinite: %s "
+	snprintf(why, CKV_METHOD_WHY_BYTES, "layer %u: a %s is NaN or infinite: %s "
 		 "head %u, %s %u, element %u", layer,
 		 fault->input == CKV_INPUT_KEY ? "key" : "query",
 		 fault->input == CKV_INPUT_KEY ? "kv" : "query", fault->head,
@@ -107,7 +129,7 @@ static void say_fault(uint32_t layer, const struct ckv_fault *fault,
 
 /* One layer's set into c->pos, from its first free place. */
 static int select_layer(struct compress *c, uint32_t layer, void *scratch,
-			size_t at, char why[METHOD_WHY_BYTES])
+			size_t at, char why[CKV_METHOD_WHY_BYTES])
 {
 	struct ckv_chunkkv m = method_of(c);
 	struct ckv_shape shape = shape_of(c);
@@ -126,7 +148,7 @@ static int select_layer(struct compress *c, uint32_t layer, void *scratch,
 		if (r == -EDOM)
 			say_fault(layer, &fault, why);
 		if (r == -ERANGE) {
-			snprintf(why, METHOD_WHY_BYTES, "layer %u: keys and "
+			snprintf(why, CKV_METHOD_WHY_BYTES, "layer %u: keys and "
 				 "queries are too large to score", layer);
 			r = -EDOM;
 		}
@@ -212,7 +234,7 @@ static size_t scratch_bytes(const struct compress *c)
 	return ckv_select_scratch_bytes(&in);
 }
 
-int compress_select(struct compress *c, char why[METHOD_WHY_BYTES])
+int compress_select(struct compress *c, char why[CKV_METHOD_WHY_BYTES])
 {
 	const struct ckv_geometry *g = c->geometry;
 	struct ckv_chunkkv m = method_of(c);

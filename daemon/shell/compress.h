@@ -8,7 +8,7 @@
 #define CKV_COMPRESS_H
 
 #include "daemon/shell/inputs.h"
-#include "daemon/shell/method.h"
+#include "kernels/ckv_kernels.h"
 #include "proto/ckv_view.h"
 
 #include <stdbool.h>
@@ -24,7 +24,7 @@ struct compress_layer {
 struct compress {
 	/* Given. */
 	const struct ckv_geometry *geometry;
-	const struct method *method;
+	const struct ckv_method *method;
 	const void **page;		/* of the chain, root first */
 	uint32_t n_tokens;
 	const struct inputs *inputs;
@@ -39,13 +39,13 @@ struct compress {
 };
 
 /* Do the request and the geometry fit the method? -EINVAL, and why. */
-int compress_check(const struct compress *c, char why[METHOD_WHY_BYTES]);
+int compress_check(const struct compress *c, char why[CKV_METHOD_WHY_BYTES]);
 
 /*
  * Choose. -EDOM a number that is no number, `why` says where; -EINVAL;
  * -ENOMEM; -ECANCELED stopped. Give it to compress_free() either way.
  */
-int compress_select(struct compress *c, char why[METHOD_WHY_BYTES]);
+int compress_select(struct compress *c, char why[CKV_METHOD_WHY_BYTES]);
 
 /* Write all n_bytes. `chain` and `digest` go into its head. */
 void compress_write(const struct compress *c, const struct ckv_key *chain,

@@ -28,7 +28,7 @@ struct job {
 	struct ckv_key chain;
 
 	/* What for. compress.page and the inputs' copy are made on the worker. */
-	struct method method;
+	struct ckv_method method;
 	struct inputs inputs;
 	struct compress compress;
 	struct space_link *link;	/* the chain, root first */
@@ -45,7 +45,7 @@ struct job {
 	uint64_t checksum;
 	bool damaged;			/* a page did not match its checksum */
 	int result;
-	char text[METHOD_WHY_BYTES];
+	char text[CKV_METHOD_WHY_BYTES];
 	struct job *leader;		/* FOLLOW: makes the same view */
 };
 
@@ -87,9 +87,9 @@ void job_reply(const struct space_view *view, struct ckv_view_reply *reply);
  * then the job is free again. -EINVAL: `why` says what does not fit; nothing began.
  */
 int jobs_own(struct job *job, struct host *host, const struct ckv_key *chain,
-	     uint32_t n_links, const struct method *method,
+	     uint32_t n_links, const struct ckv_method *method,
 	     void (*done)(struct job *job, const struct ckv_view_reply *reply),
-	     char why[METHOD_WHY_BYTES]);
+	     char why[CKV_METHOD_WHY_BYTES]);
 
 /* Key of a view and name for STAT, from chain, method and digest. */
 void job_name(const struct ckv_key *chain, const char method[CKV_METHOD_BYTES],

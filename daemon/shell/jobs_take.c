@@ -8,13 +8,25 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Of a text that a client wrote. */
+static int read_method(const char text[CKV_METHOD_BYTES],
+		       struct ckv_method *ret_method,
+		       char why[CKV_METHOD_WHY_BYTES])
+{
+	if (memchr(text, 0, CKV_METHOD_BYTES) == NULL) {
+		snprintf(why, CKV_METHOD_WHY_BYTES, "the method has no end");
+		return -EINVAL;
+	}
+	return ckv_method_parse(text, ret_method, why);
+}
+
 int jobs_find_view(const struct space *space, const struct ckv_view_query *query,
 		   struct ckv_view_reply *reply)
 {
-	struct method method;
+	struct ckv_method method;
 	struct space_view view;
 	struct ckv_key name;
-	int r = method_parse(query->method, &method, reply->text);
+	int r = read_method(query->method, &method, reply->text);
 
 	if (r < 0)
 		return r;
@@ -26,7 +38,7 @@ int jobs_find_view(const struct space *space, const struct ckv_view_query *query
 }
 
 /* Tokens of the held chain; only its last block may be part full. */
-static int count_tokens(struct job *job, char why[METHOD_WHY_BYTES])
+static int count_tokens(struct job *job, char why[CKV_METHOD_WHY_BYTES])
 {
 	uint32_t full = job->host->config->geometry.block_tokens;
 	uint64_t n = 0;
@@ -34,7 +46,7 @@ static int count_tokens(struct job *job, char why[METHOD_WHY_BYTES])
 	for (uint32_t i = 0; i < job->n_links; i++) {
 		n += job->link[i].n_tokens;
 		if (i + 1 < job->n_links && job->link[i].n_tokens != full) {
-			snprintf(why, METHOD_WHY_BYTES, "block %u of the chain "
+			snprintf(why, CKV_METHOD_WHY_BYTES, "block %u of the chain "
 				 "has %u of %u tokens", i, job->link[i].n_tokens,
 				 full);
 			return -EINVAL;
@@ -46,12 +58,12 @@ static int count_tokens(struct job *job, char why[METHOD_WHY_BYTES])
 
 /* Do the scratch pages hold what the argument says? */
 static int judge(struct daemon *d, struct job *job,
-		 const struct ckv_compress_arg *arg, char why[METHOD_WHY_BYTES])
+		 const struct ckv_compress_arg *arg, char why[CKV_METHOD_WHY_BYTES])
 {
 	const struct inputs_want want = {
 		.geometry = job->compress.geometry,
 		.needs = CKV_NEED_KEYS | CKV_NEED_QUERIES,
-		.window = job->method.chunkkv.window,
+		.window = job->method.select.window,
 		.n_tokens = job->compress.n_tokens,
 		.room_bytes = job->n_scratch * job->host->pool.shape.page_bytes,
 		.max_bytes = d->config->daemon.max_query_bytes,
@@ -62,7 +74,7 @@ static int judge(struct daemon *d, struct job *job,
 }
 
 /* Of a held chain: what it is made of, and whether the method fits. */
-static int look(struct job *job, char why[METHOD_WHY_BYTES])
+static int look(struct job *job, char why[CKV_METHOD_WHY_BYTES])
 {
 	for (uint32_t i = 0; i < job->n_links; i++)
 		job->summed[i] = space_sum_get(job->host->space,
@@ -89,14 +101,14 @@ static void init_job(struct job *job, struct host *host,
 }
 
 static int hold(struct daemon *d, struct job *job, const struct lane *lane,
-		const struct ckv_compress_arg *arg, char why[METHOD_WHY_BYTES])
+		const struct ckv_compress_arg *arg, char why[CKV_METHOD_WHY_BYTES])
 {
 	struct space *space = job->host->space;
 	int r = space_chain_hold(space, &job->chain, job->link,
 				 job->jobs->n_links_max);
 
 	if (r == -E2BIG) {
-		snprintf(why, METHOD_WHY_BYTES, "the chain has more than %u blocks "
+		snprintf(why, CKV_METHOD_WHY_BYTES, "the chain has more than %u blocks "
 			 "(max_job_blocks)", job->jobs->n_links_max);
 		return -EINVAL;
 	}
@@ -130,7 +142,7 @@ int jobs_compress(struct daemon *d, struct lane *lane,
 	}
 	if (lane->n_jobs >= d->config->daemon.max_lane_jobs)
 		return -EBUSY;
-	r = method_parse(arg->method, &job->method, reply->text);
+	r = read_method(arg->method, &job->method, reply->text);
 	if (r < 0)
 		return r;
 	init_job(job, &d->host[lane->space], &arg->chain);
@@ -148,9 +160,9 @@ int jobs_compress(struct daemon *d, struct lane *lane,
 }
 
 int jobs_own(struct job *job, struct host *host, const struct ckv_key *chain,
-	     uint32_t n_links, const struct method *method,
+	     uint32_t n_links, const struct ckv_method *method,
 	     void (*done)(struct job *job, const struct ckv_view_reply *reply),
-	     char why[METHOD_WHY_BYTES])
+	     char why[CKV_METHOD_WHY_BYTES])
 {
 	int r;
 

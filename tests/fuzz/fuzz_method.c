@@ -2,7 +2,7 @@
  * fuzz_method.c - any bytes as the text of a compression method. What is
  * accepted lies within its limits, and its canonical text means the same.
  */
-#include "daemon/shell/method.h"
+#include "kernels/ckv_kernels.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <assert.h>
@@ -10,52 +10,78 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void check(const struct method *m)
-{
-	const struct ckv_chunkkv *c = &m->chunkkv;
+#define TEXT_BYTES 512u
 
-	assert(m->keep_num >= 1 && m->keep_num <= m->keep_den);
-	assert(m->keep_den <= 1000000);
-	assert(c->removed >= 0 && c->removed < 1);
-	assert(c->chunk >= 1 && c->chunk <= 65536);
-	assert(c->window >= 1 && c->window <= CKV_KERNEL_MAX_WINDOW);
-	assert(c->kernel % 2 == 1 && c->kernel <= 4095);
-	assert(c->n_reuse >= 1 && c->n_reuse <= 1024);
-	assert(memchr(m->text, 0, sizeof m->text) != NULL);
+static void check_always(const struct ckv_always *a)
+{
+	assert(a->n_ranges <= CKV_ALWAYS_RANGES);
+	for (uint32_t i = 0; i < a->n_ranges; i++) {
+		assert(a->range[i].from < a->range[i].to);
+		assert(a->range[i].to <= CKV_KERNEL_MAX_TOKENS);
+		assert(a->range[i].from > (i ? a->range[i - 1].to : a->n_sink));
+	}
 }
 
-/* Paper mode does not pool, so its text leaves the kernel out. */
-static void check_same(const struct method *a, const struct method *b)
+static void check_budget(const struct ckv_method *m)
 {
-	assert(memcmp(a->text, b->text, sizeof a->text) == 0);
-	assert(a->keep_num == b->keep_num && a->keep_den == b->keep_den);
-	assert(a->chunkkv.chunk == b->chunkkv.chunk);
-	assert(a->chunkkv.window == b->chunkkv.window);
-	assert(a->chunkkv.mode == b->chunkkv.mode);
-	assert(a->chunkkv.n_reuse == b->chunkkv.n_reuse);
-	assert(a->chunkkv.mode == CKV_CHUNKKV_PAPER ||
-	       a->chunkkv.kernel == b->chunkkv.kernel);
+	const struct ckv_selection *s = &m->select;
+
+	assert((s->keep_den != 0) + (s->n_keep != 0) + (m->bytes_den != 0) == 1);
+	assert(s->keep_num <= s->keep_den && s->keep_den <= 1000000);
+	assert(m->bytes_num <= m->bytes_den && m->bytes_den <= 1000000);
+	assert(s->keep_den == 0 || s->keep_num >= 1);
+	assert(m->bytes_den == 0 || m->bytes_num >= 1);
+	assert(s->n_keep <= CKV_KERNEL_MAX_TOKENS);
+}
+
+static void check(const struct ckv_method *m)
+{
+	const struct ckv_selection *s = &m->select;
+	const struct ckv_encode *e = &m->encode;
+
+	check_budget(m);
+	check_always(&s->always);
+	assert(s->kind < CKV_N_SELECTORS);
+	if (s->kind == CKV_CHUNKKV) {
+		assert(s->chunk >= 1 && s->chunk <= 65536);
+		assert(s->n_reuse >= 1 && s->n_reuse <= 1024);
+	}
+	if (s->kind == CKV_CHUNKKV || s->kind == CKV_SNAPKV ||
+	    s->kind == CKV_PYRAMIDKV) {
+		assert(s->window >= 1 && s->window <= CKV_KERNEL_MAX_WINDOW);
+		assert(s->kernel % 2 == 1 && s->kernel <= 4095);
+	}
+	if (e->kind == CKV_ENCODE_KIVI) {
+		assert(m->bits_auto ? e->bits == 0 : e->bits == 2 ||
+		       e->bits == 4 || e->bits == 8);
+		assert(e->group % (32 / (m->bits_auto ? 4 : e->bits)) == 0);
+		assert(e->group >= 4 && e->group <= 4096);
+	}
+	assert(memchr(m->text, 0, sizeof m->text) != NULL);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fuzz_input in = { data, size };
-	char *text = calloc(1, CKV_METHOD_BYTES);
-	char why[METHOD_WHY_BYTES] = "";
-	struct method m, again;
+	char *text = calloc(1, TEXT_BYTES + 1);
+	char why[CKV_METHOD_WHY_BYTES] = "";
+	struct ckv_method m, again;
 
 	assert(text != NULL);
 	memset(&m, 0x5a, sizeof m);
 	again = m;
-	fuzz_take(&in, text, CKV_METHOD_BYTES);
-	if (method_parse(text, &m, why) < 0) {
+	fuzz_take(&in, text, TEXT_BYTES);
+	if (ckv_method_parse(text, &m, why) < 0) {
 		assert(why[0] != 0 && memchr(why, 0, sizeof why) != NULL);
+		for (const char *c = why; *c; c++)
+			assert(*c >= ' ' && *c <= '~');
 		assert(memcmp(&m, &again, sizeof m) == 0);
 	} else {
 		check(&m);
+		memset(text, 0, TEXT_BYTES);
 		memcpy(text, m.text, sizeof m.text);
-		assert(method_parse(text, &again, why) == 0);
-		check_same(&m, &again);
+		assert(ckv_method_parse(text, &again, why) == 0);
+		assert(memcmp(&m, &again, sizeof m) == 0);
 	}
 	free(text);
 	return 0;

@@ -1,5 +1,5 @@
 /*
- * test_shell_method.c - the text of a method, and the view it makes of pages.
+ * test_shell_compress.c - the view that a method makes of pages.
  */
 #include "daemon/shell/compress.h"
 
@@ -11,108 +11,12 @@
 
 #define BLOCKS 6u
 
-static char why[METHOD_WHY_BYTES];
+static char why[CKV_METHOD_WHY_BYTES];
 
-static int parse(const char *text, struct method *ret)
+static int parse(const char *text, struct ckv_method *ret)
 {
-	char padded[CKV_METHOD_BYTES] = "";
-
-	strcpy(padded, text);
-	return method_parse(padded, ret, why);
+	return ckv_method_parse(text, ret, why);
 }
-
-/* Equal methods have one text. */
-static const struct {
-	const char *text, *canonical;
-} right[] = {
-	{ "chunkkv(keep=1/4)", "chunkkv(keep=1/4, chunk=16, window=32, kernel=5, "
-	  "mode=kvpress, reuse=1)" },
-	{ " chunkkv ( keep = 0.25,chunk=16 , window=32 ) ", "chunkkv(keep=1/4, "
-	  "chunk=16, window=32, kernel=5, mode=kvpress, reuse=1)" },
-	{ "chunkkv(reuse=2, keep=50/100, mode=paper, kernel=7)", "chunkkv(keep=1/2, "
-	  "chunk=16, window=32, mode=paper, reuse=2)" },
-	{ "chunkkv(keep=1)", "chunkkv(keep=1/1, chunk=16, window=32, kernel=5, "
-	  "mode=kvpress, reuse=1)" },
-	{ "chunkkv(keep=0.1)", "chunkkv(keep=1/10, chunk=16, window=32, kernel=5, "
-	  "mode=kvpress, reuse=1)" },
-};
-
-START_TEST(equal_methods_have_one_text)
-{
-	struct method m;
-
-	ck_assert_msg(parse(right[_i].text, &m) == 0, "%s", why);
-	ck_assert_str_eq(m.text, right[_i].canonical);
-}
-END_TEST
-
-/* The fraction removed is what kvpress is given: one binary64 number. */
-START_TEST(removed_is_rounded_once)
-{
-	struct method m;
-
-	ck_assert_int_eq(parse("chunkkv(keep=1/10)", &m), 0);
-	ck_assert_double_eq(m.chunkkv.removed, 0.9);
-	ck_assert_int_eq(parse("chunkkv(keep=0.7)", &m), 0);
-	ck_assert_double_eq(m.chunkkv.removed, 0.3);
-}
-END_TEST
-
-/* A wrong text is answered with what was expected. */
-static const struct {
-	const char *text, *part;
-} wrong[] = {
-	{ "", "there is no method" },
-	{ "snapkv(keep=1/4)", "there is no method snapkv; expected chunkkv(" },
-	{ "chunkkv", "expected ( after the name" },
-	{ "chunkkv()", "keep is missing" },
-	{ "chunkkv(keep)", "expected key=value" },
-	{ "chunkkv(keep=)", "expected key=value" },
-	{ "chunkkv(keep=1/4", "expected , or )" },
-	{ "chunkkv(keep=1/4) x", "expected nothing after )" },
-	{ "chunkkv(keep=1/4, keep=1/4)", "keep is given twice" },
-	{ "chunkkv(keep=1/4, foo=3)", "chunkkv has no foo" },
-	{ "chunkkv(keep=0)", "keep=0: expected a fraction" },
-	{ "chunkkv(keep=0/4)", "keep=0/4: expected a fraction" },
-	{ "chunkkv(keep=1/0)", "keep=1/0: expected a fraction" },
-	{ "chunkkv(keep=5/4)", "keep=5/4: expected a fraction" },
-	{ "chunkkv(keep=-1/4)", "keep=-1/4: expected a fraction" },
-	{ "chunkkv(keep=1e-1)", "keep=1e-1: expected a fraction" },
-	{ "chunkkv(keep=0.00000001)", "expected a fraction" },
-	{ "chunkkv(keep=1/4, chunk=0)", "chunk=0: expected 1 to 65536 tokens" },
-	{ "chunkkv(keep=1/4, window=5000)", "window=5000: expected 1 to 4096" },
-	{ "chunkkv(keep=1/4, kernel=4)", "kernel=4: expected an odd number" },
-	{ "chunkkv(keep=1/4, mode=fast)", "mode=fast: expected kvpress or paper" },
-	{ "chunkkv(keep=1/4, reuse=0)", "reuse=0: expected 1 to 1024 layers" },
-	{ "chunkkv(keep=1/4, chunk=99999999999999999999)", "expected 1 to 65536" },
-	{ "chunkkv(keep=1/4, aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa=1)",
-	  "expected key=value" },
-};
-
-START_TEST(a_wrong_method_is_told_what_was_expected)
-{
-	struct method m;
-
-	why[0] = 0;
-	ck_assert_int_eq(parse(wrong[_i].text, &m), -EINVAL);
-	ck_assert_msg(strstr(why, wrong[_i].part) != NULL, "%s: %s",
-		      wrong[_i].text, why);
-}
-END_TEST
-
-/* A text without an end is not read past its place. */
-START_TEST(a_method_without_an_end_is_refused)
-{
-	char text[CKV_METHOD_BYTES];
-	struct method m;
-
-	memset(text, 'x', sizeof text);
-	ck_assert_int_eq(method_parse(text, &m, why), -EINVAL);
-	ck_assert_str_eq(why, "the method has no end");
-}
-END_TEST
-
-/* ---- views ---- */
 
 static const struct ckv_geometry geometry = {
 	.model = "m", .n_layers = 3, .n_kv_heads = 2, .dim_k = 8, .dim_v = 4,
@@ -133,7 +37,7 @@ static float *element(uint32_t layer, bool value, uint32_t head, uint32_t token,
 	return &page[token / 16][at];
 }
 
-static struct compress request(const struct method *m, uint32_t n_tokens)
+static struct compress request(const struct ckv_method *m, uint32_t n_tokens)
 {
 	for (uint32_t i = 0; i < BLOCKS; i++) {
 		pages[i] = page[i];
@@ -161,7 +65,7 @@ START_TEST(a_view_holds_the_rows_of_its_positions)
 		"chunkkv(keep=1)", "chunkkv(keep=1/3, chunk=7, kernel=1)",
 	};
 	const struct ckv_key chain = { { 1 } }, digest = { { 2 } };
-	struct method m;
+	struct ckv_method m;
 	struct compress c;
 	struct ckv_view_head *view;
 	const struct ckv_view_run *run;
@@ -207,7 +111,7 @@ END_TEST
 /* A number that is no number is found and said, wherever it is. */
 START_TEST(nan_is_named_by_layer_head_and_token)
 {
-	struct method m;
+	struct ckv_method m;
 	struct compress c;
 
 	ck_assert_int_eq(parse("chunkkv(keep=1/4)", &m), 0);
@@ -230,7 +134,7 @@ END_TEST
 START_TEST(requests_that_do_not_fit_are_refused)
 {
 	struct ckv_geometry f8 = geometry;
-	struct method m;
+	struct ckv_method m;
 	struct compress c;
 
 	ck_assert_int_eq(parse("chunkkv(keep=1/4)", &m), 0);
@@ -255,17 +159,11 @@ END_TEST
 
 int main(void)
 {
-	Suite *s = suite_create("shell_method");
-	TCase *t = tcase_create("method");
+	Suite *s = suite_create("shell_compress");
+	TCase *t = tcase_create("views");
 	SRunner *runner;
 	int failed;
 
-	tcase_add_loop_test(t, equal_methods_have_one_text, 0,
-			    (int)(sizeof right / sizeof right[0]));
-	tcase_add_test(t, removed_is_rounded_once);
-	tcase_add_loop_test(t, a_wrong_method_is_told_what_was_expected, 0,
-			    (int)(sizeof wrong / sizeof wrong[0]));
-	tcase_add_test(t, a_method_without_an_end_is_refused);
 	tcase_add_loop_test(t, a_view_holds_the_rows_of_its_positions, 0, 4);
 	tcase_add_test(t, nan_is_named_by_layer_head_and_token);
 	tcase_add_test(t, requests_that_do_not_fit_are_refused);
