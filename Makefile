@@ -26,7 +26,7 @@ SECONDS ?= 20
 CPPFLAGS += -D_GNU_SOURCE -I. -MMD -MP -DCKV_VERSION='"$(VERSION)"'
 WARN := -Wall -Wextra -Werror -Wconversion -Wshadow -Wvla -Wundef \
 	-Wstrict-prototypes -Wmissing-prototypes
-override CFLAGS  += -std=c17 -fPIC -pthread -fno-omit-frame-pointer $(if $(FUZZ),,$(WARN)) \
+override CFLAGS  += -std=c17 -ffp-contract=off -fPIC -pthread -fno-omit-frame-pointer $(if $(FUZZ),,$(WARN)) \
 	$(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all)
 override LDFLAGS += -pthread $(if $(SAN),-fsanitize=$(SAN))
 

@@ -15,16 +15,19 @@
  * last group of a row or column may be shorter. Scales of kivi are of the rows' own
  * type. Codes and scales are 4-byte aligned.
  *
- * kivi (arXiv 2402.02750), every step rounded once to the rows' type:
+ * kivi (arXiv 2402.02750), every step computed in float, rounded once to the rows' type:
  *   scale = (max - min) / (2^bits - 1);  code = rint(clamp((x - min) / scale, 0, 2^bits - 1))
  *   x' = code * scale, then + min;  for bf16 rows in float. A computed scale of 0:
- *   code 0, x' = min.
- * fp8: code = e4m3fn(clamp(x / scale, +-448)), scale = amax / 448 in float; amax 0:
- *   scale 0, codes 0; x' = value * scale in float.
+ *   code 0, x' = min. Halves go to even; -0 is below 0 where a minimum is sought.
+ * fp8: code = e4m3fn(clamp(x / scale, +-448)), scale = amax / 448 in float; a computed
+ *   scale of 0: codes 0; x' = value * scale in float.
+ * plain judges nothing: rows are copied as they are.
  *
- * Errors: -EDOM a NaN or infinite number, its row and column in *ret_fault (head is
- * left to the caller); -ERANGE a group's range overflows the rows' type, or f16 cannot
- * hold a number, also located; -EINVAL.
+ * Errors: -EDOM a NaN or infinite number, its row (of all rows) and column in
+ * *ret_fault (head is left to the caller); -ERANGE in the rows' type a group's range or
+ * the x' of its largest code overflows, or a number overflows the type it is stored in
+ * or, stored, its own: the first such group's first number, or the number; -EINVAL.
+ * So whatever was encoded decodes to finite numbers.
  */
 #ifndef CKV_ENCODE_H
 #define CKV_ENCODE_H
@@ -67,15 +70,19 @@ size_t ckv_code_bytes(const struct ckv_encode *e, enum ckv_elem elem,
 size_t ckv_scale_bytes(const struct ckv_encode *e, enum ckv_elem elem,
 		       enum ckv_side side, size_t n, uint32_t dim);
 
-/* Largest magnitude of n rows; what CKV_FP8_TENSOR and _HEAD are scaled by. -EDOM. */
+/*
+ * Largest magnitude of n rows; what CKV_FP8_TENSOR and _HEAD are scaled by. -EDOM, with
+ * row and column in *ret_fault.
+ */
 int ckv_amax(enum ckv_elem elem, const void *rows, size_t n, uint32_t dim,
 	     float *ret_amax, struct ckv_fault *ret_fault);
 
 /*
  * Encode rows [first, first + n) of the n_all rows of one side of one head: `rows` are
- * those n rows, codes and scales the whole areas. `first` is a multiple of the
- * group (kivi keys) or block (fp8), so a head can be encoded tile by tile as it is
- * gathered, in any order, to the same bytes. `amax`: for CKV_FP8_TENSOR and _HEAD.
+ * those n rows, codes and scales the whole areas. `first`, and n except in the last
+ * piece, is a multiple of the group (kivi keys) or block (fp8), so a head can be
+ * encoded tile by tile as it is gathered, in any order, to the same bytes. `amax`: for
+ * CKV_FP8_TENSOR and _HEAD.
  */
 int ckv_encode_rows(const struct ckv_encode *e, enum ckv_elem elem,
 		    enum ckv_side side, const void *rows, size_t first,
