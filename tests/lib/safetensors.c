@@ -81,7 +81,7 @@ static size_t elem_of(const char *name, enum st_elem *ret_elem)
 		{ "I64", ST_OTHER, 8 }, { "U64", ST_OTHER, 8 },
 		{ "F64", ST_OTHER, 8 }, { "U32", ST_OTHER, 4 },
 		{ "I16", ST_OTHER, 2 }, { "U16", ST_OTHER, 2 },
-		{ "I8", ST_OTHER, 1 }, { "U8", ST_OTHER, 1 },
+		{ "I8", ST_OTHER, 1 }, { "U8", ST_U8, 1 },
 		{ "BOOL", ST_OTHER, 1 },
 	};
 

@@ -30,6 +30,9 @@ static const struct {
 	int (*compare)(struct golden *g);
 } built[] = {
 	{ "chunkkv", golden_chunkkv },
+	{ "fp8", golden_fp8 },
+	{ "kivi", golden_kivi },
+	{ "qpruning", golden_qpruning },
 	{ "snapkv", golden_snapkv },
 };
 

@@ -73,8 +73,14 @@ int golden_same_scores(struct golden *g, const struct st_tensor *want,
 int golden_same_positions(struct golden *g, const struct st_tensor *want,
 			  size_t first, const uint32_t *got, size_t n);
 
+/* SnapKV, the official way, as the arguments of the case say. */
+int golden_snapkv_official(struct golden *g, struct ckv_snapkv *ret_m);
+
 /* The methods that are built: 0 passed, -1 failed with the reason. */
 int golden_chunkkv(struct golden *g);
+int golden_fp8(struct golden *g);
+int golden_kivi(struct golden *g);
+int golden_qpruning(struct golden *g);
 int golden_snapkv(struct golden *g);
 
 #endif

@@ -79,7 +79,7 @@ static int same_kept(struct golden *g, const struct st_tensor *want,
 	return golden_same_positions(g, want, 0, pos, n);
 }
 
-static int snapkv_official(struct golden *g, struct ckv_snapkv *m)
+int golden_snapkv_official(struct golden *g, struct ckv_snapkv *m)
 {
 	const char *pool = golden_arg(g, "pooling");
 	const char *reduce = golden_arg(g, "gqa_score_agg");
@@ -113,7 +113,7 @@ int golden_snapkv(struct golden *g)
 	    golden_count(g, "kernel_size", &m.kernel) < 0)
 		return -1;
 	if (mode != NULL && strcmp(mode, "official") == 0)
-		r = snapkv_official(g, &m);
+		r = golden_snapkv_official(g, &m);
 	else if (mode != NULL && strcmp(mode, "kvpress") != 0)
 		r = golden_fail(g, "mode %s is unknown", mode);
 	else
