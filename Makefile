@@ -5,6 +5,7 @@
 #: make test                 install what is missing, build, run every test
 #: make bench [JSON=FILE]    measure against memcpy, Redis, LMDB and sockets (QUICK=1: a minute)
 #: make race                 two-thread tests under ThreadSanitizer, and the fences natively
+#: make simt                 the CUDA kernels on this processor, under ASan and UBSan
 #: make golden DIR=FOLDER    compare the kernels with golden cases
 #: make install [PREFIX=/usr/local] [DESTDIR=]
 #: make fuzz [SECONDS=20]    feed each parser made-up bytes (clang)
@@ -55,6 +56,7 @@ FUZZ_O  := $(filter-out $B/tests/fuzz/fuzz_%.o $(if $(FUZZ),%/replay_main.o),$(c
 FUZZERS := $(patsubst tests/fuzz/%.c,$B/tests/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 CRASH   := $(patsubst tests/crash/%.c,$B/tests/%,$(sort $(wildcard tests/crash/crash_*.c)))
 CRASHERS := $(call objs,$(filter-out tests/crash/crash_%,$(wildcard tests/crash/*.c)))
+SIMT    := $(patsubst tests/simt/%.c,build-simt/%,$(sort $(wildcard tests/simt/test_simt_*.c)))
 UNIT    := $(patsubst tests/unit/%.c,$B/tests/%,$(sort $(wildcard tests/unit/test_*.c)))
 
 all: $B/ckvd $B/ckv $B/libckv.so $B/libckv.a $B/ckv-engine $(CUDA_O)
@@ -118,6 +120,28 @@ build-tsan/%: tests/race/%.c
 	$(call run,TSAN)$(CC) $(CPPFLAGS) $(CFLAGS) -O1 -Wno-tsan -fsanitize=thread \
 		-o $@ $<
 
+# Device code as C++ on this processor, always under ASan and UBSan; see tests/simt/simt.h.
+SIMT_FLAGS := -O1 -g -pthread -fno-omit-frame-pointer -ffp-contract=off -fno-strict-aliasing \
+	-fsanitize=address,undefined -fno-sanitize-recover=all
+SIMT_LIB := $(patsubst tests/simt/%.c,build-simt/%.o,$(sort \
+	$(filter-out tests/simt/test_simt_%,$(wildcard tests/simt/*.c)))) \
+	$(patsubst %.cu,build-simt/%.cu.o,$(sort $(wildcard kernels/*.cu tests/simt/*.cu)))
+
+build-simt/%.cu.o: %.cu
+	@mkdir -p $(@D)
+	$(call run,SIMT)$(CXX) $(CPPFLAGS) -Itests/simt -std=c++20 $(SIMT_FLAGS) -Wall \
+		-Wextra -Werror -Wno-unknown-pragmas -x c++ -include simt.cuh -c -o $@ $<
+
+build-simt/%.o: tests/simt/%.c
+	@mkdir -p $(@D)
+	$(call run,CC)$(CC) $(CPPFLAGS) -std=c17 $(WARN) $(SIMT_FLAGS) -c -o $@ $<
+
+build-simt/libckvsimt.a: $(SIMT_LIB)
+	$(call run,AR)rm -f $@ && $(AR) rcs $@ $^
+
+build-simt/test_simt_%: build-simt/test_simt_%.o build-simt/libckvsimt.a $B/libckvk.a
+	$(call run,LD)$(CXX) $(SIMT_FLAGS) -o $@ $^ $(call libs,check libxxhash) -lm
+
 $B/tests/stress_%: $B/tests/race/stress_%.o
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^
@@ -128,7 +152,7 @@ $B/%.o: %.c
 
 $B/%.cu.o: %.cu
 	@mkdir -p $(@D)
-	$(call run,NVCC)nvcc -std=c++17 -O3 -I. -arch=sm_90 -MMD -MP -c -o $@ $<
+	$(call run,NVCC)nvcc -std=c++17 -O3 -fmad=false -I. -arch=sm_90 -MMD -MP -c -o $@ $<
 
 # What a new user types. The packages come first, so the build is a second make.
 deps = $(if $(filter no,$(DEPS)),true,tests/deps.sh $(1))
@@ -145,7 +169,10 @@ test:
 	@$(again) SAN=address,undefined all tests
 	@tests/run
 
-tests: $(UNIT) $(FUZZERS) $(CRASH) $B/golden $B/tests/in_mode $(if $(SAN),,$(RACE))
+tests: $(UNIT) $(FUZZERS) $(CRASH) $B/golden $B/tests/in_mode $(if $(SAN),,$(RACE) $(SIMT))
+
+simt: $(SIMT)
+	@tests/run test_simt_
 
 race: $(RACE)
 	@tests/run race_ stress_
@@ -198,9 +225,9 @@ help:
 	@sed -n 's/^#: \{0,1\}//p' Makefile
 
 clean:
-	$(RM) -r build build-san build-tsan build-fuzz
+	$(RM) -r build build-san build-tsan build-simt build-fuzz
 
 run = $(if $(V),,@printf '  %-5s %s\n' $(1) $@;)
-.PHONY: all bench clean demo fuzz fuzzers golden help install lint race test tests
+.PHONY: all bench clean demo fuzz fuzzers golden help install lint race simt test tests
 .SECONDARY:
--include $(shell find $B build-tsan -name '*.d' 2>/dev/null)
+-include $(shell find $B build-tsan build-simt -name '*.d' 2>/dev/null)

@@ -34,5 +34,6 @@
 #include "kernels/ckv_select.h"	/* scores and selection methods */
 #include "kernels/ckv_encode.h"	/* encodings of what survives */
 #include "kernels/ckv_method.h"	/* both, named in one text */
+#include "kernels/ckv_cuda.h"	/* the same operations on a GPU */
 
 #endif

@@ -35,8 +35,8 @@ report "the daemon's system calls go through daemon/shell/sys.c" "$(
 		$(sources 'daemon/shell/*.c' daemon/main.c | grep -v '/sys[a-z_]*\.c'))"
 
 report "functions are at most 70 lines" "$(
-	sources '*.c' '*.h' '*.cu' | xargs ctags -f - --fields=+ne --kinds-C=f \
-		--langmap=C++:+.cu -u 2>/dev/null | awk -F'\t' '{
+	sources '*.c' '*.h' '*.cu' '*.cuh' | xargs ctags -f - --fields=+ne --kinds-C=f \
+		--langmap=C++:+.cu.cuh -u 2>/dev/null | awk -F'\t' '{
 		n = e = ""
 		for (i = 4; i <= NF; i++) {
 			if ($i ~ /^line:/) n = substr($i, 6)
@@ -46,11 +46,11 @@ report "functions are at most 70 lines" "$(
 	}')"
 
 report "files are at most 600 lines" "$(
-	sources '*.c' '*.h' '*.cu' '*.py' | xargs wc -l | awk '$2 != "total" && $1 > 600')"
+	sources '*.c' '*.h' '*.cu' '*.cuh' '*.py' | xargs wc -l | awk '$2 != "total" && $1 > 600')"
 
 report "nothing is left for later" "$(
 	grep -nEI 'TODO|FIXME|\bXXX\b|HACK|not implemented|for now' \
-		$(sources '*.c' '*.h' '*.cu' '*.py' '*.sh' Makefile | grep -v tests/lint.sh))"
+		$(sources '*.c' '*.h' '*.cu' '*.cuh' '*.py' '*.sh' Makefile | grep -v tests/lint.sh))"
 
 report "ckv.h compiles alone as C and as C++" "$(
 	echo '#include "client/ckv.h"' | cc -x c -std=c11 -Wall -Wextra -Werror -I. -fsyntax-only - 2>&1

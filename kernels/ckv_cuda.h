@@ -1,0 +1,270 @@
+/*
+ * ckv_cuda.h - the operations of ckv_kernels.h on a GPU, all layers at once.
+ *
+ * Each launcher enqueues on `stream` (a cudaStream_t; NULL is the default one) and
+ * returns. It never waits, prints or allocates; what it launches takes every layer
+ * of an object together, and nothing between score, select and gather goes through
+ * the host. Structs are read during the call; every pointer in them is device
+ * memory that stays until the stream has passed, and so do `work` areas, 256-byte
+ * aligned, as large as the _work_bytes() beside the launcher says.
+ *
+ * Results are those of the functions of ckv_kernels.h with the same names: kept sets,
+ * positions, codes, scales and checksums are the same bits; scores are within the
+ * bound stated here. Equal inputs give equal bits on every run: sums have a fixed
+ * order, atomics are integers.
+ *
+ * Errors: 0 or -errno of the call itself: -EINVAL impossible arguments, -ENODEV no
+ * device that can run it, -EIO the launch was refused. What only the device can see
+ * goes to the status word. After a fault the outputs hold anything, but nothing
+ * outside them was touched and later launches on them are safe.
+ */
+#ifndef CKV_CUDA_H
+#define CKV_CUDA_H
+
+#include "kernels/ckv_encode.h"
+#include "kernels/ckv_rows.h"
+#include "kernels/ckv_select.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define CKV_CUDA_ALIGN		256u	/* work areas, bytes */
+#define CKV_CUDA_MAX_LAYERS	4096u
+
+/* ------------------------------------------------------------ rows, status */
+
+/*
+ * Rows of several layers. `rows` describes layer 0, but block[] and the blocks are
+ * device memory; each block is 16-byte aligned. Layer l is l * layer_stride_bytes
+ * further in every block. Layers 0, layer_step, 2 * layer_step, ... are meant,
+ * n_layers of them: arrays [n_layers] have one entry for each of these.
+ */
+struct ckv_cuda_rows {
+	struct ckv_rows rows;
+	size_t layer_stride_bytes;
+	uint32_t n_layers;
+	uint32_t layer_step;	/* >= 1 */
+};
+
+/*
+ * Status of everything that was given the same word: the least fault, by error
+ * (-EDOM, -ERANGE, -EINVAL), layer, input, head, token, dim; so it does not depend on
+ * what ran first. Set it to CKV_CUDA_OK with ckv_cuda_begin() and copy it back once.
+ */
+#define CKV_CUDA_OK	UINT64_MAX
+
+int ckv_cuda_begin(uint64_t *status, void *stream);
+
+/*
+ * What a copied word says: 0, -EDOM (a number is NaN or infinite), -ERANGE (finite,
+ * but a result overflows) or -EINVAL (a position outside the rows). If it is
+ * not 0, *ret_layer and *ret_fault say where; either may be NULL.
+ */
+int ckv_cuda_status(uint64_t word, uint32_t *ret_layer,
+		    struct ckv_fault *ret_fault);
+
+/* ------------------------------------------------------------------- score */
+
+struct ckv_cuda_window {
+	struct ckv_cuda_rows k;	/* [Hkv, T, D] in each layer */
+	struct ckv_cuda_rows q;	/* [Hq, w, D], with k's layers */
+	const float *lse;	/* [all layers, not n_layers][Hq][w], or NULL */
+};
+
+/*
+ * score[n_layers][Hq][T-w] as ckv_window_score(), and its bound. bf16 and f16 keys
+ * and queries are multiplied exactly and added in float, in a fixed order.
+ */
+size_t ckv_cuda_window_score_work_bytes(const struct ckv_cuda_window *in);
+int ckv_cuda_window_score(const struct ckv_cuda_window *in, void *work,
+			  float *score, uint64_t *status, void *stream);
+
+/* norm[n_layers][Hkv][T]: within D * 2^-24 relative of the norm in double. */
+int ckv_cuda_norms(const struct ckv_cuda_rows *k, float *norm, uint64_t *status,
+		   void *stream);
+
+/* score[n_layers][Hkv][T]: |score - ckv_keydiff_ref()| <= (2 D + 64) * 2^-24. */
+size_t ckv_cuda_keydiff_work_bytes(const struct ckv_cuda_rows *k);
+int ckv_cuda_keydiff(const struct ckv_cuda_rows *k, void *work, float *score,
+		     uint64_t *status, void *stream);
+
+/* ckv_pool() of each of n_rows rows of n numbers; the same bits. */
+int ckv_cuda_pool(enum ckv_pool pool, uint32_t kernel, const float *in,
+		  uint32_t n_rows, uint32_t n, float *out, void *stream);
+
+/* out[n_groups][n] = ckv_reduce() over `group` rows each; the same bits. */
+int ckv_cuda_reduce(enum ckv_reduce reduce, const float *in, uint32_t n_groups,
+		    uint32_t group, uint32_t n, float *out, void *stream);
+
+/*
+ * ckv_snapkv_score() of n_layers layers, from score [n_layers][Hq][T-w] to
+ * out [n_layers][Hkv][T-w]; the same bits. `max`, if not NULL, is [n_layers] words
+ * that the caller set to 0: each becomes the key of the layer's highest score, for
+ * ckv_cuda_chunk_scores().
+ */
+int ckv_cuda_snapkv_score(const struct ckv_snapkv *m,
+			  const struct ckv_shape *shape, uint32_t n_layers,
+			  const float *score, uint32_t *max, float *out,
+			  void *stream);
+
+/*
+ * chunk_score[n_layers][n_chunks] as ckv_chunkkv_score(); the same bits. `in` is
+ * [n_layers][Hkv][T-w] with `max` from ckv_cuda_snapkv_score() (KVPRESS), or window
+ * scores [n_layers][Hq][T-w] and NULL (PAPER).
+ */
+int ckv_cuda_chunk_scores(const struct ckv_chunkkv *m,
+			  const struct ckv_shape *shape, uint32_t n_layers,
+			  const float *in, const uint32_t *max,
+			  float *chunk_score, void *stream);
+
+/* ------------------------------------------------------------------ select */
+
+/*
+ * Positions that survive, in device memory: pos[n_kept_layers][n_sets][max_n],
+ * ascending, of which n[layer] count (NULL: max_n). Layer l takes the set of layer
+ * l / reuse, so n_kept_layers is ceil(layers / reuse). n_sets is 1 or Hkv.
+ */
+struct ckv_cuda_kept {
+	uint32_t *pos;
+	uint32_t *n;
+	uint32_t n_sets;
+	uint32_t max_n;
+	uint32_t reuse;		/* >= 1 */
+};
+
+/*
+ * The best of each row, in the order of ckv_kernels.h.
+ *
+ * Two classes go before all scores: tokens from n_scored to n, and those of
+ * `always` (of n tokens). If they are more than k, the newest of them are taken, or
+ * the lowest with `lowest_first`.
+ */
+struct ckv_cuda_top {
+	const float *score;	/* [n_rows], row_stride numbers apart */
+	size_t row_stride;
+	uint32_t n_rows;
+	uint32_t n_scored;	/* scores in a row; 0: `score` may be NULL */
+	uint32_t n;		/* tokens in a row, >= n_scored */
+	uint32_t k;		/* of every row, <= n; or the most of row_k */
+	const uint32_t *row_k;	/* NULL, or [n_rows]; more than k is taken as k */
+	int smallest;		/* the smallest scores are the best; NaN still last */
+	int lowest_first;
+	struct ckv_always always;
+};
+
+/*
+ * pos[n_rows][top.k]; of a row with a smaller row_k the rest stays as it was.
+ * n_nan and n_lost, if not NULL, are [n_rows]: NaN among the scores, and tokens that
+ * were to be kept always but did not fit.
+ */
+int ckv_cuda_select_top(const struct ckv_cuda_top *top, uint32_t *pos,
+			uint32_t *n_nan, uint32_t *n_lost, void *stream);
+
+/*
+ * ckv_chunkkv_keep() of every layer, from chunk_score [n_layers][n_chunks]
+ * (NULL where ckv_chunkkv_needs_score() is 0) to kept->pos with max_n at least
+ * ckv_cuda_chunkkv_max_n(), and kept->n, which must be there. n_layers layers are
+ * kept; kept->reuse is not read. kept->n_sets must be 1.
+ */
+uint32_t ckv_cuda_chunkkv_max_n(const struct ckv_chunkkv *m, uint32_t n_tokens);
+int ckv_cuda_chunkkv_keep(const struct ckv_chunkkv *m, uint32_t n_tokens,
+			  uint32_t n_layers, const float *chunk_score,
+			  const struct ckv_cuda_kept *kept, void *stream);
+
+/* ----------------------------------------------------------------- encode */
+
+/* Where the rows of one side go: an area for each (layer, head). */
+struct ckv_cuda_out {
+	void *base;
+	size_t layer_stride_bytes;
+	size_t head_stride_bytes;
+};
+
+/*
+ * Survivors of K and V, bytes unchanged, one after another in each area: of every
+ * (layer, head) the newest min(n_newest, n) of them (UINT32_MAX: all). `v` with its
+ * output may be NULL. A position outside the rows is a fault (-EINVAL).
+ */
+int ckv_cuda_gather(const struct ckv_cuda_rows *k, const struct ckv_cuda_rows *v,
+		    const struct ckv_cuda_kept *kept, uint32_t n_newest,
+		    const struct ckv_cuda_out *out_k,
+		    const struct ckv_cuda_out *out_v, uint64_t *status,
+		    void *stream);
+
+/* Codes and scales of one side: each area as ckv_encode_rows() fills it. */
+struct ckv_cuda_coded {
+	struct ckv_cuda_out code;
+	struct ckv_cuda_out scale;	/* base NULL where there are none */
+};
+
+/*
+ * Gather and encode one side in one read: rows kept->pos of each (layer, head), or
+ * all tokens where `kept` is NULL, but for the newest e->n_full of them, which stay
+ * plain and are ckv_cuda_gather()'s. All encodings of ckv_encode.h.
+ */
+size_t ckv_cuda_encode_work_bytes(const struct ckv_encode *e,
+				  const struct ckv_cuda_rows *rows);
+int ckv_cuda_encode(const struct ckv_encode *e, enum ckv_side side,
+		    const struct ckv_cuda_rows *rows,
+		    const struct ckv_cuda_kept *kept, void *work,
+		    const struct ckv_cuda_coded *out, uint64_t *status,
+		    void *stream);
+
+/* What was encoded, and how many rows; for decoding. */
+struct ckv_cuda_object {
+	uint32_t n_layers, n_heads, dim;
+	enum ckv_elem elem;		/* of the rows that were encoded */
+	uint32_t n;			/* coded rows of a head, or the most of them */
+	const uint32_t *layer_n;	/* NULL, or [n_layers]: those of each layer */
+};
+
+/* ckv_decode_rows() of every area, all rows, one after another in `out`. */
+int ckv_cuda_decode(const struct ckv_encode *e, enum ckv_side side,
+		    const struct ckv_cuda_object *object,
+		    const struct ckv_cuda_coded *in, enum ckv_elem out_elem,
+		    const struct ckv_cuda_out *out, void *stream);
+
+/*
+ * sum[i] = ckv_page_checksum(page[i], page_bytes). Pages are 16-byte aligned;
+ * `digest` is work of n_pages * ceil(page_bytes / CKV_PIECE_BYTES) words.
+ */
+int ckv_cuda_page_checksum(const void *const *page, uint32_t n_pages,
+			   size_t page_bytes, uint64_t *digest, uint64_t *sum,
+			   void *stream);
+
+/* ---------------------------------------------------------------- together */
+
+/*
+ * ChunkKV of a whole object, from keys and queries to encoded survivors.
+ *
+ * Layers l with l % method.n_reuse == 0 are scored; the window's rows have all
+ * layers (layer_step 1). kept->reuse is method.n_reuse; kept->max_n and n_sets are
+ * set by ckv_cuda_chunkkv_shape(), pos and n by the caller.
+ */
+struct ckv_cuda_chunkkv {
+	struct ckv_chunkkv method;
+	struct ckv_encode encode;
+	struct ckv_cuda_window window;
+	struct ckv_cuda_rows v;
+};
+
+/* max_n, n_sets and reuse of the result; pos and n as they were. -EINVAL. */
+int ckv_cuda_chunkkv_shape(const struct ckv_cuda_chunkkv *in,
+			   struct ckv_cuda_kept *kept);
+size_t ckv_cuda_chunkkv_work_bytes(const struct ckv_cuda_chunkkv *in);
+
+/*
+ * Survivors to kept, their codes to out[side]; the newest encode.n_full of them
+ * to full[side] (NULL where there are none). It begins the status word itself.
+ */
+int ckv_cuda_chunkkv(const struct ckv_cuda_chunkkv *in, void *work,
+		     const struct ckv_cuda_kept *kept,
+		     const struct ckv_cuda_coded out[2],
+		     const struct ckv_cuda_out full[2], uint64_t *status,
+		     void *stream);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
