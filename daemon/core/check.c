@@ -7,6 +7,7 @@
 
 struct tally {
 	uint64_t n_free, n_lent, n_blocks, n_views, n_view_pages, n_unsummed;
+	uint64_t n_queued_tips, n_held_tips;
 };
 
 static void check_entry(const struct space *s, uint32_t page, uint8_t level)
@@ -57,10 +58,13 @@ static void check_page(const struct space *s, uint32_t page, uint32_t *n_kids,
 	const struct node *node = &s->nodes[page];
 
 	assert(!(node->mark & (NODE_BATCH | NODE_NAMED)));
+	t->n_queued_tips += (node->mark & NODE_TIP_QUEUED) != 0;
+	t->n_held_tips += (node->mark & NODE_TIP_HELD) != 0;
 	switch (ckv_record_state(record)) {
 	case CKV_RECORD_FREE:
 		assert(node->lane == NODE_NO_LANE && node->queue == 0);
 		assert(node->n_children == 0);
+		assert(!(node->mark & (NODE_TIP_HELD | NODE_DONE | NODE_LOST)));
 		t->n_free++;
 		break;
 	case CKV_RECORD_LENT:
@@ -83,6 +87,30 @@ static void check_page(const struct space *s, uint32_t page, uint32_t *n_kids,
 	default:
 		assert(!"a block page holds something else");
 	}
+}
+
+/* Each tip that waits or is read holds a block of its own; the queue names none twice. */
+static void check_tips(const struct space *s, uint32_t *n_kids, struct tally *t)
+{
+	uint64_t n_held = 0;
+
+	for (uint32_t i = 0; i < s->config.n_tips_max; i++) {
+		const struct tip *tip = &s->tips[i];
+
+		if (tip->state != TIP_WAITING && tip->state != TIP_READING)
+			continue;
+		assert(ckv_record_state(&s->records[tip->page]) ==
+		       CKV_RECORD_PUBLISHED);
+		assert(s->nodes[tip->page].mark & NODE_TIP_HELD);
+		n_kids[tip->page]++;
+		n_held++;
+	}
+	assert(n_held == t->n_held_tips);
+	assert(n_held == ckv_hint_load64(&s->stats->auto_held));
+	assert(s->n_queued_tips == t->n_queued_tips);
+	for (uint32_t i = 0; i < s->n_queued_tips; i++)
+		assert(s->nodes[s->queued_tips[(s->queued_tip_head + i) %
+			s->config.pool.n_block_pages]].mark & NODE_TIP_QUEUED);
 }
 
 static void check_views(const struct space *s, struct tally *t)
@@ -157,6 +185,7 @@ void space_check(const struct space *s)
 		n_scratch += ckv_record_state(&s->records[i]) ==
 			     CKV_RECORD_LENT && s->records[i].slot == CKV_NONE;
 	}
+	check_tips(s, n_kids, &t);
 	for (uint32_t i = 0; i < p->n_block_pages; i++)
 		assert(s->nodes[i].n_children >= n_kids[i]);
 	free(n_kids);

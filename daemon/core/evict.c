@@ -167,7 +167,8 @@ static uint32_t surplus(const struct space *s)
 	return n < SURPLUS_MAX ? n : SURPLUS_MAX;
 }
 
-void make_room(struct space *s, uint32_t wanted)
+/* With what is in the batch already. */
+static void evict(struct space *s, uint32_t wanted, bool may_defer)
 {
 	const struct policy_ops *ops = s->config.policy;
 	int64_t target;
@@ -177,13 +178,25 @@ void make_room(struct space *s, uint32_t wanted)
 		target = (wanted - room(s) + surplus(s)) << round;
 		while (s->n_batch < BATCH_MAX && s->n_batch < target &&
 		       (page = ops->victim(s->blocks)) != CKV_NONE)
-			batch_add(s, page, POLICY_HEIR);
+			if (!may_defer || !tip_defer(s, page))
+				batch_add(s, page, POLICY_HEIR);
 		if (s->n_batch == 0)
 			return;
 		batch_judge(s);
+		tips_leave(s);
 		n = batch_free(s);
 		ckv_count(&s->stats->evicted, n);
 	}
+}
+
+void make_room(struct space *s, uint32_t wanted)
+{
+	evict(s, wanted, true);
+	/* Nobody goes without for the sake of a view: those not begun go first. */
+	for (int state = TIP_WAITING; state <= TIP_READING; state++)
+		if (pages_to_lend(s) == 0 &&
+		    tips_give_way(s, (enum tip_state)state) > 0)
+			evict(s, wanted, false);
 }
 
 /* ---- DROP ---- */
@@ -200,6 +213,7 @@ static int drop_choose(struct space *s, const struct ckv_key *key,
 	page = table_page(s, slot);
 	if (batch_has(s, page))
 		return -ENOENT;
+	tip_drop(s, page);
 	if (s->nodes[page].n_children > 0)
 		return -EBUSY;
 	policy_take(s, page);

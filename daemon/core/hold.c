@@ -7,18 +7,12 @@
  */
 #include "daemon/core/state.h"
 
-int space_chain_hold(struct space *s, const struct ckv_key *key,
-		     struct space_link *ret_links, uint32_t n_links_max)
+int chain_list(const struct space *s, uint32_t deepest,
+	       struct space_link *ret_links, uint32_t n_links_max)
 {
-	struct ckv_place place = ckv_index_place(&s->index, key);
-	uint32_t slot, deepest, page, n = 0;
 	struct ckv_block block;
+	uint32_t page, n = 0;
 
-	if (table_find(s, &place, key, &slot) != TABLE_PUBLISHED)
-		return -ENOENT;
-	deepest = table_page(s, slot);
-	if (space_is_view(s, deepest))
-		return -ENOENT;
 	for (page = deepest; page != CKV_NONE; page = s->records[page].parent_page)
 		if (++n > n_links_max)
 			return -E2BIG;
@@ -31,8 +25,25 @@ int space_chain_hold(struct space *s, const struct ckv_key *key,
 			.n_tokens = block.n_tokens,
 		};
 	}
-	node_gain(s, deepest);
 	return (int)n;
+}
+
+int space_chain_hold(struct space *s, const struct ckv_key *key,
+		     struct space_link *ret_links, uint32_t n_links_max)
+{
+	struct ckv_place place = ckv_index_place(&s->index, key);
+	uint32_t slot, deepest;
+	int n;
+
+	if (table_find(s, &place, key, &slot) != TABLE_PUBLISHED)
+		return -ENOENT;
+	deepest = table_page(s, slot);
+	if (space_is_view(s, deepest))
+		return -ENOENT;
+	n = chain_list(s, deepest, ret_links, n_links_max);
+	if (n > 0)
+		node_gain(s, deepest);
+	return n;
 }
 
 int space_scratch_hold(struct space *s, int lane, const uint32_t *pages,

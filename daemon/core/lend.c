@@ -24,6 +24,7 @@ uint32_t page_pop(struct space *s)
 void page_push(struct space *s, uint32_t page)
 {
 	ckv_record_set_state(&s->records[page], CKV_RECORD_FREE);
+	s->nodes[page].mark &= (uint8_t)~(NODE_DONE | NODE_LOST);
 	s->nodes[page].next = s->free_head;
 	s->free_head = page;
 	s->n_free++;
@@ -333,6 +334,8 @@ static void publish_one(struct space *s, const struct ckv_publish_item *item)
 	policy_put(s, item->page, POLICY_NEW);
 	if (node->n_children > 0)
 		policy_take(s, item->page);
+	else
+		tip_enqueue(s, item->page);
 	gauge_sub(&s->stats->pages_lent, 1);
 	ckv_count(&s->stats->blocks, 1);
 	ckv_count(&s->stats->published, 1);

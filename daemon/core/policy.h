@@ -31,6 +31,7 @@ enum policy_origin {
 	POLICY_NEW,		/* just published */
 	POLICY_HEIR,		/* its last child went cold and was taken */
 	POLICY_BACK,		/* it was in use: pinned, held, or had a child that was aborted or dropped */
+	POLICY_KEPT,		/* it was held for the space's own sake, which is no use */
 };
 
 struct policy;
@@ -52,6 +53,8 @@ struct policy_ops {
 	void (*remove)(struct policy *policy, uint32_t page);
 	/* Removes and returns the coldest; CKV_NONE if there is none. */
 	uint32_t (*victim)(struct policy *policy);
+	/* The one that would follow `after` (CKV_NONE: the first); changes nothing. */
+	uint32_t (*next_victim)(const struct policy *policy, uint32_t after);
 };
 
 /* NULL if there is no such policy. */

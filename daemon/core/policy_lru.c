@@ -4,7 +4,7 @@
  * One queue of childless blocks, the newest at the head. A block whose last
  * child was taken inherits that child's recency, so it goes to the tail and a
  * chain leaves from its end. A block that was used by itself after its child
- * keeps its own place.
+ * keeps its own place, and so does one that was kept back.
  */
 #include "daemon/core/queue.h"
 
@@ -65,6 +65,10 @@ static void lru_insert(struct policy *lru, uint32_t page,
 		lru_put_heir(lru, page);
 		return;
 	}
+	if (origin == POLICY_KEPT) {
+		queue_put_by_stamp(&lru->queue, lru->nodes, page);
+		return;
+	}
 	node->stamp = ++lru->clock;
 	queue_put_head(&lru->queue, lru->nodes, page);
 }
@@ -98,6 +102,11 @@ static uint32_t lru_victim(struct policy *lru)
 	return page;
 }
 
+static uint32_t lru_next_victim(const struct policy *lru, uint32_t after)
+{
+	return after == CKV_NONE ? lru->queue.tail : lru->nodes[after].prev;
+}
+
 const struct policy_ops policy_lru = {
 	.name = "lru",
 	.help = "least recently used first",
@@ -108,4 +117,5 @@ const struct policy_ops policy_lru = {
 	.touch = lru_touch,
 	.remove = lru_remove,
 	.victim = lru_victim,
+	.next_victim = lru_next_victim,
 };

@@ -98,6 +98,8 @@ static void slru_insert(struct policy *slru, uint32_t page,
 		if ((int32_t)(node->stamp - slru->victim_stamp) < 0)
 			node->stamp = slru->victim_stamp;
 		node->heat |= slru->victim_heat;
+	}
+	if (origin == POLICY_HEIR || origin == POLICY_KEPT) {
 		node->queue = node->heat ? PROTECTED : PROBATION;
 		queue_put_by_stamp(&slru->queue[node->queue], slru->nodes, page);
 	} else {
@@ -134,6 +136,17 @@ static uint32_t slru_victim(struct policy *slru)
 	return page;
 }
 
+static uint32_t slru_next_victim(const struct policy *slru, uint32_t after)
+{
+	uint32_t page = after == CKV_NONE ? slru->queue[PROBATION].tail :
+			slru->nodes[after].prev;
+
+	if (page == CKV_NONE &&
+	    (after == CKV_NONE || slru->nodes[after].queue == PROBATION))
+		page = slru->queue[PROTECTED].tail;
+	return page;
+}
+
 const struct policy_ops policy_slru = {
 	.name = "slru",
 	.help = "segmented LRU: blocks used once do not push out blocks used again",
@@ -144,4 +157,5 @@ const struct policy_ops policy_slru = {
 	.touch = slru_touch,
 	.remove = slru_remove,
 	.victim = slru_victim,
+	.next_victim = slru_next_victim,
 };

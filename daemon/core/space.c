@@ -50,7 +50,7 @@ static bool config_ok(const struct space_config *c)
 	       c->n_buckets >= 2 &&
 	       c->n_buckets < CKV_NONE / CKV_BUCKET_ENTRIES &&
 	       c->n_lanes_max > 0 && c->n_lanes_max <= LANES_LIMIT &&
-	       c->n_clients_max > 0 &&
+	       c->n_clients_max > 0 && c->n_tips_max < BATCH_MAX &&
 	       c->geometry.block_tokens > 0 && c->geometry.block_tokens <= 65535;
 }
 
@@ -62,7 +62,8 @@ size_t space_private_bytes(const struct space_config *config)
 	return sizeof(struct space) +
 	       all_pages(p) * sizeof(struct node) +
 	       bit_words(n_slots) * 8 +
-	       p->n_block_pages * sizeof(uint32_t) +
+	       p->n_block_pages * 2 * sizeof(uint32_t) +
+	       config->n_tips_max * sizeof(struct tip) +
 	       config->n_lanes_max * sizeof(struct lane) +
 	       config->n_clients_max * sizeof(uint32_t) +
 	       bit_words(p->n_view_pages) * 8 +
@@ -80,14 +81,16 @@ static int space_allocate(struct space *s)
 	s->nodes = calloc(s->n_pages, sizeof *s->nodes);
 	s->judged = calloc(bit_words(s->n_slots), 8);
 	s->sums = calloc(p->n_block_pages, sizeof *s->sums);
+	s->queued_tips = calloc(p->n_block_pages, sizeof *s->queued_tips);
+	s->tips = calloc(c->n_tips_max + 1, sizeof *s->tips);
 	s->lanes = calloc(c->n_lanes_max, sizeof *s->lanes);
 	s->client_lent = calloc(c->n_clients_max, sizeof *s->client_lent);
 	s->view_used = calloc(bit_words(p->n_view_pages) + 1, 8);
 	s->rows = calloc(p->n_view_pages + 1, sizeof *s->rows);
 	s->n_names = name_heads(p);
 	s->names = malloc(s->n_names * sizeof *s->names);
-	if (!s->nodes || !s->judged || !s->sums || !s->lanes ||
-	    !s->client_lent || !s->view_used || !s->rows || !s->names)
+	if (!s->nodes || !s->judged || !s->sums || !s->queued_tips ||
+	    !s->tips || !s->lanes || !s->client_lent || !s->view_used || !s->rows || !s->names)
 		return -ENOMEM;
 	r = c->policy->create(s->nodes, s->records, p->n_block_pages,
 			      &s->blocks);
@@ -159,6 +162,8 @@ void space_destroy(struct space *s)
 	free(s->view_used);
 	free(s->client_lent);
 	free(s->lanes);
+	free(s->tips);
+	free(s->queued_tips);
 	free(s->sums);
 	free(s->judged);
 	free(s->nodes);
@@ -300,8 +305,11 @@ void node_lose(struct space *s, uint32_t page, enum policy_origin origin)
 	assert(node->n_children > 0);
 	if (--node->n_children > 0 || batch_has(s, page))
 		return;
-	if (state == CKV_RECORD_PUBLISHED || state == CKV_RECORD_VIEW)
+	if (state == CKV_RECORD_PUBLISHED || state == CKV_RECORD_VIEW) {
 		policy_put(s, page, origin);
-	else if (node->lane == NODE_NO_LANE)
+		if (origin == POLICY_BACK)
+			tip_enqueue(s, page);
+	} else if (node->lane == NODE_NO_LANE) {
 		lent_free(s, page);
+	}
 }

@@ -36,6 +36,7 @@ struct space_config {
 	uint32_t n_clients_max;		/* client ids are below this */
 	uint32_t n_lent_max;		/* pages lent to one client; reloadable */
 	uint32_t n_pages_max;		/* quota of block pages; reloadable */
+	uint32_t n_tips_max;		/* chains held for automatic views */
 };
 
 /* The shell's, zeroed, and there until space_destroy(). */
@@ -185,6 +186,38 @@ int space_view_find(struct space *space, const struct ckv_key *key,
 		    struct space_view *ret_view);
 int space_view_newest(const struct space *space, const struct ckv_key *name,
 		      struct space_view *ret_view);
+
+/* ---- automatic views ---- */
+
+enum space_auto {		/* when a chain's turn comes */
+	SPACE_AUTO_NONE,
+	SPACE_AUTO_PUBLISH,	/* its end was published */
+	SPACE_AUTO_PRESSURE,	/* pages run short and it is among the next victims */
+	SPACE_AUTO_DEMOTE,	/* it was chosen to leave; it leaves after its turn */
+};
+
+/*
+ * From now on. `anew`: the views are of another kind now, so every chain may have
+ * its turn once more. (Walks the pool then.)
+ */
+void space_set_auto(struct space *space, enum space_auto automatic, bool anew);
+
+/*
+ * The next chain whose turn has come: its length, *ret_key its last block's key,
+ * listed root first and held until space_tip_done(); 0: none now. The hold gives
+ * way to writers and to DROP: then the pages may change under the reader, and
+ * space_tip_held() is false.
+ */
+int space_tip_next(struct space *space, uint32_t *ret_tip,
+		   struct ckv_key *ret_key, struct space_link *ret_links,
+		   uint32_t n_links_max);
+bool space_tip_held(const struct space *space, uint32_t tip);
+
+/*
+ * The turn is over and, if it was still held, counted: 0 the view was made; -EEXIST
+ * there was one; -EINVAL, -EPERM, -E2BIG refused; else it failed.
+ */
+void space_tip_done(struct space *space, uint32_t tip, int result);
 
 /* ---- for tests and tools ---- */
 

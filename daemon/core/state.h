@@ -9,6 +9,7 @@
  *   - n_children of a block = published and lent blocks under it + holds.
  *   - A published block or view is in its policy exactly when n_children is 0.
  *   - record.slot and entry.host_page name each other.
+ *   - A tip that is waiting or read is published, and the tip is one of its holds.
  *
  * Only during an eviction batch: a marked block counts no longer as its
  * parent's child and is in no policy.
@@ -31,6 +32,10 @@ enum node_mark {
 	NODE_NAMED	= 2,	/* named by the request that is running */
 	NODE_SUM_QUEUED	= 4,	/* its page is in the queue of sums */
 	NODE_SUMMING	= 8,	/* a worker reads it: as good as pinned */
+	NODE_TIP_QUEUED	= 16,	/* its page is in the queue of published tips */
+	NODE_TIP_HELD	= 32,	/* one of its holds is a tip's */
+	NODE_DONE	= 64,	/* the chain to here has had its turn */
+	NODE_LOST	= 128,	/* more of this chain was evicted before its turn */
 };
 
 struct lane {
@@ -39,6 +44,15 @@ struct lane {
 	uint32_t client;
 	uint32_t touch_pos;
 	bool open;
+};
+
+enum tip_state { TIP_FREE, TIP_WAITING, TIP_READING, TIP_REVOKED };
+
+struct tip {
+	enum tip_state state;
+	uint32_t page;
+	uint32_t serial;	/* wraps: which waits longer */
+	bool outdated;		/* space_set_auto(anew) came meanwhile */
 };
 
 struct view_row {		/* of the view that begins at this view page */
@@ -66,6 +80,12 @@ struct space {
 
 	uint32_t *sums;			/* ring of pages that wait for a sum */
 	uint32_t sum_head, n_sums;
+
+	enum space_auto automatic;
+	struct tip *tips;		/* [n_tips_max] */
+	uint32_t tip_serial;
+	uint32_t *queued_tips;		/* ring of pages */
+	uint32_t queued_tip_head, n_queued_tips;
 
 	struct lane *lanes;
 	uint32_t n_lanes_high;		/* one past the highest open lane */
@@ -164,8 +184,24 @@ void make_room(struct space *s, uint32_t wanted);
 /* Pages that may be lent now. */
 uint32_t pages_to_lend(const struct space *s);
 
+/* ---- tip.c ---- */
+
+/* PUBLISH: a block that is the end of its chain now. */
+void tip_enqueue(struct space *s, uint32_t page);
+/* DEMOTE: hold a victim that was just taken out of its policy, or no. */
+bool tip_defer(struct space *s, uint32_t page);
+/* Tips in this state, held by nothing else, go into the batch: how many. */
+uint32_t tips_give_way(struct space *s, enum tip_state state);
+/* A DROP names this page. */
+void tip_drop(struct space *s, uint32_t page);
+/* What is in the batch is going to be evicted. */
+void tips_leave(struct space *s);
+
 /* ---- hold.c, view.c ---- */
 
+/* The chain that ends in a published page, root first: its length, or -E2BIG. */
+int chain_list(const struct space *s, uint32_t deepest,
+	       struct space_link *ret_links, uint32_t n_links_max);
 void sum_enqueue(struct space *s, uint32_t page);
 void view_free(struct space *s, uint32_t first_page);
 

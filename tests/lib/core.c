@@ -30,6 +30,7 @@ struct space_config core_config(uint32_t n_pages, uint32_t n_views)
 		.n_clients_max = CORE_LANES,
 		.n_lent_max = n_pages,
 		.n_pages_max = n_pages,
+		.n_tips_max = CORE_TIPS,
 	};
 
 	config.n_buckets = space_buckets(&config.pool);

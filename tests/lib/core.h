@@ -9,7 +9,8 @@
 #include "daemon/core/space.h"
 #include "proto/ckv_pin.h"
 
-enum { CORE_LANES = 8, CORE_PINS = 64, CORE_TOUCHES = 16, CORE_TOKENS = 16 };
+enum { CORE_LANES = 8, CORE_PINS = 64, CORE_TOUCHES = 16, CORE_TOKENS = 16,
+       CORE_TIPS = 3 };
 
 struct core_lane {
 	_Atomic uint64_t pins[CORE_PINS];

@@ -14,6 +14,7 @@ int lane[LANES];
 uint32_t scratch[LANES][SCRATCH], n_scratch[LANES], n_orphans;
 uint32_t scratch_holds[HOLDS], n_lent_max;
 bool scratch_orphan[HOLDS];
+enum space_auto automatic;
 uint64_t rng, seed, event, n_published, n_dropped;
 
 uint32_t below(uint32_t n)
@@ -85,6 +86,7 @@ void leave(uint32_t k)
 	if (parent_of[k] != 0)
 		model[parent_of[k]].n_kids--;
 	model[k].state = ABSENT;
+	model[k].done = false;
 }
 
 void see_one(uint32_t k)
@@ -111,6 +113,8 @@ static void see_evictions(uint64_t n_before)
 	for (uint32_t k = KEYS; k > 0; k--) {
 		if (model[k].state == PUBLISHED && !core_has(&core, k)) {
 			MUST(!model[k].kept);
+			if (model[k].done && automatic != SPACE_AUTO_NONE)
+				model[parent_of[k]].done = true;
 			leave(k);
 			n--;
 		}

@@ -3,7 +3,8 @@
  * events of its writers; test_core_model.c has the others and the run.
  *
  * The model knows for each key of a small random forest whether it is absent,
- * lent or published, and who pins, holds or sums it. Each do_*() makes one event
+ * lent or published, who pins, holds or sums it, and whether its chain has had its
+ * turn. Each do_*() makes one event
  * on the core and on the model, and compares.
  */
 #ifndef CKV_TEST_CORE_MODEL_H
@@ -25,7 +26,7 @@ struct mkey {
 	int lane;
 	uint32_t page, slot, generation;
 	int n_kids, n_holds;
-	bool summing, kept;
+	bool summing, kept, done;
 };
 
 struct mview {
@@ -43,6 +44,7 @@ extern uint32_t n_orphans;		/* scratch of closed lanes, held by jobs */
 extern uint32_t scratch_holds[HOLDS];	/* page + 1 */
 extern bool scratch_orphan[HOLDS];
 extern uint32_t n_lent_max;
+extern enum space_auto automatic;
 extern uint64_t rng, seed, event, n_published, n_dropped;
 
 /* Check's own assertions write to a pipe each time: too slow for this. */

@@ -15,6 +15,12 @@
 
 static uint32_t holds[HOLDS], n_sums;
 
+static struct turn {		/* of the tip of this number; k 0: none */
+	uint32_t k, page, generation;
+	bool outdated;
+} turns[CORE_TIPS];
+static uint64_t n_made, n_turns;
+
 /* ---- readers, honest and not ---- */
 
 static void do_pin(int l)
@@ -149,6 +155,86 @@ static void do_sum(void)
 	}
 }
 
+/* ---- chains that have their turn ---- */
+
+static uint32_t key_number(const struct ckv_key *key)
+{
+	for (uint32_t k = 1; k <= KEYS; k++) {
+		struct ckv_key other = core_key(k);
+
+		if (memcmp(&other, key, sizeof other) == 0)
+			return k;
+	}
+	MUST(!"a key of the model");
+	return 0;
+}
+
+static void begin_turn(void)
+{
+	struct space_link links[KEYS];
+	struct ckv_key key;
+	uint32_t tip, k, n = 0;
+	int r = space_tip_next(core.space, &tip, &key, links,
+			       below(8) ? KEYS : 3);
+
+	if (r == 0)
+		return;
+	k = key_number(&key);
+	MUST(tip < CORE_TIPS && turns[tip].k == 0);
+	MUST(model[k].state == PUBLISHED && !model[k].done);
+	MUST(automatic != SPACE_AUTO_NONE);
+	MUST(model[k].n_kids == 0 && model[k].n_holds == 0);
+	for (uint32_t i = k; i != 0; i = parent_of[i])
+		MUST(links[(uint32_t)r - ++n].page == model[i].page);
+	MUST(r == (int)n);
+	turns[tip] = (struct turn){
+		.k = k, .page = model[k].page,
+		.generation = model[k].generation,
+	};
+	n_turns++;
+}
+
+/* What is held is still the same block. */
+static void see_turn(const struct turn *turn)
+{
+	const struct mkey *m = &model[turn->k];
+
+	MUST(m->state == PUBLISHED && m->page == turn->page &&
+	     m->generation == turn->generation);
+}
+
+static void do_turn(void)
+{
+	static const int results[] = { 0, -EEXIST, -EINVAL, -ENOSPC };
+	uint32_t tip = below(CORE_TIPS);
+	int result = results[below(4)];
+	struct turn *turn = &turns[tip];
+
+	if (turn->k == 0) {
+		begin_turn();
+		return;
+	}
+	if (space_tip_held(core.space, tip)) {
+		see_turn(turn);
+		n_made += result == 0;
+		model[turn->k].done |= !turn->outdated;
+	}
+	space_tip_done(core.space, tip, result);
+	turn->k = 0;
+}
+
+static void do_auto(void)
+{
+	bool anew = below(2);
+
+	automatic = (enum space_auto)below(4);
+	space_set_auto(core.space, automatic, anew);
+	for (uint32_t t = 0; anew && t < CORE_TIPS; t++)
+		turns[t].outdated = true;
+	for (uint32_t k = 1; anew && k <= KEYS; k++)
+		model[k].done = false;
+}
+
 /* ---- views ---- */
 
 static void see_views(void)
@@ -231,6 +317,10 @@ static void see_all(void)
 		MUST(space_client_lent(core.space, (uint32_t)l) ==
 		     client_lent(l));
 	}
+	for (uint32_t t = 0; t < CORE_TIPS; t++)
+		if (turns[t].k != 0 && space_tip_held(core.space, t))
+			see_turn(&turns[t]);
+	MUST(CORE_STAT(&core, auto_made) == n_made);
 	MUST(CORE_STAT(&core, blocks) == n_blocks);
 	MUST(CORE_STAT(&core, pages_lent) == n_lent);
 	MUST(CORE_STAT(&core, published) == n_published);
@@ -258,8 +348,12 @@ static void one_event(void)
 		do_touch(l);
 	else if (what < 815)
 		do_close(l);
-	else if (what < 855)
+	else if (what < 840)
 		do_hold();
+	else if (what < 854)
+		do_turn();
+	else if (what < 855)
+		do_auto();
 	else if (what < 875)
 		do_scratch(l);
 	else if (what < 890)
@@ -310,6 +404,9 @@ START_TEST(core_is_as_the_model)
 			see_all();
 	}
 	MUST(CORE_STAT(&core, evicted) > n_events / 100);
+	MUST(n_turns > n_events / 1000);
+	MUST(CORE_STAT(&core, auto_lost_room) > 0);
+	MUST(CORE_STAT(&core, auto_lost_busy) > 0);
 	core_close(&core);
 }
 END_TEST

@@ -1,0 +1,334 @@
+/*
+ * tip.c - which chains shall get views without being asked for, and when.
+ *
+ * A tip is the last block of a chain. By the space's choice its chain's turn comes
+ * when it was published, when it is among the next victims and pages run short, or when
+ * it was chosen to leave. A tip whose turn has come is held, like a job's chain, but
+ * the hold gives way: no writer goes without a page, and no DROP is refused, because of
+ * it. The worker then reads pages that others fill, and what it made is thrown away.
+ *
+ *   FREE -> WAITING     DEMOTE: it was a victim; others leave meanwhile
+ *        -> READING     handed out by space_tip_next()
+ *        -> REVOKED     gave way while READING; until space_tip_done()
+ *
+ * A chain has one turn. NODE_DONE remembers that, and goes to the parent when the tip
+ * is evicted: what is left of a chain needs no view of its own. A tip evicted before
+ * its turn is counted once for its chain (NODE_LOST goes to the parent), and what is
+ * left of the chain may still have its turn.
+ */
+#include "daemon/core/state.h"
+
+#define QUEUE_LOOK	1024u	/* tips taken from the queue by one call */
+#define VICTIMS_LOOK	64u	/* next victims that PRESSURE looks at */
+#define LONG_LOOK	4u	/* chains that are too long, walked by one call */
+#define PRESSURE_SHARE	16u	/* one of so many pages free: no pressure */
+
+/* ---- the queue of PUBLISH: each page at most once, as in hold.c ---- */
+
+void tip_enqueue(struct space *s, uint32_t page)
+{
+	uint32_t cap = s->config.pool.n_block_pages;
+
+	if (s->automatic != SPACE_AUTO_PUBLISH || space_is_view(s, page) ||
+	    (s->nodes[page].mark & (NODE_TIP_QUEUED | NODE_DONE)))
+		return;
+	assert(s->n_queued_tips < cap);
+	s->nodes[page].mark |= NODE_TIP_QUEUED;
+	s->queued_tips[(s->queued_tip_head + s->n_queued_tips++) % cap] = page;
+}
+
+static uint32_t tip_dequeue(struct space *s)
+{
+	uint32_t page = s->queued_tips[s->queued_tip_head];
+
+	s->queued_tip_head = (s->queued_tip_head + 1) %
+			     s->config.pool.n_block_pages;
+	s->n_queued_tips--;
+	s->nodes[page].mark &= (uint8_t)~NODE_TIP_QUEUED;
+	return page;
+}
+
+/* ---- holding ---- */
+
+static uint32_t tip_free_slot(const struct space *s)
+{
+	for (uint32_t i = 0; i < s->config.n_tips_max; i++)
+		if (s->tips[i].state == TIP_FREE)
+			return i;
+	return CKV_NONE;
+}
+
+static void tip_hold(struct space *s, uint32_t i, uint32_t page,
+		     enum tip_state state)
+{
+	assert(!(s->nodes[page].mark & (NODE_TIP_HELD | NODE_DONE)));
+	node_gain(s, page);
+	s->nodes[page].mark |= NODE_TIP_HELD;
+	s->tips[i] = (struct tip){
+		.state = state, .page = page, .serial = s->tip_serial++,
+	};
+	ckv_count(&s->stats->auto_held, 1);
+}
+
+static bool tip_holds(const struct tip *tip)
+{
+	return tip->state == TIP_WAITING || tip->state == TIP_READING;
+}
+
+/* The hold goes; the tip's state is the caller's to change. */
+static void tip_unhold(struct space *s, struct tip *tip)
+{
+	s->nodes[tip->page].mark &= (uint8_t)~NODE_TIP_HELD;
+	gauge_sub(&s->stats->auto_held, 1);
+}
+
+bool tip_defer(struct space *s, uint32_t page)
+{
+	uint32_t i;
+
+	if (s->automatic != SPACE_AUTO_DEMOTE ||
+	    (s->nodes[page].mark & NODE_DONE))
+		return false;
+	i = tip_free_slot(s);
+	if (i == CKV_NONE)
+		return false;
+	tip_hold(s, i, page, TIP_WAITING);
+	return true;
+}
+
+/* ---- giving way ---- */
+
+/* Nothing but its hold keeps this tip; afterwards not even that. */
+static bool tip_revoke(struct space *s, struct tip *tip)
+{
+	struct node *node = &s->nodes[tip->page];
+
+	if (!tip_holds(tip) || node->n_children > 1)
+		return false;
+	tip_unhold(s, tip);
+	node->n_children = 0;
+	tip->state = tip->state == TIP_READING ? TIP_REVOKED : TIP_FREE;
+	return true;
+}
+
+uint32_t tips_give_way(struct space *s, enum tip_state state)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < s->config.n_tips_max; i++) {
+		struct tip *tip = &s->tips[i];
+
+		if (tip->state != state || !tip_revoke(s, tip))
+			continue;
+		s->nodes[tip->page].mark |= NODE_LOST;
+		ckv_count(&s->stats->auto_lost_room, 1);
+		batch_add(s, tip->page, POLICY_HEIR);
+		n++;
+	}
+	return n;
+}
+
+void tip_drop(struct space *s, uint32_t page)
+{
+	if (!(s->nodes[page].mark & NODE_TIP_HELD))
+		return;
+	for (uint32_t i = 0; i < s->config.n_tips_max; i++) {
+		struct tip *tip = &s->tips[i];
+
+		if (tip->page == page && tip_revoke(s, tip)) {
+			ckv_count(&s->stats->auto_skipped, 1);
+			policy_put(s, page, POLICY_KEPT);
+		}
+	}
+}
+
+void tips_leave(struct space *s)
+{
+	for (uint32_t i = 0; i < s->n_batch; i++) {
+		uint32_t page = s->batch[i], parent;
+		uint8_t mark = s->nodes[page].mark;
+
+		if (!batch_has(s, page) || s->automatic == SPACE_AUTO_NONE)
+			continue;
+		if (!(mark & (NODE_DONE | NODE_LOST)))
+			ckv_count(&s->stats->auto_lost_busy, 1);
+		parent = s->records[page].parent_page;
+		if (parent != CKV_NONE)
+			s->nodes[parent].mark |= mark & NODE_DONE ? NODE_DONE :
+						 NODE_LOST;
+	}
+}
+
+/* ---- whose turn it is ---- */
+
+static uint32_t next_published(struct space *s)
+{
+	for (uint32_t i = 0; i < QUEUE_LOOK && s->n_queued_tips > 0; i++) {
+		uint32_t page = tip_dequeue(s);
+
+		if (ckv_record_state(&s->records[page]) != CKV_RECORD_PUBLISHED ||
+		    (s->nodes[page].mark & NODE_DONE))
+			continue;
+		if (s->nodes[page].n_children == 0)
+			return page;
+		ckv_count(&s->stats->auto_skipped, 1);
+	}
+	return CKV_NONE;
+}
+
+static uint32_t next_cold(const struct space *s)
+{
+	const struct policy_ops *ops = s->config.policy;
+	uint32_t n = s->config.pool.n_block_pages, page = CKV_NONE;
+
+	if (s->config.n_pages_max < n)
+		n = s->config.n_pages_max;
+	if (pages_to_lend(s) * (uint64_t)PRESSURE_SHARE >= n)
+		return CKV_NONE;
+	for (uint32_t i = 0; i < VICTIMS_LOOK; i++) {
+		page = ops->next_victim(s->blocks, page);
+		if (page == CKV_NONE || !(s->nodes[page].mark & NODE_DONE))
+			return page;
+	}
+	return CKV_NONE;
+}
+
+/* The hold ends; the block keeps its place among the victims. */
+static void tip_release(struct space *s, struct tip *tip)
+{
+	tip->state = TIP_FREE;
+	tip_unhold(s, tip);
+	node_lose(s, tip->page, POLICY_KEPT);
+}
+
+static uint32_t longest_waiting(const struct space *s)
+{
+	uint32_t best = CKV_NONE;
+
+	for (uint32_t i = 0; i < s->config.n_tips_max; i++)
+		if (s->tips[i].state == TIP_WAITING &&
+		    (best == CKV_NONE ||
+		     (int32_t)(s->tips[i].serial - s->tips[best].serial) < 0))
+			best = i;
+	return best;
+}
+
+/* Of those that wait; who is not the end of a chain any more waits for nothing. */
+static uint32_t next_waiting(struct space *s)
+{
+	uint32_t i;
+
+	while ((i = longest_waiting(s)) != CKV_NONE) {
+		struct tip *tip = &s->tips[i];
+		const struct node *node = &s->nodes[tip->page];
+
+		if (node->n_children == 1 && !(node->mark & NODE_DONE)) {
+			tip->state = TIP_READING;
+			return i;
+		}
+		ckv_count(&s->stats->auto_skipped, 1);
+		tip_release(s, tip);
+	}
+	return CKV_NONE;
+}
+
+/* A tip in state READING, or CKV_NONE. */
+static uint32_t tip_begin(struct space *s)
+{
+	uint32_t i, page;
+
+	if (s->automatic == SPACE_AUTO_NONE)
+		return CKV_NONE;
+	if (s->automatic == SPACE_AUTO_DEMOTE)
+		return next_waiting(s);
+	i = tip_free_slot(s);
+	if (i == CKV_NONE)
+		return CKV_NONE;
+	page = s->automatic == SPACE_AUTO_PUBLISH ? next_published(s) :
+	       next_cold(s);
+	if (page == CKV_NONE)
+		return CKV_NONE;
+	tip_hold(s, i, page, TIP_READING);
+	return i;
+}
+
+int space_tip_next(struct space *s, uint32_t *ret_tip, struct ckv_key *ret_key,
+		   struct space_link *ret_links, uint32_t n_links_max)
+{
+	for (uint32_t look = 0; look < LONG_LOOK; look++) {
+		uint32_t tip = tip_begin(s), page;
+		int n;
+
+		if (tip == CKV_NONE)
+			return 0;
+		page = s->tips[tip].page;
+		n = chain_list(s, page, ret_links, n_links_max);
+		if (n > 0) {
+			*ret_tip = tip;
+			*ret_key = s->records[page].key;
+			return n;
+		}
+		space_tip_done(s, tip, n);
+	}
+	return 0;
+}
+
+bool space_tip_held(const struct space *s, uint32_t tip)
+{
+	assert(tip < s->config.n_tips_max);
+	return s->tips[tip].state == TIP_READING;
+}
+
+static void count_result(struct space *s, int result)
+{
+	switch (result) {
+	case 0:
+		ckv_count(&s->stats->auto_made, 1);
+		break;
+	case -EEXIST:
+		ckv_count(&s->stats->auto_skipped, 1);
+		break;
+	case -EINVAL:
+	case -EPERM:
+	case -E2BIG:
+		ckv_count(&s->stats->auto_refused, 1);
+		break;
+	default:
+		ckv_count(&s->stats->auto_failed, 1);
+	}
+}
+
+void space_tip_done(struct space *s, uint32_t i, int result)
+{
+	struct tip *tip = &s->tips[i];
+
+	assert(i < s->config.n_tips_max);
+	assert(tip->state == TIP_READING || tip->state == TIP_REVOKED);
+	if (tip->state == TIP_READING) {
+		count_result(s, result);
+		if (!tip->outdated)
+			s->nodes[tip->page].mark |= NODE_DONE;
+		tip_release(s, tip);
+	}
+	tip->state = TIP_FREE;
+}
+
+void space_set_auto(struct space *s, enum space_auto automatic, bool anew)
+{
+	if (automatic == s->automatic && !anew)
+		return;
+	while (s->n_queued_tips > 0)
+		(void)tip_dequeue(s);
+	for (uint32_t i = 0; i < s->config.n_tips_max; i++) {
+		struct tip *tip = &s->tips[i];
+
+		tip->outdated |= anew;
+		if (tip->state != TIP_WAITING)
+			continue;
+		ckv_count(&s->stats->auto_skipped, 1);
+		tip_release(s, tip);
+	}
+	for (uint32_t i = 0; anew && i < s->config.pool.n_block_pages; i++)
+		s->nodes[i].mark &= (uint8_t)~(NODE_DONE | NODE_LOST);
+	s->automatic = automatic;
+}

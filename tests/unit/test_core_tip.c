@@ -1,0 +1,514 @@
+/*
+ * test_core_tip.c - whose turn it is to get a view, once, and that nobody goes
+ * without a page because of it.
+ */
+#include <check.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "tests/lib/core.h"
+
+enum { PAGES = 32, LINKS = 64 };
+
+static struct core core;
+static int a;
+static struct space_link links[LINKS];
+static struct ckv_key key;
+static uint32_t tip;
+
+static void open_with(const struct policy_ops *policy)
+{
+	struct space_config config = core_config(PAGES, 8);
+
+	config.policy = policy;
+	core_open(&core, &config);
+	a = core_lane_open(&core, 0);
+}
+
+static void setup(void)
+{
+	open_with(&policy_lru);
+}
+
+static void teardown(void)
+{
+	space_check(core.space);
+	core_close(&core);
+}
+
+/* One chain of n keys from `first`, reserved and published as a whole. */
+static void put_chain(uint32_t first, uint32_t n)
+{
+	struct ckv_publish_item items[PAGES];
+	struct ckv_key keys[PAGES], root = core_key(0);
+	struct ckv_lent lent[PAGES];
+	int32_t status[PAGES];
+
+	for (uint32_t i = 0; i < n; i++)
+		keys[i] = core_key(first + i);
+	ck_assert_int_eq(space_reserve(core.space, a, &root, keys, n, lent), n);
+	for (uint32_t i = 0; i < n; i++)
+		items[i] = (struct ckv_publish_item){
+			.page = lent[i].page, .n_tokens = CORE_TOKENS,
+		};
+	ck_assert_int_eq(space_publish(core.space, a, items, n, status), n);
+}
+
+/* n chains of one block each, from key `first`. */
+static void put_blocks(uint32_t first, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		ck_assert_int_eq(core_put(&core, a, 0, first + i), 0);
+}
+
+static int next(void)
+{
+	return space_tip_next(core.space, &tip, &key, links, LINKS);
+}
+
+/* The next turn is that of the chain of n blocks that ends in key i. */
+static void expect_turn(uint32_t i, int n)
+{
+	struct ckv_key want = core_key(i);
+
+	ck_assert_int_eq(next(), n);
+	ck_assert_mem_eq(&key, &want, sizeof key);
+	ck_assert(space_tip_held(core.space, tip));
+}
+
+static void done(int result)
+{
+	space_tip_done(core.space, tip, result);
+	space_check(core.space);
+}
+
+static void set(enum space_auto automatic)
+{
+	space_set_auto(core.space, automatic, true);
+}
+
+#define STAT(name) CORE_STAT(&core, name)
+
+/* Without being asked for, nothing has a turn. */
+START_TEST(nothing_happens_unasked)
+{
+	put_blocks(1, PAGES);
+	ck_assert_int_eq(next(), 0);
+	put_blocks(101, 4);
+	ck_assert_int_eq(next(), 0);
+	ck_assert_uint_eq(STAT(auto_lost_busy), 0);
+}
+END_TEST
+
+/* publish: the end of a published chain has one turn, with all of its blocks. */
+START_TEST(a_published_chain_has_its_turn_once)
+{
+	set(SPACE_AUTO_PUBLISH);
+	put_chain(1, 5);
+	expect_turn(5, 5);
+	for (uint32_t i = 0; i < 5; i++) {
+		struct ckv_block block;
+		uint32_t slot;
+
+		ck_assert(core_find(&core, i + 1, &slot, &block));
+		ck_assert_uint_eq(links[i].page, block.host_page);
+		ck_assert_uint_eq(links[i].n_tokens, CORE_TOKENS);
+	}
+	ck_assert_uint_eq(STAT(auto_held), 1);
+	done(0);
+	ck_assert_uint_eq(STAT(auto_held), 0);
+	ck_assert_uint_eq(STAT(auto_made), 1);
+	ck_assert_int_eq(next(), 0);
+}
+END_TEST
+
+/* publish: a chain that has grown has its turn as the longer chain, the short one none. */
+START_TEST(a_tip_that_got_a_child_is_skipped)
+{
+	set(SPACE_AUTO_PUBLISH);
+	put_blocks(1, 1);
+	ck_assert_int_eq(core_put(&core, a, 1, 2), 0);
+	expect_turn(2, 2);
+	ck_assert_uint_eq(STAT(auto_skipped), 1);
+	done(0);
+	ck_assert_int_eq(next(), 0);
+}
+END_TEST
+
+/* publish: a child that was only reserved, or a client's job, delays the turn. */
+START_TEST(an_aborted_child_gives_the_turn_back)
+{
+	struct ckv_lent lent;
+	int32_t status;
+	struct ckv_key one = core_key(1);
+
+	set(SPACE_AUTO_PUBLISH);
+	put_blocks(1, 1);
+	ck_assert_int_eq(core_reserve(&core, a, 1, 2, &lent), 0);
+	ck_assert_int_eq(next(), 0);
+	ck_assert_int_eq(space_abort(core.space, a, &lent.page, 1, &status), 1);
+	ck_assert_int_eq(space_chain_hold(core.space, &one, links, LINKS), 1);
+	ck_assert_int_eq(next(), 0);
+	space_release(core.space, links[0].page);
+	expect_turn(1, 1);
+	done(0);
+}
+END_TEST
+
+/* No more chains are held at once than the space was made for. */
+START_TEST(turns_at_once_are_bounded)
+{
+	uint32_t held[CORE_TIPS];
+
+	set(SPACE_AUTO_PUBLISH);
+	put_blocks(1, CORE_TIPS + 1);
+	for (uint32_t i = 0; i < CORE_TIPS; i++) {
+		expect_turn(i + 1, 1);
+		held[i] = tip;
+	}
+	ck_assert_int_eq(next(), 0);
+	space_tip_done(core.space, held[1], 0);
+	expect_turn(CORE_TIPS + 1, 1);
+}
+END_TEST
+
+/* A chain that the worker has no place for is refused, and not tried again. */
+START_TEST(a_chain_too_long_is_refused_once)
+{
+	set(SPACE_AUTO_PUBLISH);
+	put_chain(1, 5);
+	put_blocks(11, 1);
+	ck_assert_int_eq(space_tip_next(core.space, &tip, &key, links, 4), 1);
+	ck_assert_uint_eq(STAT(auto_refused), 1);
+	done(0);
+	ck_assert_int_eq(next(), 0);
+}
+END_TEST
+
+/* Each result is counted as what it is. */
+START_TEST(each_result_has_its_counter)
+{
+	static const int results[] = { 0, -EEXIST, -EINVAL, -EPERM, -E2BIG,
+				       -ENOSPC, -EDOM, -ENOENT };
+
+	set(SPACE_AUTO_PUBLISH);
+	for (uint32_t i = 0; i < 8; i++) {
+		put_blocks(1 + i, 1);
+		expect_turn(1 + i, 1);
+		done(results[i]);
+	}
+	ck_assert_uint_eq(STAT(auto_made), 1);
+	ck_assert_uint_eq(STAT(auto_skipped), 1);
+	ck_assert_uint_eq(STAT(auto_refused), 3);
+	ck_assert_uint_eq(STAT(auto_failed), 3);
+	ck_assert_int_eq(next(), 0);
+}
+END_TEST
+
+/* pressure: with a sixteenth of the pages free there is none, with one page less there is. */
+START_TEST(pressure_begins_below_a_sixteenth)
+{
+	set(SPACE_AUTO_PRESSURE);
+	put_blocks(1, PAGES - PAGES / 16);
+	ck_assert_int_eq(next(), 0);
+	put_blocks(101, 1);
+	expect_turn(1, 1);
+	done(0);
+}
+END_TEST
+
+/* pressure: a quota is what the free pages are counted in. */
+START_TEST(pressure_is_that_of_the_quota)
+{
+	set(SPACE_AUTO_PRESSURE);
+	space_set_limits(core.space, PAGES, 16);
+	put_blocks(1, 15);
+	ck_assert_int_eq(next(), 0);
+	put_blocks(101, 1);
+	expect_turn(1, 1);
+	done(0);
+}
+END_TEST
+
+/*
+ * pressure: the coldest go first, by either policy; who is not used keeps its place
+ * among the victims, and what had its turn is not looked at again.
+ */
+START_TEST(pressure_takes_the_next_victims)
+{
+	core_close(&core);
+	open_with(policy_at((uint32_t)_i));
+	set(SPACE_AUTO_PRESSURE);
+	put_blocks(1, PAGES);
+	core_touch(&core, 0, 1);
+	space_touch_drain(core.space, a);
+	for (uint32_t i = 2; i < PAGES; i++) {
+		expect_turn(i, 1);
+		done(0);
+	}
+	put_blocks(101, 1);
+	ck_assert(!core_has(&core, 2));
+	ck_assert(core_has(&core, 3));
+	ck_assert_uint_eq(STAT(auto_lost_busy), 0);
+}
+END_TEST
+
+/* The order of next_victim() is that in which victim() takes them. */
+START_TEST(the_next_victims_are_the_victims)
+{
+	uint32_t page = CKV_NONE, order[PAGES], n = 0;
+	const struct policy_ops *ops = policy_at((uint32_t)_i);
+	struct node nodes[PAGES] = { 0 };
+	struct policy *policy;
+
+	ck_assert_int_eq(ops->create(nodes, NULL, PAGES, &policy), 0);
+	for (uint32_t i = 0; i < PAGES; i++)
+		ops->insert(policy, i, POLICY_NEW);
+	for (uint32_t i = 0; i < PAGES; i += 5)
+		ops->touch(policy, i);
+	while ((page = ops->next_victim(policy, page)) != CKV_NONE)
+		order[n++] = page;
+	ck_assert_uint_eq(n, PAGES);
+	for (uint32_t i = 0; i < PAGES; i++)
+		ck_assert_uint_eq(ops->victim(policy), order[i]);
+	ck_assert_uint_eq(ops->next_victim(policy, CKV_NONE), CKV_NONE);
+	ops->destroy(policy);
+}
+END_TEST
+
+/* What a chain's end had counts for the rest of the chain: one chain, one view. */
+START_TEST(what_is_left_of_a_chain_needs_no_view)
+{
+	set(SPACE_AUTO_PRESSURE);
+	put_chain(1, PAGES);
+	expect_turn(PAGES, PAGES);
+	done(0);
+	put_blocks(101, 4);
+	ck_assert(!core_has(&core, PAGES - 3));
+	while (next() > 0) {
+		struct ckv_key left = core_key(PAGES - 4);
+
+		ck_assert_mem_ne(&key, &left, sizeof key);
+		done(0);
+	}
+	ck_assert_uint_eq(STAT(auto_lost_busy), 0);
+}
+END_TEST
+
+/* A chain that leaves before its turn is counted once; what is left may have a turn. */
+START_TEST(a_chain_lost_is_counted_once)
+{
+	set(SPACE_AUTO_PRESSURE);
+	put_chain(1, PAGES);
+	put_blocks(101, 4);
+	ck_assert_uint_eq(STAT(auto_lost_busy), 1);
+	expect_turn(PAGES - 4, PAGES - 4);
+	done(0);
+	put_blocks(111, 1);
+	ck_assert_uint_eq(STAT(auto_lost_busy), 1);
+}
+END_TEST
+
+/* demote: a victim waits for its view while another leaves; then it is the next to go. */
+START_TEST(a_victim_waits_for_its_view)
+{
+	set(SPACE_AUTO_DEMOTE);
+	put_blocks(1, PAGES);
+	put_blocks(101, 1);
+	for (uint32_t i = 1; i <= CORE_TIPS; i++)
+		ck_assert(core_has(&core, i));
+	ck_assert(!core_has(&core, CORE_TIPS + 1));
+	ck_assert_uint_eq(STAT(auto_lost_busy), 1);
+	expect_turn(1, 1);
+	done(0);
+	put_blocks(111, 1);
+	ck_assert(!core_has(&core, 1));
+	ck_assert(core_has(&core, 2));
+	expect_turn(2, 1);
+}
+END_TEST
+
+/* demote: when nothing else may go, those that wait go, then those that are read. */
+START_TEST(who_waits_gives_way_to_a_writer)
+{
+	struct ckv_lent lent;
+
+	set(SPACE_AUTO_DEMOTE);
+	put_blocks(1, PAGES);
+	put_blocks(101, 1);
+	ck_assert_uint_eq(STAT(auto_held), CORE_TIPS);
+	expect_turn(1, 1);
+	for (uint32_t i = CORE_TIPS + 2; i <= PAGES; i++)
+		ck_assert(core_pin(&core, 0, i, i));
+	ck_assert(core_pin(&core, 0, 1, 101));
+	ck_assert_int_eq(core_reserve(&core, a, 0, 111, &lent), 0);
+	ck_assert_uint_eq(STAT(auto_lost_room), CORE_TIPS - 1);
+	ck_assert(!core_has(&core, 2));
+	ck_assert(space_tip_held(core.space, tip));
+	ck_assert(core_has(&core, 1));
+	done(0);
+}
+END_TEST
+
+/* demote: a chain that gives way goes as far as is wanted, in one search. */
+START_TEST(a_chain_gives_way_at_once)
+{
+	struct ckv_lent lent[8];
+	struct ckv_key root = core_key(0), keys[8];
+
+	set(SPACE_AUTO_DEMOTE);
+	put_chain(1, PAGES);
+	for (uint32_t i = 0; i < 8; i++)
+		keys[i] = core_key(101 + i);
+	ck_assert_int_eq(space_reserve(core.space, a, &root, keys, 8, lent), 8);
+	ck_assert_uint_eq(STAT(evict_batches), 1);
+	ck_assert_uint_eq(STAT(auto_lost_room), 1);
+	ck_assert_uint_eq(STAT(auto_lost_busy), 0);
+}
+END_TEST
+
+START_TEST(who_is_read_gives_way_last)
+{
+	struct ckv_lent lent;
+
+	set(SPACE_AUTO_PUBLISH);
+	put_blocks(1, PAGES);
+	expect_turn(1, 1);
+	for (uint32_t i = 3; i <= PAGES; i++)
+		ck_assert(core_pin(&core, 0, i, i));
+	ck_assert_int_eq(core_reserve(&core, a, 0, 101, &lent), 0);
+	ck_assert(space_tip_held(core.space, tip));
+	ck_assert(!core_has(&core, 2));
+	ck_assert_int_eq(core_reserve(&core, a, 0, 102, &lent), 0);
+	ck_assert(!space_tip_held(core.space, tip));
+	ck_assert(!core_has(&core, 1));
+	ck_assert_uint_eq(STAT(auto_lost_room), 1);
+	ck_assert_int_eq(core_reserve(&core, a, 0, 103, &lent), -ENOSPC);
+	done(0);
+	ck_assert_uint_eq(STAT(auto_made), 0);
+}
+END_TEST
+
+/* A pin keeps a block that gave way; it may have its turn later. */
+START_TEST(a_pinned_block_survives_giving_way)
+{
+	struct ckv_key one = core_key(1);
+	struct ckv_lent lent;
+
+	set(SPACE_AUTO_PUBLISH);
+	put_blocks(1, PAGES);
+	expect_turn(1, 1);
+	for (uint32_t i = 1; i <= PAGES; i++)
+		ck_assert(core_pin(&core, 0, i, i));
+	ck_assert_int_eq(core_reserve(&core, a, 0, 101, &lent), -ENOSPC);
+	ck_assert(core_has(&core, 1));
+	ck_assert(!space_tip_held(core.space, tip));
+	done(0);
+	space_set_auto(core.space, SPACE_AUTO_PRESSURE, false);
+	do {
+		ck_assert_int_eq(next(), 1);
+		done(0);
+	} while (memcmp(&key, &one, sizeof key) != 0);
+}
+END_TEST
+
+/* DROP is not refused because a view is being made. */
+START_TEST(a_drop_takes_what_is_read)
+{
+	set(SPACE_AUTO_PUBLISH);
+	put_chain(1, 3);
+	expect_turn(3, 3);
+	ck_assert_int_eq(core_drop(&core, 3), 0);
+	ck_assert(!space_tip_held(core.space, tip));
+	ck_assert_uint_eq(STAT(auto_skipped), 1);
+	done(0);
+	ck_assert_uint_eq(STAT(auto_made), 0);
+	expect_turn(2, 2);	/* the end of the chain now */
+}
+END_TEST
+
+/* Another method: every chain may have its turn once more; what is read belongs to the old one. */
+START_TEST(another_method_is_another_turn)
+{
+	set(SPACE_AUTO_PRESSURE);
+	put_blocks(1, PAGES);
+	expect_turn(1, 1);
+	done(0);
+	expect_turn(2, 1);
+	set(SPACE_AUTO_PRESSURE);
+	done(0);
+	expect_turn(1, 1);
+	done(0);
+	expect_turn(2, 1);
+	done(0);
+	space_set_auto(core.space, SPACE_AUTO_DEMOTE, false);
+	put_blocks(101, 1);
+	ck_assert(!core_has(&core, 1));
+}
+END_TEST
+
+/* Switched off, those that wait are ordinary victims again. */
+START_TEST(switched_off_nothing_waits)
+{
+	set(SPACE_AUTO_DEMOTE);
+	put_blocks(1, PAGES);
+	put_blocks(101, 1);
+	ck_assert_uint_eq(STAT(auto_held), CORE_TIPS);
+	set(SPACE_AUTO_NONE);
+	ck_assert_uint_eq(STAT(auto_held), 0);
+	ck_assert_uint_eq(STAT(auto_skipped), CORE_TIPS);
+	ck_assert_int_eq(next(), 0);
+	put_blocks(111, 1);
+	ck_assert(!core_has(&core, 1));
+}
+END_TEST
+
+/* demote: who got a child or a client's job while waiting is not the end of a leaving chain. */
+START_TEST(a_waiting_tip_with_a_child_is_skipped)
+{
+	set(SPACE_AUTO_DEMOTE);
+	put_blocks(1, PAGES);
+	put_blocks(101, 1);
+	ck_assert_int_eq(core_put(&core, a, 1, 201), 0);
+	expect_turn(2, 1);
+	ck_assert_uint_eq(STAT(auto_skipped), 1);
+	done(0);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("core_tip");
+	TCase *t = tcase_create("tip");
+	SRunner *sr = srunner_create(s);
+	int failed;
+
+	suite_add_tcase(s, t);
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, nothing_happens_unasked);
+	tcase_add_test(t, a_published_chain_has_its_turn_once);
+	tcase_add_test(t, a_tip_that_got_a_child_is_skipped);
+	tcase_add_test(t, an_aborted_child_gives_the_turn_back);
+	tcase_add_test(t, turns_at_once_are_bounded);
+	tcase_add_test(t, a_chain_too_long_is_refused_once);
+	tcase_add_test(t, each_result_has_its_counter);
+	tcase_add_test(t, pressure_begins_below_a_sixteenth);
+	tcase_add_test(t, pressure_is_that_of_the_quota);
+	tcase_add_loop_test(t, pressure_takes_the_next_victims, 0, 2);
+	tcase_add_loop_test(t, the_next_victims_are_the_victims, 0, 2);
+	tcase_add_test(t, what_is_left_of_a_chain_needs_no_view);
+	tcase_add_test(t, a_chain_lost_is_counted_once);
+	tcase_add_test(t, a_victim_waits_for_its_view);
+	tcase_add_test(t, who_waits_gives_way_to_a_writer);
+	tcase_add_test(t, a_chain_gives_way_at_once);
+	tcase_add_test(t, who_is_read_gives_way_last);
+	tcase_add_test(t, a_pinned_block_survives_giving_way);
+	tcase_add_test(t, a_drop_takes_what_is_read);
+	tcase_add_test(t, another_method_is_another_turn);
+	tcase_add_test(t, switched_off_nothing_waits);
+	tcase_add_test(t, a_waiting_tip_with_a_child_is_skipped);
+	srunner_run_all(sr, CK_ENV);
+	failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
