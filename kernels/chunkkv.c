@@ -37,8 +37,7 @@ struct ckv_snapkv chunkkv_inner(const struct ckv_chunkkv *m)
 	};
 }
 
-/* A prompt shorter than one chunk is left to SnapKV. */
-static int falls_back(const struct ckv_chunkkv *m, uint32_t n_tokens)
+int chunkkv_falls_back(const struct ckv_chunkkv *m, uint32_t n_tokens)
 {
 	return m->mode == CKV_CHUNKKV_KVPRESS && m->removed > 0.0 &&
 	       n_tokens > m->window && n_tokens < m->chunk;
@@ -61,7 +60,7 @@ size_t ckv_chunkkv_max_kept(const struct ckv_chunkkv *m,
 {
 	if (chunkkv_check(m) < 0 || shape_check(shape) < 0)
 		return 0;
-	return falls_back(m, shape->n_tokens)
+	return chunkkv_falls_back(m, shape->n_tokens)
 		? (size_t)shape->n_tokens * shape->n_kv_heads
 		: shape->n_tokens;
 }
@@ -73,7 +72,7 @@ int ckv_chunkkv_needs_score(const struct ckv_chunkkv *m,
 
 	if (chunkkv_check(m) < 0 || shape_check(shape) < 0)
 		return 0;
-	if (falls_back(m, shape->n_tokens)) {
+	if (chunkkv_falls_back(m, shape->n_tokens)) {
 		struct ckv_snapkv inner = chunkkv_inner(m);
 
 		return ckv_snapkv_needs_score(&inner, shape);
@@ -114,6 +113,13 @@ static uint32_t expand(uint32_t index, uint32_t chunk, uint32_t n_chunked,
 	return len;
 }
 
+uint32_t chunkkv_n_scored(const struct ckv_chunkkv *m, uint32_t n_tokens)
+{
+	uint32_t n = n_tokens - m->window;
+
+	return n / m->chunk + (n % m->chunk > 0);
+}
+
 /*
  * Chunks from `n_other` on lie wholly in the window. They tie by definition
  * (their means differ by rounding only), so the lowest go first.
@@ -123,8 +129,7 @@ static int keep_kvpress(const struct ckv_chunkkv *m, uint32_t n_tokens,
 			uint32_t *pos, uint32_t *ret_n)
 {
 	uint32_t n_chunks = ckv_chunkkv_n_chunks(m, n_tokens);
-	uint32_t n_scored = n_tokens - m->window;
-	uint32_t n_other = n_scored / m->chunk + (n_scored % m->chunk > 0);
+	uint32_t n_other = chunkkv_n_scored(m, n_tokens);
 	uint32_t keep = ckv_budget_kvpress(n_chunks, m->removed), n_pos = 0;
 	uint32_t n_window = n_chunks - n_other;
 	int r;
@@ -252,7 +257,7 @@ int ckv_chunkkv_pick(const struct ckv_chunkkv *m, const struct ckv_shape *shape,
 		r = scratch_check(scratch);
 	if (r < 0)
 		return r;
-	if (falls_back(m, shape->n_tokens)) {
+	if (chunkkv_falls_back(m, shape->n_tokens)) {
 		struct ckv_snapkv inner = chunkkv_inner(m);
 
 		return ckv_snapkv_pick(&inner, shape, score, scratch, pos,

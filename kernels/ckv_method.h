@@ -129,11 +129,14 @@ void ckv_object_sizes(const struct ckv_object *o, const struct ckv_encode *e,
 		      struct ckv_sizes *ret_sizes);
 
 /*
- * The method with everything settled for this object: bits=auto and bytes= become
- * numbers (select.n_keep, encode.bits).
+ * The method with everything settled for this object: bytes= and bits=auto become
+ * numbers (select.n_keep, encode.bits), and are not asked for any more. The text stays
+ * as it was.
  *
- * bits=auto [ours, after arXiv 2412.12706]: the finest of 8, 4 bits at which all tokens
- * fit in `bytes`; else 4 bits and as many tokens as fit. Never 2 unless asked.
+ * bytes= is met by the most tokens of which a view takes no more, exactly; chunkkv's
+ * chunks are all charged as whole ones. bits=auto [ours, after arXiv 2412.12706]: the
+ * finest of 8, 4 bits at which all tokens fit; else 4 bits and as many tokens as fit.
+ * Never 2 unless asked.
  *
  *   -EINVAL  it does not fit the object: `why` names the key and what would do
  */

@@ -61,11 +61,12 @@ int ckv_window_score_ref(const struct ckv_window *in, uint32_t first_head,
 /*
  * L2 norm of each key of kv heads [first_head, first_head + n_heads) into
  * norm[Hkv, T] (only the range's rows are written): squares added in float in
- * one fixed order, one square root. Within T * 2^-24 relative of the norm in
- * double, and the same bits on every call and for every cut of the range.
+ * one fixed order, one square root. Within (D + 4) * 2^-24 relative + 1e-21 of
+ * the norm in double, and the same bits on every call, for every cut of the
+ * range and for every size of page.
  *
  *   -EDOM    a NaN or an infinity, in *ret_fault
- *   -ERANGE  finite, but the sum of squares overflows
+ *   -ERANGE  finite, but the sum of squares overflows a float
  */
 int ckv_norms(const struct ckv_rows *k, uint32_t first_head, uint32_t n_heads,
 	      float *norm, struct ckv_fault *ret_fault);
@@ -79,10 +80,12 @@ int ckv_norms_ref(const struct ckv_rows *k, uint32_t first_head,
  *   anchor[h] = mean over t of k[h,t] / |k[h,t]|       score = -cos(k[h,t], anchor[h])
  *
  * A zero key adds nothing to the anchor and scores 0; so does every key of a zero
- * anchor. `scratch` holds D doubles. Errors as ckv_norms().
+ * anchor. Within (D + 16) * 2^-22 / |anchor| of the score in double (keys that
+ * nearly cancel leave an anchor of rounding errors); same bits and errors as
+ * ckv_norms().
  */
 int ckv_keydiff(const struct ckv_rows *k, uint32_t first_head, uint32_t n_heads,
-		void *scratch, float *score, struct ckv_fault *ret_fault);
+		float *score, struct ckv_fault *ret_fault);
 int ckv_keydiff_ref(const struct ckv_rows *k, uint32_t first_head,
 		    uint32_t n_heads, double *score, struct ckv_fault *ret_fault);
 
@@ -282,10 +285,14 @@ enum ckv_mode_of { CKV_OF_KVPRESS, CKV_OF_OFFICIAL, CKV_OF_PAPER };
 #define CKV_ALWAYS_RANGES	8u
 
 /*
- * Tokens that are kept whatever they score, merged after scoring: the first
- * n_sink, the last n_recent and ranges [from, to), clipped to the context. They
- * are part of the budget. More of them than the budget: the newest of them, and
- * ckv_kept.n_always_lost counts the others.
+ * Tokens that are kept whatever they score, merged after a method has chosen: the
+ * first n_sink, the last n_recent and ranges [from, to), clipped to the context. They
+ * are part of the budget: each that was not chosen takes the place of the worst
+ * token that was and is none of them. Worst is the lowest score, of equal ones
+ * the highest position; in chunkkv the tail of the worst chunk; tokens that a
+ * method keeps without a score (a window, the last token) go last, oldest first. More
+ * of them than the budget: the newest of them, and ckv_kept.n_always_lost counts the
+ * others.
  */
 struct ckv_always {
 	uint32_t n_sink, n_recent, n_ranges;
@@ -309,12 +316,19 @@ struct ckv_always {
  *   h2o           reduce, n_recent: the best by column sums below T - n_recent,
  *                 then the last n_recent (arXiv 2306.14048)
  *   streamingllm  n_sink, then the newest (arXiv 2309.17453)
- *   random        seed: a fixed draw of positions for all heads, another per layer
+ *   random        seed: a fixed draw of positions for all heads, another per layer.
+ *                 The best by mix(mix(mix(seed) + layer) + position) >> 34, where mix
+ *                 is SplitMix64's step (add 0x9e3779b97f4a7c15, then its finaliser)
  *
  * Budget: keep_num / keep_den of the tokens, or n_keep tokens where keep_den is 0.
- * kvpress's arithmetic is int(T * (1 - removed)) in binary64 with removed =
- * (keep_den - keep_num) / keep_den; everybody else's is floor; official l2norm's is
- * ceil. At least one token is kept. pyramidkv: the average over layers.
+ * The kvpress modes, keydiff, tova and streamingllm take kvpress's arithmetic,
+ * int(T * (1 - removed)) in binary64 with removed = (keep_den - keep_num) / keep_den;
+ * official l2norm is ceil, the others are floor. pyramidkv: the average over
+ * layers. At least one token is kept. Where a budget is every token, all are kept and
+ * nothing is read.
+ *
+ * n_keep where a method knows shares only: chunkkv kvpress keeps n_keep / chunk
+ * chunks, at least one; l2norm's blocks share it out in proportion.
  */
 struct ckv_selection {
 	enum ckv_selector kind;
@@ -363,8 +377,10 @@ uint32_t ckv_selection_budget(const struct ckv_selection *s, uint32_t layer,
 			      uint32_t n_layers, uint32_t n_tokens);
 
 /*
- * Positions that survive in one layer, ascending, ret_kept->n_sets sets of n. Errors
- * are those of the scores. -ENODATA: an input that it needs is not there.
+ * Positions that survive in one layer, ascending, ret_kept->n_sets sets of n: one
+ * where all heads share it or keep every token, else one for each kv head. Errors
+ * are those of the scores. -ENODATA: an input that it needs is not there. -EDOM:
+ * also column sums that are NaN or infinite.
  */
 int ckv_select(const struct ckv_selection *s, const struct ckv_layer *in,
 	       void *scratch, uint32_t *pos, struct ckv_kept *ret_kept,

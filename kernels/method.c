@@ -14,6 +14,22 @@ int shape_check(const struct ckv_shape *shape)
 	return 0;
 }
 
+int rows_check(const struct ckv_rows *rows)
+{
+	size_t elem_bytes = ckv_elem_bytes(rows->elem);
+
+	if (rows->block == NULL || elem_bytes == 0 || rows->block_tokens == 0)
+		return -EINVAL;
+	if (rows->n_heads == 0 || rows->n_heads > CKV_KERNEL_MAX_HEADS ||
+	    rows->n_tokens == 0 || rows->n_tokens > CKV_KERNEL_MAX_TOKENS ||
+	    rows->dim == 0 || rows->dim > CKV_KERNEL_MAX_DIM)
+		return -EINVAL;
+	if (rows->offset_bytes % elem_bytes != 0 ||
+	    rows->head_stride_bytes % elem_bytes != 0)
+		return -EINVAL;
+	return 0;
+}
+
 int removed_check(double removed)
 {
 	return removed >= 0.0 && removed < 1.0 ? 0 : -EINVAL;
@@ -63,6 +79,22 @@ static size_t score_bytes(const struct ckv_window *in)
 
 	return (bytes + CKV_SCRATCH_ALIGN - 1) / CKV_SCRATCH_ALIGN *
 	       CKV_SCRATCH_ALIGN;
+}
+
+/* Offsets as in ckv_snapkv_pick() and ckv_chunkkv_pick(). */
+const float *snapkv_chosen_by(const struct ckv_window *in, const void *scratch)
+{
+	const char *rest = (const char *)scratch + score_bytes(in);
+
+	return (const float *)(const void *)rest + 2 * (size_t)in->k.n_tokens;
+}
+
+const float *chunkkv_chosen_by(const struct ckv_window *in, const void *scratch)
+{
+	const char *rest = (const char *)scratch + score_bytes(in);
+
+	return (const float *)(const void *)rest +
+	       (in->k.n_heads + (size_t)3) * in->k.n_tokens;
 }
 
 size_t ckv_select_scratch_bytes(const struct ckv_window *in)

@@ -6,6 +6,7 @@
  * of pooling and reducing the group; averages commute, maxima do not.
  */
 #include "kernels/method.h"
+#include "kernels/select_any.h"
 
 #include <errno.h>
 #include <string.h>
@@ -176,3 +177,82 @@ int ckv_snapkv_pick(const struct ckv_snapkv *m, const struct ckv_shape *shape,
 		*ret_kept = kept;
 	return r;
 }
+
+/* ------------------------------------------------------ for ckv_select() */
+
+struct ckv_snapkv snapkv_keeping(const struct ckv_selection *s,
+				 uint32_t n_tokens, uint32_t n)
+{
+	return (struct ckv_snapkv){
+		.mode = s->mode == CKV_OF_KVPRESS ? CKV_SNAPKV_KVPRESS
+						  : CKV_SNAPKV_OFFICIAL,
+		.pool = s->pool,
+		.reduce = s->reduce,
+		.window = s->window,
+		.kernel = s->kernel,
+		.n_keep = n,
+		.removed = removed_keeping(n_tokens, n),
+	};
+}
+
+size_t snapkv_scratch_bytes(const struct ckv_selection *s,
+			    const struct ckv_layer *in)
+{
+	struct ckv_window window = window_of(in);
+
+	(void)s;
+	return ckv_select_scratch_bytes(&window);
+}
+
+int snapkv_choose(const struct select_job *job, const struct ckv_snapkv *m,
+		  uint32_t *pos, struct select_choice *ret_choice,
+		  struct ckv_fault *ret_fault)
+{
+	struct select_choice choice = { .n_scored = job->n_tokens - m->window };
+	struct ckv_window in = window_of(job->in);
+	int r;
+
+	if (job->n <= m->window)
+		return choose_newest(job, in.k.n_heads, pos, ret_choice);
+	r = need_queries(job->in, m->window);
+	if (r == 0)
+		r = ckv_snapkv_select(m, &in, job->scratch, pos, &choice.kept,
+				      ret_fault);
+	if (r < 0)
+		return r;
+	choice.score = snapkv_chosen_by(&in, job->scratch);
+	choice.stride = choice.n_scored;
+	*ret_choice = choice;
+	return 0;
+}
+
+static int check(const struct ckv_selection *s)
+{
+	return s->mode == CKV_OF_KVPRESS || s->mode == CKV_OF_OFFICIAL
+		? window_params_check(s) : -EINVAL;
+}
+
+static uint32_t budget(const struct ckv_selection *s, uint32_t layer,
+		       uint32_t n_layers, uint32_t n_tokens)
+{
+	(void)layer;
+	(void)n_layers;
+	return s->mode == CKV_OF_KVPRESS ? budget_kvpress(s, n_tokens)
+					 : budget_floor(s, n_tokens);
+}
+
+static int choose(const struct select_job *job, uint32_t *pos,
+		  struct select_choice *ret_choice, struct ckv_fault *ret_fault)
+{
+	struct ckv_snapkv m = snapkv_keeping(job->s, job->n_tokens, job->n);
+
+	return snapkv_choose(job, &m, pos, ret_choice, ret_fault);
+}
+
+const struct select_method select_snapkv = {
+	.needs = CKV_NEED_KEYS | CKV_NEED_QUERIES,
+	.check = check,
+	.budget = budget,
+	.scratch_bytes = snapkv_scratch_bytes,
+	.choose = choose,
+};

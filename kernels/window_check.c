@@ -6,27 +6,16 @@
  */
 #include "kernels/window.h"
 #include "kernels/elem.h"
+#include "kernels/method.h"
 
 #include <errno.h>
 #include <math.h>
 
-static int rows_ok(const struct ckv_rows *rows)
-{
-	size_t elem_bytes = ckv_elem_bytes(rows->elem);
-
-	return rows->block != NULL && elem_bytes != 0 &&
-	       rows->block_tokens != 0 && rows->n_heads != 0 &&
-	       rows->n_heads <= CKV_KERNEL_MAX_HEADS && rows->n_tokens != 0 &&
-	       rows->n_tokens <= CKV_KERNEL_MAX_TOKENS && rows->dim != 0 &&
-	       rows->dim <= CKV_KERNEL_MAX_DIM &&
-	       rows->offset_bytes % elem_bytes == 0 &&
-	       rows->head_stride_bytes % elem_bytes == 0;
-}
-
 int window_check(const struct ckv_window *in, uint32_t first_head,
 		 uint32_t n_heads)
 {
-	if (in == NULL || !rows_ok(&in->k) || !rows_ok(&in->q))
+	if (in == NULL || rows_check(&in->k) < 0 ||
+	    rows_check(&in->q) < 0)
 		return -EINVAL;
 	if (in->k.dim != in->q.dim || in->q.n_heads % in->k.n_heads != 0)
 		return -EINVAL;

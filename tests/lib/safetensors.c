@@ -79,7 +79,7 @@ static size_t elem_of(const char *name, enum st_elem *ret_elem)
 		{ "F32", ST_F32, 4 }, { "F16", ST_F16, 2 },
 		{ "BF16", ST_BF16, 2 }, { "I32", ST_I32, 4 },
 		{ "I64", ST_OTHER, 8 }, { "U64", ST_OTHER, 8 },
-		{ "F64", ST_OTHER, 8 }, { "U32", ST_OTHER, 4 },
+		{ "F64", ST_F64, 8 }, { "U32", ST_OTHER, 4 },
 		{ "I16", ST_OTHER, 2 }, { "U16", ST_OTHER, 2 },
 		{ "I8", ST_OTHER, 1 }, { "U8", ST_U8, 1 },
 		{ "BOOL", ST_OTHER, 1 },

@@ -16,7 +16,7 @@
 
 struct st_file;			/* opaque */
 
-enum st_elem { ST_F32, ST_F16, ST_BF16, ST_I32, ST_U8, ST_OTHER };
+enum st_elem { ST_F64, ST_F32, ST_F16, ST_BF16, ST_I32, ST_U8, ST_OTHER };
 
 struct st_tensor {
 	const char *name;

@@ -31,9 +31,15 @@ static const struct {
 } built[] = {
 	{ "chunkkv", golden_chunkkv },
 	{ "fp8", golden_fp8 },
+	{ "h2o", golden_h2o },
+	{ "keydiff", golden_keydiff },
 	{ "kivi", golden_kivi },
+	{ "l2norm", golden_l2norm },
+	{ "pyramidkv", golden_pyramidkv },
 	{ "qpruning", golden_qpruning },
 	{ "snapkv", golden_snapkv },
+	{ "streamingllm", golden_streamingllm },
+	{ "tova", golden_tova },
 };
 
 /* "...; scores rel 1e-4 abs 1e-6": no tolerance given means equal. */

@@ -64,6 +64,9 @@ int golden_named(struct golden *g, const char *arg,
 int golden_window(struct golden *g, uint32_t layer, uint32_t window,
 		  struct ckv_window *ret_in);
 
+/* The keys alone, likewise. */
+int golden_keys(struct golden *g, uint32_t layer, struct ckv_rows *ret_keys);
+
 /* Number of layers of the inputs: 1 where they have no layer axis. */
 uint32_t golden_n_layers(const struct golden *g);
 
@@ -73,14 +76,34 @@ int golden_same_scores(struct golden *g, const struct st_tensor *want,
 int golden_same_positions(struct golden *g, const struct st_tensor *want,
 			  size_t first, const uint32_t *got, size_t n);
 
+/* Arguments pooling and gqa_score_agg, as KVCache-Factory names them. */
+int golden_pool(struct golden *g, enum ckv_pool *ret_pool);
+int golden_reduce(struct golden *g, enum ckv_reduce *ret_reduce);
+
 /* SnapKV, the official way, as the arguments of the case say. */
 int golden_snapkv_official(struct golden *g, struct ckv_snapkv *ret_m);
+
+/* What is kept after `removed`, or after the argument compression_ratio. */
+int golden_keep_of(struct golden *g, double removed, struct ckv_selection *s);
+int golden_removed(struct golden *g, struct ckv_selection *s);
+
+/* ckv_select() beside c<i>.kept; SnapKV's scores beside those of the case. */
+int golden_select(struct golden *g, const struct ckv_selection *s,
+		  const struct ckv_layer *in);
+int golden_snapkv_scores(struct golden *g, const struct ckv_selection *s,
+			 const struct ckv_window *in);
 
 /* The methods that are built: 0 passed, -1 failed with the reason. */
 int golden_chunkkv(struct golden *g);
 int golden_fp8(struct golden *g);
+int golden_h2o(struct golden *g);
+int golden_keydiff(struct golden *g);
 int golden_kivi(struct golden *g);
+int golden_l2norm(struct golden *g);
+int golden_pyramidkv(struct golden *g);
 int golden_qpruning(struct golden *g);
 int golden_snapkv(struct golden *g);
+int golden_streamingllm(struct golden *g);
+int golden_tova(struct golden *g);
 
 #endif

@@ -194,6 +194,18 @@ static int to_pages(struct golden *g, struct ckv_rows *rows)
 	return 0;
 }
 
+int golden_keys(struct golden *g, uint32_t layer, struct ckv_rows *ret_keys)
+{
+	struct ckv_rows k;
+	int r = rows_of(g, "keys", layer, &k);
+
+	if (r == 0 && g->store == GOLDEN_PAGES)
+		r = to_pages(g, &k);
+	if (r == 0)
+		*ret_keys = k;
+	return r;
+}
+
 int golden_window(struct golden *g, uint32_t layer, uint32_t window,
 		  struct ckv_window *ret_in)
 {

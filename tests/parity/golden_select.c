@@ -10,15 +10,12 @@ struct run {			/* one layer of a case, computed */
 	void *scratch;
 };
 
-/* As golden_window(), and the window scores of all heads. */
-static int start(struct golden *g, uint32_t layer, uint32_t window,
-		 struct run *run)
+/* Window scores of all heads of run->in, where there are any. */
+static int run_score(struct golden *g, uint32_t window, struct run *run)
 {
 	struct ckv_fault fault;
-	int r = golden_window(g, layer, window, &run->in);
+	int r;
 
-	if (r != 0)
-		return r;
 	run->shape = (struct ckv_shape){ run->in.k.n_heads, run->in.q.n_heads,
 					 run->in.k.n_tokens };
 	run->score = NULL;
@@ -30,6 +27,15 @@ static int start(struct golden *g, uint32_t layer, uint32_t window,
 	r = ckv_window_score(&run->in, 0, run->shape.n_kv_heads, run->scratch,
 			     run->score, &fault);
 	return r == 0 ? 0 : golden_fail(g, "window score: %s", strerror(-r));
+}
+
+/* As golden_window(), and the window scores of all heads. */
+static int start(struct golden *g, uint32_t layer, uint32_t window,
+		 struct run *run)
+{
+	int r = golden_window(g, layer, window, &run->in);
+
+	return r != 0 ? r : run_score(g, window, run);
 }
 
 /* Scores of SnapKV beside those expected; in kvpress's way with the window. */
@@ -79,25 +85,56 @@ static int same_kept(struct golden *g, const struct st_tensor *want,
 	return golden_same_positions(g, want, 0, pos, n);
 }
 
-int golden_snapkv_official(struct golden *g, struct ckv_snapkv *m)
+int golden_pool(struct golden *g, enum ckv_pool *ret_pool)
 {
 	const char *pool = golden_arg(g, "pooling");
+
+	if (pool != NULL && strcmp(pool, "maxpool") == 0)
+		*ret_pool = CKV_POOL_MAX;
+	else if (pool != NULL && strcmp(pool, "avgpool") == 0)
+		*ret_pool = CKV_POOL_AVG;
+	else
+		return golden_fail(g, "pooling %s is unknown",
+				   pool == NULL ? "(none)" : pool);
+	return 0;
+}
+
+int golden_reduce(struct golden *g, enum ckv_reduce *ret_reduce)
+{
 	const char *reduce = golden_arg(g, "gqa_score_agg");
 
+	if (reduce != NULL && strcmp(reduce, "sum") == 0)
+		*ret_reduce = CKV_REDUCE_SUM;
+	else if (reduce != NULL && strcmp(reduce, "max") == 0)
+		*ret_reduce = CKV_REDUCE_MAX;
+	else if (reduce != NULL && strcmp(reduce, "mean") == 0)
+		*ret_reduce = CKV_REDUCE_MEAN;
+	else
+		return golden_fail(g, "gqa_score_agg %s is unknown",
+				   reduce == NULL ? "(none)" : reduce);
+	return 0;
+}
+
+int golden_snapkv_official(struct golden *g, struct ckv_snapkv *m)
+{
 	m->mode = CKV_SNAPKV_OFFICIAL;
-	if (pool == NULL || reduce == NULL)
-		return golden_fail(g, "no argument pooling or gqa_score_agg");
-	if (strcmp(pool, "maxpool") == 0)
-		m->pool = CKV_POOL_MAX;
-	else if (strcmp(pool, "avgpool") != 0)
-		return golden_fail(g, "pooling %s is unknown", pool);
-	if (strcmp(reduce, "sum") == 0)
-		m->reduce = CKV_REDUCE_SUM;
-	else if (strcmp(reduce, "max") == 0)
-		m->reduce = CKV_REDUCE_MAX;
-	else if (strcmp(reduce, "mean") != 0)
-		return golden_fail(g, "gqa_score_agg %s is unknown", reduce);
+	if (golden_pool(g, &m->pool) < 0 || golden_reduce(g, &m->reduce) < 0)
+		return -1;
 	return golden_count(g, "max_capacity_prompt", &m->n_keep);
+}
+
+int golden_snapkv_scores(struct golden *g, const struct ckv_selection *s,
+			 const struct ckv_window *in)
+{
+	const struct ckv_snapkv m = {
+		.mode = s->mode == CKV_OF_KVPRESS ? CKV_SNAPKV_KVPRESS
+						  : CKV_SNAPKV_OFFICIAL,
+		.pool = s->pool, .reduce = s->reduce, .window = s->window,
+		.kernel = s->kernel, .n_keep = in->k.n_tokens };
+	struct run run = { .in = *in };
+	int r = run_score(g, s->window, &run);
+
+	return r < 0 ? r : compare_snapkv(g, &m, &run, "scores");
 }
 
 int golden_snapkv(struct golden *g)
