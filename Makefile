@@ -132,7 +132,12 @@ build-simt/%.cu.o: %.cu
 	$(call run,SIMT)$(CXX) $(CPPFLAGS) -Itests/simt -std=c++20 $(SIMT_FLAGS) -Wall \
 		-Wextra -Werror -Wno-unknown-pragmas -x c++ -include simt.cuh -c -o $@ $<
 
+# The harness itself tells ASan what it does, and is not slowed down by it.
 build-simt/%.o: tests/simt/%.c
+	@mkdir -p $(@D)
+	$(call run,CC)$(CC) $(CPPFLAGS) -std=c17 $(WARN) -O2 -g -pthread -c -o $@ $<
+
+build-simt/test_simt_%.o: tests/simt/test_simt_%.c
 	@mkdir -p $(@D)
 	$(call run,CC)$(CC) $(CPPFLAGS) -std=c17 $(WARN) $(SIMT_FLAGS) -c -o $@ $<
 

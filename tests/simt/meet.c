@@ -12,7 +12,8 @@
 static int same_site(const struct simt_fiber *a, const struct simt_fiber *b)
 {
 	return a->op == b->op && a->site.line == b->site.line &&
-	       strcmp(a->site.file, b->site.file) == 0;
+	       (a->site.file == b->site.file ||
+		strcmp(a->site.file, b->site.file) == 0);
 }
 
 /* What all values come to, for the operations that give everybody the same. */
@@ -89,26 +90,52 @@ static void settle_warp(struct simt_fiber *warp, uint32_t mask)
 	}
 }
 
-/* Is lane i of the mask here? Ends the process if it never can be. */
-static int has_arrived(const struct simt_fiber *self,
+/* Lanes of a warp by what they are at; bits. */
+struct warp_lanes {
+	uint32_t in_warp, in_block, ended, missing;
+};
+static struct warp_lanes lanes[SIMT_MAX_THREADS / SIMT_WARP];
+
+static struct warp_lanes *lanes_of(const struct simt_fiber *self)
+{
+	return &lanes[simt_index(self) / SIMT_WARP];
+}
+
+/* Ends the process if lane i, of this lane's mask, can never come to meet it. */
+static void check_lane(const struct simt_fiber *self,
 		       const struct simt_fiber *warp, uint32_t i)
 {
 	const struct simt_fiber *f = &warp[i];
 
-	if (f >= simt_fibers + simt_n_fibers)
+	if (lanes_of(self)->missing >> i & 1)
 		simt_die(self->site, "mask %08x names lane %u, which the block "
 			 "does not have", self->mask, i);
 	if (f->state == SIMT_ENDED)
 		simt_die(self->site, "waits for lane %u, which has ended", i);
-	if (f->state == SIMT_READY)
-		return 0;
 	if (f->state == SIMT_IN_BLOCK || !same_site(self, f))
 		simt_die(self->site, "waits for lane %u, which is in %s at %s:%d",
 			 i, f->site.name, f->site.file, f->site.line);
 	if (f->mask != self->mask)
 		simt_die(self->site, "mask %08x, but lane %u came with %08x",
 			 self->mask, i, f->mask);
-	return 1;
+}
+
+/*
+ * Who waits is consistent with those who waited before it, so one of them will do;
+ * all are looked at before results are given out.
+ */
+static void check_lanes(const struct simt_fiber *self,
+			const struct simt_fiber *warp, int all)
+{
+	const struct warp_lanes *l = lanes_of(self);
+	uint32_t check = self->mask & (l->in_block | l->ended | l->missing);
+
+	if (check == 0)
+		check = self->mask & l->in_warp;
+	while (check != 0) {
+		check_lane(self, warp, (uint32_t)__builtin_ctz(check));
+		check = all ? check & (check - 1) : 0;
+	}
 }
 
 uint64_t simt_meet_warp(enum simt_op op, uint32_t mask, uint64_t value,
@@ -116,7 +143,8 @@ uint64_t simt_meet_warp(enum simt_op op, uint32_t mask, uint64_t value,
 {
 	struct simt_fiber *self = simt_current();
 	struct simt_fiber *warp = self - simt_lane();
-	int all = 1;
+	struct warp_lanes *l = lanes_of(self);
+	int all;
 
 	self->op = op;
 	self->mask = mask;
@@ -127,13 +155,15 @@ uint64_t simt_meet_warp(enum simt_op op, uint32_t mask, uint64_t value,
 		simt_die(site, "lane %u is not in its own mask %08x",
 			 simt_lane(), mask);
 	self->state = SIMT_IN_WARP;
-	for (uint32_t i = 0; i < SIMT_WARP; i++)
-		if (mask >> i & 1)
-			all &= has_arrived(self, warp, i);
-	if (all)
+	l->in_warp |= 1u << simt_lane();
+	all = (mask & ~l->in_warp) == 0;
+	check_lanes(self, warp, all);
+	if (all) {
+		l->in_warp &= ~mask;
 		settle_warp(warp, mask);
-	else
+	} else {
 		simt_wait(self);
+	}
 	return self->result;
 }
 
@@ -145,6 +175,12 @@ void simt_meet_reset(void)
 {
 	waiting = ended = NULL;
 	n_waiting = 0;
+	for (uint32_t i = 0; i < simt_n_fibers; i += SIMT_WARP) {
+		uint32_t n = simt_n_fibers - i;
+
+		lanes[i / SIMT_WARP] = (struct warp_lanes){
+			.missing = n < SIMT_WARP ? ~0u << n : 0 };
+	}
 }
 
 static void settle_block(void)
@@ -156,6 +192,7 @@ static void settle_block(void)
 	for (uint32_t i = 0; i < simt_n_fibers; i++) {
 		simt_fibers[i].result = all;
 		simt_fibers[i].state = SIMT_READY;
+		lanes_of(&simt_fibers[i])->in_block = 0;
 	}
 	waiting = NULL;
 	n_waiting = 0;
@@ -169,6 +206,7 @@ uint64_t simt_meet_block(enum simt_op op, uint64_t value, struct simt_site site)
 	self->value = value;
 	self->site = site;
 	self->state = SIMT_IN_BLOCK;
+	lanes_of(self)->in_block |= 1u << simt_lane();
 	if (waiting == NULL)
 		waiting = self;
 	if (!same_site(self, waiting))
@@ -198,6 +236,7 @@ void simt_check_ended(struct simt_fiber *self)
 	struct simt_fiber *warp = self - lane;
 
 	ended = self;
+	lanes_of(self)->ended |= 1u << lane;
 	if (waiting != NULL)
 		die_waiting(waiting, self);
 	for (uint32_t i = 0; i < SIMT_WARP; i++)

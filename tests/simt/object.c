@@ -189,7 +189,7 @@ int object_run(int (*launch)(void *arg), void *arg, void *out, size_t bytes)
 	void *first = object_area(bytes);
 	int r = 0;
 
-	for (uint64_t turn = 0; turn < 4; turn++) {
+	for (uint64_t turn = 0; turn < 3; turn++) {
 		simt_schedule(turn == 0 ? SIMT_FORWARD : turn == 1 ? SIMT_REVERSE
 							  : SIMT_RANDOM, turn);
 		memset(out, 0x5a, bytes);

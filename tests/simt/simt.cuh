@@ -26,6 +26,7 @@
 #define __forceinline__	inline __attribute__((always_inline))
 #define __noinline__	__attribute__((noinline))
 #define __launch_bounds__(...)
+#define __grid_constant__
 
 /* ---- built-in types and variables ---- */
 

@@ -1,0 +1,111 @@
+/*
+ * select.cu - the best tokens of each row: one block a row, one launch for all rows.
+ *
+ * The selection is in select.cuh. Here are the two classes that go before all scores,
+ * and the order of those when they do not all fit.
+ */
+#include "select.cuh"
+
+struct top_source {
+	const float *score;		/* of this row */
+	const struct ckv_cuda_top *top;
+
+	__device__ bool is_kept(uint32_t i) const
+	{
+		const struct ckv_always &a = top->always;
+
+		if (i >= top->n_scored || i < a.n_sink ||
+		    top->n - i <= a.n_recent)
+			return true;
+		for (uint32_t r = 0; r < a.n_ranges; r++)
+			if (i >= a.range[r].from && i < a.range[r].to)
+				return true;
+		return false;
+	}
+
+	__device__ uint32_t key(uint32_t i) const
+	{
+		float x;
+
+		if (is_kept(i))
+			return KEY_ALWAYS;
+		x = __ldg(score + i);
+		return score_key(top->smallest ? -x : x);
+	}
+};
+
+__device__ static uint32_t count_nan(const float *score, uint32_t n,
+				     struct select_room *room)
+{
+	uint32_t n_nan = 0, all;
+
+	for (uint32_t i = threadIdx.x; i < n; i += blockDim.x)
+		n_nan += score[i] != score[i];
+	__syncthreads();
+	block_sum_before(n_nan, room->warp, &all);
+	return all;
+}
+
+template <unsigned THREADS, bool RESIDENT>
+__global__ void __launch_bounds__(THREADS, THREADS == 1024 ? 2 : 4)
+select_kernel(const __grid_constant__ struct ckv_cuda_top top, uint32_t *pos,
+	      uint32_t *n_nan, uint32_t *n_lost)
+{
+	CKV_SHARED(struct select_room, room);
+	uint32_t row = blockIdx.x, k, skip = 0;
+	struct top_source source = { top.score + row * top.row_stride, &top };
+	uint32_t *to = pos + (size_t)row * top.k;
+	select_row<THREADS, RESIDENT, struct top_source> tokens(source, room,
+								top.n);
+	struct select_cut c;
+
+	k = top.row_k == nullptr ? top.k : min(top.row_k[row], top.k);
+	c = tokens.cut(k > 0 ? k : 1);
+	if (k == 0)
+		c.n_equal = 0;
+	if (c.key == KEY_ALWAYS && !top.lowest_first)
+		skip = c.n_all_equal - c.n_equal;
+	tokens.rank(c, [=](const struct select_rank &r) {
+		uint32_t n_equal = r.n_equal < skip ? 0 : r.n_equal - skip;
+		bool taken = r.key > c.key ||
+			     (r.key == c.key && r.n_equal >= skip &&
+			      n_equal < c.n_equal);
+
+		if (taken)
+			to[r.n_better + min(n_equal, c.n_equal)] = r.index;
+	});
+	if (n_lost != nullptr && threadIdx.x == 0)
+		n_lost[row] = c.key == KEY_ALWAYS ? c.n_all_equal - k : 0;
+	if (n_nan != nullptr) {
+		uint32_t all = count_nan(source.score, top.n_scored, room);
+
+		if (threadIdx.x == 0)
+			n_nan[row] = all;
+	}
+}
+
+static int top_check(const struct ckv_cuda_top *top)
+{
+	if (top == NULL || top->n == 0 || top->n > CKV_KERNEL_MAX_TOKENS ||
+	    top->n_scored > top->n || top->k > top->n ||
+	    top->n_rows > INT32_MAX || top->always.n_ranges > CKV_ALWAYS_RANGES)
+		return -EINVAL;
+	if (top->n_scored > 0 && (top->score == NULL ||
+				  top->row_stride < top->n_scored))
+		return -EINVAL;
+	return 0;
+}
+
+int ckv_cuda_select_top(const struct ckv_cuda_top *top, uint32_t *pos,
+			uint32_t *n_nan, uint32_t *n_lost, void *stream)
+{
+	if (top_check(top) < 0 || (pos == NULL && top->k > 0))
+		return -EINVAL;
+	if (top->n_rows == 0)
+		return 0;	/* an empty grid is a launch error */
+	SELECT_FOR(top->n, THREADS, RESIDENT,
+		CKV_LAUNCH((select_kernel<THREADS, RESIDENT>), top->n_rows,
+			   THREADS, sizeof(struct select_room), stream, *top, pos,
+			   n_nan, n_lost););
+	return launch_result();
+}
