@@ -61,7 +61,7 @@ UNIT    := $(patsubst tests/unit/%.c,$B/tests/%,$(sort $(wildcard tests/unit/tes
 
 all: $B/ckvd $B/ckv $B/libckv.so $B/libckv.a $B/ckv-engine $(CUDA_O)
 
-$B/libckv.a: $(CLIENT)
+$B/libckv.a: $(sort $(CLIENT) $(KERNELS))
 $B/libckvd.a: $(CORE) $(SHELL_O)
 $B/libckvk.a: $(KERNELS)
 $B/libckvcli.a: $(filter-out %/main.o,$(CLI))
@@ -70,10 +70,10 @@ $B/libckveng.a: $(filter-out %/main.o,$(ENGINE))
 $B/%.a:
 	$(call run,AR)rm -f $@ && $(AR) rcs $@ $^
 
-$B/libckv.so: $(CLIENT) client/libckv.map
+$B/libckv.so: $(CLIENT) $B/libckvk.a client/libckv.map
 	$(call run,LD)$(CC) $(LDFLAGS) -shared -Wl,-soname,libckv.so.0 \
 		-Wl,--version-script=client/libckv.map -Wl,--no-undefined \
-		-o $@ $(CLIENT) $(call libs,$(PKG_CLIENT))
+		-o $@ $(CLIENT) $B/libckvk.a $(call libs,$(PKG_CLIENT))
 
 $B/ckvd: $B/daemon/main.o $B/libckvd.a $B/libckvk.a
 	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ $(call libs,$(PKG_DAEMON)) -lm

@@ -281,13 +281,38 @@ uint64_t ckv_copy(void *page, const void *from, size_t bytes);
 
 /* ---- compressing ------------------------------------------------------ */
 
-struct ckv_queries {		/* post-RoPE queries of the chain's last tokens */
+/*
+ * What the engine brings beside the chain. `ckv methods` says what a method reads;
+ * the rest is not looked at and makes no other view.
+ */
+struct ckv_queries {
 	const struct ckv_page *pages; /* scratch pages, filled one after the other */
 	uint32_t n_pages;
 	uint32_t n_query_heads;
-	uint32_t n_window;	/* as [layer][query head][n_window][dim_k] */
-	uint32_t type;		/* enum ckv_type */
+	uint32_t n_window;	/* post-RoPE queries of so many last tokens; 0: none */
+	uint32_t type;		/* their enum ckv_type */
+	uint32_t with_lse;	/* 1: and the log-sum-exp of each of their rows */
+	uint32_t n_sum_heads;	/* column sums of attention: kv or query heads; 0: none */
+	uint32_t n_sum_tokens;	/* of the chain */
 };
+
+/* Where each part begins in the pages; `bytes` is what all of them take. */
+struct ckv_queries_layout {
+	uint64_t queries;	/* [layer][query head][n_window][dim_k] */
+	uint64_t lse;		/* float [layer][query head][n_window], natural log */
+	uint64_t sums;		/* float [layer][n_sum_heads][n_sum_tokens] */
+	uint64_t bytes;
+};
+
+/* `pages` is not looked at. -EINVAL: no such type. */
+int ckv_queries_lay_out(const struct ckv_space *space,
+			const struct ckv_queries *queries,
+			struct ckv_queries_layout *ret_layout);
+
+/* Copy into the pages from `offset` on, across their borders. -EINVAL: no room. */
+int ckv_queries_write(const struct ckv_space *space,
+		      const struct ckv_queries *queries, uint64_t offset,
+		      const void *from, size_t bytes);
 
 struct ckv_view_info {
 	uint8_t	 key[32];
@@ -304,14 +329,15 @@ struct ckv_view_info {
 };
 
 /*
- * Make a view of the chain that ends in `chain`, such as
- * "chunkkv(keep=1/4, chunk=16, window=32)"; an equal request gives the same view.
- * Waits for it; see ckv_submit_compress() for not waiting.
+ * Make a view of the chain that ends in `chain` by a method, such as
+ * "chunkkv(keep=1/4, chunk=16, window=32) + kivi(bits=4, group=64)"; an equal
+ * request gives the same view. `queries` may be NULL. Waits for it; see
+ * ckv_submit_compress() for not waiting.
  *
  *   -ENOENT  the chain is not stored
- *   -EINVAL  the method; ckv_why() says what was expected
+ *   -EINVAL  the method, or what it reads; ckv_why() says what was expected
  *   -ENOSPC  the space's view pages are used up
- *   -EDOM    NaN or infinite input; ckv_why() says where
+ *   -EDOM    NaN or infinite input, or one too large to encode; ckv_why() says where
  */
 int ckv_compress(struct ckv_lane *lane, const uint8_t *chain, const char *method,
 		 const struct ckv_queries *queries, struct ckv_view_info *ret_info);
@@ -320,17 +346,52 @@ int ckv_compress(struct ckv_lane *lane, const uint8_t *chain, const char *method
 int ckv_view_find(struct ckv_lane *lane, const uint8_t *chain,
 		  const char *method, struct ckv_view_info *ret_info);
 
-struct ckv_run {		/* what one (layer, kv head) kept */
-	const uint32_t *positions; /* ascending */
-	const void *k, *v;	/* [n_kept][dim] in the space's type */
-	uint32_t    n_kept;
+enum ckv_coding {		/* how the rows of a view are stored */
+	CKV_CODED_PLAIN = 1,	/* in the space's type */
+	CKV_CODED_BF16 = 2, CKV_CODED_F16 = 3,
+	CKV_CODED_FP8 = 4,	/* e4m3, x = code * scale */
+	CKV_CODED_KIVI = 5,	/* bits a number, x = code * scale + min */
+};
+
+enum ckv_scale {		/* fp8: what has a scale of its own */
+	CKV_SCALE_ONE = 0,	/* nothing: 1, not stored */
+	CKV_SCALE_TENSOR = 1, CKV_SCALE_HEAD = 2,
+	CKV_SCALE_BLOCK = 3,	/* `block` rows of a head */
 };
 
 struct ckv_view {
 	const void *data;
 	uint64_t    bytes;
 	uint32_t    n_tokens;	/* of the chain: the next query's position */
+	uint32_t    coding;	/* enum ckv_coding */
+	uint32_t    bits;	/* kivi: 8, 4 or 2 */
+	uint32_t    group;	/* kivi: numbers that share a scale and a min */
+	uint32_t    scale;	/* fp8: enum ckv_scale */
+	uint32_t    block;
+	uint32_t    n_full;	/* so many newest rows of a run are plain */
 	struct ckv_pin pin;
+};
+
+/*
+ * What one (layer, kv head) kept. The first n = n_kept - n_full rows are codes, with
+ * cpw = 32 / bits of them in a word, lowest bits first:
+ *
+ *   bf16, f16  code: the numbers in that type, [n][dim]
+ *   fp8        code: uint8_t [n][dim]      scale: float, none, 1, or [ceil(n / block)]
+ *   kivi       k_code: uint32_t [ceil(n / cpw)][dim]; k_scale, in the space's type:
+ *              scale [ceil(n / group)][dim], then as many mins
+ *              v_code: uint32_t [n][ceil(dim / cpw)]; v_scale:
+ *              scale [n][ceil(dim / group)], then as many mins
+ *
+ * The newest n_full rows are [n_full][dim] in the space's type.
+ */
+struct ckv_run {
+	const uint32_t *positions; /* [n_kept], ascending */
+	const void *k, *v;	/* CKV_CODED_PLAIN: [n_kept][dim]; else NULL */
+	uint32_t    n_kept;
+	uint32_t    n_full;
+	const void *k_code, *k_scale, *k_full;
+	const void *v_code, *v_scale, *v_full;
 };
 
 /* Pin a view. The caller gives ret_view->pin to ckv_unpin(). -ENOENT, -EAGAIN; -EBADMSG damaged. */
@@ -338,6 +399,18 @@ int ckv_view_open(struct ckv_lane *lane, const uint8_t *key,
 		  struct ckv_view *ret_view);
 int ckv_view_run(const struct ckv_lane *lane, const struct ckv_view *view,
 		 uint32_t layer, uint32_t kv_head, struct ckv_run *ret_run);
+
+enum ckv_half { CKV_K = 0, CKV_V = 1 };
+
+/*
+ * Decode rows [first, first + n_rows) of one run, of any coding, into
+ * out[n_rows][dim] of `type`: CKV_F32 or the space's. Whatever the pages hold, nothing
+ * outside the view is read. -EINVAL also: the run has fewer rows; -EBADMSG damaged.
+ */
+int ckv_view_decode(const struct ckv_lane *lane, const struct ckv_view *view,
+		    uint32_t layer, uint32_t kv_head, enum ckv_half half,
+		    uint32_t first, uint32_t n_rows, enum ckv_type type,
+		    void *out);
 
 /* ---- not waiting ------------------------------------------------------ */
 

@@ -1,125 +1,20 @@
 /*
- * view.c - asking for views and reading them.
+ * view.c - reading views.
  *
  * A view is pinned like a block. Its header and its table of runs lie in pages
  * that whoever may write to the space could change, so what is judged is a copy,
- * taken again each time a run is asked for; a wrong number leads to wrong
+ * taken again each time a run is asked for or decoded; a wrong number leads to wrong
  * rows at worst, never outside the view.
  */
 #include "client/lib.h"
 
+#include "kernels/ckv_encode.h"
 #include "proto/ckv_view.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 enum { PIN_TRIES = 64 };
-
-static int method_ok(const struct ckv_lane *lane, const char *method)
-{
-	return strlen(method) < CKV_METHOD_BYTES ? 0 :
-	       lib_why(lane->ckv, -EINVAL, "a method has at most %u characters",
-		       CKV_METHOD_BYTES - 1);
-}
-
-static int queries_ok(const struct ckv_lane *lane,
-		      const struct ckv_queries *queries)
-{
-	if (queries == NULL)
-		return 0;
-	if (queries->n_pages > CKV_BATCH_MAX)
-		return lib_why(lane->ckv, -EINVAL, "queries in %u pages; at most "
-			       "%u", queries->n_pages, CKV_BATCH_MAX);
-	for (uint32_t i = 0; i < queries->n_pages; i++)
-		if (queries->pages[i].status != 0)
-			return lib_why(lane->ckv, -EINVAL,
-				       "page %u of the queries is not lent", i);
-	return 0;
-}
-
-static void fill_compress(void *area, const uint8_t *chain, const char *method,
-			  const struct ckv_queries *queries)
-{
-	struct ckv_compress_arg *arg = area;
-	uint32_t *pages = (uint32_t *)(arg + 1);
-
-	memset(arg, 0, sizeof *arg);
-	memcpy(&arg->chain, chain, sizeof arg->chain);
-	strcpy(arg->method, method);
-	if (queries == NULL)
-		return;
-	arg->n_query_heads = queries->n_query_heads;
-	arg->n_window = queries->n_window;
-	arg->query_dtype = queries->type;
-	for (uint32_t i = 0; i < queries->n_pages; i++)
-		pages[i] = queries->pages[i].page;
-}
-
-static int send_compress(struct ckv_lane *lane, const uint8_t *chain,
-			 const char *method, const struct ckv_queries *queries,
-			 struct ckv_view_info *ret_info,
-			 struct lib_request **ret_request)
-{
-	uint32_t n = queries != NULL ? queries->n_pages : 0;
-	uint32_t bytes = (uint32_t)(sizeof(struct ckv_compress_arg) + n * 4);
-	struct lib_request *request;
-	int r = lib_forked(lane->mine) ? -ECHILD : method_ok(lane, method);
-
-	if (r == 0)
-		r = queries_ok(lane, queries);
-	if (r < 0)
-		return r;
-	request = lib_request_new(lane, CKV_OP_COMPRESS, bytes, &r);
-	if (request == NULL)
-		return r;
-	fill_compress(lib_request_args(lane, request), chain, method, queries);
-	request->ret = ret_info;
-	*ret_request = request;
-	return lib_request_send(lane, request, bytes, n, 0);
-}
-
-int ckv_submit_compress(struct ckv_lane *lane, const uint8_t *chain,
-			const char *method, const struct ckv_queries *queries,
-			struct ckv_view_info *ret_info, uint64_t tag)
-{
-	struct lib_request *request;
-	int r = send_compress(lane, chain, method, queries, ret_info, &request);
-
-	if (r == 0)
-		request->tag = tag;
-	return r;
-}
-
-int ckv_compress(struct ckv_lane *lane, const uint8_t *chain, const char *method,
-		 const struct ckv_queries *queries, struct ckv_view_info *ret_info)
-{
-	struct lib_request *request;
-	int r = send_compress(lane, chain, method, queries, ret_info, &request);
-
-	return r < 0 ? r : (int)lib_request_wait(lane, request);
-}
-
-int ckv_view_find(struct ckv_lane *lane, const uint8_t *chain,
-		  const char *method, struct ckv_view_info *ret_info)
-{
-	struct lib_request *request;
-	struct ckv_view_query *query;
-	int r = lib_forked(lane->mine) ? -ECHILD : method_ok(lane, method);
-
-	if (r < 0)
-		return r;
-	request = lib_request_new(lane, CKV_OP_STAT,
-				  sizeof(struct ckv_view_reply), &r);
-	if (request == NULL)
-		return r;
-	query = lib_request_args(lane, request);
-	memset(query, 0, sizeof *query);
-	memcpy(&query->chain, chain, sizeof query->chain);
-	strcpy(query->method, method);
-	request->ret = ret_info;
-	r = lib_request_send(lane, request, sizeof *query, 1, 0);
-	return r < 0 ? r : (int)lib_request_wait(lane, request);
-}
 
 /* Pin the entry of a view and copy it. -ENOENT, -EAGAIN. */
 static int view_pin(struct ckv_lane *lane, const struct ckv_key *key,
@@ -147,8 +42,8 @@ static int view_pin(struct ckv_lane *lane, const struct ckv_key *key,
 }
 
 /* Is the view sound, and where? Its pages lie in one slab, one after the other. */
-static const struct ckv_view_head *view_at(const struct ckv_lane *lane,
-					   const struct ckv_block *block)
+static int view_at(const struct ckv_lane *lane, const struct ckv_block *block,
+		   struct ckv_view *ret_view)
 {
 	const struct ckv_pool_shape *pool = &lane->pool;
 	const struct ckv_geometry *g = &lane->maps->geometry;
@@ -160,27 +55,33 @@ static const struct ckv_view_head *view_at(const struct ckv_lane *lane,
 
 	if (block->host_page >= lane->n_pages_host || block->n_pages == 0 ||
 	    block->n_pages > pool->slab_pages -
-			     block->host_page % pool->slab_pages)
-		return NULL;
+			     block->host_page % pool->slab_pages ||
+	    table > bytes)
+		return -EBADMSG;
 	data = lane->read_base + ckv_page_offset(pool, block->host_page);
-	if (table > bytes)
-		return NULL;
 	copy = malloc(table);
 	if (copy == NULL)
-		return NULL;
+		return -ENOMEM;
 	memcpy(copy, data, table);
 	ok = ckv_view_ok(copy, bytes, g);
+	if (ok)
+		*ret_view = (struct ckv_view){
+			.data = data, .bytes = bytes,
+			.n_tokens = copy->n_tokens, .coding = copy->encoding,
+			.bits = copy->bits, .group = copy->group,
+			.scale = copy->scale, .block = copy->block,
+			.n_full = copy->n_full, .pin = { .n_blocks = 1 },
+		};
 	free(copy);
-	return ok ? (const void *)data : NULL;
+	return ok ? 0 : -EBADMSG;
 }
 
 int ckv_view_open(struct ckv_lane *lane, const uint8_t *key,
 		  struct ckv_view *ret_view)
 {
 	struct lib_pin pin = { .word = { CKV_NONE, CKV_NONE } };
-	const struct ckv_view_head *head;
 	struct ckv_block block;
-	struct ckv_view view = { .pin = { .n_blocks = 1 } };
+	struct ckv_view view;
 	int r;
 
 	if (lib_forked(lane->mine))
@@ -190,44 +91,131 @@ int ckv_view_open(struct ckv_lane *lane, const uint8_t *key,
 	r = view_pin(lane, (const struct ckv_key *)key, &pin, &block);
 	if (r < 0)
 		return r;
-	head = view_at(lane, &block);
-	if (head == NULL) {
+	r = view_at(lane, &block, &view);
+	if (r < 0) {
 		lib_pin_give(lane, pin.word[0]);
-		return -EBADMSG;
+		return r;
 	}
 	lane->n_pins_held++;
-	view.data = head;
-	view.bytes = block.n_pages * lane->pool.page_bytes;
-	view.n_tokens = head->n_tokens;
 	memcpy(view.pin.private_, &pin, sizeof pin);
 	*ret_view = view;
 	return 0;
 }
 
-int ckv_view_run(const struct ckv_lane *lane, const struct ckv_view *view,
-		 uint32_t layer, uint32_t kv_head, struct ckv_run *ret_run)
+/* Copies of the head and of one run, judged together. */
+static int run_at(const struct ckv_lane *lane, const struct ckv_view *view,
+		  uint32_t layer, uint32_t kv_head, struct ckv_view_head *head,
+		  struct ckv_view_run *run)
 {
 	const struct ckv_geometry *g = &lane->space->geometry;
 	const char *data = view->data;
-	struct ckv_view_head head;
-	struct ckv_view_run run;
 
 	if (lib_forked(lane->mine))
 		return -ECHILD;
 	if (layer >= g->n_layers || kv_head >= g->n_kv_heads)
 		return -EINVAL;
-	memcpy(&head, data, sizeof head);
-	memcpy(&run, data + CKV_VIEW_HEAD_BYTES +
-		     ((uint64_t)layer * g->n_kv_heads + kv_head) * sizeof run,
-	       sizeof run);
-	if (!ckv_view_head_ok(&head, view->bytes, g) ||
-	    head.encoding != CKV_ENCODING_PLAIN || head.n_full != 0 ||
-	    head.n_tokens != view->n_tokens ||
-	    !ckv_view_run_ok(&head, &run, view->bytes))
+	memcpy(head, data, sizeof *head);
+	memcpy(run, data + CKV_VIEW_HEAD_BYTES +
+		    ((uint64_t)layer * g->n_kv_heads + kv_head) * sizeof *run,
+	       sizeof *run);
+	return ckv_view_head_ok(head, view->bytes, g) &&
+	       ckv_view_run_ok(head, run, view->bytes) ? 0 : -EBADMSG;
+}
+
+/* Whether the encoding is still the one that the caller was told. */
+static int same_coding(const struct ckv_view *view, const struct ckv_view_head *h)
+{
+	return h->n_tokens == view->n_tokens && h->encoding == view->coding &&
+	       h->bits == view->bits && h->group == view->group &&
+	       h->scale == view->scale && h->block == view->block &&
+	       h->n_full == view->n_full;
+}
+
+int ckv_view_run(const struct ckv_lane *lane, const struct ckv_view *view,
+		 uint32_t layer, uint32_t kv_head, struct ckv_run *ret_run)
+{
+	const char *data = view->data;
+	struct ckv_view_head head;
+	struct ckv_view_run run;
+	int r = run_at(lane, view, layer, kv_head, &head, &run), plain;
+
+	if (r < 0)
+		return r;
+	if (!same_coding(view, &head))
 		return -EBADMSG;
-	ret_run->positions = (const void *)(data + run.positions);
-	ret_run->k = data + run.code[CKV_VIEW_K];
-	ret_run->v = data + run.code[CKV_VIEW_V];
-	ret_run->n_kept = run.n_kept;
+	plain = head.encoding == CKV_ENCODING_PLAIN && run.n_full == 0;
+	*ret_run = (struct ckv_run){
+		.positions = (const void *)(data + run.positions),
+		.k = plain ? data + run.code[CKV_VIEW_K] : NULL,
+		.v = plain ? data + run.code[CKV_VIEW_V] : NULL,
+		.n_kept = run.n_kept, .n_full = run.n_full,
+		.k_code = data + run.code[CKV_VIEW_K],
+		.k_scale = data + run.scale[CKV_VIEW_K],
+		.k_full = data + run.full[CKV_VIEW_K],
+		.v_code = data + run.code[CKV_VIEW_V],
+		.v_scale = data + run.scale[CKV_VIEW_V],
+		.v_full = data + run.full[CKV_VIEW_V],
+	};
 	return 0;
+}
+
+/* ---- decoding ---- */
+
+/* How kernels name an element type; -1: not one that is decoded. */
+static int elem_of(uint32_t type)
+{
+	return type == CKV_DTYPE_F32 ? CKV_ELEM_F32 :
+	       type == CKV_DTYPE_F16 ? CKV_ELEM_F16 :
+	       type == CKV_DTYPE_BF16 ? CKV_ELEM_BF16 : -1;
+}
+
+static int decode(const char *data, const struct ckv_view_head *head,
+		  const struct ckv_view_run *run, int side, uint32_t first,
+		  uint32_t n_rows, int out_elem, char *out)
+{
+	const struct ckv_encode e = {
+		.kind = head->encoding, .bits = head->bits,
+		.group = head->group, .scale = head->scale, .block = head->block,
+	}, plain = { .kind = CKV_ENCODE_PLAIN };
+	uint32_t dim = side == CKV_VIEW_V ? head->dim_v : head->dim_k;
+	uint32_t n_coded = run->n_kept - run->n_full, n = 0;
+	int elem = elem_of(head->dtype), r = 0;
+
+	if (first < n_coded) {
+		n = n_rows < n_coded - first ? n_rows : n_coded - first;
+		r = ckv_decode_rows(&e, elem, side, data + run->code[side],
+				    data + run->scale[side], first, n, n_coded,
+				    dim, out_elem, out);
+	}
+	if (r < 0 || n == n_rows)
+		return r;
+	return ckv_decode_rows(&plain, elem, side, data + run->full[side], NULL,
+			       first + n - n_coded, n_rows - n, run->n_full, dim,
+			       out_elem,
+			       out + (size_t)n * dim *
+				     ckv_elem_bytes(out_elem));
+}
+
+int ckv_view_decode(const struct ckv_lane *lane, const struct ckv_view *view,
+		    uint32_t layer, uint32_t kv_head, enum ckv_half half,
+		    uint32_t first, uint32_t n_rows, enum ckv_type type,
+		    void *out)
+{
+	struct ckv_view_head head;
+	struct ckv_view_run run;
+	int r = run_at(lane, view, layer, kv_head, &head, &run);
+	uint32_t dim;
+
+	if (r < 0)
+		return r;
+	if (elem_of(head.dtype) < 0 || elem_of(type) < 0 ||
+	    (type != CKV_F32 && type != head.dtype) ||
+	    (half != CKV_K && half != CKV_V) || first > run.n_kept ||
+	    n_rows > run.n_kept - first)
+		return -EINVAL;
+	dim = half == CKV_V ? head.dim_v : head.dim_k;
+	if (n_rows == 0 || dim == 0)
+		return 0;
+	return decode(view->data, &head, &run, half == CKV_V ? CKV_VIEW_V :
+		      CKV_VIEW_K, first, n_rows, elem_of(type), out);
 }

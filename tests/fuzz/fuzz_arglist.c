@@ -70,13 +70,24 @@ static void append_method(struct list *list, struct fuzz_input *in)
 	append(list, text, sizeof text);
 }
 
+/* The inputs beside queries are asked for by the type's highest bit. */
 static void append_compress(struct list *list, struct fuzz_input *in)
 {
-	uint32_t rest[4] = { fuzz_u8(in), fuzz_u8(in), fuzz_u8(in), 0 };
+	struct ckv_compress_arg arg = {
+		.n_query_heads = fuzz_u8(in), .n_window = fuzz_u8(in),
+	};
+	uint8_t type = fuzz_u8(in);
 
+	arg.query_dtype = type & 0x7f;
+	if (type & 0x80) {
+		arg.inputs = fuzz_u8(in);
+		arg.n_sum_heads = fuzz_u8(in);
+		arg.n_sum_tokens = fuzz_u8(in);
+	}
 	append_key(list, in);
 	append_method(list, in);
-	append(list, rest, sizeof rest);
+	append(list, &arg.n_query_heads,
+	       sizeof arg - offsetof(struct ckv_compress_arg, n_query_heads));
 }
 
 static void make_list(struct list *list, struct fuzz_input *in)

@@ -234,7 +234,9 @@ START_TEST(a_view_is_shown)
 	static const char method[] = "chunkkv(keep=1/2, chunk=16, window=16)";
 	uint8_t keys[4][CKV_KEY_SIZE] = { { 1 }, { 2 }, { 3 }, { 4 } };
 	struct ckv_page pages[4], scratch;
-	struct ckv_queries queries = { &scratch, 1, 2, 16, CKV_F32 };
+	struct ckv_queries queries = { .pages = &scratch, .n_pages = 1,
+				       .n_query_heads = 2, .n_window = 16,
+				       .type = CKV_F32 };
 	struct ckv_view_info info;
 	struct ckv_space *space;
 	struct ckv_lane *lane;
