@@ -22,6 +22,7 @@ struct cli {
 	bool	    list;
 	bool	    once;
 	double	    interval_s;
+	const char *drop;	/* the beginning of a key, or NULL */
 	uint64_t    count;	/* 0: the command's own default */
 	uint64_t    limit;	/* 0: no limit */
 	int	    n_args;

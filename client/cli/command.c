@@ -51,13 +51,17 @@ const struct cli_command cli_commands[] = {
 	  "  ckv blocks llama --list --limit 20\n"
 	  "  ckv blocks llama --list --json | jq '.blocks[].tokens' | sort | uniq -c\n",
 	  cmd_blocks },
-	{ "views", "SPACE", "l", 1, 1,
+	{ "views", "SPACE", "lx", 1, 1,
 	  "the compressed views that a space holds",
-	  "One line per view: its key, method, tokens of the chain, tokens kept in\n"
-	  "the longest head, bytes and pages.\n"
+	  "One line per view: its key, method, encoding, chain and its tokens; tokens\n"
+	  "kept in the longest and in the shortest head and as a share of all; bytes,\n"
+	  "as a share of what all tokens take as they are stored; pages. --json has\n"
+	  "everything a view says about itself. --drop forgets one, if no client has it\n"
+	  "pinned and you may write to the space.\n"
 	  "\n"
 	  "  ckv views llama\n"
-	  "  ckv views llama --json | jq '.views[] | {method, bytes}'\n",
+	  "  ckv views llama --json | jq '.views[] | {method, bytes}'\n"
+	  "  ckv views llama --drop 3f9a0c12\n",
 	  cmd_views },
 	{ "kick", "PID", "", 1, 1,
 	  "end a client with SIGKILL and see its claims go",

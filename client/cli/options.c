@@ -24,6 +24,7 @@ static const struct cli_option {
 	{ 'a', "all", NULL, "every counter, with its unit and meaning" },
 	{ 'd', "ckvd", "PATH", "the daemon program to run" },
 	{ 'n', "count", "N", "how many times each thing is timed (default 10000)" },
+	{ 'x', "drop", "KEY", "forget one: the first 8 digits of its key, or more" },
 	{ 'f', "force", NULL, "run even if other blocks are evicted for it" },
 	{ 'i', "interval", "SECONDS", "time between two frames, 0.1 to 3600 (default 2)" },
 	{ 'L', "list", NULL, "one line per block" },
@@ -97,6 +98,7 @@ static int take(struct cli *cli, char letter, const char *value)
 	case 'a': cli->all = true; return 0;
 	case 'd': cli->ckvd = value; return 0;
 	case 'f': cli->force = true; return 0;
+	case 'x': cli->drop = value; return 0;
 	case 'i': return parse_interval(value, &cli->interval_s);
 	case 'j': cli->json = true; return 0;
 	case 'L': cli->list = true; return 0;

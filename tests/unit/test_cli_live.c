@@ -2,12 +2,12 @@
  * test_cli_live.c - the ckv command itself, against a daemon and its clients.
  */
 #include "client/ckv.h"
+#include "tests/lib/command.h"
 #include "tests/lib/daemon.h"
 
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <jansson.h>
 #include <poll.h>
 #include <pty.h>
@@ -28,13 +28,6 @@
 	"allow_read = root\nallow_write = root\n"
 
 static struct test_daemon daemon_;
-static uid_t run_as;		/* who ckv runs as; 0: as this test does */
-
-static struct {
-	int rc;
-	char out[1 << 18], err[1 << 14];
-} said;
-
 static void setup(void)
 {
 	test_daemon_start(&daemon_, "socket_mode = 0666\n", SPACES);
@@ -46,73 +39,6 @@ static void setup(void)
 static void teardown(void)
 {
 	test_daemon_remove(&daemon_);
-}
-
-/* Tests lie in build/tests/, ckv in build/. */
-static const char *ckv_path(void)
-{
-	static char path[512];
-	ssize_t n = readlink("/proc/self/exe", path, sizeof path - 8);
-
-	path[n > 0 ? n : 0] = 0;
-	for (int i = 0; i < 2; i++)
-		*strrchr(path, '/') = 0;
-	strcat(path, "/ckv");
-	return path;
-}
-
-static void take_file(int fd, char *out, size_t bytes)
-{
-	ssize_t n = pread(fd, out, bytes - 1, 0);
-
-	out[n > 0 ? n : 0] = 0;
-	close(fd);
-}
-
-/* Run `ckv ARGS`, words separated by blanks, and keep what it says. */
-static void ckv(const char *args)
-{
-	char text[256], *argv[16] = { "ckv" }, *rest = text;
-	int out = open("/tmp", O_TMPFILE | O_RDWR, 0600), status, n = 1;
-	int err = open("/tmp", O_TMPFILE | O_RDWR, 0600);
-	pid_t pid;
-
-	snprintf(text, sizeof text, "%s", args);
-	while ((argv[n] = strtok_r(rest, " ", &rest)) != NULL)
-		n++;
-	pid = fork();
-	if (pid == 0) {
-		dup2(out, 1);
-		dup2(err, 2);
-		if (run_as && (setgroups(0, NULL) < 0 || setuid(run_as) < 0))
-			_exit(99);
-		execv(ckv_path(), argv);
-		_exit(127);
-	}
-	waitpid(pid, &status, 0);
-	said.rc = WIFEXITED(status) ? WEXITSTATUS(status) : 128;
-	take_file(out, said.out, sizeof said.out);
-	take_file(err, said.err, sizeof said.err);
-}
-
-/* The same with --json, parsed. The caller gives it to json_decref(). */
-static json_t *ckv_json(const char *args)
-{
-	char all[256];
-	json_t *json;
-
-	snprintf(all, sizeof all, "%s --json", args);
-	ckv(all);
-	ck_assert_msg(said.rc == 0, "%s: %s", args, said.err);
-	json = json_loads(said.out, JSON_REJECT_DUPLICATES, NULL);
-	ck_assert_msg(json != NULL, "%s is no JSON: %s", args, said.out);
-	return json;
-}
-
-static long number(json_t *json, const char *name)
-{
-	ck_assert_ptr_nonnull(json_object_get(json, name));
-	return (long)json_integer_value(json_object_get(json, name));
 }
 
 /*
@@ -225,48 +151,6 @@ START_TEST(a_client_and_its_blocks_are_shown)
 	json_decref(blocks);
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
-}
-END_TEST
-
-/* A view is shown with its method, what it kept and what it takes. */
-START_TEST(a_view_is_shown)
-{
-	static const char method[] = "chunkkv(keep=1/2, chunk=16, window=16)";
-	uint8_t keys[4][CKV_KEY_SIZE] = { { 1 }, { 2 }, { 3 }, { 4 } };
-	struct ckv_page pages[4], scratch;
-	struct ckv_queries queries = { .pages = &scratch, .n_pages = 1,
-				       .n_query_heads = 2, .n_window = 16,
-				       .type = CKV_F32 };
-	struct ckv_view_info info;
-	struct ckv_space *space;
-	struct ckv_lane *lane;
-	json_t *all, *view;
-	struct ckv *c;
-
-	ck_assert_int_eq(ckv_open(NULL, NULL, &c), 0);
-	ck_assert_int_eq(ckv_attach(c, "tiny", NULL, CKV_WRITE, &space), 0);
-	ck_assert_int_eq(ckv_lane_open(space, NULL, &lane), 0);
-	ck_assert_int_eq(ckv_reserve(lane, NULL, keys[0], 4, pages), 4);
-	for (int i = 0; i < 4; i++)
-		memset(pages[i].data, i, 16384);
-	ck_assert_int_eq(ckv_publish(lane, pages, 4, 16, CKV_SUM, NULL, NULL), 4);
-	ck_assert_int_eq(ckv_reserve_scratch(lane, 1, &scratch), 0);
-	memset(scratch.data, 0, 16384);
-	ck_assert_msg(ckv_compress(lane, keys[3], method, &queries, &info) == 0,
-		      "%s", ckv_why(c));
-	all = ckv_json("views tiny");
-	view = json_array_get(json_object_get(all, "views"), 0);
-	ck_assert_int_eq(number(view, "tokens"), 64);
-	ck_assert_int_eq(number(view, "bytes"), (long)info.bytes);
-	ck_assert_int_eq(number(view, "pages"), info.n_pages);
-	ck_assert_int_eq(number(view, "kept_max"), info.n_kept_max);
-	ck_assert_ptr_nonnull(strstr(json_string_value(
-		json_object_get(view, "method")), "chunkkv("));
-	json_decref(all);
-	ckv("views tiny");
-	ck_assert_ptr_nonnull(strstr(said.out, "chunkkv("));
-	ck_assert_ptr_nonnull(strstr(said.out, "50.0%"));
-	ckv_close(c);
 }
 END_TEST
 
@@ -454,10 +338,12 @@ START_TEST(the_manual_page_is_complete)
 {
 	static char page[1 << 16], list[1 << 14];
 	char text[64], name[32], *line, *rest = list;
-	int fd = open("client/ckv.1", O_RDONLY), n = 0;
+	FILE *file = fopen("client/ckv.1", "r");
+	int n = 0;
 
-	ck_assert_int_ge(fd, 0);
-	take_file(fd, page, sizeof page);
+	ck_assert_ptr_nonnull(file);
+	ck_assert_uint_gt(fread(page, 1, sizeof page - 1, file), 0);
+	fclose(file);
 	ckv("help");
 	strcpy(list, strchr(said.out, ':') + 1);
 	while ((line = strtok_r(rest, "\n", &rest)) != NULL) {
@@ -565,7 +451,6 @@ int main(void)
 	tcase_add_checked_fixture(all, setup, teardown);
 	tcase_add_test(all, every_command_answers);
 	tcase_add_test(all, a_client_and_its_blocks_are_shown);
-	tcase_add_test(all, a_view_is_shown);
 	tcase_add_test(all, kick_ends_a_stopped_client);
 	tcase_add_test(all, kick_refuses_strangers);
 	tcase_add_test(all, another_user_may_look_but_not_kick);

@@ -1,0 +1,80 @@
+/* command.c - see command.h. */
+#include "tests/lib/command.h"
+
+#include <check.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct command_said said;
+uid_t run_as;
+
+/* Tests lie in build/tests/, ckv in build/. */
+const char *ckv_path(void)
+{
+	static char path[512];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof path - 8);
+
+	path[n > 0 ? n : 0] = 0;
+	for (int i = 0; i < 2; i++)
+		*strrchr(path, '/') = 0;
+	strcat(path, "/ckv");
+	return path;
+}
+
+static void take_file(int fd, char *out, size_t bytes)
+{
+	ssize_t n = pread(fd, out, bytes - 1, 0);
+
+	out[n > 0 ? n : 0] = 0;
+	close(fd);
+}
+
+/* Run `ckv ARGS`, words separated by blanks, and keep what it says. */
+void ckv(const char *args)
+{
+	char text[256], *argv[16] = { "ckv" }, *rest = text;
+	int out = open("/tmp", O_TMPFILE | O_RDWR, 0600), status, n = 1;
+	int err = open("/tmp", O_TMPFILE | O_RDWR, 0600);
+	pid_t pid;
+
+	snprintf(text, sizeof text, "%s", args);
+	while ((argv[n] = strtok_r(rest, " ", &rest)) != NULL)
+		n++;
+	pid = fork();
+	if (pid == 0) {
+		dup2(out, 1);
+		dup2(err, 2);
+		if (run_as && (setgroups(0, NULL) < 0 || setuid(run_as) < 0))
+			_exit(99);
+		execv(ckv_path(), argv);
+		_exit(127);
+	}
+	waitpid(pid, &status, 0);
+	said.rc = WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+	take_file(out, said.out, sizeof said.out);
+	take_file(err, said.err, sizeof said.err);
+}
+
+/* The same with --json, parsed. The caller gives it to json_decref(). */
+json_t *ckv_json(const char *args)
+{
+	char all[256];
+	json_t *json;
+
+	snprintf(all, sizeof all, "%s --json", args);
+	ckv(all);
+	ck_assert_msg(said.rc == 0, "%s: %s", args, said.err);
+	json = json_loads(said.out, JSON_REJECT_DUPLICATES, NULL);
+	ck_assert_msg(json != NULL, "%s is no JSON: %s", args, said.out);
+	return json;
+}
+
+long number(const json_t *json, const char *name)
+{
+	ck_assert_ptr_nonnull(json_object_get(json, name));
+	return (long)json_integer_value(json_object_get(json, name));
+}

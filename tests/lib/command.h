@@ -1,0 +1,29 @@
+/*
+ * command.h - running the ckv command, and what it said.
+ */
+#ifndef CKV_TEST_COMMAND_H
+#define CKV_TEST_COMMAND_H
+
+#include <jansson.h>
+#include <sys/types.h>
+
+extern struct command_said {
+	int rc;
+	char out[1 << 18], err[1 << 14];
+} said;
+
+extern uid_t run_as;	/* who ckv runs as; 0: as this test does */
+
+/* The one that was built with this test program. */
+const char *ckv_path(void);
+
+/* Run `ckv ARGS`, words separated by blanks, and keep what it says in `said`. */
+void ckv(const char *args);
+
+/* The same with --json, parsed. The caller gives it to json_decref(). */
+json_t *ckv_json(const char *args);
+
+/* A number of an object; it must be there. */
+long number(const json_t *json, const char *name);
+
+#endif
