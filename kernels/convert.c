@@ -27,8 +27,10 @@ uint32_t plain_convert(enum ckv_elem from, const void *x, size_t n,
 	uint32_t max = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		elem_put(out, i, to, elem_at(x, i, from));
-		max = larger(max, elem_at(out, i, to));
+		float f = elem_at(x, i, from);
+
+		elem_put(out, i, to, f);
+		max = larger(larger(max, f), elem_at(out, i, to));
 	}
 	return max;
 }

@@ -142,7 +142,9 @@ const struct encode_code *encode_code_plain(void)
 
 static const struct encode_code *best_code(void)
 {
-	return encode_code_plain();
+	const struct encode_code *code = encode_code_avx2();
+
+	return code == NULL ? encode_code_base() : code;
 }
 
 int ckv_amax(enum ckv_elem elem, const void *rows, size_t n, uint32_t dim,

@@ -19,12 +19,26 @@ struct kivi_form {
 	uint32_t bits, group, dim;
 };
 
+/* Words of codes in a row of values. */
+static inline size_t kivi_row_words(const struct kivi_form *f)
+{
+	uint32_t per_word = 32u / f->bits;
+
+	return (f->dim + per_word - 1u) / per_word;
+}
+
+/* Channels of the group that begins at channel d of a row of values. */
+static inline uint32_t kivi_group_at(const struct kivi_form *f, uint32_t d)
+{
+	return f->dim - d < f->group ? f->dim - d : f->group;
+}
+
 /* One instruction set's code. */
 struct encode_code {
 	/* The largest magnitude among n numbers, as bits of a float. */
 	uint32_t (*amax)(enum ckv_elem elem, const void *x, size_t n);
 
-	/* n numbers in another type. Returns amax() of what came out. */
+	/* n numbers in another type. Returns amax() of what went in and came out. */
 	uint32_t (*convert)(enum ckv_elem from, const void *x, size_t n,
 			    enum ckv_elem to, void *out);
 
@@ -56,6 +70,10 @@ struct encode_code {
 
 /* The definition: one number after another. */
 const struct encode_code *encode_code_plain(void);
+
+/* In vectors; NULL where the compiler or the processor cannot. base is always there. */
+const struct encode_code *encode_code_base(void);
+const struct encode_code *encode_code_avx2(void);
 
 /* One call of ckv_encode_rows() or ckv_decode_rows(), but for its rows. */
 struct encode_area {
@@ -101,13 +119,33 @@ uint32_t plain_fp8_encode(enum ckv_elem elem, const void *x, size_t n,
 			  float scale, uint8_t *code);
 void plain_fp8_decode(const uint8_t *code, size_t n, float scale,
 		      enum ckv_elem out_elem, void *out);
+
+struct kivi_run {		/* one group of n numbers, `stride` apart */
+	const struct kivi_form *form;
+	const void *x;
+	size_t stride, n;
+};
+
+struct kivi_code {		/* numbers [first, first + n) of one group */
+	const struct kivi_form *form;
+	const uint32_t *word;	/* of the group, `stride` apart */
+	const void *scale, *min;
+	size_t stride, first, n;
+};
+
+/* Can the group be encoded? */
+int plain_kivi_fits(const struct kivi_run *g);
+
+/* Words go `stride` apart, numbers `stride` apart. -1: it cannot be encoded. */
+int plain_kivi_encode(const struct kivi_run *g, uint32_t *code, void *scale,
+		      void *min);
+void plain_kivi_decode(const struct kivi_code *c, enum ckv_elem out_elem,
+		       void *out);
+
 int plain_kivi_encode_keys(const struct kivi_form *f, const void *rows,
 			   size_t n, uint32_t *code, void *scale, void *min);
 int plain_kivi_encode_values(const struct kivi_form *f, const void *rows,
 			     size_t n, uint32_t *code, void *scale, void *min);
-/* Does a group of n numbers, `stride` apart, fit the type? */
-int plain_kivi_fits(const struct kivi_form *f, const void *x, size_t stride,
-		    size_t n);
 void plain_kivi_decode_keys(const struct kivi_form *f, const uint32_t *code,
 			    const void *scale, const void *min, size_t first,
 			    size_t n, enum ckv_elem out_elem, void *out);

@@ -154,14 +154,14 @@ static size_t find_wide_group(const struct piece *p)
 	int keys = p->a->side == CKV_SIDE_KEY;
 
 	while (i < (keys ? f.dim : n_numbers(p))) {
-		size_t left = f.dim - i % f.dim;
-		size_t n = left < f.group ? left : f.group;
-		const char *x = (const char *)p->rows + i * bytes;
+		const struct kivi_run g = {
+			&f, (const char *)p->rows + i * bytes,
+			keys ? f.dim : 1,
+			keys ? p->n : kivi_group_at(&f, (uint32_t)(i % f.dim)) };
 
-		if (keys ? !plain_kivi_fits(&f, x, f.dim, p->n)
-			 : !plain_kivi_fits(&f, x, 1, n))
+		if (!plain_kivi_fits(&g))
 			break;
-		i += keys ? 1 : n;
+		i += keys ? 1 : g.n;
 	}
 	return i;
 }

@@ -12,19 +12,24 @@
 
 #include <math.h>
 
-struct group {			/* where one group is */
-	const struct kivi_form *f;
-	size_t stride, n;
-	const char *x;
-	uint32_t *code;
-	void *scale, *min;	/* [0] of each */
-};
-
-static void set_ends(const struct group *g, float *min, float *max)
+static float number(const struct kivi_run *g, size_t i)
 {
-	*min = *max = elem_at(g->x, 0, g->f->elem);
+	return elem_at(g->x, i * g->stride, g->form->elem);
+}
+
+static int all_finite(const struct kivi_run *g)
+{
+	for (size_t i = 0; i < g->n; i++)
+		if (!isfinite(number(g, i)))
+			return 0;
+	return 1;
+}
+
+static void set_ends(const struct kivi_run *g, float *min, float *max)
+{
+	*min = *max = number(g, 0);
 	for (size_t i = 1; i < g->n; i++) {
-		float x = elem_at(g->x, i * g->stride, g->f->elem);
+		float x = number(g, i);
 
 		/* -0 is below 0, whichever comes first. */
 		if (x < *min || (x == *min && signbit(x)))
@@ -32,14 +37,6 @@ static void set_ends(const struct group *g, float *min, float *max)
 		if (x > *max)
 			*max = x;
 	}
-}
-
-static int all_finite(const struct group *g)
-{
-	for (size_t i = 0; i < g->n; i++)
-		if (!isfinite(elem_at(g->x, i * g->stride, g->f->elem)))
-			return 0;
-	return 1;
 }
 
 static float top_code(const struct kivi_form *f)
@@ -55,63 +52,79 @@ static float decode(enum ckv_elem elem, float code, float scale, float min)
 	return code * scale + min;
 }
 
-static void put_codes(const struct group *g, float scale, float min)
-{
-	const struct kivi_form *f = g->f;
-	uint32_t per_word = 32u / f->bits;
-
-	for (size_t i = 0; i < g->n; i += per_word) {
-		uint32_t word = 0;
-
-		for (uint32_t k = 0; k < per_word && i + k < g->n; k++) {
-			float x = elem_at(g->x, (i + k) * g->stride, f->elem);
-			float q;
-
-			if (scale == 0.0f)
-				break;
-			q = elem_round(elem_round(x - min, f->elem) / scale,
-				       f->elem);
-			q = q > top_code(f) ? top_code(f) : q;
-			word |= (uint32_t)rintf(q) << k * f->bits;
-		}
-		g->code[i / per_word * g->stride] = word;
-	}
-}
-
 /* 0, or -1 for a group that cannot be encoded. */
-static int set_scale(const struct group *g, float *scale, float *min)
+static int set_scale(const struct kivi_run *g, float *scale, float *min)
 {
-	enum ckv_elem elem = g->f->elem;
-	float max, largest;
+	enum ckv_elem elem = g->form->elem;
+	float top = top_code(g->form), max;
 
 	if (!all_finite(g))
 		return -1;
 	set_ends(g, min, &max);
-	*scale = elem_round(elem_round(max - *min, elem) / top_code(g->f), elem);
-	largest = elem_round(decode(elem, top_code(g->f), *scale, *min), elem);
-	return isfinite(largest) ? 0 : -1;
+	*scale = elem_round(elem_round(max - *min, elem) / top, elem);
+	return isfinite(elem_round(decode(elem, top, *scale, *min), elem))
+		? 0 : -1;
 }
 
-static int encode_group(const struct group *g)
+int plain_kivi_fits(const struct kivi_run *g)
 {
 	float scale, min;
 
-	if (set_scale(g, &scale, &min) < 0)
+	return set_scale(g, &scale, &min) == 0;
+}
+
+static uint32_t code_of(const struct kivi_form *f, float x, float scale,
+			float min)
+{
+	float q;
+
+	if (scale == 0.0f)
+		return 0;
+	q = elem_round(elem_round(x - min, f->elem) / scale, f->elem);
+	return (uint32_t)rintf(q > top_code(f) ? top_code(f) : q);
+}
+
+int plain_kivi_encode(const struct kivi_run *g, uint32_t *code, void *scale,
+		      void *min)
+{
+	const struct kivi_form *f = g->form;
+	uint32_t per_word = 32u / f->bits;
+	float s, m;
+
+	if (set_scale(g, &s, &m) < 0)
 		return -1;
-	put_codes(g, scale, min);
-	elem_put(g->scale, 0, g->f->elem, scale);
-	elem_put(g->min, 0, g->f->elem, min);
+	for (size_t i = 0; i < g->n; i += per_word) {
+		uint32_t word = 0;
+
+		for (uint32_t k = 0; k < per_word && i + k < g->n; k++)
+			word |= code_of(f, number(g, i + k), s, m)
+				<< k * f->bits;
+		code[i / per_word * g->stride] = word;
+	}
+	elem_put(scale, 0, f->elem, s);
+	elem_put(min, 0, f->elem, m);
 	return 0;
 }
 
-int plain_kivi_fits(const struct kivi_form *f, const void *x, size_t stride,
-		    size_t n)
+void plain_kivi_decode(const struct kivi_code *c, enum ckv_elem out_elem,
+		       void *out)
 {
-	const struct group g = { .f = f, .stride = stride, .n = n, .x = x };
-	float scale, min;
+	const struct kivi_form *f = c->form;
+	uint32_t per_word = 32u / f->bits, top = (1u << f->bits) - 1u;
+	float scale = elem_at(c->scale, 0, f->elem);
+	float min = elem_at(c->min, 0, f->elem);
 
-	return set_scale(&g, &scale, &min) == 0;
+	for (size_t i = 0; i < c->n; i++) {
+		size_t at = c->first + i;
+		uint32_t word = c->word[at / per_word * c->stride];
+		uint32_t code = word >> at % per_word * f->bits & top;
+
+		elem_put(out, i * c->stride, out_elem,
+			 decode(f->elem, (float)code, scale, min));
+	}
 }
+
+/* ------------------------------------------------- keys and values of them */
 
 int plain_kivi_encode_keys(const struct kivi_form *f, const void *rows,
 			   size_t n, uint32_t *code, void *scale, void *min)
@@ -119,14 +132,11 @@ int plain_kivi_encode_keys(const struct kivi_form *f, const void *rows,
 	size_t bytes = ckv_elem_bytes(f->elem);
 
 	for (uint32_t d = 0; d < f->dim; d++) {
-		struct group g = {
-			.f = f, .stride = f->dim, .n = n,
-			.x = (const char *)rows + d * bytes, .code = code + d,
-			.scale = (char *)scale + d * bytes,
-			.min = (char *)min + d * bytes,
-		};
+		const struct kivi_run g = {
+			f, (const char *)rows + d * bytes, f->dim, n };
 
-		if (encode_group(&g) < 0)
+		if (plain_kivi_encode(&g, code + d, (char *)scale + d * bytes,
+				      (char *)min + d * bytes) < 0)
 			return -1;
 	}
 	return 0;
@@ -137,49 +147,37 @@ int plain_kivi_encode_values(const struct kivi_form *f, const void *rows,
 {
 	size_t bytes = ckv_elem_bytes(f->elem), i_group = 0;
 	uint32_t per_word = 32u / f->bits;
-	size_t row_words = (f->dim + per_word - 1) / per_word;
 
-	for (size_t row = 0; row < n; row++) {
+	for (size_t row = 0; row < n; row++, code += kivi_row_words(f)) {
 		for (uint32_t d = 0; d < f->dim; d += f->group, i_group++) {
-			uint32_t left = f->dim - d;
-			struct group g = {
-				.f = f, .stride = 1,
-				.n = left < f->group ? left : f->group,
-				.x = (const char *)rows +
-				     (row * f->dim + d) * bytes,
-				.code = code + row * row_words + d / per_word,
-				.scale = (char *)scale + i_group * bytes,
-				.min = (char *)min + i_group * bytes,
-			};
+			const struct kivi_run g = {
+				f, (const char *)rows + (row * f->dim + d) * bytes,
+				1, kivi_group_at(f, d) };
 
-			if (encode_group(&g) < 0)
+			if (plain_kivi_encode(&g, code + d / per_word,
+					      (char *)scale + i_group * bytes,
+					      (char *)min + i_group * bytes) < 0)
 				return -1;
 		}
 	}
 	return 0;
 }
 
-static float code_at(const struct kivi_form *f, uint32_t word, size_t i)
-{
-	uint32_t shift = (uint32_t)(i % (32u / f->bits)) * f->bits;
-
-	return (float)(word >> shift & ((1u << f->bits) - 1u));
-}
-
 void plain_kivi_decode_keys(const struct kivi_form *f, const uint32_t *code,
 			    const void *scale, const void *min, size_t first,
 			    size_t n, enum ckv_elem out_elem, void *out)
 {
-	uint32_t per_word = 32u / f->bits;
+	size_t bytes = ckv_elem_bytes(f->elem);
 
-	for (size_t i = 0; i < n; i++) {
-		const uint32_t *word = code + (first + i) / per_word * f->dim;
+	for (uint32_t d = 0; d < f->dim; d++) {
+		const struct kivi_code c = {
+			.form = f, .word = code + d, .stride = f->dim,
+			.scale = (const char *)scale + d * bytes,
+			.min = (const char *)min + d * bytes,
+			.first = first, .n = n };
 
-		for (uint32_t d = 0; d < f->dim; d++)
-			elem_put(out, i * f->dim + d, out_elem,
-				 decode(f->elem, code_at(f, word[d], first + i),
-					elem_at(scale, d, f->elem),
-					elem_at(min, d, f->elem)));
+		plain_kivi_decode(&c, out_elem,
+				  (char *)out + d * ckv_elem_bytes(out_elem));
 	}
 }
 
@@ -187,19 +185,21 @@ void plain_kivi_decode_values(const struct kivi_form *f, const uint32_t *code,
 			      const void *scale, const void *min, size_t n,
 			      enum ckv_elem out_elem, void *out)
 {
-	uint32_t per_word = 32u / f->bits;
-	size_t row_words = (f->dim + per_word - 1) / per_word;
-	size_t row_groups = (f->dim + f->group - 1) / f->group;
+	size_t bytes = ckv_elem_bytes(f->elem), i_group = 0;
+	size_t out_bytes = ckv_elem_bytes(out_elem);
 
-	for (size_t i = 0; i < n; i++, code += row_words) {
-		for (uint32_t d = 0; d < f->dim; d++) {
-			size_t group = i * row_groups + d / f->group;
+	for (size_t row = 0; row < n; row++, code += kivi_row_words(f)) {
+		for (uint32_t d = 0; d < f->dim; d += f->group, i_group++) {
+			const struct kivi_code c = {
+				.form = f, .word = code + d / (32u / f->bits),
+				.stride = 1,
+				.scale = (const char *)scale + i_group * bytes,
+				.min = (const char *)min + i_group * bytes,
+				.n = kivi_group_at(f, d) };
 
-			elem_put(out, i * f->dim + d, out_elem,
-				 decode(f->elem,
-					code_at(f, code[d / per_word], d),
-					elem_at(scale, group, f->elem),
-					elem_at(min, group, f->elem)));
+			plain_kivi_decode(&c, out_elem,
+					  (char *)out + (row * f->dim + d) *
+								out_bytes);
 		}
 	}
 }

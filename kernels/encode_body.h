@@ -1,0 +1,109 @@
+/*
+ * encode_body.h - the steps of encode.h in vectors.
+ *
+ * Included once per instruction set, after these are defined:
+ *
+ *   LANES      floats in a vector                       TARGET  of every function
+ *   MIN_S32 MAX_S32 MIN_S16 MAX_S16    of vectors of that many signed bits
+ *   MIN_F32(a, b)    b where either is NaN
+ *   ROUND(x)   floats from 0 to 2^22 to whole numbers, halves to even
+ *   F16_HARDWARE     if 1, also, in terms of PAIR numbers of 16 bits:
+ *   F16_LOW(x) F16_HIGH(x)    the first and the last half of them as floats
+ *   F16_JOIN(x, y)            two vectors of floats rounded and put together
+ *   F16_ROUND(x)              a vector of floats rounded, as floats
+ *
+ * What is left over at the end of a run goes through the definition.
+ */
+#include "kernels/encode_lanes.h"
+
+INLINE uint32_t amax_as(enum ckv_elem elem, const void *x, size_t n)
+{
+	struct raw max = { { 0 }, { 0 } };
+	uint32_t most, rest;
+	size_t i = 0;
+
+	for (; i + PAIR <= n; i += PAIR)
+		max = raw_max(max, raw_abs(raw_load(x, i, elem), elem), elem);
+	most = raw_largest(max, elem);
+	rest = plain_amax(elem, (const char *)x + i * bytes_of(elem), n - i);
+	return rest > most ? rest : most;
+}
+
+static TARGET uint32_t amax(enum ckv_elem elem, const void *x, size_t n)
+{
+	switch (elem) {
+	case CKV_ELEM_F32:
+		return amax_as(CKV_ELEM_F32, x, n);
+	case CKV_ELEM_F16:
+		return amax_as(CKV_ELEM_F16, x, n);
+	case CKV_ELEM_BF16:
+		return amax_as(CKV_ELEM_BF16, x, n);
+	}
+	return 0;
+}
+
+INLINE uint32_t convert_as(enum ckv_elem from, const void *x, size_t n,
+			   enum ckv_elem to, void *out)
+{
+	struct raw in_max = { { 0 }, { 0 } }, out_max = in_max;
+	uint32_t most, rest;
+	size_t i = 0;
+
+	for (; i + PAIR <= n; i += PAIR) {
+		struct raw in = raw_load(x, i, from);
+		struct raw stored = pair_raw(pair_in(raw_pair(in, from), from,
+						     to), to);
+
+		in_max = raw_max(in_max, raw_abs(in, from), from);
+		out_max = raw_max(out_max, raw_abs(stored, to), to);
+		raw_store(out, i, to, stored);
+	}
+	most = raw_largest(in_max, from);
+	rest = raw_largest(out_max, to);
+	most = rest > most ? rest : most;
+	rest = plain_convert(from, (const char *)x + i * bytes_of(from), n - i,
+			     to, (char *)out + i * bytes_of(to));
+	return rest > most ? rest : most;
+}
+
+INLINE uint32_t convert_from(enum ckv_elem from, const void *x, size_t n,
+			     enum ckv_elem to, void *out)
+{
+	switch (to) {
+	case CKV_ELEM_F32:
+		return convert_as(from, x, n, CKV_ELEM_F32, out);
+	case CKV_ELEM_F16:
+		return convert_as(from, x, n, CKV_ELEM_F16, out);
+	case CKV_ELEM_BF16:
+		return convert_as(from, x, n, CKV_ELEM_BF16, out);
+	}
+	return 0;
+}
+
+static TARGET uint32_t convert(enum ckv_elem from, const void *x, size_t n,
+			       enum ckv_elem to, void *out)
+{
+	switch (from) {
+	case CKV_ELEM_F32:
+		return convert_from(CKV_ELEM_F32, x, n, to, out);
+	case CKV_ELEM_F16:
+		return convert_from(CKV_ELEM_F16, x, n, to, out);
+	case CKV_ELEM_BF16:
+		return convert_from(CKV_ELEM_BF16, x, n, to, out);
+	}
+	return 0;
+}
+
+#include "kernels/fp8_body.h"
+#include "kernels/kivi_body.h"
+
+static const struct encode_code code = {
+	.amax = amax,
+	.convert = convert,
+	.fp8_encode = fp8_encode,
+	.fp8_decode = fp8_decode,
+	.kivi_encode_keys = kivi_encode_keys,
+	.kivi_encode_values = kivi_encode_values,
+	.kivi_decode_keys = kivi_decode_keys,
+	.kivi_decode_values = kivi_decode_values,
+};

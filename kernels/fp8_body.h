@@ -1,0 +1,121 @@
+/*
+ * fp8_body.h - fp8 in vectors; included by encode_body.h only.
+ *
+ * To fp8: a sum of |x| and 2^20 times its power of two (of 2^-6 where x is smaller)
+ * leaves x in units of the code's last place, rounded, in the last bits. The power of
+ * two's own bits, moved beside it, are the exponent.
+ */
+#define FP8_SMALLEST	0x3c800000	/* 2^-6, the smallest normal number */
+#define FP8_LARGEST	0x43e00000	/* 448 */
+#define FP8_OFFSET	(8 * (20 + 121))
+
+/* The code without sign, plus FP8_OFFSET, in the lower half of each lane. */
+INLINE vu fp8_lanes(vf x)
+{
+	vu magnitude = (vu)MIN_S32((vu)x & 0x7fffffff, (vu){ 0 } + FP8_LARGEST);
+	vu power = (vu)MAX_S32(magnitude & 0x7f800000,
+			       (vu){ 0 } + FP8_SMALLEST) + (20u << 23);
+
+	return (vu)((vf)magnitude + (vf)power) + (power >> 20);
+}
+
+INLINE vb fp8_codes(struct raw stored, vf scale, enum ckv_elem elem)
+{
+	struct pair x = raw_pair(stored, elem);
+	struct words w = { fp8_lanes(x.a / scale), fp8_lanes(x.b / scale) };
+	struct words sign = { stored.a >> 16, stored.b >> 16 };
+	vh code, signs;
+
+	w = words_in(w, elem, CKV_ELEM_BF16);
+	code = (vh)((w.a & 0xffff) | w.b << 16) - FP8_OFFSET;
+	signs = (vh)stored.a;
+	if (elem == CKV_ELEM_F32) {
+		sign = split_of(sign);
+		signs = (vh)(sign.a | sign.b << 16);
+	}
+	return __builtin_convertvector(code | (signs >> 8 & 0x80), vb);
+}
+
+INLINE uint32_t fp8_encode_as(enum ckv_elem elem, const void *x, size_t n,
+			      float scale, uint8_t *to)
+{
+	struct raw max = { { 0 }, { 0 } };
+	vf by = splat(scale);
+	uint32_t most, rest;
+	size_t i = 0;
+
+	for (; i + PAIR <= n; i += PAIR) {
+		struct raw stored = raw_load(x, i, elem);
+
+		max = raw_max(max, raw_abs(stored, elem), elem);
+		*(vb_loose *)(to + i) = fp8_codes(stored, by, elem);
+	}
+	most = raw_largest(max, elem);
+	rest = plain_fp8_encode(elem, (const char *)x + i * bytes_of(elem),
+				n - i, scale, to + i);
+	return rest > most ? rest : most;
+}
+
+static TARGET uint32_t fp8_encode(enum ckv_elem elem, const void *x, size_t n,
+				  float scale, uint8_t *to)
+{
+	switch (elem) {
+	case CKV_ELEM_F32:
+		return fp8_encode_as(CKV_ELEM_F32, x, n, scale, to);
+	case CKV_ELEM_F16:
+		return fp8_encode_as(CKV_ELEM_F16, x, n, scale, to);
+	case CKV_ELEM_BF16:
+		return fp8_encode_as(CKV_ELEM_BF16, x, n, scale, to);
+	}
+	return 0;
+}
+
+/*
+ * A code is f16's number, 2^8 times too small, with its mantissa's upper three bits;
+ * numbers below the smallest normal one included.
+ */
+INLINE struct pair fp8_values(vb code, enum ckv_elem out_elem)
+{
+	vh c = __builtin_convertvector(code, vh), magnitude = c & 0x7f;
+	vh bits = magnitude << 7 | (c & 0x80) << 8 |
+		  ((vh)(magnitude == 0x7f) & 0x7f80);
+	struct pair x = raw_pair((struct raw){ (vu)bits, { 0 } }, CKV_ELEM_F16);
+
+	x.a *= 256.0f;
+	x.b *= 256.0f;
+	return pair_in(x, CKV_ELEM_F16, out_elem);
+}
+
+INLINE void fp8_decode_as(const uint8_t *from, size_t n, float scale,
+			  enum ckv_elem out_elem, void *out)
+{
+	vf by = splat(scale);
+	size_t i = 0;
+
+	for (; i + PAIR <= n; i += PAIR) {
+		struct pair x = fp8_values(*(const vb_loose *)(from + i),
+					   out_elem);
+
+		x.a *= by;
+		x.b *= by;
+		store_pair(out, i, out_elem, x);
+	}
+	plain_fp8_decode(from + i, n - i, scale, out_elem,
+			 (char *)out + i * bytes_of(out_elem));
+}
+
+static TARGET void fp8_decode(const uint8_t *from, size_t n, float scale,
+			      enum ckv_elem out_elem, void *out)
+{
+	switch (out_elem) {
+	case CKV_ELEM_F32:
+		fp8_decode_as(from, n, scale, CKV_ELEM_F32, out);
+		return;
+	case CKV_ELEM_F16:
+		fp8_decode_as(from, n, scale, CKV_ELEM_F16, out);
+		return;
+	case CKV_ELEM_BF16:
+		fp8_decode_as(from, n, scale, CKV_ELEM_BF16, out);
+		return;
+	}
+}
