@@ -16,9 +16,10 @@ struct workers {
 	pthread_mutex_t lock;
 	pthread_cond_t wanted;
 	struct queue high, low, done;
+	uint32_t n_low;		/* running */
 	bool stop;
 	int fd;
-	uint32_t n;
+	uint32_t n, n_threads;
 	pthread_t thread[];
 };
 
@@ -41,24 +42,40 @@ static struct work *pop(struct queue *q)
 	return work;
 }
 
+/*
+ * What has to be done now. Low work leaves a thread for what comes next, so that
+ * nobody waits for the end of something that nobody waits for.
+ */
+static struct work *choose(struct workers *w)
+{
+	struct work *work = pop(&w->high);
+
+	if (work == NULL && (w->n_low + 1 < w->n_threads || w->n_low == 0))
+		work = pop(&w->low);
+	if (work != NULL)
+		w->n_low += work->low;
+	return work;
+}
+
 static void *serve(void *argument)
 {
 	struct workers *w = argument;
 	const uint64_t one = 1;
 	struct work *work;
+	bool low;
 
 	pthread_mutex_lock(&w->lock);
 	while (!w->stop) {
-		work = pop(&w->high);
-		if (work == NULL)
-			work = pop(&w->low);
+		work = choose(w);
 		if (work == NULL) {
 			pthread_cond_wait(&w->wanted, &w->lock);
 			continue;
 		}
+		low = work->low;
 		pthread_mutex_unlock(&w->lock);
 		work->run(work);
 		pthread_mutex_lock(&w->lock);
+		w->n_low -= low;
 		append(&w->done, work);
 		/* Full at 2^64: then it is readable anyway. */
 		(void)sys_write(w->fd, &one, sizeof one);
@@ -75,6 +92,7 @@ int workers_create(uint32_t n_threads, struct workers **ret_workers)
 	r = sys_alloc(1, sizeof *w + n_threads * sizeof w->thread[0], &w);
 	if (r < 0)
 		return r;
+	w->n_threads = n_threads;
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_cond_init(&w->wanted, NULL);
 	w->high.last = &w->high.first;

@@ -14,7 +14,7 @@
 struct work {			/* the first member of a job */
 	struct work *next;
 	void (*run)(struct work *work);
-	bool low;		/* only when nothing else waits */
+	bool low;		/* only when nothing else waits, and on all threads but one */
 };
 
 struct workers;
