@@ -50,6 +50,7 @@ static const struct {
 	int error;
 	const char *text;
 } sentences[] = {
+	{ EPERM, "the space's accuracy floor does not allow this method" },
 	{ ENOENT, "no such daemon, space, block or view" },
 	{ ECONNREFUSED, "no daemon listens at this socket" },
 	{ EACCES, "this user may not" },

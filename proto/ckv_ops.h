@@ -148,8 +148,9 @@ CKV_SIZE(struct ckv_publish_item, 16);
  *
  * What the method does not read is not looked at and makes no other view.
  * Result 0, also when an equal view exists; -ENOENT chain; -EINVAL method or inputs
- * (the text in ckv_view_reply says what was expected); -ENOSPC view quota; -EDOM an
- * input is NaN or infinite (the text says where); -EAGAIN too many jobs.
+ * (the text in ckv_view_reply says what was expected); -EPERM the space's accuracy
+ * floor (the text names the measured row); -ENOSPC view quota; -EDOM an input is NaN
+ * or infinite (the text says where); -EAGAIN too many jobs.
  */
 struct ckv_compress_arg {
 	struct ckv_key chain;

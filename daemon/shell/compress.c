@@ -49,6 +49,22 @@ static bool is_made_here(const struct ckv_method *m)
 	       m->select.always.n_ranges == 0;
 }
 
+int compress_object(const struct ckv_geometry *g, uint32_t n_tokens,
+		    struct ckv_object *ret_object)
+{
+	struct ckv_object o = {
+		.n_layers = g->n_layers, .n_kv_heads = g->n_kv_heads,
+		.n_tokens = n_tokens, .dim_k = g->dim_k, .dim_v = g->dim_v,
+		.head_bytes = CKV_VIEW_HEAD_BYTES,
+		.run_bytes = sizeof(struct ckv_view_run), .align = CKV_LINE,
+	};
+
+	if (!inputs_elem(g->dtype, &o.elem))
+		return -EINVAL;
+	*ret_object = o;
+	return 0;
+}
+
 int compress_check(const struct compress *c, char why[CKV_METHOD_WHY_BYTES])
 {
 	const struct ckv_geometry *g = c->geometry;

@@ -38,6 +38,13 @@ struct compress {
 	struct ckv_view_head head;	/* but for chain and digest */
 };
 
+/*
+ * What a chain of n_tokens is to the kernels that lay views out; no queries. -EINVAL:
+ * rows of this dtype are not compressed.
+ */
+int compress_object(const struct ckv_geometry *g, uint32_t n_tokens,
+		    struct ckv_object *ret_object);
+
 /* Do the request and the geometry fit the method? -EINVAL, and why. */
 int compress_check(const struct compress *c, char why[CKV_METHOD_WHY_BYTES]);
 

@@ -8,7 +8,8 @@
 #ifndef CKV_CONFIG_H
 #define CKV_CONFIG_H
 
-#include "daemon/core/policy.h"
+#include "daemon/core/space.h"
+#include "kernels/ckv_method.h"
 #include "proto/ckv_attach.h"
 
 #include <stdio.h>
@@ -59,6 +60,8 @@ struct config_space {
 	struct ckv_pool_shape pool;
 	const struct policy_ops *policy;
 	uint32_t n_pages_max;	/* the quota, in pages */
+	enum space_auto automatic;
+	struct ckv_method compress; /* unless SPACE_AUTO_NONE */
 	uint8_t secret[32];
 	struct config_allow allow_read, allow_write;
 };
@@ -139,6 +142,7 @@ void param_text(const struct param *param, const void *params,
  * wrong with it.
  */
 int config_resolve_space(struct config_space *space, char text[512]);
+int config_resolve_compress(struct config_space *space, char text[512]);
 int config_resolve_daemon(const struct daemon_params *params, char text[512]);
 
 #endif

@@ -274,6 +274,8 @@ int config_resolve_space(struct config_space *space, char text[512])
 	if (r == 0)
 		r = resolve_secret(space, text);
 	if (r == 0)
+		r = config_resolve_compress(space, text);
+	if (r == 0)
 		r = resolve_allow("allow_read", space->params.allow_read,
 				  &space->allow_read, text);
 	if (r == 0)

@@ -91,6 +91,9 @@ void config_print(const struct config *config, FILE *out)
 		fprintf(out, "# %u slabs of %u pages, %" PRIu64 " MiB each; "
 			"policy %s\n", p->n_slabs, p->slab_pages,
 			p->slab_stride >> 20, s->policy->name);
+		if (s->automatic != SPACE_AUTO_NONE)
+			fprintf(out, "# chains get views by %s\n",
+				s->compress.text);
 	}
 }
 
@@ -221,6 +224,8 @@ int config_reload(struct config *now, const struct config *wanted,
 				    changed, refused);
 		s->allow_read = w->allow_read;
 		s->allow_write = w->allow_write;
+		s->automatic = w->automatic;
+		s->compress = w->compress;
 		/* Follows from the quota; the page size did not change. */
 		s->n_pages_max = s->pool.n_block_pages;
 		if (s->params.quota != 0 &&

@@ -61,6 +61,7 @@ struct host {				/* a space and its memory */
 	struct ckv_space_stats *stats;
 	uint64_t index_huge_bytes;
 	uint64_t drained_turn;		/* when its lanes' touches were last taken */
+	char compress_text[CKV_METHOD_TEXT_BYTES]; /* of automatic views; empty: none yet */
 };
 
 enum lane_state { LANE_FREE, LANE_OPEN, LANE_SHUT };

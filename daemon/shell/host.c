@@ -2,6 +2,7 @@
  * host.c - a space's memory, brought up and taken down.
  */
 #include "daemon/shell/host.h"
+#include "daemon/shell/auto.h"
 #include "daemon/shell/log.h"
 #include "daemon/shell/placement.h"
 #include "daemon/shell/sys.h"
@@ -55,6 +56,7 @@ static int create_core(struct host *host, const struct daemon_params *p)
 		.n_buckets = space_buckets(&c->pool), .policy = c->policy,
 		.n_lanes_max = (uint32_t)p->max_lanes,
 		.n_clients_max = (uint32_t)p->max_clients,
+		.n_tips_max = (uint32_t)p->max_auto_jobs,
 		.n_lent_max = (uint32_t)c->params.lent_pages,
 		.n_pages_max = c->n_pages_max,
 	};
@@ -64,7 +66,11 @@ static int create_core(struct host *host, const struct daemon_params *p)
 	};
 	int r = sys_random(config.seed, sizeof config.seed);
 
-	return r < 0 ? r : space_create(&config, &memory, &host->space);
+	if (r >= 0)
+		r = space_create(&config, &memory, &host->space);
+	if (r == 0)
+		auto_configure(host);
+	return r;
 }
 
 static int create_memory(struct host *host, const struct daemon_params *p,

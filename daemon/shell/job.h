@@ -2,7 +2,7 @@
  * job.h - one compression, one batch of checksums.
  *
  * A job that a client asked for holds its chain and answers. One that the daemon
- * wants itself has `done`: whoever began it keeps the chain until that is called.
+ * wants itself has `own`: whoever began it keeps the chain until it is done.
  */
 #ifndef CKV_JOB_H
 #define CKV_JOB_H
@@ -12,6 +12,16 @@
 #include "daemon/shell/workers.h"
 
 #define SUM_BATCH 16u
+
+struct job;
+
+/* Of a job that the daemon wants itself. */
+struct job_own {
+	/* Asked between the stages: is the chain still held? Else it ends, -ECANCELED. */
+	bool (*wanted)(const struct job *job);
+	/* It has ended: job->result; -EEXIST there is, or will be, such a view. */
+	void (*done)(struct job *job);
+};
 
 enum job_stage { JOB_FREE, JOB_DIGEST, JOB_FOLLOW, JOB_SELECT, JOB_WRITE };
 
@@ -24,7 +34,8 @@ struct job {
 	/* Who asked. */
 	uint32_t lane, lane_generation;
 	struct ckv_req request;
-	void (*done)(struct job *job, const struct ckv_view_reply *reply);
+	const struct job_own *own;	/* NULL: a client */
+	uint32_t tip;			/* own: of the space's core */
 	struct ckv_key chain;
 
 	/* What for. compress.page and the inputs' copy are made on the worker. */
@@ -60,13 +71,13 @@ struct sum_job {
 struct jobs {
 	struct workers *workers;
 	struct daemon *daemon;
-	struct job *job;		/* [n_jobs] */
-	uint32_t n_jobs, n_queued;
+	struct job *job;		/* [n_jobs] of clients, then [n_own] */
+	uint32_t n_jobs, n_own, n_queued;
 	uint32_t n_links_max;
 	void *link_memory;		/* all jobs' links, sums and flags */
 	size_t link_bytes;
 	struct sum_job sum;
-	uint32_t sum_host;		/* whose turn it is */
+	uint32_t sum_host, own_host;	/* whose turn it is */
 };
 
 /* The three stages, on a worker. They fill result and text. */
@@ -75,21 +86,21 @@ void job_select(struct work *work);
 void job_write(struct work *work);
 void job_sum(struct work *work);
 
-/* A free job, or NULL; and begin it, when it is filled. */
+/* A free job, or NULL: a client's, one of the daemon's; begin it, when it is filled. */
 struct job *job_new(struct jobs *jobs);
+struct job *job_new_own(struct jobs *jobs);
 void job_start(struct job *job);
 void job_reply(const struct space_view *view, struct ckv_view_reply *reply);
 
 /*
  * Compress for the daemon itself, from what is stored alone. The job is from
- * job_new(), job->link[n_links] the chain, root first, which the caller holds.
- * 0: `done` is called from the reactor when it has ended, and job->result says how;
- * then the job is free again. -EINVAL: `why` says what does not fit; nothing began.
+ * job_new_own(), job->link[n_links] the chain, root first, which the caller holds.
+ * 0: own->done() is called from the reactor when it has ended; the job is free again
+ * then. -EINVAL, -EPERM: `why` says what does not fit; nothing began.
  */
 int jobs_own(struct job *job, struct host *host, const struct ckv_key *chain,
 	     uint32_t n_links, const struct ckv_method *method,
-	     void (*done)(struct job *job, const struct ckv_view_reply *reply),
-	     char why[CKV_METHOD_WHY_BYTES]);
+	     const struct job_own *own, char why[CKV_METHOD_WHY_BYTES]);
 
 /* Key of a view and name for STAT, from chain, method and digest. */
 void job_name(const struct ckv_key *chain, const char method[CKV_METHOD_BYTES],

@@ -24,6 +24,7 @@ int jobs_create(struct daemon *d)
 	const struct daemon_params *p = &d->config->daemon;
 	size_t n_links = p->max_job_blocks, per_link;
 	struct jobs *jobs;
+	uint32_t n_all;
 	char *memory;
 	int r;
 
@@ -32,18 +33,20 @@ int jobs_create(struct daemon *d)
 		return r;
 	jobs->daemon = d;
 	jobs->n_jobs = (uint32_t)p->max_jobs;
+	jobs->n_own = (uint32_t)p->max_auto_jobs;
+	n_all = jobs->n_jobs + jobs->n_own;
 	jobs->n_links_max = (uint32_t)n_links;
 	/* Touched as far as chains are long. */
 	per_link = sizeof(struct space_link) + sizeof(uint64_t) + sizeof(bool);
-	jobs->link_bytes = jobs->n_jobs * ckv_round_up(n_links * per_link, 64);
+	jobs->link_bytes = n_all * ckv_round_up(n_links * per_link, 64);
 	r = sys_map_private(jobs->link_bytes, PROT_READ | PROT_WRITE, &memory);
 	if (r < 0)
 		goto err_free;
 	jobs->link_memory = memory;
-	r = sys_alloc(jobs->n_jobs, sizeof jobs->job[0], &jobs->job);
+	r = sys_alloc(n_all, sizeof jobs->job[0], &jobs->job);
 	if (r < 0)
 		goto err_unmap;
-	for (uint32_t i = 0; i < jobs->n_jobs; i++) {
+	for (uint32_t i = 0; i < n_all; i++) {
 		struct job *job = &jobs->job[i];
 
 		job->jobs = jobs;
@@ -91,7 +94,7 @@ void jobs_destroy(struct daemon *d)
 		     watch_token(WATCH_JOBS, 0, 0));
 	workers_destroy(jobs->workers);
 	/* The core goes down with what it holds for them. */
-	for (uint32_t i = 0; i < jobs->n_jobs; i++)
+	for (uint32_t i = 0; i < jobs->n_jobs + jobs->n_own; i++)
 		if (jobs->job[i].stage != JOB_FREE)
 			free_memory(&jobs->job[i]);
 	sys_free(jobs->job);
@@ -108,12 +111,22 @@ static void start(struct job *job, enum job_stage stage,
 	workers_give(job->jobs->workers, &job->work);
 }
 
+static struct job *first_free(struct job *job, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (job[i].stage == JOB_FREE)
+			return &job[i];
+	return NULL;
+}
+
 struct job *job_new(struct jobs *jobs)
 {
-	for (uint32_t i = 0; i < jobs->n_jobs; i++)
-		if (jobs->job[i].stage == JOB_FREE)
-			return &jobs->job[i];
-	return NULL;
+	return first_free(jobs->job, jobs->n_jobs);
+}
+
+struct job *job_new_own(struct jobs *jobs)
+{
+	return first_free(jobs->job + jobs->n_jobs, jobs->n_own);
 }
 
 void job_start(struct job *job)
@@ -172,8 +185,8 @@ static void end(struct job *job, const struct ckv_view_reply *reply)
 	free_memory(job);
 	job->stage = JOB_FREE;
 	jobs->n_queued--;
-	if (job->done != NULL) {
-		job->done(job, reply);
+	if (job->own != NULL) {
+		job->own->done(job);
 	} else {
 		space_release(job->host->space,
 			      job->link[job->n_links - 1].page);
@@ -209,6 +222,28 @@ static void finish(struct job *job, int result, const struct space_view *view)
 
 /* ---- between the stages ---- */
 
+/* A job of the daemon's own whose chain may have changed is not gone on with. */
+static bool given_up(struct job *job)
+{
+	if (job->own == NULL || job->own->wanted(job))
+		return false;
+	finish(job, -ECANCELED, NULL);
+	return true;
+}
+
+/* Is there such a view? A client's request shares it, and that counts. */
+static bool is_made(struct job *job, struct space_view *ret_view)
+{
+	if (job->own != NULL)
+		return space_view_newest(job->host->space, &job->name,
+					 ret_view) == 0;
+	return space_view_find(job->host->space, &job->key, ret_view) == 0;
+}
+
+/*
+ * A client's job that makes this one's view. One of the daemon's own is not waited
+ * for: it may be given up, and comes after all others.
+ */
 static struct job *maker_of(struct jobs *jobs, const struct job *job)
 {
 	for (uint32_t i = 0; i < jobs->n_jobs; i++) {
@@ -231,13 +266,17 @@ static void after_digest(struct job *job)
 		finish(job, job->result, NULL);
 		return;
 	}
+	if (given_up(job))
+		return;
 	job_key(job, &job->key);
-	if (space_view_find(job->host->space, &job->key, &view) == 0) {
-		finish(job, 0, &view);
+	if (is_made(job, &view)) {
+		finish(job, job->own != NULL ? -EEXIST : 0, &view);
 		return;
 	}
 	job->leader = maker_of(job->jobs, job);
-	if (job->leader != NULL)
+	if (job->leader != NULL && job->own != NULL)
+		finish(job, -EEXIST, NULL);
+	else if (job->leader != NULL)
 		job->stage = JOB_FOLLOW;
 	else
 		start(job, JOB_SELECT, job_select);
@@ -248,6 +287,8 @@ static void after_select(struct job *job)
 	const struct ckv_pool_shape *pool = &job->host->pool.shape;
 	uint64_t bytes = job->compress.head.n_bytes, n_pages;
 
+	if (given_up(job))
+		return;
 	if (job->damaged)
 		space_sum_failed(job->host->space);
 	if (job->result < 0) {
@@ -288,11 +329,15 @@ static void after_write(struct job *job)
 		.first_page = (uint32_t)job->first_page,
 		.n_pages = job->n_pages,
 	};
-	int r = space_view_publish(job->host->space, &view);
+	int r;
 
+	if (job->own != NULL && !job->own->wanted(job))
+		r = -ECANCELED;
+	else
+		r = space_view_publish(job->host->space, &view);
 	if (r < 0)
 		space_view_abort(job->host->space, view.first_page);
-	if (r == -EEXIST)
+	if (r == -EEXIST && job->own == NULL)
 		r = space_view_find(job->host->space, &job->key, &view);
 	if (r == -EXFULL) {
 		snprintf(job->text, sizeof job->text, "the index has no place for "

@@ -2,6 +2,7 @@
  * jobs_take.c - a compression that a client or the daemon itself asks for, up to the
  * moment it begins.
  */
+#include "daemon/shell/floor.h"
 #include "daemon/shell/job.h"
 
 #include <errno.h>
@@ -56,6 +57,24 @@ static int count_tokens(struct job *job, char why[CKV_METHOD_WHY_BYTES])
 	return 0;
 }
 
+/* Does it fit the geometry and this chain, and reach the space's floor? -EINVAL, -EPERM. */
+static int judge_method(const struct job *job, char why[CKV_METHOD_WHY_BYTES])
+{
+	const struct compress *c = &job->compress;
+	uint32_t floor = (uint32_t)job->host->config->params.floor;
+	struct ckv_method settled;
+	struct ckv_object o;
+	int r = compress_check(c, why);
+
+	if (r < 0 || floor == 0)
+		return r;
+	r = compress_object(c->geometry, c->n_tokens, &o);
+	if (r == 0)
+		r = ckv_method_settle(&job->method, &o, &settled, why);
+	return r < 0 ? r : floor_check(&quality_table, floor, &job->method,
+				       &settled, &o, why);
+}
+
 /* Do the scratch pages hold what the argument says? */
 static int judge(struct daemon *d, struct job *job,
 		 const struct ckv_compress_arg *arg, char why[CKV_METHOD_WHY_BYTES])
@@ -70,7 +89,7 @@ static int judge(struct daemon *d, struct job *job,
 	};
 	int r = inputs_judge(arg, &want, &job->inputs, why);
 
-	return r < 0 ? r : compress_check(&job->compress, why);
+	return r < 0 ? r : judge_method(job, why);
 }
 
 /* Of a held chain: what it is made of, and whether the method fits. */
@@ -95,7 +114,8 @@ static void init_job(struct job *job, struct host *host,
 	job->inputs = (struct inputs){ .memory = NULL };
 	job->n_scratch = 0;
 	job->leader = NULL;
-	job->done = NULL;
+	job->own = NULL;
+	job->work.low = false;
 	job->damaged = false;
 	memset(job->text, 0, sizeof job->text);
 }
@@ -161,8 +181,7 @@ int jobs_compress(struct daemon *d, struct lane *lane,
 
 int jobs_own(struct job *job, struct host *host, const struct ckv_key *chain,
 	     uint32_t n_links, const struct ckv_method *method,
-	     void (*done)(struct job *job, const struct ckv_view_reply *reply),
-	     char why[CKV_METHOD_WHY_BYTES])
+	     const struct job_own *own, char why[CKV_METHOD_WHY_BYTES])
 {
 	int r;
 
@@ -171,10 +190,11 @@ int jobs_own(struct job *job, struct host *host, const struct ckv_key *chain,
 	job->n_links = n_links;
 	r = look(job, why);
 	if (r == 0)
-		r = compress_check(&job->compress, why);
+		r = judge_method(job, why);
 	if (r < 0)
 		return r;
-	job->done = done;
+	job->own = own;
+	job->work.low = true;
 	job_start(job);
 	return 0;
 }

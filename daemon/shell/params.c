@@ -42,6 +42,10 @@ static const struct suffix time_suffix[] = {
 	{ NULL, 0 },
 };
 
+static const struct suffix percent_suffix[] = {
+	{ "", 1 }, { "%", 1 }, { NULL, 0 },
+};
+
 static const struct suffix no_suffix[] = { { "", 1 }, { NULL, 0 } };
 
 /* Digits, perhaps a blank, and one of the suffixes. */
@@ -142,6 +146,8 @@ static int parse(const struct param *param, const char *text,
 		return flag(text, ret_value);
 	case PARAM_CHOICE:
 		return choice(param->unit, text, ret_value);
+	case PARAM_PERCENT:
+		return number(text, 10, percent_suffix, ret_value);
 	case PARAM_MODE:
 		return number(text, 8, no_suffix, ret_value);
 	default:

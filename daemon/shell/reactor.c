@@ -7,6 +7,7 @@
  * when it was of no use), then announces that it sleeps, looks once more, and
  * waits in the kernel until a client wakes it or the tick is due.
  */
+#include "daemon/shell/auto.h"
 #include "daemon/shell/jobs.h"
 #include "daemon/shell/log.h"
 #include "daemon/shell/sys.h"
@@ -133,6 +134,8 @@ void tick(struct daemon *d)
 		}
 	/* Retried here after descriptors ran out. */
 	d->accepting = d->sockets_wait = true;
+	/* A reactor that is always busy begins some too. */
+	auto_begin(d);
 	stats_tick(d);
 	sd_notify(0, "WATCHDOG=1");
 }
@@ -144,6 +147,7 @@ static int sleep_until_tick(struct daemon *d)
 	int n = 0, r = 0;
 
 	jobs_idle(d);
+	auto_begin(d);
 	ckv_sleep_prepare(&d->world->reactor_sleeping);
 	if (!any_lane_ready(d)) {
 		wait_ns = d->tick_ns > d->now_ns ? d->tick_ns - d->now_ns : 0;

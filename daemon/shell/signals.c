@@ -1,7 +1,7 @@
 /*
  * signals.c - stop and reload.
  */
-#include "daemon/shell/daemon.h"
+#include "daemon/shell/auto.h"
 #include "daemon/shell/log.h"
 #include "daemon/shell/sys.h"
 
@@ -42,10 +42,12 @@ static void say_refused(void *context, const char *text)
 static void apply(struct daemon *d)
 {
 	log_setup((enum log_level)d->config->daemon.log_level);
-	for (uint32_t i = 0; i < d->n_hosts; i++)
+	for (uint32_t i = 0; i < d->n_hosts; i++) {
 		space_set_limits(d->host[i].space,
 				 (uint32_t)d->host[i].config->params.lent_pages,
 				 d->host[i].config->n_pages_max);
+		auto_configure(&d->host[i]);
+	}
 }
 
 static void reload(struct daemon *d)

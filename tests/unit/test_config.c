@@ -109,6 +109,31 @@ static const struct {
 	  "f.conf:1: space a: secret_file = /nowhere: No such file or directory" },
 	{ GOOD "secret_file = /dev/null\n",
 	  "f.conf:1: space a: secret_file = /dev/null: expected exactly 32 bytes" },
+	{ GOOD "compress = keydif(keep=1/4)\n",
+	  "f.conf:1: space a: compress = keydif(keep=1/4): there is no method keydif; "
+	  "did you mean keydiff?" },
+	{ GOOD "compress = snapkv(keep=1/4)\n",
+	  "f.conf:1: space a: compress = snapkv(keep=1/4): it needs queries, which only "
+	  "an engine has; l2norm, keydiff, streamingllm, random and encodings alone do "
+	  "without" },
+	{ GOOD "compress = tova(keep=1/4) + fp8\n", "it needs queries, which only" },
+	{ GOOD "compress = h2o(keep=1/4)\n",
+	  "it needs column sums of attention, which only" },
+	{ GOOD "compress = keydiff(bytes=0.000001)\n",
+	  "f.conf:1: space a: compress = keydiff(bytes=0.000001): keydiff: bytes=" },
+	{ GOOD "views = 0\ncompress = fp8\n",
+	  "f.conf:1: space a: compress = fp8: the pool has no pages for views; expected" },
+	{ GOOD "dtype = f8_e4m3\ncompress = fp8\n",
+	  "f.conf:1: space a: compress = fp8: blocks of this dtype are not compressed; "
+	  "expected f32, f16 or bf16" },
+	{ GOOD "floor = 1\ncompress = random(keep=1/2) + kivi(bits=2, group=32)\n",
+	  "f.conf:1: space a: compress = random(keep=1/2) + kivi(bits=2, group=32): floor "
+	  "1 %: random + kivi(bits=2, group=32) is not recorded; " },
+	{ GOOD "compress_on = eviction\n",
+	  "f.conf:7: compress_on = eviction: expected one of publish|pressure|demote" },
+	{ GOOD "floor = 101%\n",
+	  "f.conf:7: floor = 101%: expected a number in percent, 0 to 100" },
+	{ GOOD "floor = 1/2\n", "f.conf:7: floor = 1/2: expected a number in percent" },
 	{ GOOD "model = -\n",
 	  "f.conf:7: model = -: this key was given already in this section" },
 	{ GOOD "block_tokens = -\n",
@@ -247,6 +272,55 @@ START_TEST(a_reload_takes_some_and_refuses_the_rest_by_name)
 }
 END_TEST
 
+/* Automatic views: the method in its canonical words, when, and a percentage with its sign. */
+START_TEST(a_space_asks_for_views)
+{
+	struct config *c;
+	const struct config_space *s;
+
+	ck_assert_int_eq(parse(GOOD, &c), 0);
+	ck_assert_int_eq(c->space[0].automatic, SPACE_AUTO_NONE);
+	ck_assert_str_eq(c->space[0].compress.text, "");
+	config_free(c);
+	ck_assert_msg(parse(GOOD "compress = keydiff( keep=0.25 ) + fp8\n"
+			    "compress_on = demote\n", &c) == 0, "%s", said);
+	s = &c->space[0];
+	ck_assert_int_eq(s->automatic, SPACE_AUTO_DEMOTE);
+	ck_assert_str_eq(s->compress.text,
+			 "keydiff(keep=1/4, block=0) + fp8(scale=head, full=0)");
+	config_free(c);
+	ck_assert_int_eq(parse(GOOD "compress = int8\nviews = 25%\nfloor = 0 %\n",
+			       &c), 0);
+	ck_assert_int_eq(c->space[0].automatic, SPACE_AUTO_PUBLISH);
+	ck_assert_uint_eq(c->space[0].params.views, 25);
+	config_free(c);
+	ck_assert_int_eq(parse(GOOD "floor = 97%\n", &c), 0);
+	ck_assert_uint_eq(c->space[0].params.floor, 97);
+	config_free(c);
+}
+END_TEST
+
+/* A reload changes method, time and floor, and what follows from them. */
+START_TEST(a_reload_changes_automatic_views)
+{
+	struct config *now, *wanted;
+
+	ck_assert_int_eq(parse(GOOD "compress = int8\n", &now), 0);
+	ck_assert_int_eq(parse(GOOD "compress = l2norm(keep=1/2)\n"
+			       "compress_on = pressure\n", &wanted), 0);
+	ck_assert_int_eq(config_reload(now, wanted, &complaint, &complaint), 2);
+	ck_assert_int_eq(now->space[0].automatic, SPACE_AUTO_PRESSURE);
+	ck_assert_str_eq(now->space[0].compress.text,
+			 wanted->space[0].compress.text);
+	config_free(wanted);
+	ck_assert_int_eq(parse(GOOD, &wanted), 0);
+	ck_assert_int_eq(config_reload(now, wanted, &complaint, &complaint), 2);
+	ck_assert_int_eq(now->space[0].automatic, SPACE_AUTO_NONE);
+	config_free(wanted);
+	config_free(now);
+}
+END_TEST
+
 /* What --check prints is a configuration that means the same. */
 START_TEST(what_is_printed_can_be_read_again)
 {
@@ -255,7 +329,9 @@ START_TEST(what_is_printed_can_be_read_again)
 	FILE *out = open_memstream(&printed, &bytes);
 	struct config *first, *second;
 
-	ck_assert_int_eq(parse("[daemon]\nspin_min = 7us\n" GOOD, &first), 0);
+	ck_assert_int_eq(parse("[daemon]\nspin_min = 7us\n" GOOD
+			       "compress = keydiff(keep=1/4)\nfloor = 0%\n",
+			       &first), 0);
 	config_print(first, out);
 	fclose(out);
 	ck_assert_msg(parse(printed, &second) == 0, "%s", said);
@@ -282,6 +358,8 @@ int main(void)
 	tcase_add_test(t, the_smallest_pool_is_one_page);
 	tcase_add_test(t, allow_lists_decide_who_attaches);
 	tcase_add_test(t, a_reload_takes_some_and_refuses_the_rest_by_name);
+	tcase_add_test(t, a_space_asks_for_views);
+	tcase_add_test(t, a_reload_changes_automatic_views);
 	tcase_add_test(t, what_is_printed_can_be_read_again);
 	suite_add_tcase(s, t);
 	runner = srunner_create(s);
