@@ -13,9 +13,9 @@
  * odd ones: sums over a row do not mind the order, and there is no shuffle.
  * What meets them (the anchor) lies in the same order. Each row is summed by
  * itself in one order, so neither pages nor cuts change a bit. Rows come in
- * groups of eight, whose sums are turned from lanes to one number together,
- * while the rows one page ahead are asked for: the processor's own
- * prefetcher stops at the end of a page.
+ * groups of eight, whose sums are turned from lanes to one number together.
+ * Each asks for the row 4 KiB ahead, line by line: the processor's own
+ * prefetcher stops at the end of a page, and a burst of requests would block.
  *
  * A number that is not finite makes its row's sum infinite or NaN; where it
  * was is found afterwards.
@@ -29,7 +29,7 @@
 
 #define GROUP		8u
 #define STEP		(2u * LANES)
-#define AHEAD_BYTES	8192u
+#define AHEAD_BYTES	4096u
 #define INLINE		static inline __attribute__((always_inline)) TARGET
 
 typedef float vf __attribute__((vector_size(LANES * 4)));
@@ -95,12 +95,20 @@ INLINE uint32_t slot_of(uint32_t d, enum ckv_elem elem)
 	return d - at + at / 2 + at % 2 * LANES;
 }
 
-INLINE vf square_row(const void *row, uint32_t dim, enum ckv_elem elem)
+/* Sum of squares in lanes; asks for the row `ahead` on the way. */
+INLINE vf square_row(const void *row, const void *ahead, uint32_t dim,
+		     enum ckv_elem elem)
 {
+	const size_t step_bytes = 2 * STEP * (elem == CKV_ELEM_F32 ? 4 : 2);
 	vf s0 = { 0 }, s1 = { 0 }, s2 = { 0 }, s3 = { 0 }, a, b;
+	const char *ask = ahead;
 	uint32_t d = 0;
 
 	for (; d + 2 * STEP <= dim; d += 2 * STEP) {
+#pragma GCC unroll 4
+		for (size_t at = 0; at < step_bytes; at += 64)
+			__builtin_prefetch(ask + at);
+		ask += step_bytes;
 		load_pair(row, d, elem, &a, &b);
 		s0 = FMA(a, a, s0);
 		s1 = FMA(b, b, s1);
@@ -168,14 +176,15 @@ INLINE v4 sum_lanes(const v4 x[4])
 	return PAIR(a, c, 0, 1, 4, 5) + PAIR(a, c, 2, 3, 6, 7);
 }
 
-INLINE void squares_of(const void *const row[GROUP], uint32_t dim,
+INLINE void squares_of(const void *const row[GROUP],
+		       const void *const ahead[GROUP], uint32_t dim,
 		       enum ckv_elem elem, float sum[GROUP])
 {
 	v4 part[GROUP];
 
 #pragma GCC unroll 8
 	for (uint32_t i = 0; i < GROUP; i++)
-		part[i] = fold(square_row(row[i], dim, elem));
+		part[i] = fold(square_row(row[i], ahead[i], dim, elem));
 	*(v4 *)sum = sum_lanes(part);
 	*(v4 *)(sum + 4) = sum_lanes(part + 4);
 }
@@ -247,19 +256,14 @@ INLINE void rows_from(const struct walk *w, uint32_t first,
 	}
 }
 
-/* Ask for the rows that come AHEAD_BYTES after `first`. */
-INLINE void ask_ahead(const struct walk *w, uint32_t first)
+/* Rows first .. first + 7 of the walk, and those AHEAD_BYTES after them. */
+INLINE void rows_and_ahead(const struct walk *w, uint32_t first,
+			   const void *row[GROUP], const void *ahead[GROUP])
 {
-	uint32_t ahead = AHEAD_BYTES / (uint32_t)w->row_bytes;
-	const void *row[GROUP];
+	uint32_t next = AHEAD_BYTES / (uint32_t)w->row_bytes;
 
-	first += (ahead + GROUP - 1) / GROUP * GROUP;
-	if (first >= w->n)
-		return;
 	rows_from(w, first, row);
-	for (uint32_t i = 0; i < GROUP; i++)
-		for (size_t at = 0; at < w->row_bytes; at += 64)
-			__builtin_prefetch((const char *)row[i] + at);
+	rows_from(w, first + (next + GROUP - 1) / GROUP * GROUP, ahead);
 }
 
 static int all_finite(const float sum[GROUP])
@@ -295,11 +299,10 @@ INLINE int norms_of(const struct walk *w, enum ckv_elem elem, float *norm,
 	for (uint32_t t = 0; t < w->n; t += GROUP) {
 		float sum[GROUP] __attribute__((aligned(16)));
 		uint32_t n = w->n - t < GROUP ? w->n - t : GROUP;
-		const void *row[GROUP];
+		const void *row[GROUP], *ahead[GROUP];
 
-		rows_from(w, t, row);
-		ask_ahead(w, t);
-		squares_of(row, w->k->dim, elem, sum);
+		rows_and_ahead(w, t, row, ahead);
+		squares_of(row, ahead, w->k->dim, elem, sum);
 		if (!all_finite(sum))
 			return find_bad(w, t, fault);
 		for (uint32_t i = 0; i < n; i++)
@@ -368,11 +371,10 @@ INLINE int sum_units(const struct walk *w, enum ckv_elem elem, double *sum,
 	for (uint32_t t = 0; t < w->n; t += GROUP) {
 		float square[GROUP] __attribute__((aligned(16)));
 		float factor[GROUP];
-		const void *row[GROUP];
+		const void *row[GROUP], *ahead[GROUP];
 
-		rows_from(w, t, row);
-		ask_ahead(w, t);
-		squares_of(row, w->k->dim, elem, square);
+		rows_and_ahead(w, t, row, ahead);
+		squares_of(row, ahead, w->k->dim, elem, square);
 		if (!all_finite(square))
 			return find_bad(w, t, fault);
 		for (uint32_t i = 0; i < GROUP; i++) {
@@ -395,11 +397,10 @@ INLINE void score_units(const struct walk *w, enum ckv_elem elem,
 		float square[GROUP] __attribute__((aligned(16)));
 		float dot[GROUP] __attribute__((aligned(16)));
 		uint32_t n = w->n - t < GROUP ? w->n - t : GROUP;
-		const void *row[GROUP];
+		const void *row[GROUP], *ahead[GROUP];
 
-		rows_from(w, t, row);
-		ask_ahead(w, t);
-		squares_of(row, w->k->dim, elem, square);
+		rows_and_ahead(w, t, row, ahead);
+		squares_of(row, ahead, w->k->dim, elem, square);
 		dots_of(row, anchor, w->k->dim, elem, dot);
 		for (uint32_t i = 0; i < n; i++)
 			score[t + i] = square[i] >= KEYS_TINY_SQUARES
