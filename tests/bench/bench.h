@@ -76,6 +76,20 @@ int  bench_cpus(void);
 enum { CHAIN_BLOCKS = 8192, N_CHAINS = 128, N_ENTRIES = 1 << 20 };
 const uint8_t *chain_keys(uint32_t chain);	/* CHAIN_BLOCKS keys of 32 bytes */
 
+/* Memory of whole huge pages where there are any, untouched; free() it. */
+void *bench_memory(size_t bytes);
+
+/*
+ * Run `ours` and `theirs` in turn, a few times, and give the best time of each:
+ * what to divide by is measured in the same moments.
+ */
+void bench_in_turn(const struct bench *b, void (*ours)(void *),
+		   void (*theirs)(void *), void *arg, double *ret_ours_ns,
+		   double *ret_theirs_ns);
+
+/* Read as fast as one core can; the sum, so that it has to. 64-byte aligned. */
+uint64_t bench_read(const void *from, size_t bytes);
+
 /* Groups of rows; each runs once per repetition and adds what it measured. */
 void bench_memcpy(struct bench *b);
 void bench_socket(struct bench *b);
@@ -89,6 +103,7 @@ void bench_pool(struct bench *b);
 void bench_idle(struct bench *b);
 void bench_death(struct bench *b);
 void bench_chunkkv(struct bench *b);
+void bench_norms(struct bench *b);
 void bench_replay(struct bench *b);
 
 #endif

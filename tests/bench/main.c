@@ -48,6 +48,9 @@ ROW("redis_get_2mib_ratio", "Redis get / ckv get, all bytes summed", "x", BENCH_
 ROW("redis_set_2mib_ratio", "Redis set / ckv put with checksum", "x", BENCH_INFO, 0),
 ROW("lmdb_lookup_ratio", "LMDB existence / ckv lookup + pin + unpin", "x", BENCH_INFO, 0),
 ROW("lmdb_prefix_ratio", "LMDB bisection / ckv boundaries", "x", BENCH_AT_LEAST, 1),
+ROW("core_read_gbps", "one core reading memory, pieces of 8 MiB", "GB/s", BENCH_INFO, 0),
+ROW("norms_gbps", "  norms of bf16 keys in pages, bytes of K / time", "GB/s", BENCH_INFO, 0),
+ROW("norms_read_ratio", "  norms / reading as much", "x", BENCH_AT_LEAST, 0.67),
 ROW("chunkkv_ms", "ChunkKV, one layer of 8 192 tokens, one thread", "ms", BENCH_INFO, 0),
 ROW("chunkkv_read_gbps", "  bytes of K / time", "GB/s", BENCH_INFO, 0),
 ROW("chunkkv_kvpress_ratio", "  kvpress (the faster of bf16, fp32) / ckv, with gather", "x", BENCH_AT_LEAST, 5),
@@ -71,6 +74,7 @@ static const struct group groups[] = {
 	{ "write", bench_write, false },
 	{ "pool", bench_pool, false },
 	{ "redis", bench_redis, false },
+	{ "norms", bench_norms, false },
 	{ "chunkkv", bench_chunkkv, false },
 	{ "death", bench_death, false },
 	{ "idle", bench_idle, true },
@@ -140,7 +144,7 @@ static void usage(void)
 	     "  --quick         fewer and shorter repetitions, under a minute\n"
 	     "  --json FILE     also write one flat JSON object\n"
 	     "  --only GROUP    one group of rows: memcpy socket keys index lmdb ring\n"
-	     "                  write pool redis chunkkv death idle replay\n"
+	     "                  write pool redis norms chunkkv death idle replay\n"
 	     "  --bin DIR       where ckvd is (build)\n"
 	     "  --trace FILE    for the replay (tests/data/traces/...)\n");
 }
