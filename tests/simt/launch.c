@@ -16,6 +16,7 @@
 struct simt_fiber simt_fibers[SIMT_MAX_THREADS];
 uint32_t simt_n_fibers;
 struct simt_thread *simt_self;
+uint32_t simt_multiprocessors = 2;
 
 static const struct simt_launch *launch;
 static struct fiber home = { .stack = NULL };

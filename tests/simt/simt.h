@@ -41,6 +41,9 @@ enum simt_order { SIMT_FORWARD, SIMT_REVERSE, SIMT_RANDOM };
 /* Order of threads and of blocks, for the launches that follow. */
 void simt_schedule(enum simt_order order, uint64_t seed);
 
+/* What launchers that size their grid by the device are told; results do not change. */
+extern uint32_t simt_multiprocessors;
+
 /* Launches since the start. */
 uint64_t simt_n_launches(void);
 
