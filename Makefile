@@ -37,11 +37,8 @@ PKG_CLI    := $(PKG_CLIENT) jansson
 PKG_TEST   := check jansson libseccomp
 libs = $(shell pkg-config --libs $(1))
 
-# What of kernels/ libckv carries with it.
-CLIENT_K := method_parse method_table method_value nearest
-
 objs     = $(patsubst %.c,$B/%.o,$(sort $(wildcard $(1))))
-CLIENT  := $(call objs,client/*.c) $(CLIENT_K:%=$B/kernels/%.o)
+CLIENT  := $(call objs,client/*.c)
 CLI     := $(call objs,client/cli/*.c)
 ENGINE  := $(call objs,client/examples/engine/*.c)
 CORE    := $(call objs,daemon/core/*.c)
@@ -61,7 +58,7 @@ UNIT    := $(patsubst tests/unit/%.c,$B/tests/%,$(sort $(wildcard tests/unit/tes
 
 all: $B/ckvd $B/ckv $B/libckv.so $B/libckv.a $B/ckv-engine $(CUDA_O)
 
-$B/libckv.a: $(sort $(CLIENT) $(KERNELS))
+$B/libckv.a: $(CLIENT) $(KERNELS)
 $B/libckvd.a: $(CORE) $(SHELL_O)
 $B/libckvk.a: $(KERNELS)
 $B/libckvcli.a: $(filter-out %/main.o,$(CLI))
@@ -203,8 +200,8 @@ lint:
 install: all
 	install -d $(D)/bin $(D)/sbin $(D)/lib/pkgconfig $(D)/include \
 		$(D)/share/man/man1 $(D)/share/man/man3 $(D)/share/man/man5 \
-		$(D)/share/man/man8 $(D)/lib/systemd/system $(D)/lib/sysusers.d \
-		$(D)/lib/tmpfiles.d $(D)/share/doc/ckv
+		$(D)/share/man/man7 $(D)/share/man/man8 $(D)/lib/systemd/system \
+		$(D)/lib/sysusers.d $(D)/lib/tmpfiles.d $(D)/share/doc/ckv
 	install -m 755 $B/ckv $(D)/bin
 	install -m 755 $B/ckvd $(D)/sbin
 	install -m 755 $B/libckv.so $(D)/lib/libckv.so.0.1.0
@@ -216,6 +213,7 @@ install: all
 		> $(D)/lib/pkgconfig/libckv.pc
 	install -m 644 client/ckv.1 $(D)/share/man/man1
 	install -m 644 client/libckv.3 $(D)/share/man/man3
+	install -m 644 client/ckv-methods.7 $(D)/share/man/man7
 	install -m 644 daemon/ckvd.conf.5 $(D)/share/man/man5
 	install -m 644 daemon/ckvd.8 $(D)/share/man/man8
 	sed 's|/usr/local|$(PREFIX)|' systemd/ckvd.service \

@@ -279,6 +279,41 @@ uint64_t ckv_checksum(const void *data, size_t bytes);
 /* Copy into a lent page and sum in one pass; the checksum of the bytes. */
 uint64_t ckv_copy(void *page, const void *from, size_t bytes);
 
+/* ---- methods ---------------------------------------------------------- */
+
+enum { CKV_METHOD_SIZE = 256, CKV_REASON_SIZE = 200 };
+
+/*
+ * Judge the text of a compression method; no daemon is asked. On success ret_text
+ * holds its canonical form: every parameter that counts, in one order, so that equal
+ * methods have equal texts. Either array may be NULL.
+ *
+ *   -EINVAL  ret_reason names what is wrong and says what was expected
+ */
+int ckv_method_check(const char *text, char ret_text[CKV_METHOD_SIZE],
+		     char ret_reason[CKV_REASON_SIZE]);
+
+struct ckv_method_entry {	/* constant text */
+	const char *name;
+	const char *stage;	/* "selection", "always", "encoding": in this order */
+	const char *help;
+	const char *needs;	/* from the engine, beside the chain */
+	const char *paper;	/* "": none */
+	uint32_t    n_params;
+};
+
+struct ckv_method_param {
+	const char *name;
+	const char *expected;	/* "1 to 4096 tokens" */
+	const char *init;	/* default; NULL: none, one of those without is given */
+	const char *help;
+};
+
+/* What this library knows: the i-th method, its k-th parameter. -ENOENT past the last. */
+int ckv_method_get(uint32_t i, struct ckv_method_entry *ret_entry);
+int ckv_method_get_param(uint32_t i, uint32_t k,
+			 struct ckv_method_param *ret_param);
+
 /* ---- compressing ------------------------------------------------------ */
 
 /*

@@ -58,7 +58,7 @@ report "ckv.h compiles alone as C and as C++" "$(
 
 if command -v mandoc >/dev/null; then
 	report "man pages are well-formed" "$(
-		for page in $(sources '*.[1358]'); do
+		for page in $(sources '*.[13578]'); do
 			mandoc -T lint -W warning "$page" 2>&1
 		done)"
 else

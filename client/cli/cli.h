@@ -47,6 +47,7 @@ int cmd_spaces(const struct cli *cli);
 int cmd_clients(const struct cli *cli);
 int cmd_blocks(const struct cli *cli);
 int cmd_views(const struct cli *cli);
+int cmd_methods(const struct cli *cli);
 int cmd_kick(const struct cli *cli);
 int cmd_doctor(const struct cli *cli);
 int cmd_bench(const struct cli *cli);

@@ -63,6 +63,18 @@ const struct cli_command cli_commands[] = {
 	  "  ckv views llama --json | jq '.views[] | {method, bytes}'\n"
 	  "  ckv views llama --drop 3f9a0c12\n",
 	  cmd_views },
+	{ "methods", "[METHOD]", "", 0, 1,
+	  "the compression methods, with their parameters",
+	  "Without an argument: every method, its parameters with their defaults, what it\n"
+	  "needs from the engine, its paper. With a name: that one, explained. Any other\n"
+	  "argument is judged as a method's text: it is printed with every parameter, or\n"
+	  "what is wrong is said. Needs no daemon.\n"
+	  "\n"
+	  "  ckv methods\n"
+	  "  ckv methods pyramidkv\n"
+	  "  ckv methods 'chunkkv(keep=1/4) + kivi(bits=4)'\n"
+	  "  ckv methods --json | jq -r '.[] | select(.needs == \"nothing\") | .name'\n",
+	  cmd_methods },
 	{ "kick", "PID", "", 1, 1,
 	  "end a client with SIGKILL and see its claims go",
 	  "Only a process that is a client of this daemon is ended, and with your own\n"

@@ -115,7 +115,8 @@ START_TEST(every_command_answers)
 	static const char *const commands[] = {
 		"status", "status --all", "top --once --interval 0.1", "spaces",
 		"clients", "blocks tiny", "blocks tiny --list --limit 2",
-		"views tiny", "doctor", "version", "bench tiny --count 200",
+		"views tiny", "methods", "methods chunkkv", "methods fp8(full=3)",
+		"doctor", "version", "bench tiny --count 200",
 	};
 
 	for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
@@ -276,6 +277,8 @@ START_TEST(mistakes_are_explained)
 		{ "blocks tyni", "There is: tiny, closed", 1 },
 		{ "bench tyni", "There is: tiny, closed", 1 },
 		{ "views", "needs SPACE", 2 },
+		{ "methods snapvk", "did you mean snapkv?", 1 },
+		{ "methods fp8(ful=3)", "fp8 has no ful; did you mean full?", 1 },
 		{ "blocks tiny --limit none", "--limit is 'none'", 2 },
 		{ "top --interval 0", "--interval is '0'", 2 },
 		{ "status --socket", "a value is missing after '--socket'", 2 },
@@ -299,8 +302,8 @@ END_TEST
 START_TEST(help_is_complete)
 {
 	static const char *const commands[] = {
-		"status", "top", "spaces", "clients", "blocks", "views", "kick",
-		"doctor", "bench", "replay", "version", "help",
+		"status", "top", "spaces", "clients", "blocks", "views", "methods",
+		"kick", "doctor", "bench", "replay", "version", "help",
 	};
 
 	for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
@@ -360,7 +363,7 @@ START_TEST(the_manual_page_is_complete)
 		ckv(text);
 		check_options(page, said.out);
 	}
-	ck_assert_int_eq(n, 12);
+	ck_assert_int_eq(n, 13);
 }
 END_TEST
 
