@@ -116,6 +116,16 @@ static int check_pages(struct job *job)
 	return 0;
 }
 
+/* What only the daemon knows, in words of the one who asked. */
+static int outcome(struct job *job, int r)
+{
+	if (r != -ENOMEM && r != -ECANCELED)
+		return r;
+	snprintf(job->text, sizeof job->text, r == -ENOMEM ?
+		 "no memory to work in" : "the daemon is stopping");
+	return -EAGAIN;
+}
+
 void job_select(struct work *work)
 {
 	struct job *job = (struct job *)work;
@@ -132,12 +142,7 @@ void job_select(struct work *work)
 	}
 	if (r == 0)
 		r = compress_select(c, job->text);
-	if (r == -ENOMEM || r == -ECANCELED) {
-		snprintf(job->text, sizeof job->text, r == -ENOMEM ?
-			 "no memory to work in" : "the daemon is stopping");
-		r = -EAGAIN;
-	}
-	job->result = r;
+	job->result = outcome(job, r);
 }
 
 void job_write(struct work *work)
@@ -145,12 +150,15 @@ void job_write(struct work *work)
 	struct job *job = (struct job *)work;
 	char *view = page_at(job->host, (uint32_t)job->first_page);
 	size_t bytes = job->n_pages * job->host->pool.shape.page_bytes;
+	int r = compress_write(&job->compress, &job->chain, &job->digest, view,
+			       job->text);
 
-	compress_write(&job->compress, &job->chain, &job->digest, view);
+	job->result = outcome(job, r);
+	if (job->result < 0)
+		return;
 	memset(view + job->compress.head.n_bytes, 0,
 	       bytes - job->compress.head.n_bytes);
 	job->checksum = ckv_page_checksum(view, bytes);
-	job->result = 0;
 }
 
 void job_sum(struct work *work)

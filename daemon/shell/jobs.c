@@ -329,11 +329,11 @@ static void after_write(struct job *job)
 		.first_page = (uint32_t)job->first_page,
 		.n_pages = job->n_pages,
 	};
-	int r;
+	int r = job->result;
 
-	if (job->own != NULL && !job->own->wanted(job))
+	if (r == 0 && job->own != NULL && !job->own->wanted(job))
 		r = -ECANCELED;
-	else
+	if (r == 0)
 		r = space_view_publish(job->host->space, &view);
 	if (r < 0)
 		space_view_abort(job->host->space, view.first_page);

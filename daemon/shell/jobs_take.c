@@ -58,38 +58,39 @@ static int count_tokens(struct job *job, char why[CKV_METHOD_WHY_BYTES])
 }
 
 /* Does it fit the geometry and this chain, and reach the space's floor? -EINVAL, -EPERM. */
-static int judge_method(const struct job *job, char why[CKV_METHOD_WHY_BYTES])
+static int judge_method(struct job *job, uint32_t n_query_heads,
+			char why[CKV_METHOD_WHY_BYTES])
 {
-	const struct compress *c = &job->compress;
+	struct compress *c = &job->compress;
 	uint32_t floor = (uint32_t)job->host->config->params.floor;
-	struct ckv_method settled;
 	struct ckv_object o;
-	int r = compress_check(c, why);
+	int r = compress_check(c, n_query_heads, why);
 
 	if (r < 0 || floor == 0)
 		return r;
 	r = compress_object(c->geometry, c->n_tokens, &o);
-	if (r == 0)
-		r = ckv_method_settle(&job->method, &o, &settled, why);
 	return r < 0 ? r : floor_check(&quality_table, floor, &job->method,
-				       &settled, &o, why);
+				       &c->settled, &o, why);
 }
 
-/* Do the scratch pages hold what the argument says? */
+/* And do the scratch pages hold what it reads? */
 static int judge(struct daemon *d, struct job *job,
 		 const struct ckv_compress_arg *arg, char why[CKV_METHOD_WHY_BYTES])
 {
-	const struct inputs_want want = {
+	struct inputs_want want = {
 		.geometry = job->compress.geometry,
-		.needs = CKV_NEED_KEYS | CKV_NEED_QUERIES,
-		.window = job->method.select.window,
 		.n_tokens = job->compress.n_tokens,
 		.room_bytes = job->n_scratch * job->host->pool.shape.page_bytes,
 		.max_bytes = d->config->daemon.max_query_bytes,
 	};
-	int r = inputs_judge(arg, &want, &job->inputs, why);
+	int r = judge_method(job, arg->n_window != 0 ? arg->n_query_heads : 0,
+			     why);
 
-	return r < 0 ? r : judge_method(job, why);
+	if (r < 0)
+		return r;
+	want.needs = ckv_selection_needs(&job->compress.settled.select);
+	want.window = ckv_selection_window(&job->compress.settled.select);
+	return inputs_judge(arg, &want, &job->inputs, why);
 }
 
 /* Of a held chain: what it is made of, and whether the method fits. */
@@ -190,7 +191,7 @@ int jobs_own(struct job *job, struct host *host, const struct ckv_key *chain,
 	job->n_links = n_links;
 	r = look(job, why);
 	if (r == 0)
-		r = judge_method(job, why);
+		r = judge_method(job, 0, why);
 	if (r < 0)
 		return r;
 	job->own = own;
