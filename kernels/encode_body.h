@@ -1,16 +1,21 @@
 /*
  * encode_body.h - the steps of encode.h in vectors.
  *
- * Included once per instruction set, after these are defined:
+ * Included once per instruction set, after encode_vector.h and these, which take and
+ * give its vectors:
  *
- *   LANES      floats in a vector                       TARGET  of every function
- *   MIN_S32 MAX_S32 MIN_S16 MAX_S16    of vectors of that many signed bits
- *   MIN_F32(a, b)    b where either is NaN
- *   ROUND(x)   floats from 0 to 2^22 to whole numbers, halves to even
- *   F16_HARDWARE     if 1, also, in terms of PAIR numbers of 16 bits:
- *   F16_LOW(x) F16_HIGH(x)    the first and the last half of them as floats
- *   F16_JOIN(x, y)            two vectors of floats rounded and put together
- *   F16_ROUND(x)              a vector of floats rounded, as floats
+ *   min_s32 max_s32 min_s16 max_s16    of signed lanes of that many bits
+ *   least_s16    the least of all lanes
+ *   any_lane     is any lane not 0?
+ *   min_f32      the second argument where either is NaN
+ *   whole        floats from 0 to 2^22 to whole numbers, halves to even
+ *   f16_low f16_high    half of PAIR numbers as floats: the first and the last where
+ *                F16_HARDWARE is 1, else the even and the odd ones
+ *   f16_join     two vectors of floats rounded and put together, in that order
+ *   f16_round    floats rounded to f16, as floats
+ *   load_codes store_codes    PAIR bytes as 16-bit lanes, and back
+ *   load_32_16 load_32_8 load_64_8    from memory to lanes of so many bits, from so
+ *                many each; store_ back, numbers that fit
  *
  * What is left over at the end of a run goes through the definition.
  */

@@ -1,9 +1,6 @@
 /*
- * encode_lanes.h - vectors for the encodings: numbers of all three types as floats,
- * rounded back, and the order in which their lanes lie.
- *
- * Included by encode_body.h only, once per instruction set, after the macros
- * that it describes are defined.
+ * encode_lanes.h - numbers of all three types as floats, rounded back, and the order
+ * in which their lanes lie. Included by encode_body.h only.
  *
  * Numbers are taken PAIR at a time, two vectors of floats. Those of 16 bits are
  * split without moving between lanes: the even ones are the lower halves of 32-bit
@@ -12,22 +9,6 @@
  * put in a row again. Floats, and f16 where the processor converts it, lie in a row.
  */
 #include "kernels/elem.h"
-
-#include <string.h>
-
-#define PAIR	(2 * LANES)
-#define INLINE	static inline __attribute__((always_inline)) TARGET
-#define LANE_BYTES	(LANES * 4)
-
-typedef float vf __attribute__((vector_size(LANE_BYTES)));
-typedef int32_t vi __attribute__((vector_size(LANE_BYTES)));
-typedef uint32_t vu __attribute__((vector_size(LANE_BYTES)));
-typedef uint64_t vl __attribute__((vector_size(LANE_BYTES)));
-typedef int16_t vs __attribute__((vector_size(LANE_BYTES)));
-typedef uint16_t vh __attribute__((vector_size(LANE_BYTES)));
-typedef uint8_t vb __attribute__((vector_size(LANE_BYTES / 2)));
-typedef vu vu_loose __attribute__((aligned(1), may_alias));
-typedef vb vb_loose __attribute__((aligned(1), may_alias));
 
 struct raw {			/* PAIR numbers as stored; b: only of floats */
 	vu a, b;
@@ -41,48 +22,10 @@ struct words {			/* a number for each */
 	vu a, b;
 };
 
-INLINE vf splat(float x)
-{
-	return x - (vf){ 0 };
-}
-
 INLINE int is_split(enum ckv_elem elem)
 {
 	return elem == CKV_ELEM_BF16 || (elem == CKV_ELEM_F16 && !F16_HARDWARE);
 }
-
-/* ------------------------------------------------------ f16 by arithmetic */
-
-#if !F16_HARDWARE
-INLINE vf f16_widen(vu bits)
-{
-	vu magnitude = bits & 0x7fff;
-	vu special = (vu)(magnitude >= 0x7c00) & 0x7f800000;
-
-	magnitude = (vu)((vf)(magnitude << 13) * 0x1p112f);
-	return (vf)(magnitude | special | (bits & 0x8000) << 16);
-}
-
-/* Rounded to nearest, halves to even: 16 bits in each lane. */
-INLINE vu f16_bits(vf x)
-{
-	vu magnitude = (vu)x & 0x7fffffff, sign = (vu)x >> 16 & 0x8000;
-	vu small = (vu)((vf)magnitude + 0.5f) - 0x3f000000;
-	vu normal = ((magnitude + 0xfff + (magnitude >> 13 & 1)) >> 13) -
-		    (112u << 10);
-	vu is_small = (vu)((vi)magnitude < 0x38800000);
-	vu is_large = (vu)((vi)magnitude >= 0x477ff000);
-	vu is_nan = (vu)((vi)magnitude > 0x7f800000);
-
-	normal = (small & is_small) | (normal & ~is_small);
-	normal = (0x7c00 & is_large) | (normal & ~is_large);
-	return sign | normal | (0x200 & is_nan);
-}
-#define F16_LOW(x)	f16_widen((x) & 0xffff)
-#define F16_HIGH(x)	f16_widen((x) >> 16)
-#define F16_JOIN(x, y)	(f16_bits(x) | f16_bits(y) << 16)
-#define F16_ROUND(x)	f16_widen(f16_bits(x))
-#endif
 
 /* --------------------------------------------------------- load and store */
 
@@ -116,7 +59,7 @@ INLINE struct pair raw_pair(struct raw x, enum ckv_elem elem)
 	case CKV_ELEM_F32:
 		return (struct pair){ (vf)x.a, (vf)x.b };
 	case CKV_ELEM_F16:
-		return (struct pair){ F16_LOW(x.a), F16_HIGH(x.a) };
+		return (struct pair){ f16_low(x.a), f16_high(x.a) };
 	case CKV_ELEM_BF16:
 		break;
 	}
@@ -141,7 +84,7 @@ INLINE struct raw pair_raw(struct pair x, enum ckv_elem elem)
 	case CKV_ELEM_F32:
 		return (struct raw){ (vu)x.a, (vu)x.b };
 	case CKV_ELEM_F16:
-		return (struct raw){ F16_JOIN(x.a, x.b), { 0 } };
+		return (struct raw){ f16_join(x.a, x.b), { 0 } };
 	case CKV_ELEM_BF16:
 		break;
 	}
@@ -160,7 +103,7 @@ INLINE vf round_lanes(vf x, enum ckv_elem elem)
 	case CKV_ELEM_F32:
 		return x;
 	case CKV_ELEM_F16:
-		return F16_ROUND(x);
+		return f16_round(x);
 	case CKV_ELEM_BF16:
 		break;
 	}
@@ -174,11 +117,13 @@ INLINE vf round_lanes(vf x, enum ckv_elem elem)
 #define HIGH_OF		2, 6, 3, 7
 #define EVEN_OF		0, 2, 4, 6
 #define ODD_OF		1, 3, 5, 7
+#define EVEN_FIRST	0, 2, 4, 6, 1, 3, 5, 7
 #elif LANES == 8
 #define LOW_OF		0, 8, 1, 9, 2, 10, 3, 11
 #define HIGH_OF		4, 12, 5, 13, 6, 14, 7, 15
 #define EVEN_OF		0, 2, 4, 6, 8, 10, 12, 14
 #define ODD_OF		1, 3, 5, 7, 9, 11, 13, 15
+#define EVEN_FIRST	0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15
 #endif
 
 /* Even and odd ones become a row, and back. */
@@ -229,15 +174,15 @@ INLINE struct raw raw_key(struct raw x, enum ckv_elem elem)
 INLINE struct raw raw_min(struct raw x, struct raw y, enum ckv_elem elem)
 {
 	if (elem != CKV_ELEM_F32)
-		return (struct raw){ (vu)MIN_S16(x.a, y.a), { 0 } };
-	return (struct raw){ (vu)MIN_S32(x.a, y.a), (vu)MIN_S32(x.b, y.b) };
+		return (struct raw){ min_s16(x.a, y.a), { 0 } };
+	return (struct raw){ min_s32(x.a, y.a), min_s32(x.b, y.b) };
 }
 
 INLINE struct raw raw_max(struct raw x, struct raw y, enum ckv_elem elem)
 {
 	if (elem != CKV_ELEM_F32)
-		return (struct raw){ (vu)MAX_S16(x.a, y.a), { 0 } };
-	return (struct raw){ (vu)MAX_S32(x.a, y.a), (vu)MAX_S32(x.b, y.b) };
+		return (struct raw){ max_s16(x.a, y.a), { 0 } };
+	return (struct raw){ max_s32(x.a, y.a), max_s32(x.b, y.b) };
 }
 
 /* Magnitudes: without their signs. */
@@ -254,7 +199,7 @@ INLINE uint32_t raw_largest(struct raw x, enum ckv_elem elem)
 	uint32_t max = 0;
 
 	if (elem == CKV_ELEM_F32)
-		x.a = (vu)MAX_S32(x.a, x.b);
+		x.a = max_s32(x.a, x.b);
 	for (int i = 0; i < LANES; i++) {
 		uint32_t low = x.a[i] & 0xffff, high = x.a[i] >> 16;
 
@@ -271,26 +216,14 @@ INLINE uint32_t raw_largest(struct raw x, enum ckv_elem elem)
 			 : elem_from_f16((uint16_t)max));
 }
 
-#ifndef LEAST_S16
-INLINE int32_t least_s16(vs x)
-{
-	int32_t least = x[0];
-
-	for (int i = 1; i < PAIR; i++)
-		least = x[i] < least ? x[i] : least;
-	return least;
-}
-#define LEAST_S16(x)	least_s16((vs)(x))
-#endif
-
 /* The least and the most of all keys, and one in all lanes. */
 INLINE int32_t raw_least(struct raw key, enum ckv_elem elem)
 {
 	int32_t least;
 
 	if (elem != CKV_ELEM_F32)
-		return LEAST_S16(key.a);
-	key.a = (vu)MIN_S32(key.a, key.b);
+		return least_s16((vs)key.a);
+	key.a = min_s32(key.a, key.b);
 	least = (int32_t)key.a[0];
 	for (int i = 1; i < LANES; i++)
 		least = (int32_t)key.a[i] < least ? (int32_t)key.a[i] : least;
@@ -309,13 +242,4 @@ INLINE struct raw raw_spread(int32_t key, enum ckv_elem elem)
 	if (elem != CKV_ELEM_F32)
 		return (struct raw){ (vu)((vs){ 0 } + (int16_t)key), { 0 } };
 	return (struct raw){ (vu)((vi){ 0 } + key), (vu)((vi){ 0 } + key) };
-}
-
-INLINE int any_lane(vu mask)
-{
-	uint32_t any = 0;
-
-	for (int i = 0; i < LANES; i++)
-		any |= mask[i];
-	return any != 0;
 }

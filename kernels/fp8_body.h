@@ -8,13 +8,14 @@
 #define FP8_SMALLEST	0x3c800000	/* 2^-6, the smallest normal number */
 #define FP8_LARGEST	0x43e00000	/* 448 */
 #define FP8_OFFSET	(8 * (20 + 121))
+#define FP8_SCALE_MAX	0x1p119f	/* 2^8 times it is a number */
 
 /* The code without sign, plus FP8_OFFSET, in the lower half of each lane. */
 INLINE vu fp8_lanes(vf x)
 {
-	vu magnitude = (vu)MIN_S32((vu)x & 0x7fffffff, (vu){ 0 } + FP8_LARGEST);
-	vu power = (vu)MAX_S32(magnitude & 0x7f800000,
-			       (vu){ 0 } + FP8_SMALLEST) + (20u << 23);
+	vu magnitude = min_s32((vu)x & 0x7fffffff, (vu){ 0 } + FP8_LARGEST);
+	vu power = max_s32(magnitude & 0x7f800000,
+			   (vu){ 0 } + FP8_SMALLEST) + (20u << 23);
 
 	return (vu)((vf)magnitude + (vf)power) + (power >> 20);
 }
@@ -23,24 +24,22 @@ INLINE vb fp8_codes(struct raw stored, vf scale, enum ckv_elem elem)
 {
 	struct pair x = raw_pair(stored, elem);
 	struct words w = { fp8_lanes(x.a / scale), fp8_lanes(x.b / scale) };
-	struct words sign = { stored.a >> 16, stored.b >> 16 };
-	vh code, signs;
+	vh code, sign = (vh)stored.a;
 
 	w = words_in(w, elem, CKV_ELEM_BF16);
 	code = (vh)((w.a & 0xffff) | w.b << 16) - FP8_OFFSET;
-	signs = (vh)stored.a;
 	if (elem == CKV_ELEM_F32) {
-		sign = split_of(sign);
-		signs = (vh)(sign.a | sign.b << 16);
+		w = split_of((struct words){ stored.a, stored.b });
+		sign = (vh)(w.a >> 16 | (w.b & 0xffff0000));
 	}
-	return __builtin_convertvector(code | (signs >> 8 & 0x80), vb);
+	return store_codes(code | (sign >> 8 & 0x80));
 }
 
 INLINE uint32_t fp8_encode_as(enum ckv_elem elem, const void *x, size_t n,
 			      float scale, uint8_t *to)
 {
-	struct raw max = { { 0 }, { 0 } };
 	vf by = splat(scale);
+	struct raw max = { { 0 }, { 0 } };
 	uint32_t most, rest;
 	size_t i = 0;
 
@@ -72,30 +71,33 @@ static TARGET uint32_t fp8_encode(enum ckv_elem elem, const void *x, size_t n,
 
 /*
  * A code is f16's number, 2^8 times too small, with its mantissa's upper three bits;
- * numbers below the smallest normal one included.
+ * numbers below the smallest normal one included. In out_elem's order.
  */
 INLINE struct pair fp8_values(vb code, enum ckv_elem out_elem)
 {
-	vh c = __builtin_convertvector(code, vh), magnitude = c & 0x7f;
-	vh bits = magnitude << 7 | (c & 0x80) << 8 |
-		  ((vh)(magnitude == 0x7f) & 0x7f80);
-	struct pair x = raw_pair((struct raw){ (vu)bits, { 0 } }, CKV_ELEM_F16);
+	vh c, magnitude, bits;
 
-	x.a *= 256.0f;
-	x.b *= 256.0f;
-	return pair_in(x, CKV_ELEM_F16, out_elem);
+	if (is_split(out_elem) && !is_split(CKV_ELEM_F16))
+		code = __builtin_shufflevector(code, code, EVEN_FIRST);
+	c = load_codes(code);
+	magnitude = c & 0x7f;
+	bits = magnitude << 7 | (c & 0x80) << 8 |
+	       ((vh)(magnitude == 0x7f) & 0x7f80);
+	return raw_pair((struct raw){ (vu)bits, { 0 } }, CKV_ELEM_F16);
 }
 
 INLINE void fp8_decode_as(const uint8_t *from, size_t n, float scale,
 			  enum ckv_elem out_elem, void *out)
 {
-	vf by = splat(scale);
+	vf by = splat(scale * 256.0f);
 	size_t i = 0;
 
 	for (; i + PAIR <= n; i += PAIR) {
 		struct pair x = fp8_values(*(const vb_loose *)(from + i),
 					   out_elem);
 
+		if (out_elem == CKV_ELEM_F32)
+			x = pair_in(x, CKV_ELEM_F16, CKV_ELEM_F32);
 		x.a *= by;
 		x.b *= by;
 		store_pair(out, i, out_elem, x);
@@ -107,6 +109,10 @@ INLINE void fp8_decode_as(const uint8_t *from, size_t n, float scale,
 static TARGET void fp8_decode(const uint8_t *from, size_t n, float scale,
 			      enum ckv_elem out_elem, void *out)
 {
+	if (!(scale < FP8_SCALE_MAX)) {
+		plain_fp8_decode(from, n, scale, out_elem, out);
+		return;
+	}
 	switch (out_elem) {
 	case CKV_ELEM_F32:
 		fp8_decode_as(from, n, scale, CKV_ELEM_F32, out);

@@ -8,10 +8,14 @@
 
 struct kivi_scale {		/* of the groups in PAIR lanes */
 	struct pair scale, min;
-	vu bad;			/* lanes that cannot be encoded */
 };
 
 /* ------------------------------------------------------------ one number */
+
+INLINE float top_of(uint32_t bits)
+{
+	return (float)((1u << bits) - 1u);
+}
 
 INLINE vf kivi_scale(vf min, vf max, float top, enum ckv_elem elem)
 {
@@ -23,7 +27,7 @@ INLINE vf kivi_scale(vf min, vf max, float top, enum ckv_elem elem)
 INLINE vf kivi_value(vf code, vf scale, vf min, enum ckv_elem elem)
 {
 	if (elem == CKV_ELEM_F16)
-		return F16_ROUND(F16_ROUND(code * scale) + min);
+		return f16_round(f16_round(code * scale) + min);
 	return code * scale + min;
 }
 
@@ -34,69 +38,68 @@ INLINE vu kivi_is_bad(vf scale, vf min, float top, enum ckv_elem elem)
 	return (vu)((vi)((vu)x & 0x7fffffff) >= 0x7f800000);
 }
 
-INLINE struct kivi_scale kivi_scales(struct raw low, struct raw high, float top,
-				     enum ckv_elem elem)
+/* Scales of PAIR groups from the keys of their ends. -1: not all can be encoded. */
+INLINE int kivi_scales(struct raw low, struct raw high, float top,
+		       enum ckv_elem elem, struct kivi_scale *s)
 {
 	struct pair max = raw_pair(raw_key(high, elem), elem);
-	struct kivi_scale s;
 
-	s.min = raw_pair(raw_key(low, elem), elem);
-	s.scale.a = kivi_scale(s.min.a, max.a, top, elem);
-	s.scale.b = kivi_scale(s.min.b, max.b, top, elem);
-	s.bad = kivi_is_bad(s.scale.a, s.min.a, top, elem) |
-		kivi_is_bad(s.scale.b, s.min.b, top, elem);
-	return s;
+	s->min = raw_pair(raw_key(low, elem), elem);
+	s->scale.a = kivi_scale(s->min.a, max.a, top, elem);
+	s->scale.b = kivi_scale(s->min.b, max.b, top, elem);
+	if (any_lane(kivi_is_bad(s->scale.a, s->min.a, top, elem) |
+		     kivi_is_bad(s->scale.b, s->min.b, top, elem)))
+		return -1;
+	return 0;
 }
 
-/* Where the scale is 0 this is anything. */
-INLINE vu kivi_code(vf x, vf scale, vf min, float top, enum ckv_elem elem)
-{
-	vf q = round_lanes(round_lanes(x - min, elem) / scale, elem);
-
-	return ROUND(MIN_F32(q, splat(top)));
-}
-
+/* Codes of PAIR numbers; where the scale is 0 they are anything. */
 INLINE struct words kivi_codes(struct pair x, const struct kivi_scale *s,
 			       float top, enum ckv_elem elem)
 {
+	x.a = round_lanes(x.a - s->min.a, elem) / s->scale.a;
+	x.b = round_lanes(x.b - s->min.b, elem) / s->scale.b;
 	return (struct words){
-		kivi_code(x.a, s->scale.a, s->min.a, top, elem),
-		kivi_code(x.b, s->scale.b, s->min.b, top, elem) };
+		whole(min_f32(round_lanes(x.a, elem), splat(top))),
+		whole(min_f32(round_lanes(x.b, elem), splat(top))) };
 }
 
-INLINE vu not_zero(vf scale)
+INLINE struct words kivi_unless_zero(struct words w, const struct kivi_scale *s)
 {
-	return (vu)(scale != splat(0.0f));
+	w.a &= (vu)(s->scale.a != splat(0.0f));
+	w.b &= (vu)(s->scale.b != splat(0.0f));
+	return w;
 }
 
 /* ------------------------------------------------------------------ keys */
 
-/* A word of codes: of up to 32 / bits rows, in PAIR channels. */
+/*
+ * A word of codes: of n rows, at most 32 / bits, in PAIR channels. The same rows of the
+ * next group are asked for meanwhile, since it is read along channels first.
+ */
 INLINE struct words kivi_key_words(const char *x, size_t row_bytes, uint32_t n,
-				   const struct kivi_scale *s, uint32_t bits,
-				   enum ckv_elem elem)
+				   size_t next, const struct kivi_scale *s,
+				   uint32_t bits, enum ckv_elem elem)
 {
-	float top = (float)((1u << bits) - 1u);
 	struct words w = { { 0 }, { 0 } };
 
-	for (uint32_t k = 0; k < n; k++) {
-		struct words c = kivi_codes(load_pair(x + k * row_bytes, 0, elem),
-					    s, top, elem);
+	for (uint32_t k = 0; k < n; k++, x += row_bytes) {
+		struct words c = kivi_codes(load_pair(x, 0, elem), s,
+					    top_of(bits), elem);
 
+		__builtin_prefetch((const void *)((uintptr_t)x + next), 0, 2);
 		w.a |= c.a << k * bits;
 		w.b |= c.b << k * bits;
 	}
-	w.a &= not_zero(s->scale.a);
-	w.b &= not_zero(s->scale.b);
-	return words_in(w, elem, CKV_ELEM_F32);
+	return words_in(kivi_unless_zero(w, s), elem, CKV_ELEM_F32);
 }
 
-/* One group in PAIR channels from x on. Returns its bad lanes. */
-INLINE vu kivi_key_pair(const struct kivi_form *f, const char *x, size_t n,
-			uint32_t *code, char *scale, char *min, uint32_t bits,
-			enum ckv_elem elem)
+/* One group in PAIR channels from x on. */
+INLINE int kivi_key_pair(const struct kivi_form *f, const char *x, size_t n,
+			 uint32_t *code, char *scale, char *min, uint32_t bits,
+			 enum ckv_elem elem)
 {
-	size_t row_bytes = f->dim * bytes_of(elem);
+	size_t row_bytes = f->dim * bytes_of(elem), next = f->group * row_bytes;
 	struct raw low = raw_key(raw_load(x, 0, elem), elem), high = low;
 	struct kivi_scale s;
 
@@ -107,7 +110,8 @@ INLINE vu kivi_key_pair(const struct kivi_form *f, const char *x, size_t n,
 		low = raw_min(low, key, elem);
 		high = raw_max(high, key, elem);
 	}
-	s = kivi_scales(low, high, (float)((1u << bits) - 1u), elem);
+	if (kivi_scales(low, high, top_of(bits), elem, &s) < 0)
+		return -1;
 	store_pair(scale, 0, elem, s.scale);
 	store_pair(min, 0, elem, s.min);
 	for (size_t i = 0; i < n; i += 32 / bits, code += f->dim) {
@@ -115,156 +119,168 @@ INLINE vu kivi_key_pair(const struct kivi_form *f, const char *x, size_t n,
 
 		if (n - i >= 32 / bits)
 			w = kivi_key_words(x + i * row_bytes, row_bytes,
-					   32 / bits, &s, bits, elem);
+					   32 / bits, next, &s, bits, elem);
 		else
 			w = kivi_key_words(x + i * row_bytes, row_bytes,
-					   (uint32_t)(n - i), &s, bits, elem);
+					   (uint32_t)(n - i), next, &s, bits,
+					   elem);
 		*(vu_loose *)code = w.a;
 		*(vu_loose *)(code + LANES) = w.b;
 	}
-	return s.bad;
+	return 0;
 }
 
 INLINE int kivi_encode_keys_as(const struct kivi_form *f, const char *rows,
 			       size_t n, uint32_t *code, char *scale, char *min,
 			       uint32_t bits, enum ckv_elem elem)
 {
-	vu bad = { 0 };
 	uint32_t d = 0;
+	int r = 0;
 
-	for (; d + PAIR <= f->dim; d += PAIR) {
+	for (; r == 0 && d + PAIR <= f->dim; d += PAIR) {
 		size_t at = d * bytes_of(elem);
 
-		bad |= kivi_key_pair(f, rows + at, n, code + d, scale + at,
-				     min + at, bits, elem);
+		r = kivi_key_pair(f, rows + at, n, code + d, scale + at,
+				  min + at, bits, elem);
 	}
-	for (; d < f->dim; d++) {
+	for (; r == 0 && d < f->dim; d++) {
 		size_t at = d * bytes_of(elem);
 		const struct kivi_run g = { f, rows + at, f->dim, n };
 
-		if (plain_kivi_encode(&g, code + d, scale + at, min + at) < 0)
-			return -1;
+		r = plain_kivi_encode(&g, code + d, scale + at, min + at);
 	}
-	return any_lane(bad) ? -1 : 0;
+	return r;
 }
 
 /* ---------------------------------------------------------------- values */
 
-/* Codes of PAIR channels, as many bits each, lowest first: bits * PAIR / 8 bytes. */
+/* Codes of PAIR channels, so many bits each, lowest first. */
 INLINE void kivi_pack(struct words w, uint32_t bits, void *to)
 {
-	vu both = w.a | w.b << bits;
+	vu two = w.a | w.b << bits;
 
-	if (bits == 8) {
-		typedef uint16_t narrow __attribute__((vector_size(LANES * 2)));
-		narrow x = __builtin_convertvector(both, narrow);
-
-		memcpy(to, &x, sizeof x);
-	} else if (bits == 4) {
-		typedef uint8_t narrow __attribute__((vector_size(LANES)));
-		narrow x = __builtin_convertvector(both, narrow);
-
-		memcpy(to, &x, sizeof x);
-	} else {
-		typedef uint8_t narrow __attribute__((vector_size(LANES / 2)));
-		vl four = ((vl)both | (vl)both >> 28) & 0xff;
-		narrow x = __builtin_convertvector(four, narrow);
-
-		memcpy(to, &x, sizeof x);
-	}
+	if (bits == 8)
+		store_32_16(to, two);
+	else if (bits == 4)
+		store_32_8(to, two);
+	else
+		store_64_8(to, ((vl)two | (vl)two >> 28) & 0xff);
 }
 
 INLINE struct words kivi_unpack(const void *from, uint32_t bits)
 {
 	uint32_t top = (1u << bits) - 1u;
-	vu both;
+	vl four;
+	vu two;
 
 	if (bits == 8) {
-		typedef uint16_t narrow __attribute__((vector_size(LANES * 2)));
-		narrow x;
-
-		memcpy(&x, from, sizeof x);
-		both = __builtin_convertvector(x, vu);
+		two = load_32_16(from);
 	} else if (bits == 4) {
-		typedef uint8_t narrow __attribute__((vector_size(LANES)));
-		narrow x;
-
-		memcpy(&x, from, sizeof x);
-		both = __builtin_convertvector(x, vu);
+		two = load_32_8(from);
 	} else {
-		typedef uint8_t narrow __attribute__((vector_size(LANES / 2)));
-		narrow x;
-		vl four;
-
-		memcpy(&x, from, sizeof x);
-		four = __builtin_convertvector(x, vl);
-		both = (vu)(four | four >> 4 << 32);
+		four = load_64_8(from);
+		two = (vu)(four | four >> 4 << 32);
 	}
-	return (struct words){ both & top, both >> bits & top };
+	return (struct words){ two & top, two >> bits & top };
 }
 
-/* The ends of n numbers, a multiple of PAIR, in every lane. */
-INLINE struct kivi_scale kivi_row_scale(const char *x, uint32_t n, float top,
-					enum ckv_elem elem)
-{
-	struct raw low = raw_key(raw_load(x, 0, elem), elem), high = low;
+struct kivi_walk {		/* over groups of values, one after another */
+	const struct kivi_form *f;
+	const char *x;
+	char *code, *scale, *min;
+	uint32_t d, n;		/* the group's first channel, its channels */
+};
 
-	for (uint32_t i = PAIR; i < n; i += PAIR) {
-		struct raw key = raw_key(raw_load(x, i, elem), elem);
+INLINE void kivi_step(struct kivi_walk *g, uint32_t bits, enum ckv_elem elem)
+{
+	g->x += g->n * bytes_of(elem);
+	g->code += g->n * bits / 8;
+	g->scale += bytes_of(elem);
+	g->min += bytes_of(elem);
+	g->d = g->d + g->n == g->f->dim ? 0 : g->d + g->n;
+	g->n = kivi_group_at(g->f, g->d);
+}
+
+/* The keys of a group's ends, each in its place among those of PAIR groups. */
+INLINE void kivi_ends(const struct kivi_walk *g, size_t i, void *low_keys,
+		      void *high_keys, enum ckv_elem elem)
+{
+	struct raw low = raw_key(raw_load(g->x, 0, elem), elem), high = low;
+	int32_t least, most;
+
+	for (uint32_t at = PAIR; at < g->n; at += PAIR) {
+		struct raw key = raw_key(raw_load(g->x, at, elem), elem);
 
 		low = raw_min(low, key, elem);
 		high = raw_max(high, key, elem);
 	}
-	return kivi_scales(raw_spread(raw_least(low, elem), elem),
-			   raw_spread(raw_most(high, elem), elem), top, elem);
+	least = raw_least(low, elem);
+	most = raw_most(high, elem);
+	memcpy((char *)low_keys + i * bytes_of(elem), &least, bytes_of(elem));
+	memcpy((char *)high_keys + i * bytes_of(elem), &most, bytes_of(elem));
 }
 
-/* A group of values of n channels, a multiple of PAIR. Returns its bad lanes. */
-INLINE vu kivi_value_group(const char *x, uint32_t n, uint32_t *code,
-			   void *scale, void *min, uint32_t bits,
-			   enum ckv_elem elem)
+INLINE void kivi_group_codes(const struct kivi_walk *g, float scale, float min,
+			     uint32_t bits, enum ckv_elem elem)
 {
-	float top = (float)((1u << bits) - 1u);
-	struct kivi_scale s = kivi_row_scale(x, n, top, elem);
-	char *to = (char *)code;
+	const struct kivi_scale s = { { splat(scale), splat(scale) },
+				      { splat(min), splat(min) } };
+	char *to = g->code;
 
-	elem_put(scale, 0, elem, s.scale.a[0]);
-	elem_put(min, 0, elem, s.min.a[0]);
-	for (uint32_t i = 0; i < n; i += PAIR, to += PAIR * bits / 8) {
-		struct words w = kivi_codes(load_pair(x, i, elem), &s, top,
-					    elem);
+	for (uint32_t i = 0; i < g->n; i += PAIR, to += PAIR * bits / 8) {
+		struct words w = kivi_codes(load_pair(g->x, i, elem), &s,
+					    top_of(bits), elem);
 
-		w.a &= not_zero(s.scale.a);
-		w.b &= not_zero(s.scale.b);
+		w = kivi_unless_zero(w, &s);
 		kivi_pack(words_in(w, elem, CKV_ELEM_BF16), bits, to);
 	}
-	return s.bad;
 }
 
-INLINE int kivi_encode_values_as(const struct kivi_form *f, const char *rows,
-				 size_t n, uint32_t *code, char *scale,
-				 char *min, uint32_t bits, enum ckv_elem elem)
+/* Up to PAIR groups, their scales at once. */
+INLINE int kivi_value_groups(struct kivi_walk g, size_t n_groups, uint32_t bits,
+			     enum ckv_elem elem)
 {
-	size_t bytes = bytes_of(elem);
-	vu bad = { 0 };
+	char low[PAIR * 4] = { 0 }, high[PAIR * 4] = { 0 }, stored[PAIR * 4];
+	float scale[PAIR], min[PAIR];
+	struct kivi_walk at = g;
+	struct kivi_scale s;
 
-	for (size_t row = 0; row < n; row++, code += kivi_row_words(f)) {
-		for (uint32_t d = 0; d < f->dim; d += f->group) {
-			const struct kivi_run g = {
-				f, rows + (row * f->dim + d) * bytes, 1,
-				kivi_group_at(f, d) };
-			uint32_t *to = code + d * bits / 32;
+	for (size_t i = 0; i < n_groups; i++, kivi_step(&at, bits, elem))
+		kivi_ends(&at, i, low, high, elem);
+	if (kivi_scales(raw_load(low, 0, elem), raw_load(high, 0, elem),
+			top_of(bits), elem, &s) < 0)
+		return -1;
+	store_pair(stored, 0, elem, s.scale);
+	memcpy(g.scale, stored, n_groups * bytes_of(elem));
+	store_pair(stored, 0, elem, s.min);
+	memcpy(g.min, stored, n_groups * bytes_of(elem));
+	store_pair(scale, 0, CKV_ELEM_F32,
+		   pair_in(s.scale, elem, CKV_ELEM_F32));
+	store_pair(min, 0, CKV_ELEM_F32, pair_in(s.min, elem, CKV_ELEM_F32));
+	for (size_t i = 0; i < n_groups; i++, kivi_step(&g, bits, elem))
+		kivi_group_codes(&g, scale[i], min[i], bits, elem);
+	return 0;
+}
 
-			if (g.n % PAIR == 0 && g.n % (32 / bits) == 0)
-				bad |= kivi_value_group(g.x, (uint32_t)g.n, to,
-							scale, min, bits, elem);
-			else if (plain_kivi_encode(&g, to, scale, min) < 0)
-				return -1;
-			scale += bytes;
-			min += bytes;
-		}
+INLINE int kivi_encode_values_as(const struct kivi_form *f, const void *rows,
+				 size_t n, uint32_t *code, void *scale,
+				 void *min, uint32_t bits, enum ckv_elem elem)
+{
+	struct kivi_walk g = { f, rows, (char *)code, scale, min, 0,
+			       kivi_group_at(f, 0) };
+	size_t n_groups = n * ((f->dim + f->group - 1) / f->group), n_now;
+
+	if (f->dim % PAIR != 0 || f->group % PAIR != 0 ||
+	    f->dim % (32 / bits) != 0)
+		return plain_kivi_encode_values(f, rows, n, code, scale, min);
+	for (; n_groups > 0; n_groups -= n_now) {
+		n_now = n_groups < PAIR ? n_groups : PAIR;
+		if (kivi_value_groups(g, n_now, bits, elem) < 0)
+			return -1;
+		for (size_t i = 0; i < n_now; i++)
+			kivi_step(&g, bits, elem);
 	}
-	return any_lane(bad) ? -1 : 0;
+	return 0;
 }
 
 /* ---------------------------------------------------------------- decode */
@@ -294,10 +310,11 @@ INLINE void kivi_decode_key_word(const struct kivi_form *f,
 	for (uint32_t d = 0; d + PAIR <= f->dim; d += PAIR) {
 		struct words w = { *(const vu_loose *)(c->word + d),
 				   *(const vu_loose *)(c->word + d + LANES) };
-		struct kivi_scale s = {
-			pair_in(load_pair(c->scale, d, elem), elem, out_elem),
-			pair_in(load_pair(c->min, d, elem), elem, out_elem),
-			{ 0 } };
+		const struct kivi_scale s = {
+			.scale = pair_in(load_pair(c->scale, d, elem), elem,
+					 out_elem),
+			.min = pair_in(load_pair(c->min, d, elem), elem,
+				       out_elem) };
 
 		w = words_in(w, CKV_ELEM_F32, out_elem);
 		for (uint32_t k = from; k < to; k++) {
