@@ -43,9 +43,8 @@ int chunkkv_falls_back(const struct ckv_chunkkv *m, uint32_t n_tokens)
 	       n_tokens > m->window && n_tokens < m->chunk;
 }
 
-/* Keep the newest tokens without looking at scores? *ret_n of them. */
-static int keeps_newest(const struct ckv_chunkkv *m, uint32_t n_tokens,
-			uint32_t *ret_n)
+int chunkkv_keeps_newest(const struct ckv_chunkkv *m, uint32_t n_tokens,
+			 uint32_t *ret_n)
 {
 	if (m->mode == CKV_CHUNKKV_KVPRESS) {
 		*ret_n = ckv_budget_kvpress(n_tokens, m->removed);
@@ -77,7 +76,7 @@ int ckv_chunkkv_needs_score(const struct ckv_chunkkv *m,
 
 		return ckv_snapkv_needs_score(&inner, shape);
 	}
-	return !keeps_newest(m, shape->n_tokens, &n);
+	return !chunkkv_keeps_newest(m, shape->n_tokens, &n);
 }
 
 uint32_t ckv_chunkkv_source_layer(const struct ckv_chunkkv *m, uint32_t layer)
@@ -220,7 +219,7 @@ int ckv_chunkkv_keep(const struct ckv_chunkkv *m, uint32_t n_tokens,
 	if (chunkkv_check(m) < 0 || n_tokens == 0 ||
 	    n_tokens > CKV_KERNEL_MAX_TOKENS || pos == NULL)
 		return -EINVAL;
-	if (keeps_newest(m, n_tokens, &n)) {
+	if (chunkkv_keeps_newest(m, n_tokens, &n)) {
 		keep_newest(n_tokens, n, pos);
 		*ret_n = n;
 		return 0;

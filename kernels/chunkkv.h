@@ -1,10 +1,14 @@
 /*
- * chunkkv.h - inside ChunkKV: what its two files share.
+ * chunkkv.h - inside ChunkKV: what its files share.
  */
 #ifndef CKV_KERNELS_CHUNKKV_H
 #define CKV_KERNELS_CHUNKKV_H
 
 #include "kernels/ckv_kernels.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 /* 0, or -EINVAL for parameters that no prompt could meet. */
 int chunkkv_check(const struct ckv_chunkkv *m);
@@ -21,4 +25,14 @@ uint32_t chunkkv_n_scored(const struct ckv_chunkkv *m, uint32_t n_tokens);
 /* Tokens that are cut into chunks: T, or T - w in PAPER mode. */
 uint32_t chunkkv_n_chunked(const struct ckv_chunkkv *m, uint32_t n_tokens);
 
+/* Is a prompt so short, below one chunk, that it is left to SnapKV? */
+int chunkkv_falls_back(const struct ckv_chunkkv *m, uint32_t n_tokens);
+
+/* Are the newest tokens kept without looking at scores? *ret_n of them. */
+int chunkkv_keeps_newest(const struct ckv_chunkkv *m, uint32_t n_tokens,
+			 uint32_t *ret_n);
+
+#ifdef __cplusplus
+}
+#endif
 #endif

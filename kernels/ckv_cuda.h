@@ -84,7 +84,7 @@ int ckv_cuda_window_score(const struct ckv_cuda_window *in, void *work,
 int ckv_cuda_norms(const struct ckv_cuda_rows *k, float *norm, uint64_t *status,
 		   void *stream);
 
-/* score[n_layers][Hkv][T]: |score - ckv_keydiff_ref()| <= (2 D + 64) * 2^-24. */
+/* score[n_layers][Hkv][T], within ckv_keydiff()'s bound of the score in double. */
 size_t ckv_cuda_keydiff_work_bytes(const struct ckv_cuda_rows *k);
 int ckv_cuda_keydiff(const struct ckv_cuda_rows *k, void *work, float *score,
 		     uint64_t *status, void *stream);
@@ -99,7 +99,7 @@ int ckv_cuda_reduce(enum ckv_reduce reduce, const float *in, uint32_t n_groups,
 
 /*
  * ckv_snapkv_score() of n_layers layers, from score [n_layers][Hq][T-w] to
- * out [n_layers][Hkv][T-w]; the same bits. `max`, if not NULL, is [n_layers] words
+ * out [n_layers][Hkv][T-w]; the same bits. A pool of more than 4095 is -EINVAL. `max`, if not NULL, is [n_layers] words
  * that the caller set to 0: each becomes the key of the layer's highest score, for
  * ckv_cuda_chunk_scores().
  */
@@ -121,9 +121,9 @@ int ckv_cuda_chunk_scores(const struct ckv_chunkkv *m,
 /* ------------------------------------------------------------------ select */
 
 /*
- * Positions that survive, in device memory: pos[n_kept_layers][n_sets][max_n],
- * ascending, of which n[layer] count (NULL: max_n). Layer l takes the set of layer
- * l / reuse, so n_kept_layers is ceil(layers / reuse). n_sets is 1 or Hkv.
+ * Positions that survive, in device memory: entry i / reuse of pos[][n_sets][max_n]
+ * is that of the i-th of n_layers, so there are ceil(n_layers / reuse). Positions
+ * ascend; n[i / reuse] of them count (NULL: max_n). n_sets is 1 or Hkv.
  */
 struct ckv_cuda_kept {
 	uint32_t *pos;
@@ -174,7 +174,7 @@ int ckv_cuda_chunkkv_keep(const struct ckv_chunkkv *m, uint32_t n_tokens,
 
 /* ----------------------------------------------------------------- encode */
 
-/* Where the rows of one side go: an area for each (layer, head). */
+/* Where the rows of one side go: an area for each (i-th of n_layers, head). */
 struct ckv_cuda_out {
 	void *base;
 	size_t layer_stride_bytes;

@@ -338,4 +338,27 @@ __device__ static inline void fault_report(uint64_t *status, uint64_t word)
 	atomicMin((unsigned long long *)status, (unsigned long long)word);
 }
 
+/* Report a key whose sum of squares is no number: which of its numbers is none. */
+template <typename V>
+__device__ static inline void report_key(const char *row, uint32_t n_access,
+				  uint64_t *status, uint32_t layer,
+				  uint32_t head, uint32_t token)
+{
+	for (uint32_t i = 0; i < n_access; i++) {
+		float x[V::N];
+
+		V::unpack(load_numbers<V>(row, i), x);
+		for (uint32_t j = 0; j < V::N; j++) {
+			if (is_finite(x[j]))
+				continue;
+			fault_report(status, cuda_fault_word(
+				CUDA_FAULT_DOM, layer, CKV_INPUT_KEY, head,
+				token, i * V::N + j));
+			return;
+		}
+	}
+	fault_report(status, cuda_fault_word(CUDA_FAULT_RANGE, layer,
+					     CKV_INPUT_KEY, head, token, 0));
+}
+
 #endif

@@ -9,29 +9,6 @@
 
 enum { THREADS = 256, AT_ONCE = 8 };
 
-/* Which number of a row whose squares are no number is to blame. */
-template <typename V>
-__device__ static void report_row(const char *row, uint32_t n_access,
-				  uint64_t *status, uint32_t layer,
-				  uint32_t head, uint32_t token)
-{
-	for (uint32_t i = 0; i < n_access; i++) {
-		float x[V::N];
-
-		V::unpack(load_numbers<V>(row, i), x);
-		for (uint32_t j = 0; j < V::N; j++) {
-			if (is_finite(x[j]))
-				continue;
-			fault_report(status, cuda_fault_word(
-				CUDA_FAULT_DOM, layer, CKV_INPUT_KEY, head,
-				token, i * V::N + j));
-			return;
-		}
-	}
-	fault_report(status, cuda_fault_word(CUDA_FAULT_RANGE, layer,
-					     CKV_INPUT_KEY, head, token, 0));
-}
-
 template <typename V>
 __global__ void __launch_bounds__(THREADS)
 norms_kernel(struct ckv_cuda_rows k, uint32_t lanes, uint32_t n_tiles,
@@ -78,7 +55,7 @@ norms_kernel(struct ckv_cuda_rows k, uint32_t lanes, uint32_t n_tiles,
 			continue;
 		norm[(size_t)index * k.rows.n_tokens + token] = __fsqrt_rn(all);
 		if (!is_finite(all))
-			report_row<V>(row[u], n_access, status, layer, head,
+			report_key<V>(row[u], n_access, status, layer, head,
 				      token);
 	}
 }

@@ -1,0 +1,243 @@
+/*
+ * keydiff.cu - how much each key differs from the mean direction of all keys.
+ *
+ * Three launches for an object. Tiles: each block adds its tokens' unit vectors, one
+ * column a thread, and leaves a sum in double. Anchors: the tiles of each head are
+ * added in order and brought to length 1. Scores: one more read of K, as in norms.cu.
+ * K is read twice, the second time from the L2 cache where it fits.
+ */
+#include "common.cuh"
+
+enum { THREADS = 256, AT_ONCE = 4, TILE = 128 };
+
+struct keydiff_task {
+	struct ckv_cuda_rows k;
+	uint32_t n_access, row_bytes, lanes;	/* lanes that share a row */
+	uint32_t n_tiles;
+	double *tile_sum;	/* [layers * heads][n_tiles][dim] */
+	float *unit;		/* [layers * heads][dim] */
+};
+
+/* Threads beside each other take accesses, the rest of them other rows. */
+struct keydiff_grid {
+	uint32_t n_cols, n_slots;
+};
+
+__host__ __device__ static struct keydiff_grid grid_of(uint32_t n_access)
+{
+	uint32_t n_cols = n_access < (uint32_t)THREADS ? n_access
+						       : (uint32_t)THREADS;
+
+	return { n_cols, THREADS / n_cols };
+}
+
+/* 1 / |key| of the tile's rows to inv; 0 for a zero key. */
+template <typename V>
+__device__ static void invert_norms(const struct keydiff_task &t, uint32_t layer,
+				    uint32_t head, uint32_t first,
+				    uint32_t n_rows, float *inv, uint64_t *status)
+{
+	uint32_t lane = threadIdx.x % t.lanes, step = THREADS / t.lanes;
+
+	/* The same number of turns for all lanes of a warp, who add together. */
+	for (uint32_t turn = 0; turn < TILE; turn += step) {
+		uint32_t r = turn + threadIdx.x / t.lanes;
+		const char *row = row_at(t.k, layer, head,
+					 first + min(r, n_rows - 1), t.row_bytes);
+		float sum = 0.0f;
+
+		for (uint32_t i = lane; i < t.n_access; i += t.lanes) {
+			float x[V::N];
+
+			V::unpack(load_numbers<V>(row, i), x);
+			for (uint32_t j = 0; j < V::N; j++)
+				sum = fmaf(x[j], x[j], sum);
+		}
+		sum = lanes_sum(sum, t.lanes);
+		if (lane != 0 || r >= n_rows)
+			continue;
+		inv[r] = sum > 0.0f ? __fdiv_rn(1.0f, __fsqrt_rn(sum)) : 0.0f;
+		if (!is_finite(sum))
+			report_key<V>(row, t.n_access, status, layer, head,
+				      first + r);
+	}
+}
+
+template <typename V>
+__global__ void __launch_bounds__(THREADS, 4)
+tiles_kernel(const __grid_constant__ struct keydiff_task t, uint64_t *status)
+{
+	CKV_SHARED(float, inv);		/* [TILE] */
+	float *const sums = inv + TILE;	/* [n_slots][dim] */
+	struct keydiff_grid g = grid_of(t.n_access);
+	uint32_t index = blockIdx.x / t.n_tiles, dim = t.k.rows.dim;
+	uint32_t first = blockIdx.x % t.n_tiles * TILE;
+	uint32_t n_rows = min((uint32_t)TILE, t.k.rows.n_tokens - first);
+	uint32_t layer = index / t.k.rows.n_heads * t.k.layer_step;
+	uint32_t head = index % t.k.rows.n_heads;
+	uint32_t slot = threadIdx.x / g.n_cols, col = threadIdx.x % g.n_cols;
+
+	invert_norms<V>(t, layer, head, first, n_rows, inv, status);
+	__syncthreads();
+	for (uint32_t i = col; slot < g.n_slots && i < t.n_access;
+	     i += g.n_cols) {
+		float sum[V::N] = { 0.0f };
+
+#pragma unroll 4
+		for (uint32_t r = slot; r < n_rows; r += g.n_slots) {
+			float x[V::N];
+
+			V::unpack(load_numbers<V>(row_at(t.k, layer, head,
+							 first + r, t.row_bytes),
+						  i), x);
+			for (uint32_t j = 0; j < V::N; j++)
+				sum[j] = fmaf(x[j], inv[r], sum[j]);
+		}
+		for (uint32_t j = 0; j < V::N; j++)
+			sums[slot * dim + i * V::N + j] = sum[j];
+	}
+	__syncthreads();
+	for (uint32_t d = threadIdx.x; d < dim; d += THREADS) {
+		double sum = 0.0;
+
+		for (uint32_t s = 0; s < g.n_slots; s++)
+			sum += (double)sums[s * dim + d];
+		t.tile_sum[(size_t)blockIdx.x * dim + d] = sum;
+	}
+}
+
+__global__ void __launch_bounds__(THREADS)
+anchor_kernel(const __grid_constant__ struct keydiff_task t)
+{
+	CKV_SHARED(double, sums);	/* [dim], then one for each warp */
+	uint32_t dim = t.k.rows.dim;
+	const double *tile = t.tile_sum + (size_t)blockIdx.x * t.n_tiles * dim;
+	double squares = 0.0, length = 0.0;
+
+	for (uint32_t d = threadIdx.x; d < dim; d += THREADS) {
+		double sum = 0.0;
+
+#pragma unroll 8
+		for (uint32_t i = 0; i < t.n_tiles; i++)
+			sum += tile[(size_t)i * dim + d];
+		sums[d] = sum;
+		squares += sum * sum;
+	}
+	squares = lanes_sum(squares, WARP);
+	if (threadIdx.x % WARP == 0)
+		sums[dim + threadIdx.x / WARP] = squares;
+	__syncthreads();
+	for (uint32_t i = 0; i < THREADS / WARP; i++)
+		length += sums[dim + i];
+	length = sqrt(length);
+	for (uint32_t d = threadIdx.x; d < dim; d += THREADS)
+		t.unit[(size_t)blockIdx.x * dim + d] =
+			length > 0.0 ? (float)(sums[d] / length) : 0.0f;
+}
+
+template <typename V>
+__global__ void __launch_bounds__(THREADS)
+score_kernel(const __grid_constant__ struct keydiff_task t,
+	     uint32_t n_tiles, float *__restrict__ score)
+{
+	uint32_t index = blockIdx.x / n_tiles, step = THREADS / t.lanes;
+	uint32_t layer = index / t.k.rows.n_heads * t.k.layer_step;
+	uint32_t head = index % t.k.rows.n_heads, lane = threadIdx.x % t.lanes;
+	uint32_t first = blockIdx.x % n_tiles * step * AT_ONCE +
+			 threadIdx.x / t.lanes;
+	const float *unit = t.unit + (size_t)index * t.k.rows.dim;
+	float squares[AT_ONCE] = { 0.0f }, dot[AT_ONCE] = { 0.0f };
+	const char *row[AT_ONCE];
+
+#pragma unroll
+	for (uint32_t u = 0; u < AT_ONCE; u++)
+		row[u] = row_at(t.k, layer, head, min(first + u * step,
+			t.k.rows.n_tokens - 1), t.row_bytes);
+	for (uint32_t i = lane; i < t.n_access; i += t.lanes) {
+		typename V::raw raw[AT_ONCE];
+		float a[V::N];
+
+#pragma unroll
+		for (uint32_t u = 0; u < AT_ONCE; u++)
+			raw[u] = load_numbers<V>(row[u], i);
+#pragma unroll
+		for (uint32_t j = 0; j < V::N; j++)
+			a[j] = __ldg(unit + i * V::N + j);
+#pragma unroll
+		for (uint32_t u = 0; u < AT_ONCE; u++) {
+			float x[V::N];
+
+			V::unpack(raw[u], x);
+#pragma unroll
+			for (uint32_t j = 0; j < V::N; j++) {
+				squares[u] = fmaf(x[j], x[j], squares[u]);
+				dot[u] = fmaf(x[j], a[j], dot[u]);
+			}
+		}
+	}
+#pragma unroll
+	for (uint32_t u = 0; u < AT_ONCE; u++) {
+		uint32_t token = first + u * step;
+		float n2 = lanes_sum(squares[u], t.lanes);
+		float d = lanes_sum(dot[u], t.lanes);
+
+		if (lane == 0 && token < t.k.rows.n_tokens)
+			score[(size_t)index * t.k.rows.n_tokens + token] =
+				n2 > 0.0f ? __fdiv_rn(-d, __fsqrt_rn(n2)) : 0.0f;
+	}
+}
+
+static size_t sums_bytes(const struct ckv_cuda_rows *k)
+{
+	size_t n = (size_t)k->n_layers * k->rows.n_heads * k->rows.dim;
+
+	return n * ceil_div(k->rows.n_tokens, (uint32_t)TILE) * sizeof(double);
+}
+
+size_t ckv_cuda_keydiff_work_bytes(const struct ckv_cuda_rows *k)
+{
+	if (cuda_rows_check(k) < 0)
+		return 0;
+	return sums_bytes(k) + (size_t)k->n_layers * k->rows.n_heads *
+			       k->rows.dim * sizeof(float);
+}
+
+template <typename V>
+static int keydiff_launch(struct keydiff_task *t, float *score, uint64_t *status,
+			  void *stream)
+{
+	uint32_t n_heads = t->k.n_layers * t->k.rows.n_heads, n_tiles;
+
+	t->n_access = t->k.rows.dim / V::N;
+	t->lanes = lanes_for(t->n_access);
+	n_tiles = ceil_div(t->k.rows.n_tokens, THREADS / t->lanes * AT_ONCE);
+	if ((uint64_t)n_heads * max(n_tiles, t->n_tiles) > INT32_MAX)
+		return -EINVAL;
+	CKV_LAUNCH((tiles_kernel<V>), n_heads * t->n_tiles, THREADS,
+		   (TILE + grid_of(t->n_access).n_slots * t->k.rows.dim) *
+		   sizeof(float), stream, *t, status);
+	CKV_LAUNCH(anchor_kernel, n_heads, THREADS,
+		   (t->k.rows.dim + THREADS / WARP) * sizeof(double), stream, *t);
+	CKV_LAUNCH((score_kernel<V>), n_heads * n_tiles, THREADS, 0, stream, *t,
+		   n_tiles, score);
+	return launch_result();
+}
+
+int ckv_cuda_keydiff(const struct ckv_cuda_rows *k, void *work, float *score,
+		     uint64_t *status, void *stream)
+{
+	struct keydiff_task t;
+	int r = -EINVAL;
+
+	if (cuda_rows_check(k) < 0 || cuda_work_check(work) < 0 ||
+	    score == NULL || status == NULL)
+		return -EINVAL;
+	t.k = *k;
+	t.row_bytes = cuda_row_bytes(k);
+	t.n_tiles = ceil_div(k->rows.n_tokens, (uint32_t)TILE);
+	t.tile_sum = (double *)work;
+	t.unit = (float *)((char *)work + sums_bytes(k));
+	CKV_FOR_NUMBERS(k->rows.elem, cuda_rows_unit(k) == 16, V,
+		r = keydiff_launch<V>(&t, score, status, stream););
+	return r;
+}
