@@ -58,6 +58,16 @@ void *object_area(size_t bytes)
 	return area;
 }
 
+void *object_work(size_t bytes)
+{
+	void *area;
+
+	if (posix_memalign(&area, CKV_CUDA_ALIGN, bytes > 0 ? bytes : 1) != 0)
+		abort();
+	memset(area, 0x5a, bytes);
+	return area;
+}
+
 /* Nearest value of the kind, ties away; test inputs need no more. */
 static void store(void *row, size_t i, enum ckv_elem elem, float x)
 {

@@ -48,6 +48,9 @@ const char *object_name(const struct shape *s);
 /* `bytes` of heap full of 0x5a, freed by free(); never NULL. */
 void *object_area(size_t bytes);
 
+/* The same for a work area: aligned as launchers want it. */
+void *object_work(size_t bytes);
+
 /*
  * Run launch(arg) in every order of threads; `out` of `bytes` must come out the same
  * each time (it is refilled with 0x5a before each). Returns launch()'s last result.
