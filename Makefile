@@ -4,6 +4,7 @@
 #: make demo                 install what is missing, build, show two engines sharing a cache
 #: make test                 install what is missing, build, run every test
 #: make bench [JSON=FILE]    measure against memcpy, Redis, LMDB and sockets (QUICK=1: a minute)
+#: make quality [JSON=FILE]  what each method costs in answers (QUICK=1: a minute)
 #: make race                 two-thread tests under ThreadSanitizer, and the fences natively
 #: make simt                 the CUDA kernels on this processor, under ASan and UBSan
 #: make golden DIR=FOLDER    compare the kernels with golden cases
@@ -47,6 +48,7 @@ KERNELS := $(call objs,kernels/*.c)
 CUDA_O  := $(if $(filter yes,$(CUDA)),$(patsubst %.cu,$B/%.cu.o,$(sort $(wildcard kernels/*.cu))))
 TESTLIB := $(call objs,tests/lib/*.c)
 BENCH   := $(call objs,tests/bench/*.c)
+QUALITY := $(call objs,tests/quality/*.c)
 RACE    := $(patsubst tests/race/%.c,build-tsan/%,$(sort $(wildcard tests/race/race_*.c))) \
 	$B/tests/stress_fences
 FUZZ_O  := $(filter-out $B/tests/fuzz/fuzz_%.o $(if $(FUZZ),%/replay_main.o),$(call objs,tests/fuzz/*.c))
@@ -63,6 +65,7 @@ $B/libckvd.a: $(CORE) $(SHELL_O)
 $B/libckvk.a: $(KERNELS)
 $B/libckvcli.a: $(filter-out %/main.o,$(CLI))
 $B/libckvtest.a: $(TESTLIB)
+$B/libckvquality.a: $(filter-out %/main.o,$(QUALITY))
 $B/libckveng.a: $(filter-out %/main.o,$(ENGINE))
 $B/%.a:
 	$(call run,AR)rm -f $@ && $(AR) rcs $@ $^
@@ -84,6 +87,13 @@ $B/ckv-engine: $B/client/examples/engine/main.o $B/libckveng.a $B/libckv.a
 $B/tests/test_cli_%: $B/tests/unit/test_cli_%.o $B/libckvcli.a $B/libckvtest.a $B/libckv.a
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ $(call libs,$(PKG_TEST) $(PKG_CLI)) -lm
+
+$B/ckv-quality: $B/tests/quality/main.o $B/libckvquality.a $B/libckveng.a $B/libckvd.a $B/libckvk.a
+	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ $(call libs,jansson libxxhash) -lm
+
+$B/tests/test_quality_%: $B/tests/unit/test_quality_%.o $B/libckvquality.a $B/libckveng.a $B/libckvd.a $B/libckvk.a
+	@mkdir -p $(@D)
+	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ $(call libs,$(PKG_TEST) libxxhash) -lm
 
 $B/ckv-bench: $(BENCH) $B/libckv.a $B/libckvk.a
 	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ \
@@ -191,6 +201,12 @@ bench:
 	@$(again) all $B/ckv-bench
 	@tests/bench/run $(if $(QUICK),--quick) $(if $(JSON),--json $(JSON))
 
+quality:
+	@$(call deps,quality)
+	@$(again) $B/ckv-quality
+	@tests/quality/run $(if $(QUICK),--quick) $(if $(JSON),--json $(JSON)) \
+		$(if $(RECORD),--record)
+
 golden: $B/golden
 	@$B/golden $(DIR)
 
@@ -231,6 +247,6 @@ clean:
 	$(RM) -r build build-san build-tsan build-simt build-fuzz
 
 run = $(if $(V),,@printf '  %-5s %s\n' $(1) $@;)
-.PHONY: all bench clean demo fuzz fuzzers golden help install lint race simt test tests
+.PHONY: all bench clean demo fuzz fuzzers golden help install lint quality race simt test tests
 .SECONDARY:
 -include $(shell find $B build-tsan build-simt -name '*.d' 2>/dev/null)

@@ -1,5 +1,5 @@
 #!/bin/bash
-# deps.sh [demo|test|bench] - install what a build needs on Debian 12, once.
+# deps.sh [demo|test|bench|quality] - install what a build needs on Debian 12, once.
 #
 # Does nothing, and needs no rights, when everything is there. Otherwise it
 # installs packages with apt-get, which needs root or sudo, and says so.
@@ -10,12 +10,14 @@ build="build-essential pkg-config liburing-dev libhwloc-dev libssl-dev
 tests="$build check libseccomp-dev clang libclang-rt-14-dev spin
 	universal-ctags mandoc python3"
 bench="$build redis-server libhiredis-dev liblmdb-dev"
+quality="$build gnuplot-nox"
 
 case "${1:-demo}" in
 demo)	want=$build ;;
 test)	want=$tests ;;
 bench)	want=$bench ;;
-*)	echo "usage: deps.sh demo|test|bench" >&2; exit 2 ;;
+quality) want=$quality ;;
+*)	echo "usage: deps.sh demo|test|bench|quality" >&2; exit 2 ;;
 esac
 
 missing=""

@@ -270,10 +270,17 @@ int engine_forward(struct engine *eng, struct kv *kv, const uint32_t *ids,
 	}
 	if (logits == NULL || last == 0)
 		return 0;
-	normalise(eng->x + (size_t)(last - 1) * c->hidden, eng->m->norm,
-		  c->hidden, c->norm_eps, eng->norm);
-	product(eng, &eng->m->head, eng->norm, 1, logits);
+	engine_logits(eng, last - 1, logits);
 	return 0;
+}
+
+void engine_logits(struct engine *eng, uint32_t row, float *logits)
+{
+	const struct config *c = &eng->m->cfg;
+
+	normalise(eng->x + (size_t)row * c->hidden, eng->m->norm, c->hidden,
+		  c->norm_eps, eng->norm);
+	product(eng, &eng->m->head, eng->norm, 1, logits);
 }
 
 uint32_t engine_argmax(const float *logits, uint32_t n)

@@ -63,6 +63,12 @@ struct kv_geometry engine_geometry(const struct model *m,
 int engine_forward(struct engine *eng, struct kv *kv, const uint32_t *ids,
 		   uint32_t n, uint32_t pos, float *logits);
 
+/*
+ * n_vocab logits after the row-th token of the last batch that was computed: of all
+ * n tokens of the last engine_forward(), where n was at most eng->batch.
+ */
+void engine_logits(struct engine *eng, uint32_t row, float *logits);
+
 /* The index of the largest value, the first of equal ones. */
 uint32_t engine_argmax(const float *logits, uint32_t n);
 
