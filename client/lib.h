@@ -306,6 +306,10 @@ int lib_pin_claim(struct ckv_lane *lane, uint32_t slot, uint32_t generation,
 		  uint32_t *ret_word);
 void lib_pin_give(struct ckv_lane *lane, uint32_t word);
 
+/* view.c */
+int lib_view_judge(const struct ckv_geometry *g, const void *data, uint64_t bytes,
+		   struct ckv_view *ret_view);
+
 /* args.c */
 int lib_args_init(struct lib_args *args, uint32_t bytes, uint32_t n_max);
 void lib_args_free(struct lib_args *args);

@@ -41,24 +41,16 @@ static int view_pin(struct ckv_lane *lane, const struct ckv_key *key,
 	return r == -ESTALE ? -ENOENT : r;
 }
 
-/* Is the view sound, and where? Its pages lie in one slab, one after the other. */
-static int view_at(const struct ckv_lane *lane, const struct ckv_block *block,
+/* Are `bytes` bytes at `data` a view of this geometry? -EBADMSG, -ENOMEM. */
+int lib_view_judge(const struct ckv_geometry *g, const void *data, uint64_t bytes,
 		   struct ckv_view *ret_view)
 {
-	const struct ckv_pool_shape *pool = &lane->pool;
-	const struct ckv_geometry *g = &lane->maps->geometry;
-	uint64_t bytes = block->n_pages * pool->page_bytes;
 	uint64_t table = ckv_view_table_bytes(g);
 	struct ckv_view_head *copy;
-	const char *data;
 	int ok;
 
-	if (block->host_page >= lane->n_pages_host || block->n_pages == 0 ||
-	    block->n_pages > pool->slab_pages -
-			     block->host_page % pool->slab_pages ||
-	    table > bytes)
+	if (table > bytes)
 		return -EBADMSG;
-	data = lane->read_base + ckv_page_offset(pool, block->host_page);
 	copy = malloc(table);
 	if (copy == NULL)
 		return -ENOMEM;
@@ -74,6 +66,21 @@ static int view_at(const struct ckv_lane *lane, const struct ckv_block *block,
 		};
 	free(copy);
 	return ok ? 0 : -EBADMSG;
+}
+
+/* Where is the view? Its pages lie in one slab, one after the other. */
+static int view_at(const struct ckv_lane *lane, const struct ckv_block *block,
+		   struct ckv_view *ret_view)
+{
+	const struct ckv_pool_shape *pool = &lane->pool;
+
+	if (block->host_page >= lane->n_pages_host || block->n_pages == 0 ||
+	    block->n_pages > pool->slab_pages -
+			     block->host_page % pool->slab_pages)
+		return -EBADMSG;
+	return lib_view_judge(&lane->maps->geometry, lane->read_base +
+			      ckv_page_offset(pool, block->host_page),
+			      block->n_pages * pool->page_bytes, ret_view);
 }
 
 int ckv_view_open(struct ckv_lane *lane, const uint8_t *key,
