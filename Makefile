@@ -6,7 +6,7 @@
 #: make bench [JSON=FILE]    measure against memcpy, Redis, LMDB and sockets (QUICK=1: a minute)
 #: make quality [JSON=FILE]  what each method costs in answers (QUICK=1: a minute)
 #: make race                 two-thread tests under ThreadSanitizer, and the fences natively
-#: make simt                 the CUDA kernels on this processor, under ASan and UBSan
+#: make simt                 compile the CUDA kernels; run them on this processor, under ASan
 #: make golden DIR=FOLDER    compare the kernels with golden cases
 #: make install [PREFIX=/usr/local] [DESTDIR=]
 #: make fuzz [SECONDS=20]    feed each parser made-up bytes (clang)
@@ -45,7 +45,7 @@ ENGINE  := $(call objs,client/examples/engine/*.c)
 CORE    := $(call objs,daemon/core/*.c)
 SHELL_O := $(call objs,daemon/shell/*.c)
 KERNELS := $(call objs,kernels/*.c)
-CUDA_O  := $(if $(filter yes,$(CUDA)),$(patsubst %.cu,$B/%.cu.o,$(sort $(wildcard kernels/*.cu))))
+CUDA_O  := $(if $(filter yes,$(CUDA)),$(patsubst %.cu,build/%.cu.o,$(sort $(wildcard kernels/*.cu))))
 TESTLIB := $(call objs,tests/lib/*.c)
 BENCH   := $(call objs,tests/bench/*.c)
 QUALITY := $(call objs,tests/quality/*.c)
@@ -58,7 +58,7 @@ CRASHERS := $(call objs,$(filter-out tests/crash/crash_%,$(wildcard tests/crash/
 SIMT    := $(patsubst tests/simt/%.c,build-simt/%,$(sort $(wildcard tests/simt/test_simt_*.c)))
 UNIT    := $(patsubst tests/unit/%.c,$B/tests/%,$(sort $(wildcard tests/unit/test_*.c)))
 
-all: $B/ckvd $B/ckv $B/libckv.so $B/libckv.a $B/ckv-engine $(CUDA_O)
+all: $B/ckvd $B/ckv $B/libckv.so $B/libckv.a $B/ckv-engine
 
 $B/libckv.a: $(CLIENT) $(KERNELS)
 $B/libckvd.a: $(CORE) $(SHELL_O)
@@ -162,9 +162,21 @@ $B/%.o: %.c
 	@mkdir -p $(@D)
 	$(call run,CC)$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
 
-$B/%.cu.o: %.cu
+# One object for all GPUs that this nvcc knows; what ptxas says stays beside it.
+CUDA_ARCHS := $(filter $(if $(filter yes,$(CUDA)),$(patsubst compute_%,%,$(shell nvcc \
+	--list-gpu-arch))),80 90 100)
+CUDA_CODE  := $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$a,code=sm_$a)
+
+build/%.cu.o: %.cu
 	@mkdir -p $(@D)
-	$(call run,NVCC)nvcc -std=c++17 -O3 -fmad=false -I. -arch=sm_90 -MMD -MP -c -o $@ $<
+	$(call run,NVCC)nvcc -std=c++17 -O3 -fmad=false -I. $(CUDA_CODE) -Xptxas -v -MMD -MP -c \
+		-o $@ $< >$(@:.o=.log) 2>&1 || { cat $(@:.o=.log); rm -f $@; exit 1; }
+
+build/cuda-report.txt: $(CUDA_O) tests/cuda/report
+	$(call run,GEN)tests/cuda/report $(CUDA_O:.o=.log) >$@
+
+# The kernels for GPUs, and the programs that run their code here.
+device: $(SIMT) $(if $(CUDA_O),build/cuda-report.txt)
 
 # What a new user types. The packages come first, so the build is a second make.
 deps = $(if $(filter no,$(DEPS)),true,tests/deps.sh $(1))
@@ -177,14 +189,14 @@ demo:
 
 test:
 	@$(call deps,test)
-	@$(again) all tests
+	@$(again) all tests device
 	@$(again) SAN=address,undefined all tests
 	@tests/run
 
-tests: $(UNIT) $(FUZZERS) $(CRASH) $B/golden $B/tests/in_mode $(if $(SAN),,$(RACE) $(SIMT))
+tests: $(UNIT) $(FUZZERS) $(CRASH) $B/golden $B/tests/in_mode $(if $(SAN),,$(RACE))
 
-simt: $(SIMT)
-	@tests/run test_simt_
+simt: device
+	@tests/run test_simt_ tests/cuda
 
 race: $(RACE)
 	@tests/run race_ stress_
@@ -247,6 +259,7 @@ clean:
 	$(RM) -r build build-san build-tsan build-simt build-fuzz
 
 run = $(if $(V),,@printf '  %-5s %s\n' $(1) $@;)
-.PHONY: all bench clean demo fuzz fuzzers golden help install lint quality race simt test tests
+.PHONY: all bench clean demo device fuzz fuzzers golden help install lint quality race simt \
+	test tests
 .SECONDARY:
 -include $(shell find $B build-tsan build-simt -name '*.d' 2>/dev/null)
