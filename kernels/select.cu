@@ -25,11 +25,12 @@ struct top_source {
 
 	__device__ uint32_t key(uint32_t i) const
 	{
-		float x;
+		float x = 0.0f;
 
+		if (top->n_scored > 0)
+			x = __ldg(score + min(i, top->n_scored - 1));
 		if (is_kept(i))
 			return KEY_ALWAYS;
-		x = __ldg(score + i);
 		return score_key(top->smallest ? -x : x);
 	}
 };

@@ -66,14 +66,12 @@ struct select_row {
 		       j * WARP + threadIdx.x % WARP;
 	}
 
+	/* Past the end the last key again: a load that is not conditional. */
 	__device__ void load(uint32_t tile)
 	{
 #pragma unroll
-		for (uint32_t j = 0; j < SELECT_ITEMS; j++) {
-			uint32_t i = index_of(tile, j);
-
-			keys[j] = i < n ? source.key(i) : 0;
-		}
+		for (uint32_t j = 0; j < SELECT_ITEMS; j++)
+			keys[j] = source.key(min(index_of(tile, j), n - 1));
 	}
 
 	/* Count one key a lane; lanes without one have valid = false. */
