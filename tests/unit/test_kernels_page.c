@@ -117,6 +117,70 @@ START_TEST(gather_refuses_what_is_outside)
 }
 END_TEST
 
+static uint32_t any_of(uint32_t n)
+{
+	static uint64_t seed = 0x9e3779b97f4a7c15u;
+
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	seed ^= seed << 17;
+	return (uint32_t)(seed >> 20) % n;
+}
+
+/* Ascending with gaps, in whole runs, or in any order with repetitions. */
+static void choose(uint32_t *pos, uint32_t n, uint32_t n_tokens, uint32_t way)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		if (way == 0)
+			pos[i] = (uint32_t)((uint64_t)i * n_tokens / n);
+		else if (way == 1)
+			pos[i] = (i / 40 * 43 + i % 40) % n_tokens;
+		else
+			pos[i] = any_of(n_tokens);
+	}
+}
+
+/* Whatever is asked for, of any size and to any address, is row after row. */
+START_TEST(gather_is_row_after_row)
+{
+	enum { MAX_TOKENS = 3000, OUT_BYTES = 600000 };
+	static unsigned char out[OUT_BYTES + 64];
+	static uint32_t pos[MAX_TOKENS];
+
+	for (int k = 0; k < 200; k++) {
+		uint32_t block_tokens = 1 + any_of(33);
+		uint32_t dim = any_of(3) ? 8 * (1 + any_of(32)) : 1 + any_of(99);
+		struct ckv_rows rows = {
+			.block_tokens = block_tokens, .n_heads = 2, .dim = dim,
+			.head_stride_bytes = (size_t)block_tokens * dim * 2,
+			.n_tokens = 1 + any_of(MAX_TOKENS), .elem = CKV_ELEM_F16 };
+		size_t row_bytes = dim * 2u, at = any_of(3) * 2;
+		uint32_t n = any_of(MAX_TOKENS);
+		const void *block[MAX_TOKENS];
+		unsigned char *to = out + at;
+
+		fill();
+		if (n > OUT_BYTES / row_bytes - 1)
+			n = (uint32_t)(OUT_BYTES / row_bytes - 1);
+		for (uint32_t i = 0; i <= rows.n_tokens / block_tokens; i++)
+			block[i] = page + any_of(sizeof page - 33 * 512 * 2) / 2 * 2;
+		rows.block = block;
+		choose(pos, n, rows.n_tokens, (uint32_t)k % 3);
+		memset(out, 0xa5, sizeof out);
+		ck_assert_int_eq(ckv_gather(&rows, 1, pos, n, to), 0);
+		for (uint32_t i = 0; i < n; i++)
+			if (memcmp(to + i * row_bytes,
+				   ckv_rows_at(&rows, 1, pos[i]), row_bytes) != 0)
+				ck_abort_msg("row %u of %u, token %u", i, n,
+					     pos[i]);
+		for (size_t i = 0; i < 16; i++)
+			ck_assert_uint_eq(to[n * row_bytes + i], 0xa5);
+		for (size_t i = 0; i < at; i++)
+			ck_assert_uint_eq(out[i], 0xa5);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("kernels_page");
@@ -129,6 +193,7 @@ int main(void)
 	tcase_add_test(tc, checksum_sees_changes);
 	tcase_add_test(tc, gather_copies_rows);
 	tcase_add_test(tc, gather_refuses_what_is_outside);
+	tcase_add_test(tc, gather_is_row_after_row);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_ENV);
 	n_failed = srunner_ntests_failed(runner);
