@@ -104,6 +104,8 @@ void bench_idle(struct bench *b);
 void bench_death(struct bench *b);
 void bench_chunkkv(struct bench *b);
 void bench_norms(struct bench *b);
+void bench_gather(struct bench *b);
+void bench_encode(struct bench *b);
 void bench_replay(struct bench *b);
 
 #endif

@@ -94,16 +94,21 @@ static void fill(struct pool *p)
 	p->norm = bench_memory((size_t)2 << 20);
 }
 
-/* One layer's, the next at each turn. */
-static void norms_of_layer(void *arg)
+/* Keys of one layer, the next at each turn. */
+static struct ckv_rows rows_of_layer(struct pool *p)
 {
-	struct pool *p = arg;
-	const struct ckv_rows k = {
+	return (struct ckv_rows){
 		.block = p->block, .block_tokens = BLOCK_TOKENS,
 		.offset_bytes = p->turn++ % LAYERS * LAYER * sizeof *p->bytes,
 		.head_stride_bytes = HEAD * sizeof *p->bytes,
 		.n_heads = KV_HEADS, .n_tokens = TOKENS, .dim = DIM,
 		.elem = CKV_ELEM_BF16 };
+}
+
+static void norms_of_layer(void *arg)
+{
+	struct pool *p = arg;
+	const struct ckv_rows k = rows_of_layer(p);
 
 	if (ckv_norms(&k, 0, KV_HEADS, p->norm, NULL) < 0)
 		abort();
@@ -131,4 +136,77 @@ void bench_norms(struct bench *b)
 	bench_add(b, "norms_read_ratio", theirs / ours);
 	free(p.bytes);
 	free(p.norm);
+}
+
+/* ----------------------------------------------------------------- gather */
+
+enum { OUT_TURNS = 64 };
+
+struct gathering {
+	struct pool pool;
+	uint32_t pos[TOKENS], n;
+	char *out;		/* room for OUT_TURNS */
+	size_t turn, bytes;	/* of a turn */
+};
+
+static char *turn_out(struct gathering *g)
+{
+	return g->out + g->turn % OUT_TURNS * g->bytes;
+}
+
+/* The chosen rows of every head of one layer. */
+static void gather_layer(void *arg)
+{
+	struct gathering *g = arg;
+	const struct ckv_rows k = rows_of_layer(&g->pool);
+	char *out = turn_out(g);
+
+	for (uint32_t h = 0; h < KV_HEADS; h++)
+		if (ckv_gather(&k, h, g->pos, g->n,
+			       out + h * (g->bytes / KV_HEADS)) < 0)
+			abort();
+	g->turn++;
+}
+
+static void copy_as_much(void *arg)
+{
+	struct gathering *g = arg;
+	const char *from = (const char *)g->pool.bytes +
+			   g->pool.turn++ % LAYERS * g->bytes;
+
+	memcpy(turn_out(g), from, g->bytes);
+	g->turn++;
+}
+
+/* A quarter of the tokens, in whole pages or one by one, ascending. */
+static void choose(struct gathering *g, uint32_t together)
+{
+	uint64_t state = 7;
+
+	g->n = 0;
+	for (uint32_t t = 0; t < TOKENS; t += together)
+		if (random_next(&state) % 4 == 0)
+			for (uint32_t i = 0; i < together; i++)
+				g->pos[g->n++] = t + i;
+	g->bytes = (size_t)g->n * KV_HEADS * DIM * sizeof *g->pool.bytes;
+}
+
+void bench_gather(struct bench *b)
+{
+	static struct gathering g;
+	double ours, theirs;
+
+	fill(&g.pool);
+	choose(&g, 1);
+	g.out = bench_memory((size_t)OUT_TURNS * PAGES * LAYER);
+	memset(g.out, 1, (size_t)OUT_TURNS * PAGES * LAYER);
+	bench_in_turn(b, gather_layer, copy_as_much, &g, &ours, &theirs);
+	bench_add(b, "core_copy_gbps", 2 * (double)g.bytes / theirs);
+	bench_add(b, "gather_memcpy_ratio", theirs / ours);
+	choose(&g, BLOCK_TOKENS);
+	bench_in_turn(b, gather_layer, copy_as_much, &g, &ours, &theirs);
+	bench_add(b, "gather_chunks_memcpy_ratio", theirs / ours);
+	free(g.out);
+	free(g.pool.bytes);
+	free(g.pool.norm);
 }

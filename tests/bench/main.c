@@ -51,6 +51,14 @@ ROW("lmdb_prefix_ratio", "LMDB bisection / ckv boundaries", "x", BENCH_AT_LEAST,
 ROW("core_read_gbps", "one core reading memory, pieces of 8 MiB", "GB/s", BENCH_INFO, 0),
 ROW("norms_gbps", "  norms of bf16 keys in pages, bytes of K / time", "GB/s", BENCH_INFO, 0),
 ROW("norms_read_ratio", "  norms / reading as much", "x", BENCH_AT_LEAST, 0.67),
+ROW("core_copy_gbps", "memcpy on one core, 2 MiB at a time: read + written", "GB/s", BENCH_INFO, 0),
+ROW("gather_memcpy_ratio", "  gather of 1/4 of rows of 256 B / copying as much", "x", BENCH_AT_LEAST, 0.67),
+ROW("gather_chunks_memcpy_ratio", "  gather of 1/4 in whole pages / copying as much", "x", BENCH_AT_LEAST, 0.67),
+ROW("fp8_memcpy_ratio", "  bf16 to fp8, read + written / memcpy's", "x", BENCH_INFO, 0),
+ROW("fp8_decode_memcpy_ratio", "  fp8 to bf16, read + written / memcpy's", "x", BENCH_INFO, 0),
+ROW("int4_memcpy_ratio", "  bf16 to int4, K and V, groups of 64 / memcpy's", "x", BENCH_INFO, 0),
+ROW("int4_decode_memcpy_ratio", "  int4 to bf16, K and V / memcpy's", "x", BENCH_INFO, 0),
+ROW("checksum_memcpy_ratio", "  page checksum, bytes read / memcpy's read + written", "x", BENCH_INFO, 0),
 ROW("chunkkv_ms", "ChunkKV, one layer of 8 192 tokens, one thread", "ms", BENCH_INFO, 0),
 ROW("chunkkv_read_gbps", "  bytes of K / time", "GB/s", BENCH_INFO, 0),
 ROW("chunkkv_kvpress_ratio", "  kvpress (the faster of bf16, fp32) / ckv, with gather", "x", BENCH_AT_LEAST, 5),
@@ -75,6 +83,8 @@ static const struct group groups[] = {
 	{ "pool", bench_pool, false },
 	{ "redis", bench_redis, false },
 	{ "norms", bench_norms, false },
+	{ "gather", bench_gather, false },
+	{ "encode", bench_encode, false },
 	{ "chunkkv", bench_chunkkv, false },
 	{ "death", bench_death, false },
 	{ "idle", bench_idle, true },
@@ -144,7 +154,8 @@ static void usage(void)
 	     "  --quick         fewer and shorter repetitions, under a minute\n"
 	     "  --json FILE     also write one flat JSON object\n"
 	     "  --only GROUP    one group of rows: memcpy socket keys index lmdb ring\n"
-	     "                  write pool redis norms chunkkv death idle replay\n"
+	     "                  write pool redis norms gather encode chunkkv death\n"
+	     "                  idle replay\n"
 	     "  --bin DIR       where ckvd is (build)\n"
 	     "  --trace FILE    for the replay (tests/data/traces/...)\n");
 }
