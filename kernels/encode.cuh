@@ -1,0 +1,215 @@
+/*
+ * encode.cuh - inside the encoding kernels: which row goes where, and rounding.
+ *
+ * Areas are numbered layer by layer, head by head. Rows come straight from their pages,
+ * through the positions of the survivors; a position outside the rows is reported and
+ * the last row read in its place, so loads need no condition and overlap.
+ */
+#ifndef CKV_KERNELS_ENCODE_CUH
+#define CKV_KERNELS_ENCODE_CUH
+
+#include "kernels/common.cuh"
+
+#ifndef __CUDACC__
+#include "kernels/elem.h"
+#endif
+
+static const uint32_t ENCODE_THREADS = 256;
+
+struct encode_task {
+	struct ckv_cuda_rows rows;
+	struct ckv_cuda_kept kept;	/* pos NULL: all tokens */
+	struct ckv_cuda_coded out;
+	struct ckv_encode e;
+	enum ckv_input input;		/* for faults */
+	uint32_t row_bytes;
+	uint32_t max_n;			/* coded rows of an area, at most */
+	uint32_t *amax;			/* [n_layers][n_heads], bits of a float; fp8 */
+	uint64_t *status;
+};
+
+struct encode_run {			/* one (layer, head) */
+	uint32_t index, layer, head;	/* among n_layers; the object's own number */
+	uint32_t n;			/* rows to encode */
+	const uint32_t *pos;		/* NULL: 0, 1, ... */
+	char *code, *scale;
+};
+
+__device__ static inline char *out_at(const struct ckv_cuda_out &out, uint32_t index,
+				      uint32_t head)
+{
+	return (char *)out.base + index * out.layer_stride_bytes +
+	       head * out.head_stride_bytes;
+}
+
+__device__ static inline struct encode_run encode_run_at(const struct encode_task &t,
+							 uint32_t i)
+{
+	struct encode_run r;
+	uint32_t set, n;
+
+	r.head = i % t.rows.rows.n_heads;
+	r.index = i / t.rows.rows.n_heads;
+	r.layer = r.index * t.rows.layer_step;
+	r.code = out_at(t.out.code, r.index, r.head);
+	r.scale = out_at(t.out.scale, r.index, r.head);
+	if (t.kept.pos == nullptr) {
+		r.pos = nullptr;
+		n = t.rows.rows.n_tokens;
+	} else {
+		set = r.index / t.kept.reuse;
+		n = t.kept.n == nullptr ? t.kept.max_n : min(t.kept.n[set], t.kept.max_n);
+		r.pos = t.kept.pos + ((size_t)set * t.kept.n_sets +
+				      (t.kept.n_sets > 1 ? r.head : 0)) * t.kept.max_n;
+	}
+	r.n = n - min(n, t.e.n_full);
+	return r;
+}
+
+__device__ static inline uint32_t encode_token(const struct encode_run &r, uint32_t i)
+{
+	return r.pos == nullptr ? i : __ldg(r.pos + i);
+}
+
+__device__ static inline const char *encode_row(const struct encode_task &t,
+						const struct encode_run &r,
+						uint32_t token)
+{
+	return row_at(t.rows, r.layer, r.head, min(token, t.rows.rows.n_tokens - 1),
+		      t.row_bytes);
+}
+
+__device__ static inline void encode_fault(const struct encode_task &t,
+					   const struct encode_run &r,
+					   enum cuda_fault kind, uint32_t token,
+					   uint32_t dim)
+{
+	fault_report(t.status, cuda_fault_word(kind, r.layer, t.input, r.head,
+					       min(token, CKV_KERNEL_MAX_TOKENS - 1), dim));
+}
+
+__device__ static inline void encode_judge_token(const struct encode_task &t,
+						 const struct encode_run &r,
+						 uint32_t token)
+{
+	if (token >= t.rows.rows.n_tokens)
+		encode_fault(t, r, CUDA_FAULT_POSITION, token, 0);
+}
+
+/* ---------------------------------------------------------------- rounding */
+
+/* Two floats as f16 or bf16, nearest even, the first in the low half. */
+template <enum ckv_elem E>
+__device__ static inline uint32_t pack_halves(float low, float high)
+{
+#ifdef __CUDACC__
+	uint32_t both;
+
+	if (E == CKV_ELEM_BF16)
+		asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
+	else
+		asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
+	return both;
+#else
+	return E == CKV_ELEM_BF16
+		? elem_to_bf16(low) | (uint32_t)elem_to_bf16(high) << 16
+		: elem_to_f16(low) | (uint32_t)elem_to_f16(high) << 16;
+#endif
+}
+
+template <enum ckv_elem E> __device__ static inline float half_low(uint32_t both)
+{
+	return E == CKV_ELEM_BF16 ? __uint_as_float(both << 16)
+				  : float_from_f16((uint16_t)(both & 0xffffu));
+}
+
+template <enum ckv_elem E> __device__ static inline float half_high(uint32_t both)
+{
+	return E == CKV_ELEM_BF16 ? __uint_as_float(both & 0xffff0000u)
+				  : float_from_f16((uint16_t)(both >> 16));
+}
+
+/* x as a row of that kind can hold it. */
+template <enum ckv_elem E> __device__ static inline float round_to(float x)
+{
+	return E == CKV_ELEM_F32 ? x : half_low<E>(pack_halves<E>(x, 0.0f));
+}
+
+/* N numbers of kind E at `to`: N is 1, 4 or a multiple of 8. */
+template <enum ckv_elem E, int N>
+__device__ static inline void put_numbers(void *to, const float *x)
+{
+	if constexpr (N == 1 && E == CKV_ELEM_F32) {
+		*(float *)to = x[0];
+	} else if constexpr (N == 1) {
+		*(uint16_t *)to = (uint16_t)pack_halves<E>(x[0], 0.0f);
+	} else if constexpr (E == CKV_ELEM_F32) {
+#pragma unroll
+		for (int i = 0; i < N; i += 4)
+			((float4 *)to)[i / 4] = make_float4(x[i], x[i + 1], x[i + 2],
+							    x[i + 3]);
+	} else if constexpr (N == 4) {
+		*(uint2 *)to = make_uint2(pack_halves<E>(x[0], x[1]),
+					  pack_halves<E>(x[2], x[3]));
+	} else {
+#pragma unroll
+		for (int i = 0; i < N; i += 8)
+			((uint4 *)to)[i / 8] =
+				make_uint4(pack_halves<E>(x[i], x[i + 1]),
+					   pack_halves<E>(x[i + 2], x[i + 3]),
+					   pack_halves<E>(x[i + 4], x[i + 5]),
+					   pack_halves<E>(x[i + 6], x[i + 7]));
+	}
+}
+
+/* Are all N finite? One multiply-add each: anything else times 0 is a NaN. */
+template <int N> __device__ static inline bool all_finite(const float *x)
+{
+	float zero = 0.0f;
+
+#pragma unroll
+	for (int i = 0; i < N; i++)
+		zero = fmaf(x[i], 0.0f, zero);
+	return zero == 0.0f;
+}
+
+/* ---------------------------------------------------------------- division */
+
+/*
+ * x / by, rounded once, with the reciprocal taken out of the loop: each correction
+ * adds the exact remainder's share, and the second one rounds as a division does
+ * (Markstein). Where numbers are so large or small that the remainder could not be
+ * exact it is a division.
+ */
+struct divisor {
+	float by, inverse;
+	bool far;
+};
+
+__device__ static inline struct divisor divisor_of(float by)
+{
+	struct divisor d = { by, __fdiv_rn(1.0f, by), !(by >= 0x1p-90f && by <= 0x1p90f) };
+
+	return d;
+}
+
+template <int CORRECTIONS>
+__device__ static inline float divide(float x, float by, float inverse)
+{
+	float q = __fmul_rn(x, inverse);
+
+#pragma unroll
+	for (int i = 0; i < CORRECTIONS; i++)
+		q = fmaf(fmaf(-q, by, x), inverse, q);
+	return q;
+}
+
+/* ------------------------------------------------------ the parts, by kind */
+
+/* Each launches what encodes t's rows, and returns launch_result(). */
+int encode_pointwise(const struct encode_task *t, void *stream);
+int encode_fp8_blocks(const struct encode_task *t, void *stream);
+int encode_kivi_keys(const struct encode_task *t, void *stream);
+int encode_kivi_values(const struct encode_task *t, void *stream);
+
+#endif

@@ -1,0 +1,581 @@
+/*
+ * kivi.cu - groups of numbers as codes of 8, 4 or 2 bits, gathered and encoded at once.
+ *
+ * Three kernels. 16-bit rows of whole 16-byte vectors with groups that suit a block:
+ *
+ *   keys    a block holds whole groups in registers, RUN tokens of 8 channels a thread;
+ *           per channel the threads meet once in shared memory for the extremes
+ *           and once for the scale. Rows are read once.
+ *   values  a thread has 16 channels of a row; a group is a few neighbouring lanes,
+ *           who meet by shuffles.
+ *
+ * bf16 to int4 in groups of 64 moves 2 bytes in and 0.56 out. It takes some 20
+ * instructions a number, of which at 80 % of an H200's copy bandwidth there is time for
+ * 30. Everything else (float, odd lengths, huge groups) is one thread for a group.
+ */
+#include "kernels/kivi.cuh"
+
+static const uint32_t LONE_THREADS = 128, KEYS_THREADS = 512;
+
+/* ------------------------------------------------------------------ places */
+
+struct kivi_place {		/* of an area's scales and mins */
+	char *scale, *min;
+};
+
+/* `groups` of them lie before, of `all`. */
+template <enum ckv_elem E>
+__device__ static inline struct kivi_place kivi_place_at(const struct encode_run &r,
+							 size_t groups, size_t all)
+{
+	const size_t bytes = E == CKV_ELEM_F32 ? 4 : 2;
+	struct kivi_place p = { r.scale + groups * bytes, r.scale + (all + groups) * bytes };
+
+	return p;
+}
+
+/* What a group's faults are called: its first number of these. */
+struct kivi_group {
+	uint32_t first, n, stride;	/* rows if stride is 0, else channels of row `first` */
+	uint32_t dim;
+};
+
+/* ------------------------------------------------------- one thread, a group */
+
+template <typename V>
+__device__ static float number_at(const struct encode_task &t, const struct encode_run &r,
+				  const struct kivi_group &g, uint32_t i, uint32_t *token)
+{
+	float x;
+
+	*token = encode_token(r, g.stride == 0 ? g.first + i : g.first);
+	V::unpack(load_numbers<V>(encode_row(t, r, *token),
+				  g.dim + (g.stride == 0 ? 0 : i)), &x);
+	return x;
+}
+
+/* Extremes of a group into *s; reports what cannot be encoded. */
+template <typename V, int BITS>
+__device__ static void study_group(const struct encode_task &t, const struct encode_run &r,
+				   const struct kivi_group &g, struct kivi_scale *s)
+{
+	const enum ckv_elem E = (enum ckv_elem)V::ELEM;
+	float min = INFINITY, max = -INFINITY;
+	bool finite = true;
+	uint32_t token;
+
+	for (uint32_t i = 0; i < g.n; i++) {
+		float x = number_at<V>(t, r, g, i, &token);
+
+		encode_judge_token(t, r, token);
+		if (!is_finite(x)) {
+			encode_fault(t, r, CUDA_FAULT_DOM, token,
+				     g.dim + (g.stride == 0 ? 0 : i));
+			finite = false;
+		}
+		if (x < min || (x == min && __float_as_uint(x) == 0x80000000u))
+			min = x;
+		max = fmaxf(max, x);
+	}
+	if (!kivi_scale_of<E, BITS>(min, max, s) && finite)
+		encode_fault(t, r, CUDA_FAULT_RANGE, encode_token(r, g.first), g.dim);
+}
+
+template <typename V, int BITS>
+__device__ static void encode_group(const struct encode_task &t, const struct encode_run &r,
+				    const struct kivi_group &g, uint32_t *code,
+				    struct kivi_place p)
+{
+	const enum ckv_elem E = (enum ckv_elem)V::ELEM;
+	const uint32_t per_word = 32 / BITS;
+	struct kivi_scale s;
+	uint32_t token;
+
+	study_group<V, BITS>(t, r, g, &s);
+	put_numbers<E, 1>(p.scale, &s.scale);
+	put_numbers<E, 1>(p.min, &s.min);
+	for (uint32_t i = 0; i < g.n; i += per_word) {
+		uint32_t word = 0;
+
+		for (uint32_t k = 0; k < per_word && i + k < g.n; k++) {
+			float x = number_at<V>(t, r, g, i + k, &token);
+
+			word |= (kivi_code<E, BITS>(x, s) - KIVI_WHOLE) << k * BITS;
+		}
+		code[(size_t)(i / per_word) * (g.stride == 0 ? t.rows.rows.dim : 1)] = word;
+	}
+}
+
+/* Neighbouring threads have neighbouring channels of keys, or groups of values. */
+template <typename V, int BITS>
+__global__ void __launch_bounds__(LONE_THREADS)
+lone_kernel(const __grid_constant__ struct encode_task t, uint32_t n_tiles, bool keys)
+{
+	const enum ckv_elem E = (enum ckv_elem)V::ELEM;
+	const uint32_t per_word = 32 / BITS;
+	struct encode_run r = encode_run_at(t, blockIdx.x / n_tiles);
+	uint32_t i = blockIdx.x % n_tiles * LONE_THREADS + threadIdx.x;
+	uint32_t dim = t.rows.rows.dim, group = t.e.group;
+	uint32_t across = keys ? dim : ceil_div(dim, group), row, column;
+	struct kivi_group g;
+
+	row = i / across * (keys ? group : 1);
+	column = i % across * (keys ? 1 : group);
+	if (row >= r.n)
+		return;
+	if (keys) {
+		g = { row, min(group, r.n - row), 0, column };
+		encode_group<V, BITS>(t, r, g,
+			(uint32_t *)r.code + (size_t)(row / per_word) * dim + column,
+			kivi_place_at<E>(r, (size_t)i, (size_t)ceil_div(r.n, group) * dim));
+	} else {
+		g = { row, min(group, dim - column), 1, column };
+		encode_group<V, BITS>(t, r, g,
+			(uint32_t *)r.code + (size_t)row * ceil_div(dim, per_word) +
+				column / per_word,
+			kivi_place_at<E>(r, (size_t)i, (size_t)r.n * across));
+	}
+}
+
+/* -------------------------------------------------- keys, groups in registers */
+
+struct kivi_block {		/* how a block's threads lie over its groups */
+	uint32_t n_tiles;	/* of an area */
+	uint32_t columns;	/* vectors of a row */
+	uint32_t runs;		/* of a group */
+	uint32_t n_groups;	/* of a block */
+};
+
+/* What a thread holds: RUN rows of 8 channels. */
+template <enum ckv_elem E, int BITS> struct key_run {
+	static const uint32_t RUN = BITS == 2 ? 16 : 8, PER_WORD = 32 / BITS;
+
+	uint32_t word[RUN][4];
+	uint32_t row, n;	/* the first, and how many there are */
+	uint32_t y, column;	/* of the block's runs; vector of the row */
+};
+
+/* A thread past the end reads the last row again, and has n = 0. */
+template <enum ckv_elem E, int BITS>
+__device__ static inline void load_run(const struct encode_task &t,
+				       const struct encode_run &r,
+				       const struct kivi_block &b, uint32_t first_group,
+				       struct key_run<E, BITS> *k)
+{
+	const uint32_t RUN = key_run<E, BITS>::RUN;
+	uint32_t token[RUN];
+
+	k->y = threadIdx.x / b.columns;
+	k->column = threadIdx.x % b.columns;
+	k->row = (first_group + k->y / b.runs) * t.e.group + k->y % b.runs * RUN;
+	k->n = k->y < b.n_groups * b.runs && k->row < r.n ? min(r.n - k->row, RUN)
+							  : 0;
+#pragma unroll
+	for (uint32_t i = 0; i < RUN; i++)
+		token[i] = encode_token(r, min(k->row + i, r.n - 1));
+#pragma unroll
+	for (uint32_t i = 0; i < RUN; i++) {
+		uint4 v = load_numbers<numbers<E, 16> >(encode_row(t, r, token[i]),
+							k->column);
+
+		k->word[i][0] = v.x;
+		k->word[i][1] = v.y;
+		k->word[i][2] = v.z;
+		k->word[i][3] = v.w;
+	}
+#pragma unroll
+	for (uint32_t i = 0; i < RUN; i++)
+		if (i < k->n)
+			encode_judge_token(t, r, token[i]);
+}
+
+/* The extremes of a thread's channels, each a word: [y][dim]. */
+template <enum ckv_elem E, int BITS>
+__device__ static inline void post_extremes(const struct key_run<E, BITS> &k, uint32_t dim,
+					    uint32_t *extremes)
+{
+	uint32_t *to = extremes + k.y * dim + 8 * k.column;
+
+	if (k.n == 0)
+		return;
+#pragma unroll
+	for (uint32_t j = 0; j < 4; j++) {
+		uint32_t least = ordered(k.word[0][j]), most = ~least;
+
+#pragma unroll
+		for (uint32_t i = 1; i < key_run<E, BITS>::RUN; i++) {
+			uint32_t x = ordered(k.word[i][j]);
+
+			least = min_s16x2(least, x);
+			most = min_s16x2(most, ~x);
+		}
+		to[2 * j] = (least & 0xffffu) | most << 16;
+		to[2 * j + 1] = least >> 16 | (most & 0xffff0000u);
+	}
+}
+
+enum { SCALE_FAR = 1, SCALE_SPECIAL = 2 };
+
+/* From the extremes of every run to scale and min of every channel. */
+template <enum ckv_elem E, int BITS>
+__device__ static inline void settle_scales(const struct encode_task &t,
+					    const struct encode_run &r,
+					    const struct kivi_block &b,
+					    uint32_t first_group, const uint32_t *extremes,
+					    uint4 *scale)
+{
+	uint32_t dim = t.rows.rows.dim, n_groups = ceil_div(r.n, t.e.group);
+
+	for (uint32_t i = threadIdx.x; i < b.n_groups * dim; i += blockDim.x) {
+		uint32_t g = i / dim, d = i % dim, row = (first_group + g) * t.e.group;
+		uint32_t all = 0x7fff7fffu;
+		struct kivi_place p;
+		struct kivi_scale s;
+		float least, most;
+		bool fits, finite;
+
+		if (first_group + g >= n_groups)
+			return;
+		for (uint32_t k = 0; k < b.runs && row + k * key_run<E, BITS>::RUN < r.n;
+		     k++)
+			all = min_s16x2(all, extremes[(g * b.runs + k) * dim + d]);
+		extremes_get<E>(all, &least, &most);
+		finite = is_finite(least) && is_finite(most);
+		fits = kivi_scale_of<E, BITS>(least, most, &s);
+		if (finite && !fits)
+			encode_fault(t, r, CUDA_FAULT_RANGE, encode_token(r, row), d);
+		scale[i] = make_uint4(__float_as_uint(s.min), __float_as_uint(s.scale),
+				      __float_as_uint(s.inverse),
+				      (s.far ? SCALE_FAR : 0) |
+				      (finite ? 0 : SCALE_SPECIAL));
+		p = kivi_place_at<E>(r, (size_t)(first_group + g) * dim + d,
+				     (size_t)n_groups * dim);
+		put_numbers<E, 1>(p.scale, &s.scale);
+		put_numbers<E, 1>(p.min, &s.min);
+	}
+}
+
+/* Some number of a channel is not finite: report those of this thread. */
+template <enum ckv_elem E, int BITS>
+__device__ static void report_channel(const struct encode_task &t,
+				      const struct encode_run &r,
+				      const struct key_run<E, BITS> &k, uint32_t c)
+{
+	for (uint32_t i = 0; i < k.n; i++) {
+		uint32_t token = encode_token(r, k.row + i), dim = 8 * k.column + c;
+		float x;
+
+		numbers<E, 2>::unpack(load_numbers<numbers<E, 2> >(encode_row(t, r, token),
+								   dim), &x);
+		if (!is_finite(x))
+			encode_fault(t, r, CUDA_FAULT_DOM, token, dim);
+	}
+}
+
+/* Words of a thread's channels for PER_WORD rows from `from` on. */
+template <enum ckv_elem E, int BITS>
+__device__ static inline void put_words(const struct key_run<E, BITS> &k, uint32_t from,
+					const uint4 *scale, uint32_t *to)
+{
+	const uint32_t PER_WORD = key_run<E, BITS>::PER_WORD;
+	uint32_t out[8];
+
+#pragma unroll
+	for (uint32_t c = 0; c < 8; c++) {
+		uint4 f = scale[c];
+		struct kivi_scale s = { __uint_as_float(f.x), __uint_as_float(f.y),
+					__uint_as_float(f.z), (f.w & SCALE_FAR) != 0 };
+
+		out[c] = 0;
+#pragma unroll
+		for (uint32_t i = 0; i < PER_WORD; i++) {
+			uint32_t both = k.word[from + i][c / 2];
+			float x = c % 2 ? half_high<E>(both) : half_low<E>(both);
+			uint32_t code = kivi_code<E, BITS>(x, s) - KIVI_WHOLE;
+
+			out[c] |= (from + i < k.n ? code : 0) << i * BITS;
+		}
+	}
+	((uint4 *)to)[0] = make_uint4(out[0], out[1], out[2], out[3]);
+	((uint4 *)to)[1] = make_uint4(out[4], out[5], out[6], out[7]);
+}
+
+template <enum ckv_elem E, int BITS>
+__global__ void __launch_bounds__(KEYS_THREADS)
+keys_kernel(const __grid_constant__ struct encode_task t, struct kivi_block b)
+{
+	typedef struct key_run<E, BITS> run;
+	CKV_SHARED(uint4, scale);	/* [groups][dim]; then extremes [runs][dim] */
+	struct encode_run r = encode_run_at(t, blockIdx.x / b.n_tiles);
+	uint32_t first_group = blockIdx.x % b.n_tiles * b.n_groups;
+	uint32_t dim = t.rows.rows.dim;
+	uint32_t *extremes = (uint32_t *)(scale + b.n_groups * dim);
+	const uint4 *mine;
+	run k;
+
+	if ((size_t)first_group * t.e.group >= r.n)
+		return;
+	load_run<E, BITS>(t, r, b, first_group, &k);
+	post_extremes<E, BITS>(k, dim, extremes);
+	__syncthreads();
+	settle_scales<E, BITS>(t, r, b, first_group, extremes, scale);
+	__syncthreads();
+	mine = scale + k.y / b.runs * dim + 8 * k.column;
+	for (uint32_t c = 0; k.n > 0 && c < 8; c++)
+		if (mine[c].w & SCALE_SPECIAL)
+			report_channel<E, BITS>(t, r, k, c);
+#pragma unroll
+	for (uint32_t from = 0; from < run::RUN; from += run::PER_WORD)
+		if (from < k.n)
+			put_words<E, BITS>(k, from, mine, (uint32_t *)r.code +
+				(size_t)((k.row + from) / run::PER_WORD) * dim + 8 * k.column);
+}
+
+/* ------------------------------------------- values, groups in a few lanes */
+
+static const uint32_t VALUES_THREADS = 256, VALUES_AT_ONCE = 2, VALUE_NUMBERS = 16;
+
+struct value_walk {
+	uint32_t n_tiles;	/* of an area */
+	uint32_t group_lanes;	/* a power of two up to 32 */
+	uint32_t row_lanes;	/* of all groups of a row, the last one's whole */
+};
+
+struct value_place {
+	uint32_t row, dim, group;	/* of the first number; group of the row */
+	bool there;
+};
+
+__device__ static inline struct value_place value_at(const struct encode_task &t,
+						     const struct encode_run &r,
+						     const struct value_walk &w,
+						     uint32_t unit)
+{
+	struct value_place v;
+	uint32_t lane = unit % w.row_lanes;
+
+	v.row = unit / w.row_lanes;
+	v.dim = lane * VALUE_NUMBERS;
+	v.group = lane / w.group_lanes;
+	v.there = v.row < r.n && v.dim < t.rows.rows.dim;
+	return v;
+}
+
+/* Extremes of a group whose numbers lie in neighbouring lanes. */
+__device__ static inline uint32_t join_extremes(const uint32_t word[8], bool there,
+						uint32_t lanes)
+{
+	uint32_t least = ordered(word[0]), most = ~least, all;
+
+#pragma unroll
+	for (int i = 1; i < 8; i++) {
+		uint32_t x = ordered(word[i]);
+
+		least = min_s16x2(least, x);
+		most = min_s16x2(most, ~x);
+	}
+	least = min_s16x2(least, least >> 16);
+	most = min_s16x2(most, most >> 16);
+	all = there ? (least & 0xffffu) | most << 16 : 0x7fff7fffu;
+	for (uint32_t step = lanes / 2; step > 0; step /= 2)
+		all = min_s16x2(all, __shfl_xor_sync(ALL_LANES, all, step));
+	return all;
+}
+
+template <enum ckv_elem E>
+__device__ static void report_value(const struct encode_task &t, const struct encode_run &r,
+				    const uint32_t word[8], uint32_t token, uint32_t dim)
+{
+#pragma unroll
+	for (uint32_t i = 0; i < VALUE_NUMBERS; i++) {
+		float x = i % 2 ? half_high<E>(word[i / 2]) : half_low<E>(word[i / 2]);
+
+		if (!is_finite(x))
+			encode_fault(t, r, CUDA_FAULT_DOM, token, dim + i);
+	}
+}
+
+template <enum ckv_elem E, int BITS>
+__device__ static inline void put_value(const uint32_t word[8], const struct kivi_scale &s,
+					uint32_t *to)
+{
+	const uint32_t PER_WORD = 32 / BITS;
+	uint32_t out[BITS / 2] = { 0 };
+
+#pragma unroll
+	for (uint32_t i = 0; i < VALUE_NUMBERS; i++) {
+		float x = i % 2 ? half_high<E>(word[i / 2]) : half_low<E>(word[i / 2]);
+
+		out[i / PER_WORD] |= (kivi_code<E, BITS>(x, s) - KIVI_WHOLE)
+				     << i % PER_WORD * BITS;
+	}
+	if (BITS == 2)
+		to[0] = out[0];
+	else if (BITS == 4)
+		*(uint2 *)to = make_uint2(out[0], out[BITS / 2 - 1]);
+	else
+		*(uint4 *)to = make_uint4(out[0], out[1 % (BITS / 2)], out[2 % (BITS / 2)],
+					  out[3 % (BITS / 2)]);
+}
+
+template <enum ckv_elem E, int BITS>
+__device__ static inline void encode_value(const struct encode_task &t,
+					   const struct encode_run &r,
+					   const struct value_walk &w, uint32_t unit,
+					   uint32_t token, const uint32_t word[8])
+{
+	struct value_place v = value_at(t, r, w, unit);
+	uint32_t all = join_extremes(word, v.there, w.group_lanes);
+	uint32_t row_groups = w.row_lanes / w.group_lanes, row_words;
+	struct kivi_scale s;
+	struct kivi_place p;
+	float least, most;
+	bool fits, finite;
+
+	if (!v.there)
+		return;
+	encode_judge_token(t, r, token);
+	extremes_get<E>(all, &least, &most);
+	finite = is_finite(least) && is_finite(most);
+	fits = kivi_scale_of<E, BITS>(least, most, &s);
+	if (!finite)
+		report_value<E>(t, r, word, token, v.dim);
+	else if (!fits)
+		encode_fault(t, r, CUDA_FAULT_RANGE, token, v.group * t.e.group);
+	row_words = t.rows.rows.dim / (32 / BITS);
+	put_value<E, BITS>(word, s, (uint32_t *)r.code + (size_t)v.row * row_words +
+			   v.dim / (32 / BITS));
+	if (v.dim % t.e.group != 0)
+		return;
+	p = kivi_place_at<E>(r, (size_t)v.row * row_groups + v.group,
+			     (size_t)r.n * row_groups);
+	put_numbers<E, 1>(p.scale, &s.scale);
+	put_numbers<E, 1>(p.min, &s.min);
+}
+
+template <enum ckv_elem E, int BITS>
+__global__ void __launch_bounds__(VALUES_THREADS)
+values_kernel(const __grid_constant__ struct encode_task t, struct value_walk w)
+{
+	typedef numbers<E, 16> V;
+	struct encode_run r = encode_run_at(t, blockIdx.x / w.n_tiles);
+	uint32_t first = blockIdx.x % w.n_tiles * (VALUES_THREADS * VALUES_AT_ONCE);
+	uint32_t token[VALUES_AT_ONCE], word[VALUES_AT_ONCE][8];
+
+	if (first / w.row_lanes >= r.n)
+		return;
+#pragma unroll
+	for (uint32_t u = 0; u < VALUES_AT_ONCE; u++)
+		token[u] = encode_token(r, min((first + u * VALUES_THREADS + threadIdx.x) /
+					       w.row_lanes, r.n - 1));
+#pragma unroll
+	for (uint32_t u = 0; u < VALUES_AT_ONCE; u++) {
+		uint32_t unit = first + u * VALUES_THREADS + threadIdx.x;
+		uint32_t i = value_at(t, r, w, unit).dim / V::N;
+		const char *row = encode_row(t, r, token[u]);
+		uint4 x, y;
+
+		i = min(i, t.rows.rows.dim / V::N - 2);
+		x = load_numbers<V>(row, i);
+		y = load_numbers<V>(row, i + 1);
+		word[u][0] = x.x; word[u][1] = x.y; word[u][2] = x.z; word[u][3] = x.w;
+		word[u][4] = y.x; word[u][5] = y.y; word[u][6] = y.z; word[u][7] = y.w;
+	}
+#pragma unroll
+	for (uint32_t u = 0; u < VALUES_AT_ONCE; u++)
+		encode_value<E, BITS>(t, r, w, first + u * VALUES_THREADS + threadIdx.x,
+				      token[u], word[u]);
+}
+
+/* --------------------------------------------------------------- launchers */
+
+/* Blocks of all areas; 0: more than a grid has. */
+static uint32_t blocks_of(const struct encode_task &t, uint64_t tiles)
+{
+	uint64_t n = tiles * t.rows.n_layers * t.rows.rows.n_heads;
+
+	return n <= INT32_MAX ? (uint32_t)n : 0;
+}
+
+static bool halves(const struct encode_task &t, uint32_t code_unit)
+{
+	return t.rows.rows.elem != CKV_ELEM_F32 && cuda_rows_unit(&t.rows) == 16 &&
+	       cuda_out_unit(&t.out.code, 16) >= code_unit;
+}
+
+/* Run the statements with E and BITS of a task of 16-bit numbers. */
+#define FOR_HALVES(t, E, BITS, ...) do {						\
+		const bool bf16_ = (t).rows.rows.elem == CKV_ELEM_BF16;			\
+		FOR_BITS_((t).e.bits, BITS,						\
+			if (bf16_) { const enum ckv_elem E = CKV_ELEM_BF16; __VA_ARGS__ }	\
+			else { const enum ckv_elem E = CKV_ELEM_F16; __VA_ARGS__ })	\
+	} while (0)
+#define FOR_BITS_(bits, BITS, ...)							\
+		if ((bits) == 8) { const int BITS = 8; __VA_ARGS__ }			\
+		else if ((bits) == 4) { const int BITS = 4; __VA_ARGS__ }		\
+		else { const int BITS = 2; __VA_ARGS__ }
+
+static int launch_lone(const struct encode_task &t, bool keys, void *stream)
+{
+	uint64_t groups = keys
+		? (uint64_t)ceil_div(t.max_n, t.e.group) * t.rows.rows.dim
+		: (uint64_t)t.max_n * ceil_div(t.rows.rows.dim, t.e.group);
+	uint32_t n_tiles = (uint32_t)ceil_div(groups, (uint64_t)LONE_THREADS);
+	uint32_t grid = blocks_of(t, n_tiles);
+
+	if (grid == 0 || groups > UINT32_MAX - LONE_THREADS)
+		return -EINVAL;
+	if (t.rows.rows.elem == CKV_ELEM_F32)
+		FOR_BITS_(t.e.bits, BITS,
+			CKV_LAUNCH((lone_kernel<numbers<CKV_ELEM_F32, 4>, BITS>), grid,
+				   LONE_THREADS, 0, stream, t, n_tiles, keys);)
+	else
+		FOR_HALVES(t, E, BITS,
+			CKV_LAUNCH((lone_kernel<numbers<E, 2>, BITS>), grid, LONE_THREADS,
+				   0, stream, t, n_tiles, keys););
+	return launch_result();
+}
+
+int encode_kivi_keys(const struct encode_task *t, void *stream)
+{
+	uint32_t run = t->e.bits == 2 ? 16 : 8, grid;
+	struct kivi_block b = { 0, t->rows.rows.dim / 8, t->e.group / run, 1 };
+	uint32_t of_group = b.columns * b.runs, shared;
+
+	if (!halves(*t, 16) || t->e.group % run != 0 || of_group > KEYS_THREADS)
+		return launch_lone(*t, true, stream);
+	if (of_group < KEYS_THREADS / 2)
+		b.n_groups = KEYS_THREADS / 2 / of_group;
+	b.n_tiles = ceil_div(ceil_div(t->max_n, t->e.group), b.n_groups);
+	grid = blocks_of(*t, b.n_tiles);
+	if (grid == 0)
+		return -EINVAL;
+	shared = b.n_groups * t->rows.rows.dim *
+		 (uint32_t)(sizeof(uint4) + b.runs * sizeof(uint32_t));
+	FOR_HALVES(*t, E, BITS,
+		CKV_LAUNCH((keys_kernel<E, BITS>), grid, b.n_groups * of_group, shared,
+			   stream, *t, b););
+	return launch_result();
+}
+
+int encode_kivi_values(const struct encode_task *t, void *stream)
+{
+	uint32_t dim = t->rows.rows.dim, grid;
+	struct value_walk w = { 0, t->e.group / VALUE_NUMBERS, 0 };
+	uint64_t units;
+
+	w.row_lanes = ceil_div(dim, t->e.group) * w.group_lanes;
+	units = (uint64_t)t->max_n * w.row_lanes;
+	if (!halves(*t, 2 * t->e.bits) || t->e.group % VALUE_NUMBERS != 0 ||
+	    dim % VALUE_NUMBERS != 0 || w.group_lanes > WARP ||
+	    (w.group_lanes & (w.group_lanes - 1)) != 0 || units > INT32_MAX)
+		return launch_lone(*t, false, stream);
+	w.n_tiles = (uint32_t)ceil_div(units, (uint64_t)VALUES_THREADS * VALUES_AT_ONCE);
+	grid = blocks_of(*t, w.n_tiles);
+	if (grid == 0)
+		return -EINVAL;
+	FOR_HALVES(*t, E, BITS,
+		CKV_LAUNCH((values_kernel<E, BITS>), grid, VALUES_THREADS, 0, stream, *t,
+			   w););
+	return launch_result();
+}
