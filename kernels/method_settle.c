@@ -83,19 +83,44 @@ static struct ckv_layer_kept kept_of(const struct ckv_selection *s,
 	return kept;
 }
 
+static uint64_t layer_bytes(const struct settle *s, uint32_t layer)
+{
+	struct ckv_layer_kept kept = kept_of(&s->m.select, s->o, layer);
+	struct ckv_layer_layout lay;
+
+	ckv_layer_lay_out(s->o, &s->m.encode, &kept, 0, &lay);
+	return lay.end;
+}
+
+/*
+ * Layers of one class are of one size: all but pyramidkv's, which are -1. Thousands of
+ * sizes are asked for before a request is answered, so none is found out twice.
+ */
+static int class_of(const struct ckv_selection *s, uint32_t layer)
+{
+	if (s->kind == CKV_PYRAMIDKV)
+		return -1;
+	if (s->kind == CKV_L2NORM)
+		return layer < 64 && (s->skip >> layer & 1);
+	return ckv_selection_source(s, layer) == layer;
+}
+
 static uint64_t bytes_with(struct settle *s, uint32_t n_keep)
 {
-	uint64_t at = ckv_object_begin(s->o);
+	uint64_t total = ckv_object_begin(s->o), known[2] = { 0, 0 };
 
 	s->m.select.n_keep = n_keep;
 	for (uint32_t l = 0; l < s->o->n_layers; l++) {
-		struct ckv_layer_kept kept = kept_of(&s->m.select, s->o, l);
-		struct ckv_layer_layout lay;
+		int class = class_of(&s->m.select, l);
+		uint64_t bytes = class < 0 ? 0 : known[class];
 
-		ckv_layer_lay_out(s->o, &s->m.encode, &kept, at, &lay);
-		at = lay.end;
+		if (bytes == 0)
+			bytes = layer_bytes(s, l);
+		if (class >= 0)
+			known[class] = bytes;
+		total += bytes;
 	}
-	return at;
+	return total;
 }
 
 static int fits(struct settle *s, uint32_t n_keep)
@@ -108,7 +133,6 @@ static int fits(struct settle *s, uint32_t n_keep)
 /* The most tokens that fit, 0 for none. All of them do not. */
 static uint32_t search(struct settle *s)
 {
-	const struct ckv_encode *e = &s->m.encode;
 	uint32_t low = 0, high = s->o->n_tokens, beyond;
 
 	while (high - low > 1) {
@@ -121,10 +145,11 @@ static uint32_t search(struct settle *s)
 	}
 	if (s->m.select.kind != CKV_PYRAMIDKV)
 		return low;
-	/* Rounding of each layer, and of each region in it, to what it is counted in. */
-	beyond = 2 * s->o->n_layers + s->o->align +
-		 (e->kind == CKV_ENCODE_KIVI ? e->group : 0) +
-		 (e->kind == CKV_ENCODE_FP8 ? e->block : 0);
+	/*
+	 * Where the slope of the budgets rises by one, layer l gets l tokens less: half
+	 * of n_layers on the average, and what each region's alignment adds to that.
+	 */
+	beyond = 2 * s->o->n_layers + s->o->align;
 	for (high = low + beyond; high > low; high--)
 		if (high < s->o->n_tokens && fits(s, high))
 			return high;
@@ -247,11 +272,14 @@ int ckv_method_settle(const struct ckv_method *m, const struct ckv_object *o,
 		.m = *m, .o = o, .why = why, .name = row ? row->info.name : "",
 	};
 
-	if (check_object(&s) < 0 || check_queries(&s) < 0 || check_skip(&s) < 0)
+	if (check_object(&s) < 0 || check_skip(&s) < 0)
 		return -EINVAL;
 	s.plain_bytes = (uint64_t)o->n_layers * o->n_kv_heads * o->n_tokens *
 			((uint64_t)o->dim_k + o->dim_v) * ckv_elem_bytes(o->elem);
 	if (m->bytes_den != 0 && settle_bytes(&s) < 0)
+		return -EINVAL;
+	/* Now that it has a budget, the selection says what it reads. */
+	if (check_queries(&s) < 0)
 		return -EINVAL;
 	*ret_settled = s.m;
 	return 0;

@@ -317,6 +317,65 @@ START_TEST(the_most_tokens_that_fit_are_kept)
 }
 END_TEST
 
+/*
+ * Many layers, whose budgets fall with more tokens wherever their slope rises by one:
+ * still the most that fit, at the border of every size.
+ */
+static const char *const pyramid[] = {
+	"pyramidkv(%s, window=8)", "pyramidkv(%s, window=8, beta=2) + fp8",
+	"pyramidkv(%s, window=8, mode=kvpress) + kivi(bits=2, group=128)",
+	"pyramidkv(%s, window=3, beta=7) + kivi(group=32, full=5)",
+};
+
+START_TEST(a_pyramid_is_as_high_as_it_can_be)
+{
+	enum { T = 400 };
+	struct ckv_object o = object(T);
+	const uint64_t plain = 24 * HEADS * T * (DIM_K + DIM_V) * 2;
+	char budget[64], text[CKV_METHOD_TEXT_BYTES];
+	uint64_t size[T + 1];
+	struct ckv_method m, settled;
+	unsigned n_falls = 0;
+
+	o.n_layers = 24;
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+	for (uint32_t n = 1; n <= T; n++) {
+		struct ckv_layer_kept layer[24];
+		struct ckv_sizes sizes;
+
+		snprintf(budget, sizeof budget, "tokens=%u", n);
+		snprintf(text, sizeof text, pyramid[_i], budget);
+		m = method(text);
+		for (uint32_t l = 0; l < 24; l++) {
+			layer[l].n = ckv_selection_budget(&m.select, l, 24, T);
+			layer[l].n_sets = layer[l].n == T ? 1 : HEADS;
+		}
+		ckv_object_sizes(&o, &m.encode, layer, &sizes);
+		size[n] = sizes.total;
+		n_falls += n > 1 && size[n] < size[n - 1];
+	}
+	for (uint32_t i = 2; i < 2 * T + 2; i++) {
+		uint64_t bytes = size[i / 2] - i % 2;
+		uint32_t most = T;
+
+		while (most > 0 && size[most] > bytes)
+			most--;
+		if (bytes > plain || most == 0)
+			continue;
+		snprintf(budget, sizeof budget, "bytes=%u/%u", (unsigned)bytes,
+			 (unsigned)plain);
+		snprintf(text, sizeof text, pyramid[_i], budget);
+		m = method(text);
+		ck_assert_int_eq(ckv_method_settle(&m, &o, &settled, why), 0);
+		ck_assert_uint_eq(settled.select.n_keep, most);
+	}
+#pragma GCC diagnostic pop
+	if (strstr(pyramid[_i], "mode=kvpress") == NULL)
+		ck_assert_uint_gt(n_falls, 5);	/* or it is no trap */
+}
+END_TEST
+
 /* A share of the bytes is cut to whole bytes, and compared with whole bytes. */
 START_TEST(a_share_is_truncated_exactly)
 {
@@ -447,6 +506,7 @@ static const struct {
 	  "kv heads" },
 	{ "snapkv(keep=1/4)", { .n_q_heads = 3 }, "3 query heads; expected a "
 	  "multiple of 2, at most 1024" },
+	{ "snapkv(bytes=1/2)", { .n_q_heads = 3 }, "3 query heads; expected" },
 	{ "tova(keep=1/4)", { .n_q_heads = 2048 }, "2048 query heads; expected" },
 	{ "snapkv(keep=1/4, window=4096)", { .n_q_heads = 64 }, "snapkv: "
 	  "window=4096: expected at most 2048 with 32 query heads to a kv head" },
@@ -502,6 +562,7 @@ int main(void)
 	tcase_add_loop_test(t, regions_do_not_overlap, 0, n_by_hand);
 	tcase_add_loop_test(t, the_most_tokens_that_fit_are_kept, 0,
 			    (int)N_SELECTIONS);
+	tcase_add_loop_test(t, a_pyramid_is_as_high_as_it_can_be, 0, 4);
 	tcase_add_test(t, a_share_is_truncated_exactly);
 	tcase_add_test(t, too_few_bytes_are_answered_with_enough);
 	tcase_add_test(t, bits_are_the_finest_with_all_tokens);
