@@ -2,6 +2,7 @@
 #include "kernels/encode.h"
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
 
 #define LANES		8
@@ -141,10 +142,17 @@ INLINE void store_64_8(void *to, vl x)
 
 #include "kernels/encode_body.h"
 
+/* clang 14 knows no such name for __builtin_cpu_supports(). */
+static int has_f16c(void)
+{
+	unsigned a, b, c, d;
+
+	return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+
 const struct encode_code *encode_code_avx2(void)
 {
-	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c")
-		? &code : NULL;
+	return __builtin_cpu_supports("avx2") && has_f16c() ? &code : NULL;
 }
 #else
 const struct encode_code *encode_code_avx2(void)
