@@ -191,11 +191,22 @@ static void evict(struct space *s, uint32_t wanted, bool may_defer)
 
 void make_room(struct space *s, uint32_t wanted)
 {
+	static const struct {
+		enum tip_state state;
+		uint32_t n_max;
+	} step[] = {
+		{ TIP_WAITING, 1 }, { TIP_WAITING, UINT32_MAX },
+		{ TIP_READING, 1 }, { TIP_READING, UINT32_MAX },
+	};
+
 	evict(s, wanted, true);
-	/* Nobody goes without for the sake of a view: those not begun go first. */
-	for (int state = TIP_WAITING; state <= TIP_READING; state++)
+	/*
+	 * Nobody goes without for the sake of a view: those not begun go first, and
+	 * one may do.
+	 */
+	for (size_t i = 0; i < sizeof step / sizeof step[0]; i++)
 		if (pages_to_lend(s) == 0 &&
-		    tips_give_way(s, (enum tip_state)state) > 0)
+		    tips_give_way(s, step[i].state, step[i].n_max) > 0)
 			evict(s, wanted, false);
 }
 

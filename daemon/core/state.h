@@ -190,8 +190,8 @@ uint32_t pages_to_lend(const struct space *s);
 void tip_enqueue(struct space *s, uint32_t page);
 /* DEMOTE: hold a victim that was just taken out of its policy, or no. */
 bool tip_defer(struct space *s, uint32_t page);
-/* Tips in this state, held by nothing else, go into the batch: how many. */
-uint32_t tips_give_way(struct space *s, enum tip_state state);
+/* Tips in this state, held by nothing else, go into the batch, the longest held first. */
+uint32_t tips_give_way(struct space *s, enum tip_state state, uint32_t n_max);
 /* A DROP names this page. */
 void tip_drop(struct space *s, uint32_t page);
 /* What is in the batch is going to be evicted. */

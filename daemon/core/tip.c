@@ -82,6 +82,18 @@ static void tip_unhold(struct space *s, struct tip *tip)
 	gauge_sub(&s->stats->auto_held, 1);
 }
 
+static uint32_t longest(const struct space *s, enum tip_state state)
+{
+	uint32_t best = CKV_NONE;
+
+	for (uint32_t i = 0; i < s->config.n_tips_max; i++)
+		if (s->tips[i].state == state &&
+		    (best == CKV_NONE ||
+		     (int32_t)(s->tips[i].serial - s->tips[best].serial) < 0))
+			best = i;
+	return best;
+}
+
 bool tip_defer(struct space *s, uint32_t page)
 {
 	uint32_t i;
@@ -111,14 +123,20 @@ static bool tip_revoke(struct space *s, struct tip *tip)
 	return true;
 }
 
-uint32_t tips_give_way(struct space *s, enum tip_state state)
+uint32_t tips_give_way(struct space *s, enum tip_state state, uint32_t n_max)
 {
 	uint32_t n = 0;
 
-	for (uint32_t i = 0; i < s->config.n_tips_max; i++) {
-		struct tip *tip = &s->tips[i];
+	for (uint32_t i = 0; i < s->config.n_tips_max && n < n_max; i++) {
+		uint32_t oldest = longest(s, state);
+		struct tip *tip;
 
-		if (tip->state != state || !tip_revoke(s, tip))
+		if (oldest == CKV_NONE)
+			break;
+		tip = &s->tips[oldest];
+		/* What has a child goes after it; it is looked at last next time. */
+		tip->serial = s->tip_serial++;
+		if (!tip_revoke(s, tip))
 			continue;
 		s->nodes[tip->page].mark |= NODE_LOST;
 		ckv_count(&s->stats->auto_lost_room, 1);
@@ -201,24 +219,12 @@ static void tip_release(struct space *s, struct tip *tip)
 	node_lose(s, tip->page, POLICY_KEPT);
 }
 
-static uint32_t longest_waiting(const struct space *s)
-{
-	uint32_t best = CKV_NONE;
-
-	for (uint32_t i = 0; i < s->config.n_tips_max; i++)
-		if (s->tips[i].state == TIP_WAITING &&
-		    (best == CKV_NONE ||
-		     (int32_t)(s->tips[i].serial - s->tips[best].serial) < 0))
-			best = i;
-	return best;
-}
-
 /* Of those that wait; who is not the end of a chain any more waits for nothing. */
 static uint32_t next_waiting(struct space *s)
 {
 	uint32_t i;
 
-	while ((i = longest_waiting(s)) != CKV_NONE) {
+	while ((i = longest(s, TIP_WAITING)) != CKV_NONE) {
 		struct tip *tip = &s->tips[i];
 		const struct node *node = &s->nodes[tip->page];
 

@@ -341,12 +341,35 @@ START_TEST(who_waits_gives_way_to_a_writer)
 	for (uint32_t i = CORE_TIPS + 2; i <= PAGES; i++)
 		ck_assert(core_pin(&core, 0, i, i));
 	ck_assert(core_pin(&core, 0, 1, 101));
-	ck_assert_int_eq(core_reserve(&core, a, 0, 111, &lent), 0);
-	ck_assert_uint_eq(STAT(auto_lost_room), CORE_TIPS - 1);
-	ck_assert(!core_has(&core, 2));
+	/* One is enough, and the coldest is the first. */
+	for (uint32_t i = 2; i <= CORE_TIPS; i++) {
+		ck_assert_int_eq(core_reserve(&core, a, 0, 110 + i, &lent), 0);
+		ck_assert_uint_eq(STAT(auto_lost_room), i - 1);
+		ck_assert(!core_has(&core, i));
+		ck_assert(i == CORE_TIPS || core_has(&core, i + 1));
+	}
 	ck_assert(space_tip_held(core.space, tip));
 	ck_assert(core_has(&core, 1));
 	done(0);
+}
+END_TEST
+
+/* When the first that would give way is pinned, the others do. */
+START_TEST(a_pinned_tip_is_not_the_last_to_ask)
+{
+	struct ckv_lent lent;
+
+	set(SPACE_AUTO_DEMOTE);
+	put_blocks(1, PAGES);
+	put_blocks(101, 1);
+	ck_assert_uint_eq(STAT(auto_held), CORE_TIPS);
+	for (uint32_t i = CORE_TIPS + 2; i <= PAGES; i++)
+		ck_assert(core_pin(&core, 0, i, i));
+	ck_assert(core_pin(&core, 0, 1, 1));
+	ck_assert(core_pin(&core, 0, 2, 101));
+	ck_assert_int_eq(core_reserve(&core, a, 0, 111, &lent), 0);
+	ck_assert(core_has(&core, 1));
+	ck_assert(!core_has(&core, 2));
 }
 END_TEST
 
@@ -500,6 +523,7 @@ int main(void)
 	tcase_add_test(t, a_chain_lost_is_counted_once);
 	tcase_add_test(t, a_victim_waits_for_its_view);
 	tcase_add_test(t, who_waits_gives_way_to_a_writer);
+	tcase_add_test(t, a_pinned_tip_is_not_the_last_to_ask);
 	tcase_add_test(t, a_chain_gives_way_at_once);
 	tcase_add_test(t, who_is_read_gives_way_last);
 	tcase_add_test(t, a_pinned_block_survives_giving_way);
