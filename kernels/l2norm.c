@@ -58,20 +58,33 @@ static uint32_t block_end(const struct ckv_selection *s, uint32_t from,
 	return n_tokens - from > s->block ? from + s->block : n_tokens;
 }
 
+/*
+ * What all blocks keep, without asking each. Of an absolute number, whole blocks have
+ * q = floor(block * all / n_tokens) or one more: from q = 1 on they keep just what is
+ * theirs, below that one token each.
+ */
+static uint32_t sum_of_shares(const struct ckv_selection *s, uint32_t n_tokens)
+{
+	uint32_t n_whole = n_tokens / s->block, end = n_whole * s->block;
+	uint32_t n = 0;
+
+	if (n_whole > 0 && s->keep_den == 0 &&
+	    (uint64_t)s->block * share(s, n_tokens) >= n_tokens)
+		n = ckv_budget_ratio(end, share(s, n_tokens), n_tokens);
+	else if (n_whole > 0)
+		n = n_whole * block_share(s, 0, s->block, n_tokens);
+	if (end < n_tokens)
+		n += block_share(s, end, n_tokens, n_tokens);
+	return n;
+}
+
 static uint32_t budget(const struct ckv_selection *s, uint32_t layer,
 		       uint32_t n_layers, uint32_t n_tokens)
 {
-	uint32_t n = 0;
-
 	(void)n_layers;
 	if (is_skipped(s, layer, n_tokens))
 		return n_tokens;
-	if (s->block == 0)
-		return share(s, n_tokens);
-	for (uint32_t from = 0; from < n_tokens;
-	     from = block_end(s, from, n_tokens))
-		n += block_share(s, from, block_end(s, from, n_tokens), n_tokens);
-	return n;
+	return s->block == 0 ? share(s, n_tokens) : sum_of_shares(s, n_tokens);
 }
 
 static size_t scratch_bytes(const struct ckv_selection *s,

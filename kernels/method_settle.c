@@ -156,7 +156,7 @@ static uint32_t search(struct settle *s)
 	return low;
 }
 
-/* The smallest share with which a token fits, in words. */
+/* The smallest share with which anything fits, in words. */
 static int too_small(struct settle *s)
 {
 	uint64_t one = bytes_with(s, 1);
@@ -165,12 +165,12 @@ static int too_small(struct settle *s)
 				  s->plain_bytes;
 
 	if (share > MILLION)
-		return fail(s, "%s: bytes=%u/%u: header and one token take %llu "
-			    "bytes, all tokens plain %llu; expected a longer "
-			    "context", s->name, s->m.bytes_num, s->m.bytes_den,
+		return fail(s, "%s: bytes=%u/%u: the smallest view takes %llu bytes, "
+			    "all tokens plain %llu; expected a longer context",
+			    s->name, s->m.bytes_num, s->m.bytes_den,
 			    (unsigned long long)one,
 			    (unsigned long long)s->plain_bytes);
-	return fail(s, "%s: bytes=%u/%u are %llu bytes, header and one token take "
+	return fail(s, "%s: bytes=%u/%u are %llu bytes, the smallest view takes "
 		    "%llu; expected at least bytes=%u.%06u", s->name,
 		    s->m.bytes_num, s->m.bytes_den,
 		    (unsigned long long)s->max_bytes, (unsigned long long)one,

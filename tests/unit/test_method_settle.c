@@ -415,8 +415,8 @@ START_TEST(too_few_bytes_are_answered_with_enough)
 	before = settled;
 	ck_assert_int_eq(ckv_method_settle(&m, &o, &settled, why), -EINVAL);
 	ck_assert_mem_eq(&settled, &before, sizeof settled);
-	ck_assert_msg(strstr(why, "snapkv: bytes=1/100 are 336 bytes, header and "
-			     "one token take ") == why, "%s", why);
+	ck_assert_msg(strstr(why, "snapkv: bytes=1/100 are 336 bytes, the "
+			     "smallest view takes ") == why, "%s", why);
 	at = strstr(why, "expected at least bytes=");
 	ck_assert_ptr_nonnull(at);
 	snprintf(text, sizeof text, "snapkv(%s) + kivi", strrchr(why, 'b'));
