@@ -208,7 +208,8 @@ size_t ckv_selection_scratch_bytes(const struct ckv_selection *s,
 		return 0;
 	if (s->kind == CKV_KEEP_ALL)
 		return CKV_SCRATCH_ALIGN;
-	return merge_bytes(in) + methods[s->kind]->scratch_bytes(s, in);
+	return merge_bytes(in) +
+	       words_bytes((methods[s->kind]->scratch_bytes(s, in) + 3) / 4);
 }
 
 size_t ckv_selection_max_kept(const struct ckv_selection *s,
