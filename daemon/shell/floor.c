@@ -104,19 +104,25 @@ static double asked_share(const struct ckv_method *asked,
 
 /* ---- rows ---- */
 
-/* Of this family, of the largest share up to `most`, the worst; NULL: none. */
+/*
+ * Of this family, of the largest share up to `most`, the worst; NULL: none. A family that
+ * keeps every token has no choice of its share, which differs a little by length.
+ */
 static const struct quality_row *row_for(const struct quality_table *t,
 					 const char *family, double most)
 {
 	const struct quality_row *best = NULL;
+	bool whole = keeps_all(family);
 
 	for (uint32_t i = 0; i < t->n_rows; i++) {
 		const struct quality_row *row = &t->row[i];
 
-		if (strcmp(row->family, family) != 0 || share_of(row) > most)
+		if (strcmp(row->family, family) != 0 ||
+		    (!whole && share_of(row) > most))
 			continue;
-		if (best == NULL || share_of(row) > share_of(best) ||
-		    (share_of(row) == share_of(best) && row->right < best->right))
+		if (best == NULL || (!whole && share_of(row) > share_of(best)) ||
+		    ((whole || share_of(row) == share_of(best)) &&
+		     row->right < best->right))
 			best = row;
 	}
 	return best;
@@ -165,8 +171,7 @@ int floor_check(const struct quality_table *t, uint32_t floor,
 	int n;
 
 	floor_family(settled, family);
-	/* A family that keeps every token has no choice of its share. */
-	share = keeps_all(family) ? 1 : asked_share(asked, settled, o);
+	share = asked_share(asked, settled, o);
 	row = floor == 0 ? NULL : row_for(t, family, share);
 	if (floor == 0 || (row != NULL && row->right >= floor * 10))
 		return 0;

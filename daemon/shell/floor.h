@@ -4,7 +4,8 @@
  * A method is judged by the rows of its family in quality.def: its selection and its
  * encoding with what decides about their loss. Of these counts the row of the largest
  * share that is not above the share of bytes it is given: more bytes were never measured
- * to be worse. Of several lengths the worst counts. What was not measured is refused.
+ * to be worse. Of several lengths the worst counts. An encoding alone keeps every token
+ * and takes what it takes: its share is not compared. What was not measured is refused.
  */
 #ifndef CKV_FLOOR_H
 #define CKV_FLOOR_H
