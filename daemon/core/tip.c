@@ -162,11 +162,13 @@ void tip_drop(struct space *s, uint32_t page)
 
 void tips_leave(struct space *s)
 {
+	if (s->automatic == SPACE_AUTO_NONE)
+		return;
 	for (uint32_t i = 0; i < s->n_batch; i++) {
 		uint32_t page = s->batch[i], parent;
 		uint8_t mark = s->nodes[page].mark;
 
-		if (!batch_has(s, page) || s->automatic == SPACE_AUTO_NONE)
+		if (!batch_has(s, page))
 			continue;
 		if (!(mark & (NODE_DONE | NODE_LOST)))
 			ckv_count(&s->stats->auto_lost_busy, 1);
