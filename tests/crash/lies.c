@@ -457,6 +457,11 @@ const struct lie lies[] = {
 	LIE(old_protocol),
 	LIE(not_invited),
 	LIE(silent_crowd),
+	LIE(compress_reserved),
+	LIE(compress_foreign_page),
+	LIE(compress_page_beyond),
+	LIE(compress_wrong_fields),
+	LIE(compress_moving_inputs),
 	{ "dies_in_debt", dies_in_debt, SIGKILL },
 };
 const unsigned n_lies = sizeof lies / sizeof lies[0];

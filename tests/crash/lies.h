@@ -19,4 +19,11 @@ extern const unsigned n_lies;
 extern uint32_t lies_foreign_page;
 extern const char *lies_socket;
 
+/* lies_views.c */
+void compress_reserved(struct raw_lane *lane);
+void compress_foreign_page(struct raw_lane *lane);
+void compress_page_beyond(struct raw_lane *lane);
+void compress_wrong_fields(struct raw_lane *lane);
+void compress_moving_inputs(struct raw_lane *lane);
+
 #endif

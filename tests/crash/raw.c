@@ -422,6 +422,15 @@ struct ckv_key raw_key(uint64_t a, uint64_t b)
 	return key;
 }
 
+int raw_reserve_scratch(struct raw_lane *lane, uint32_t n, struct ckv_lent *lent)
+{
+	int r = raw_request(lane, CKV_OP_RESERVE, CKV_REQ_SCRATCH, NULL, 0, n,
+			    lent, n * (uint32_t)sizeof *lent);
+
+	take_slabs(lane->raw);
+	return r;
+}
+
 int raw_store(struct raw_lane *lane, const struct ckv_key *parent,
 	      const struct ckv_key *key)
 {

@@ -84,6 +84,9 @@ uint32_t raw_closed(struct raw_lane *lane);
 int raw_reserve(struct raw_lane *lane, const struct ckv_key *parent,
 		const struct ckv_key *key, struct ckv_lent *lent);
 
+/* Reserve n pages without keys: how many, lent[n]. */
+int raw_reserve_scratch(struct raw_lane *lane, uint32_t n, struct ckv_lent *lent);
+
 /* Where a lent page is written, where any page is read. */
 void *raw_page_write(struct raw_lane *lane, uint32_t page);
 const void *raw_page_read(const struct raw *raw, uint32_t page);

@@ -59,11 +59,15 @@ static void append_method(struct list *list, struct fuzz_input *in)
 	static const char *const usual[] = {
 		"chunkkv(keep=1/4, chunk=4, window=4)",
 		"chunkkv(keep=0.5,mode=paper,chunk=2,window=8,reuse=2)",
+		"h2o(keep=1/2, recent=2)",
+		"snapkv(keep=1/2, window=4) + kivi(bits=4, group=8, full=2)",
+		"keydiff(keep=1/4) + fp8(scale=tensor)",
+		"tova(keep=1/2) + always(sinks=1) + int8(group=8)",
 	};
 	char text[CKV_METHOD_BYTES] = "";
 	uint8_t which = fuzz_u8(in);
 
-	if (which < 2)
+	if (which < sizeof usual / sizeof usual[0])
 		memcpy(text, usual[which], strlen(usual[which]));
 	else
 		fuzz_take(in, text, which);
