@@ -154,30 +154,62 @@ START_TEST(other_geometry_is_named)
 }
 END_TEST
 
-/* A view that keeps everything answers as the pages do, to rounding. */
-START_TEST(whole_view_is_near)
+/* Make the view of options, read it back in place of the pages: how far is the answer? */
+static double answer_by_view(struct view_made *ret_made)
 {
-	struct view_made made;
 	struct session s;
 	struct view v;
+	double diff;
 
-	options.keep[0] = "1/1";
 	options.n_keeps = 1;
 	ck_assert_int_eq(session_open(&s, &model, &options, &share, &err), 0);
 	ck_assert_int_eq(session_begin(&s, ids, N_IDS, view_own_tokens(&s,
 			 &options, N_IDS), &err), 0);
-	ck_assert_msg(view_make(&s, &options, &made, &err) == 0, "%s",
+	ck_assert_msg(view_make(&s, &options, ret_made, &err) == 0, "%s",
 		      err.text);
-	ck_assert_uint_eq(made.n_kept, N_IDS / BLOCK * BLOCK);
 	assert_alone(&s);
-	ck_assert_msg(view_open(&share, &options, "1/1", ids, N_IDS,
-				UINT32_MAX, &v, &err) == 0, "%s", err.text);
+	ck_assert_msg(view_open(&share, &options, ids, N_IDS, UINT32_MAX, &v,
+				&err) == 0, "%s", err.text);
 	ck_assert_int_eq(session_begin_view(&s, ids, N_IDS, v.runs,
 					    N_IDS / BLOCK * BLOCK, &err), 0);
 	ck_assert_int_eq(session_read(&s, N_IDS, &err), 0);
-	ck_assert(expect_diff(s.logits, alone, 512) < 1e-4);
+	diff = expect_diff(s.logits, alone, 512);
 	session_close(&s);
 	view_close(&share, &v);
+	return diff;
+}
+
+/* A view that keeps everything answers as the pages do, to rounding. */
+START_TEST(whole_view_is_near)
+{
+	struct view_made made;
+
+	options.keep[0] = "1/1";
+	ck_assert(answer_by_view(&made) < 1e-4);
+	ck_assert_uint_eq(made.n_kept, N_IDS / BLOCK * BLOCK);
+}
+END_TEST
+
+static const struct {
+	const char *text;
+	double least, most;	/* distance of the logits */
+} method[] = {
+	{ "plain", 0, 1e-4 }, { "bf16", 1e-4, 0.05 }, { "int8", 1e-3, 0.2 },
+	{ "fp8(scale=head)", 0.01, 0.8 }, { "kivi(bits=4, group=32)", 0.05, 2 },
+	{ "snapkv(keep=1/2) + kivi(bits=4, full=16)", 0.5, 20 },
+};
+
+/* Encoded rows are decoded before they are read: the finer, the nearer. */
+START_TEST(a_view_of_any_method_is_read)
+{
+	struct view_made made;
+	double diff;
+
+	options.keep[0] = method[_i].text;
+	options.keep_method[0] = true;
+	diff = answer_by_view(&made);
+	ck_assert_msg(diff >= method[_i].least && diff <= method[_i].most,
+		      "%s: %g", method[_i].text, diff);
 }
 END_TEST
 
@@ -220,6 +252,8 @@ int main(void)
 	tcase_add_test(t, killed_daemon_costs_no_bit);
 	tcase_add_test(t, other_geometry_is_named);
 	tcase_add_test(t, whole_view_is_near);
+	tcase_add_loop_test(t, a_view_of_any_method_is_read, 0,
+			    (int)(sizeof method / sizeof method[0]));
 	tcase_add_test(t, first_and_last_are_read);
 	srunner_run_all(sr, CK_ENV);
 	failed = srunner_ntests_failed(sr);

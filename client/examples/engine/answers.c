@@ -13,7 +13,8 @@ static json_t *views_json(const struct options *o, const struct answer *a)
 
 	for (uint32_t i = 0; i < a->n_views; i++)
 		json_array_append_new(list, json_pack(
-			"{s:s, s:I, s:I, s:I, s:I}", "keep", o->keep[i],
+			"{s:s, s:I, s:I, s:I, s:I}",
+			o->keep_method[i] ? "method" : "keep", o->keep[i],
 			"bytes", (json_int_t)a->view[i].bytes,
 			"kept", (json_int_t)a->view[i].n_kept,
 			"tokens", (json_int_t)a->view[i].n_tokens,

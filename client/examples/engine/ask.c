@@ -121,7 +121,7 @@ static int answer_view(struct asking *a, const struct text *whole,
 	struct view v;
 	int r;
 
-	r = view_open(a->s.share, a->o, a->o->keep[0], whole->ids,
+	r = view_open(a->s.share, a->o, whole->ids,
 		      asked ? whole->n_ids : n_text, first, &v, a->e);
 	if (r < 0)
 		return r;

@@ -1,6 +1,8 @@
 /* options.c - see options.h. */
 #include "client/examples/engine/options.h"
 
+#include "client/ckv.h"
+
 #include <errno.h>
 #include <getopt.h>
 #include <stdarg.h>
@@ -41,10 +43,13 @@ static const char help[] =
 "  --then WORDS      afterwards read this text too\n"
 "  --pause N         ... and stop before its last blocks, N blocks written and\n"
 "                    not published, until killed\n"
-"  --make-views      have ChunkKV views made of the text (of text and question,\n"
-"                    with --ask) for each --keep\n"
-"  --keep P/Q        the share of tokens that a view keeps; up to 8 times\n"
-"  --window N        the tokens at the end whose attention chooses (default 32)\n"
+"  --make-views      have views made of the text (of text and question, with\n"
+"                    --ask), one for each --keep and --method\n"
+"  --keep P/Q        the share of tokens that a ChunkKV view keeps\n"
+"  --method TEXT     any method that \"ckv methods\" lists, but for h2o: sums of\n"
+"                    attention are not kept here; of both at most 8\n"
+"  --window N        the tokens at the end whose queries choose (default 32); as\n"
+"                    many as the method's window=, and 1 for tova\n"
 "  --view WHAT       answer from the view of the text (WHAT: text), or of text\n"
 "                    and question (WHAT: asked)\n"
 "  --first-last N    answer from the first 4 and the last N - 4 tokens\n";
@@ -53,7 +58,7 @@ enum {
 	OPT_MODEL = 1, OPT_EXPECT, OPT_PROMPT, OPT_ASK, OPT_WORDS, OPT_STOP,
 	OPT_BLOCK, OPT_TYPE, OPT_PORTABLE, OPT_JSON, OPT_HELP, OPT_SOCKET,
 	OPT_SPACE, OPT_VERIFY, OPT_THEN, OPT_PAUSE, OPT_MAKE_VIEWS, OPT_KEEP,
-	OPT_WINDOW, OPT_VIEW, OPT_FIRST_LAST,
+	OPT_METHOD, OPT_WINDOW, OPT_VIEW, OPT_FIRST_LAST,
 };
 
 static const struct option table[] = {
@@ -75,6 +80,7 @@ static const struct option table[] = {
 	{ "pause",      required_argument, NULL, OPT_PAUSE },
 	{ "make-views", no_argument,       NULL, OPT_MAKE_VIEWS },
 	{ "keep",       required_argument, NULL, OPT_KEEP },
+	{ "method",     required_argument, NULL, OPT_METHOD },
 	{ "window",     required_argument, NULL, OPT_WINDOW },
 	{ "view",       required_argument, NULL, OPT_VIEW },
 	{ "first-last", required_argument, NULL, OPT_FIRST_LAST },
@@ -129,6 +135,15 @@ static int add_ask(struct options *o, const char *text)
 	return 0;
 }
 
+static int add_view(struct options *o, const char *text, bool method)
+{
+	if (o->n_keeps == OPTIONS_KEEPS_MAX)
+		return refuse("at most %d views", OPTIONS_KEEPS_MAX);
+	o->keep[o->n_keeps] = text;
+	o->keep_method[o->n_keeps++] = method;
+	return 0;
+}
+
 static int add_keep(struct options *o, const char *text)
 {
 	unsigned p, q;
@@ -137,10 +152,16 @@ static int add_keep(struct options *o, const char *text)
 	if (sscanf(text, "%u/%u%c", &p, &q, &end) != 2 || p == 0 || p > q)
 		return refuse("--keep takes a share such as 1/4, not \"%s\"",
 			      text);
-	if (o->n_keeps == OPTIONS_KEEPS_MAX)
-		return refuse("at most %d shares", OPTIONS_KEEPS_MAX);
-	o->keep[o->n_keeps++] = text;
-	return 0;
+	return add_view(o, text, false);
+}
+
+static int add_method(struct options *o, const char *text)
+{
+	char reason[CKV_REASON_SIZE];
+
+	if (ckv_method_check(text, NULL, reason) < 0)
+		return refuse("--method: %s", reason);
+	return add_view(o, text, true);
 }
 
 static int read_view(const char *text, enum stand_in *ret)
@@ -176,6 +197,8 @@ static int take_cache(struct options *o, int option, const char *text)
 		return 0;
 	case OPT_KEEP:
 		return add_keep(o, text);
+	case OPT_METHOD:
+		return add_method(o, text);
 	case OPT_WINDOW:
 		return read_number("window", text, 1, 1024, &o->window);
 	case OPT_VIEW:
@@ -232,9 +255,9 @@ static int judge_cache(const struct options *o)
 				  o->pause_blocks != 0))
 		return refuse("views and --pause need --socket");
 	if (o->make_views && o->n_keeps == 0)
-		return refuse("--make-views needs --keep");
+		return refuse("--make-views needs --keep or --method");
 	if (view && (o->n_keeps != 1 || o->n_asks == 0))
-		return refuse("--view needs one --keep and --ask");
+		return refuse("--view needs one --keep or --method, and --ask");
 	if (o->stand_in == STAND_FIRST_LAST && o->n_asks == 0)
 		return refuse("--first-last needs --ask");
 	if (o->make_views && o->stand_in != STAND_NONE)

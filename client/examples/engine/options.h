@@ -33,7 +33,8 @@ struct options {
 	const char *socket;		/* of the daemon, or NULL: none */
 	const char *space;
 	bool verify;			/* check what is found */
-	const char *keep[OPTIONS_KEEPS_MAX]; /* shares for views: "1/4" */
+	const char *keep[OPTIONS_KEEPS_MAX]; /* views: shares, "1/4", or methods */
+	bool keep_method[OPTIONS_KEEPS_MAX];
 	uint32_t n_keeps;
 	uint32_t window;		/* tokens that score the others */
 	bool make_views;

@@ -39,29 +39,27 @@ uint32_t view_own_tokens(const struct session *s, const struct options *o,
 	return own < n_ids ? own : n_ids;
 }
 
-static void method_name(const struct options *o, const char *keep,
-			char *text, size_t bytes)
+static void method_name(const struct options *o, uint32_t i,
+			char text[CKV_METHOD_SIZE])
 {
-	snprintf(text, bytes, "chunkkv(keep=%s, chunk=%u, window=%u)", keep,
-		 o->block_tokens, o->window);
+	if (o->keep_method[i])
+		snprintf(text, CKV_METHOD_SIZE, "%s", o->keep[i]);
+	else
+		snprintf(text, CKV_METHOD_SIZE, "chunkkv(keep=%s, chunk=%u, "
+			 "window=%u)", o->keep[i], o->block_tokens, o->window);
 }
 
 /* ---- making ----------------------------------------------------------- */
 
 /* Bring the queries into pages that the daemon reads them from. */
 static int lend_queries(struct session *s, const uint8_t *queries,
-			size_t bytes, struct ckv_page *pages, uint32_t n_pages)
+			size_t bytes, struct ckv_page *pages,
+			const struct ckv_queries *q)
 {
-	size_t page_bytes = s->share->info.page_bytes;
-	int r = ckv_reserve_scratch(s->share->lane, n_pages, pages);
+	int r = ckv_reserve_scratch(s->share->lane, q->n_pages, pages);
 
-	for (uint32_t i = 0; r == 0 && i < n_pages; i++) {
-		size_t at = i * page_bytes;
-
-		memcpy(pages[i].data, queries + at, bytes - at < page_bytes ?
-		       bytes - at : page_bytes);
-	}
-	return r;
+	return r < 0 ? r : ckv_queries_write(s->share->space, q, 0, queries,
+					     bytes);
 }
 
 static int compress_each(struct session *s, const struct options *o,
@@ -71,10 +69,10 @@ static int compress_each(struct session *s, const struct options *o,
 	for (uint32_t i = 0; i < o->n_keeps; i++) {
 		struct ckv_view_info info;
 		uint64_t from = now_ns();
-		char method[128];
+		char method[CKV_METHOD_SIZE];
 		int r;
 
-		method_name(o, o->keep[i], method, sizeof(method));
+		method_name(o, i, method);
 		r = ckv_compress(s->share->lane, chain, method, q, &info);
 		if (r < 0)
 			return explain(s->share, method, r, e);
@@ -106,7 +104,7 @@ static int compress(struct session *s, const struct options *o,
 
 	if (pages == NULL)
 		return err_set(e, -ENOMEM, "out of memory");
-	r = lend_queries(s, queries, bytes, pages, n_pages);
+	r = lend_queries(s, queries, bytes, pages, &q);
 	if (r < 0) {
 		explain(s->share, "pages for the queries", r, e);
 	} else {
@@ -160,30 +158,77 @@ static uint32_t rows_before(const struct ckv_run *run, uint32_t before)
 	return n;
 }
 
-static int list_runs(struct share *share, const struct ckv_view *open,
-		     uint32_t before, struct kv_run **ret_runs)
+static size_t row_bytes(const struct share *share)
+{
+	return share->info.model.dim_k *
+	       kv_value_bytes(share->info.model.type == CKV_BF16 ? VEC_BF16 :
+								   VEC_F32);
+}
+
+/* Both halves of a run as numbers, at `rows`. */
+static int decode_run(struct share *share, const struct ckv_view *open,
+		      uint32_t layer, uint32_t head, uint8_t *rows,
+		      struct kv_run *run)
+{
+	enum ckv_type type = (enum ckv_type)share->info.model.type;
+	uint8_t *v = rows + run->n * row_bytes(share);
+	int r = ckv_view_decode(share->lane, open, layer, head, CKV_K, 0, run->n,
+				type, rows);
+
+	if (r == 0)
+		r = ckv_view_decode(share->lane, open, layer, head, CKV_V, 0,
+				    run->n, type, v);
+	run->k = rows;
+	run->v = v;
+	return r;
+}
+
+/* One run, where the cache has it; of a view that is encoded only its length. */
+static int list_run(struct share *share, const struct ckv_view *open, uint32_t i,
+		    uint32_t before, struct kv_run *ret_run)
+{
+	uint32_t n_heads = share->info.model.n_kv_heads;
+	struct ckv_run run;
+	int r = ckv_view_run(share->lane, open, i / n_heads, i % n_heads, &run);
+
+	if (r == 0)
+		*ret_run = (struct kv_run){ .k = run.k, .v = run.v,
+					    .n = rows_before(&run, before) };
+	return r;
+}
+
+/* The runs of a view, and the memory of those that are decoded. */
+static int list_runs(struct share *share, struct view *v, uint32_t before)
 {
 	uint32_t n_heads = share->info.model.n_kv_heads;
 	uint32_t n = share->info.model.n_layers * n_heads;
 	struct kv_run *runs = calloc(n, sizeof(*runs));
 	int r = runs == NULL ? -ENOMEM : 0;
+	uint8_t *rows = NULL, *at;
+	size_t n_rows = 0;
 
 	for (uint32_t i = 0; r == 0 && i < n; i++) {
-		struct ckv_run run;
-
-		r = ckv_view_run(share->lane, open, i / n_heads, i % n_heads,
-				 &run);
-		if (r == 0)
-			runs[i] = (struct kv_run){
-				.k = run.k, .v = run.v,
-				.n = rows_before(&run, before),
-			};
+		r = list_run(share, &v->open, i, before, &runs[i]);
+		n_rows += runs[i].n;
 	}
-	if (r < 0)
+	if (r == 0 && v->open.coding != CKV_CODED_PLAIN) {
+		rows = malloc(2 * n_rows * row_bytes(share) + 1);
+		r = rows == NULL ? -ENOMEM : 0;
+		at = rows;
+		for (uint32_t i = 0; r == 0 && i < n; i++) {
+			r = decode_run(share, &v->open, i / n_heads, i % n_heads,
+				       at, &runs[i]);
+			at += 2 * runs[i].n * row_bytes(share);
+		}
+	}
+	if (r < 0) {
 		free(runs);
-	else
-		*ret_runs = runs;
-	return r;
+		free(rows);
+		return r;
+	}
+	v->runs = runs;
+	v->rows = rows;
+	return 0;
 }
 
 static int chain_key(struct share *share, const uint32_t *ids, uint32_t n_ids,
@@ -205,18 +250,18 @@ static int chain_key(struct share *share, const uint32_t *ids, uint32_t n_ids,
 	return 0;
 }
 
-int view_open(struct share *share, const struct options *o, const char *keep,
-	      const uint32_t *ids, uint32_t n_ids, uint32_t before,
-	      struct view *ret_view, struct err *e)
+int view_open(struct share *share, const struct options *o, const uint32_t *ids,
+	      uint32_t n_ids, uint32_t before, struct view *ret_view,
+	      struct err *e)
 {
 	struct ckv_view_info info;
 	struct view v = { 0 };
-	char method[128];
+	char method[CKV_METHOD_SIZE];
 	uint8_t *keys = NULL;
 	uint32_t n = 0;
 	int r;
 
-	method_name(o, keep, method, sizeof(method));
+	method_name(o, 0, method);
 	r = chain_key(share, ids, n_ids, &keys, &n);
 	if (r == 0) {
 		r = ckv_view_find(share->lane, keys + (n - 1) *
@@ -230,7 +275,7 @@ int view_open(struct share *share, const struct options *o, const char *keep,
 	v.what = (struct view_made){ .bytes = info.bytes,
 				     .n_kept = info.n_kept_max,
 				     .n_tokens = info.n_tokens };
-	r = list_runs(share, &v.open, before, &v.runs);
+	r = list_runs(share, &v, before);
 	if (r < 0) {
 		ckv_unpin(share->lane, &v.open.pin);
 		return explain(share, method, r, e);
@@ -242,6 +287,7 @@ int view_open(struct share *share, const struct options *o, const char *keep,
 void view_close(struct share *share, struct view *v)
 {
 	ckv_unpin(share->lane, &v->open.pin);
+	free(v->rows);
 	memset(v, 0, sizeof(*v));
 }
 

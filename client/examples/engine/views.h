@@ -1,5 +1,5 @@
 /*
- * views.h - compressed forms of a text: made through the daemon with ChunkKV,
+ * views.h - compressed forms of a text: made through the daemon by any method,
  * read back by anybody, and the plain alternative they are compared with.
  *
  * A view is of a chain, the full blocks of a text. The text goes on at its true
@@ -41,22 +41,23 @@ int view_make(struct session *s, const struct options *o,
 uint32_t view_own_tokens(const struct session *s, const struct options *o,
 			 uint32_t n_ids);
 
-/* An open view; its rows are read where the cache has them. */
+/* An open view. Plain rows are read where the cache has them, others are decoded. */
 struct view {
 	struct ckv_view open;
 	struct view_made what;
+	uint8_t *rows;			/* decoded; NULL of a plain view */
 	struct kv_run *runs;		/* taken over by the session */
 };
 
 /*
- * Open the view that keeps `keep` of the chain of ids[0 .. n_ids), without the
- * rows at `before` or behind. The caller gives it to view_close().
+ * Open the view by o->keep[0] of the chain of ids[0 .. n_ids), without the rows at
+ * `before` or behind. The caller gives it to view_close().
  *
  *   -ENOENT  there is none; else what ckv_view_open() says; -ENOMEM
  */
-int view_open(struct share *share, const struct options *o, const char *keep,
-	      const uint32_t *ids, uint32_t n_ids, uint32_t before,
-	      struct view *ret_view, struct err *e);
+int view_open(struct share *share, const struct options *o, const uint32_t *ids,
+	      uint32_t n_ids, uint32_t before, struct view *ret_view,
+	      struct err *e);
 
 void view_close(struct share *share, struct view *v);
 
