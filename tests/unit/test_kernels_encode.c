@@ -272,6 +272,33 @@ START_TEST(vectors_know_every_number)
 }
 END_TEST
 
+/* Every fp8 code, NaN too, is read in vectors as it is one by one. */
+START_TEST(vectors_read_every_code)
+{
+	uint8_t codes[256];
+	const struct encode_code *code = vectors(_i / 3);
+	enum ckv_elem elem = (enum ckv_elem)(_i % 3);
+
+	for (uint32_t i = 0; i < 256; i++)
+		codes[i] = (uint8_t)i;
+	for (int k = 0; k < 40 && code != NULL; k++) {
+		float scale = k == 0 ? 0.0f : ldexpf(normal(), 6 * k - 120);
+		float want[256], got[256];
+
+		plain_fp8_decode(codes, 256, scale, elem, want);
+		code->fp8_decode(codes, 256, scale, elem, got);
+		for (uint32_t i = 0; i < 256; i++) {
+			float x = elem_at(got, i, elem);
+			float y = elem_at(want, i, elem);
+
+			if (isnan(x) ? !isnan(y) : elem_bits(x) != elem_bits(y))
+				ck_abort_msg("%#x * %a is %a, expected %a", i,
+					     (double)scale, (double)x, (double)y);
+		}
+	}
+}
+END_TEST
+
 /* ------------------------------------------------------- tiles and slices */
 
 /* Rows a tile may be cut at. */
@@ -356,6 +383,7 @@ int main(void)
 	tcase_set_timeout(tc, 60);
 	tcase_add_loop_test(tc, vectors_are_the_definition, 0, 2 * N_WAYS);
 	tcase_add_loop_test(tc, vectors_know_every_number, 0, 4);
+	tcase_add_loop_test(tc, vectors_read_every_code, 0, 6);
 	tcase_add_loop_test(tc, tiles_make_the_whole, 0, N_WAYS);
 	tcase_add_loop_test(tc, slices_are_of_the_whole, 0, N_WAYS);
 	suite_add_tcase(suite, tc);

@@ -259,6 +259,110 @@ START_TEST(what_decodes_to_infinity_is_refused)
 }
 END_TEST
 
+/* ------------------------------------------------------------ how near */
+
+enum { ROWS = 32, DIM = 64 };
+
+static float normal(uint64_t *state)
+{
+	float sum = 0;
+
+	for (int i = 0; i < 4; i++) {
+		*state ^= *state << 13;
+		*state ^= *state >> 7;
+		*state ^= *state << 17;
+		sum += (float)(*state >> 40) * 0x1p-23f - 1.0f;
+	}
+	return sum;
+}
+
+/* bf16 rows; three channels 15 times larger than the others where `outliers`. */
+static const float *make_rows(int outliers)
+{
+	static float x[ROWS * DIM];
+	uint64_t state = 42;
+
+	for (int i = 0; i < ROWS * DIM; i++) {
+		x[i] = normal(&state);
+		if (outliers && i % DIM % 20 == 7)
+			x[i] *= 15.0f;
+		x[i] = elem_round(x[i], CKV_ELEM_BF16);
+	}
+	return x;
+}
+
+/* |x - x'| / |x| over the channels that are not outliers. */
+static double error_of(uint32_t bits, enum ckv_side side, const float *x)
+{
+	struct ckv_encode e = kivi(bits, ROWS);
+	double off = 0, all = 0;
+
+	ck_assert_int_eq(encode(e, CKV_ELEM_BF16, side,
+				as(CKV_ELEM_BF16, x, ROWS * DIM), ROWS, DIM), 0);
+	decode(e, CKV_ELEM_BF16, side, ROWS, DIM);
+	for (int i = 0; i < ROWS * DIM; i++) {
+		if (i % DIM % 20 == 7)
+			continue;
+		off += pow((double)out[i] - (double)x[i], 2);
+		all += pow((double)x[i], 2);
+	}
+	return sqrt(off / all);
+}
+
+/* Every number comes back within half a step, and what the rounding of steps adds. */
+START_TEST(numbers_come_back_near)
+{
+	static const uint32_t size[] = { 8, 4, 2 };
+	const float *x = make_rows(1);
+
+	for (int b = 0; b < 3; b++) {
+		struct ckv_encode e = kivi(size[b], ROWS);
+
+		ck_assert_int_eq(encode(e, CKV_ELEM_BF16, CKV_SIDE_KEY,
+					as(CKV_ELEM_BF16, x, ROWS * DIM), ROWS,
+					DIM), 0);
+		decode(e, CKV_ELEM_BF16, CKV_SIDE_KEY, ROWS, DIM);
+		for (int i = 0; i < ROWS * DIM; i++) {
+			float step = elem_at(scale, (size_t)i % DIM,
+					     CKV_ELEM_BF16);
+			float range = step * (float)((1u << size[b]) - 1u);
+
+			/* 2^-8 each: x - min, the scale, the quotient. */
+			ck_assert(fabsf(out[i] - x[i]) <=
+				  0.5f * step + 3 * 0x1p-8f * range);
+		}
+	}
+}
+END_TEST
+
+/* 8 bits are nearer than 4, and those than 2, by about what the steps differ. */
+START_TEST(more_bits_are_nearer)
+{
+	const float *x = make_rows(0);
+	double e8 = error_of(8, CKV_SIDE_KEY, x);
+	double e4 = error_of(4, CKV_SIDE_KEY, x);
+	double e2 = error_of(2, CKV_SIDE_KEY, x);
+
+	ck_assert_msg(e8 < 0.015 && e4 > 3 * e8 && e4 < 0.12 && e2 > 4 * e4,
+		      "8, 4, 2 bits: %.4f, %.4f, %.4f", e8, e4, e2);
+}
+END_TEST
+
+/* Where some channels are large, a scale for a channel is nearer than for a token. */
+START_TEST(channels_with_outliers_want_their_own_scale)
+{
+	const float *x = make_rows(1);
+	double with = error_of(4, CKV_SIDE_VALUE, x) /
+		      error_of(4, CKV_SIDE_KEY, x);
+	double without;
+
+	x = make_rows(0);
+	without = error_of(4, CKV_SIDE_VALUE, x) / error_of(4, CKV_SIDE_KEY, x);
+	ck_assert_msg(with > 1.75 && without > 0.8 && without < 1.25,
+		      "token / channel: %.2f with, %.2f without", with, without);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("kernels_kivi");
@@ -276,6 +380,9 @@ int main(void)
 	tcase_add_test(tc, special_numbers_are_refused);
 	tcase_add_test(tc, wide_groups_are_refused);
 	tcase_add_test(tc, what_decodes_to_infinity_is_refused);
+	tcase_add_test(tc, numbers_come_back_near);
+	tcase_add_test(tc, more_bits_are_nearer);
+	tcase_add_test(tc, channels_with_outliers_want_their_own_scale);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_ENV);
 	n_failed = srunner_ntests_failed(runner);
