@@ -136,7 +136,10 @@ static int choose_chunks(const struct select_job *job,
 				       ret_fault);
 	if (r < 0)
 		return r;
-	rank_tokens(m, job->n_tokens, chunkkv_chosen_by(&in, rest), order, score);
+	/* Nobody asks for the order where nothing is to be displaced. */
+	if (always_of(&job->s->always, job->n_tokens).n_tokens > 0)
+		rank_tokens(m, job->n_tokens, chunkkv_chosen_by(&in, rest), order,
+			    score);
 	*ret_choice = choice;
 	return 0;
 }
