@@ -11,7 +11,8 @@
  *   snapkv(bytes=1/8) + always(sinks=4) + kivi(bits=auto, full=32)
  *   fp8(scale=head)
  *
- * A selection says how much it keeps: `keep` a share of the tokens (1/4 or 0.25),
+ * int8 is kivi(bits=8). Ranges of tokens and layers have both their ends: 0-15 are
+ * sixteen. A selection says how much it keeps: `keep` a share of the tokens (1/4 or 0.25),
  * `tokens` a number of them, or `bytes` a share of what the chain has plain, every
  * header, position, scale and code counted; `bytes` is met by the most tokens that fit.
  */

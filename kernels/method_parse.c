@@ -142,15 +142,13 @@ static int parse_keys(struct parse *p, const struct method_row *row)
 	int r;
 
 	skip_blanks(p);
-	if (*p->at != ')')
-		for (;;) {
-			r = parse_key(p, row);
-			if (r < 0)
-				return r;
-			if (*p->at != ',')
-				break;
-			p->at++;
-		}
+	for (int more = *p->at != ')'; more;) {
+		r = parse_key(p, row);
+		if (r < 0)
+			return r;
+		more = *p->at == ',';
+		p->at += more;
+	}
 	if (*p->at != ')')
 		return fail(p, "%s: expected , or ) after a value, not \"%.40s\"",
 			    row->info.name, p->at);
@@ -325,8 +323,6 @@ static int finish(const struct parse *p)
 		return fail(p, "the method is too long: written out it has %zu "
 			    "characters, expected at most %zu", out.n,
 			    sizeof m->text - 1);
-	/* What vsnprintf() cut short is not left behind the end. */
-	memset(m->text + out.n, 0, sizeof m->text - out.n);
 	return 0;
 }
 
