@@ -14,7 +14,7 @@ extern struct command_said {
 
 extern uid_t run_as;	/* who ckv runs as; 0: as this test does */
 
-/* The one that was built with this test program. */
+/* The one that was built with this test program, or $CKV. */
 const char *ckv_path(void);
 
 /* Run `ckv ARGS`, words separated by blanks, and keep what it says in `said`. */
