@@ -2,9 +2,9 @@
  * ckv_kernels.h - what a compression method computes, callable from C.
  *
  * A method is built from operations: score tokens, pool, reduce, select,
- * gather. Each has a file of its own and is tested by itself; the two methods
- * here, SnapKV (arXiv 2404.14469) and ChunkKV (arXiv 2502.00299), are short
- * compositions of them. Nothing here knows about pools, spaces or clients.
+ * gather, encode. Each has a file of its own and is tested by itself; the
+ * selection methods are short compositions of them, one file each, behind
+ * ckv_select(). Nothing here knows about pools, spaces or clients.
  *
  *   letters    Hkv, Hq kv heads, query heads     G  Hq / Hkv, heads of a group
  *              T  tokens                         w  window: the last w tokens

@@ -6,6 +6,7 @@
  * NaN: touching it would show.
  */
 #include "kernels/window.h"
+#include "tests/lib/rows.h"
 
 #include <check.h>
 #include <errno.h>
@@ -20,91 +21,28 @@ struct shape {
 
 struct input {
 	struct ckv_window in;
-	void *k[600], *q[8];	/* blocks */
-	uint32_t n_k, n_q;
+	struct made_rows k, q;
 };
-
-static uint64_t seed;
-
-static float noise(void)
-{
-	seed = seed * 6364136223846793005u + 1442695040888963407u;
-	return (float)(int32_t)(seed >> 32) * 0x1p-31f;
-}
-
-/* Truncated to the kind's precision; small enough for it. */
-static void put(void *row, uint32_t d, enum ckv_elem elem, float x)
-{
-	_Float16 half = (_Float16)x;
-	uint32_t bits;
-
-	memcpy(&bits, &x, sizeof bits);
-	if (elem == CKV_ELEM_F32)
-		memcpy((float *)row + d, &x, sizeof x);
-	else if (elem == CKV_ELEM_F16)
-		memcpy((uint16_t *)row + d, &half, sizeof half);
-	else
-		((uint16_t *)row)[d] = (uint16_t)(bits >> 16);
-}
-
-static void *row_at(const struct ckv_rows *rows, uint32_t h, uint32_t t)
-{
-	return (void *)(uintptr_t)ckv_rows_at(rows, h, t);
-}
-
-static uint32_t make_rows(struct ckv_rows *rows, void **block)
-{
-	size_t row_bytes = rows->dim * ckv_elem_bytes(rows->elem);
-	uint32_t n_blocks = (rows->n_tokens + rows->block_tokens - 1) /
-			    rows->block_tokens;
-
-	rows->head_stride_bytes = rows->block_tokens * row_bytes;
-	rows->offset_bytes = 2 * row_bytes;
-	rows->block = (const void *const *)block;
-	for (uint32_t b = 0; b < n_blocks; b++) {
-		size_t bytes = rows->offset_bytes +
-			       rows->n_heads * rows->head_stride_bytes;
-
-		block[b] = malloc(bytes);
-		memset(block[b], 0xff, bytes);
-	}
-	return n_blocks;
-}
-
-static void fill_rows(const struct ckv_rows *rows, float loudness)
-{
-	for (uint32_t h = 0; h < rows->n_heads; h++)
-		for (uint32_t t = 0; t < rows->n_tokens; t++) {
-			float x = loudness * (t % 97 == 13 ? 6.0f : 1.0f);
-
-			for (uint32_t d = 0; d < rows->dim; d++)
-				put(row_at(rows, h, t), d, rows->elem,
-				    x * noise());
-		}
-}
 
 static void make(const struct shape *s, struct input *to)
 {
-	memset(to, 0, sizeof *to);
-	to->in.k = (struct ckv_rows){
-		.block_tokens = s->block_tokens, .n_heads = s->n_kv,
-		.n_tokens = s->n_tokens, .dim = s->dim, .elem = s->elem };
-	to->in.q = (struct ckv_rows){
-		.block_tokens = s->window, .n_heads = s->n_kv * s->group,
-		.n_tokens = s->window, .dim = s->dim, .elem = s->elem };
-	to->n_k = make_rows(&to->in.k, to->k);
-	to->n_q = make_rows(&to->in.q, to->q);
-	seed = 42;
-	fill_rows(&to->in.k, 1.0f);
-	fill_rows(&to->in.q, 3.0f);
+	const struct rows_shape k = { s->n_kv, s->n_tokens, s->dim,
+				      s->block_tokens, s->elem };
+	const struct rows_shape q = { s->n_kv * s->group, s->window, s->dim,
+				      s->window, s->elem };
+	uint64_t seed = 42;
+
+	rows_make(&to->k, &k);
+	rows_make(&to->q, &q);
+	rows_fill(&to->k, &seed, 1.0f);
+	rows_fill(&to->q, &seed, 3.0f);
+	to->in = (struct ckv_window){ .k = to->k.rows, .q = to->q.rows };
 }
 
 static void drop(struct input *i)
 {
-	for (uint32_t b = 0; b < i->n_k; b++)
-		free(i->k[b]);
-	for (uint32_t b = 0; b < i->n_q; b++)
-		free(i->q[b]);
+	rows_free(&i->k);
+	rows_free(&i->q);
 }
 
 static size_t n_scores(const struct ckv_window *in)
@@ -273,8 +211,8 @@ START_TEST(heads_do_not_meet)
 	one = score_with(window_code_base(), &i.in);
 	half = n_scores(&i.in) / 2;
 	for (uint32_t t = 0; t < s.n_tokens; t++) {
-		float keep[64], *a = row_at(&i.in.k, 0, t);
-		float *b = row_at(&i.in.k, 1, t);
+		float keep[64], *a = rows_write_at(&i.k, 0, t);
+		float *b = rows_write_at(&i.k, 1, t);
 
 		memcpy(keep, a, sizeof keep);
 		memcpy(a, b, sizeof keep);
@@ -282,8 +220,8 @@ START_TEST(heads_do_not_meet)
 	}
 	for (uint32_t h = 0; h < 2; h++)
 		for (uint32_t t = 0; t < s.window; t++) {
-			float keep[64], *a = row_at(&i.in.q, h, t);
-			float *b = row_at(&i.in.q, h + 2, t);
+			float keep[64], *a = rows_write_at(&i.q, h, t);
+			float *b = rows_write_at(&i.q, h + 2, t);
 
 			memcpy(keep, a, sizeof keep);
 			memcpy(a, b, sizeof keep);
@@ -388,15 +326,15 @@ START_TEST(what_is_not_finite_is_located)
 		if (code_at(c) == NULL)
 			continue;
 		make(&s, &i);
-		put(row_at(&i.in.k, 1, 69), 66, s.elem, bad[_i / 3]);
+		rows_put(&i.k, 1, 69, 66, bad[_i / 3]);
 		ck_assert_int_eq(refusal(&i, code_at(c), &fault), -EDOM);
 		assert_fault(&fault, CKV_INPUT_KEY, 1, 69, 66);
 		fault = (struct ckv_fault){ 0 };
 		ck_assert_int_eq(ckv_window_score_ref(&i.in, 0, 2, ref, &fault),
 				 -EDOM);
 		assert_fault(&fault, CKV_INPUT_KEY, 1, 69, 66);
-		put(row_at(&i.in.q, 3, 2), 5, s.elem, bad[_i / 3]);
-		put(row_at(&i.in.k, 1, 69), 66, s.elem, 0.0f);
+		rows_put(&i.q, 3, 2, 5, bad[_i / 3]);
+		rows_put(&i.k, 1, 69, 66, 0.0f);
 		ck_assert_int_eq(refusal(&i, code_at(c), &fault), -EDOM);
 		assert_fault(&fault, CKV_INPUT_QUERY, 3, 2, 5);
 		drop(&i);
@@ -442,7 +380,7 @@ START_TEST(overflowing_logits_are_refused)
 	struct input i;
 
 	make(&s, &i);
-	put(row_at(&i.in.k, 0, 3), 0, s.elem, 3e38f);
+	rows_put(&i.k, 0, 3, 0, 3e38f);
 	for (int c = 0; c < 3; c++)
 		if (code_at(c) != NULL)
 			ck_assert_int_eq(refusal(&i, code_at(c), &fault),
