@@ -142,17 +142,22 @@ INLINE void store_64_8(void *to, vl x)
 
 #include "kernels/encode_body.h"
 
-/* clang 14 knows no such name for __builtin_cpu_supports(). */
-static int has_f16c(void)
+/*
+ * clang 14 knows no such name for __builtin_cpu_supports(). The processor is asked
+ * before main(), as that traps under a hypervisor: microseconds, each time.
+ */
+static int has_f16c;
+
+static __attribute__((constructor)) void ask_for_f16c(void)
 {
 	unsigned a, b, c, d;
 
-	return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+	has_f16c = __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C) != 0;
 }
 
 const struct encode_code *encode_code_avx2(void)
 {
-	return __builtin_cpu_supports("avx2") && has_f16c() ? &code : NULL;
+	return __builtin_cpu_supports("avx2") && has_f16c ? &code : NULL;
 }
 #else
 const struct encode_code *encode_code_avx2(void)
