@@ -108,6 +108,7 @@ START_TEST(chains_are_told_in_two_steps)
 {
 	struct document_want w = { .n_tokens = TOKENS, .n_facts = 8, .n_chains = 8 };
 	struct document doc = document(&w, 4);
+	uint32_t n_others = 0;
 	char text[600];
 
 	ck_assert_uint_eq(doc.n_questions, 8);
@@ -121,7 +122,9 @@ START_TEST(chains_are_told_in_two_steps)
 		snprintf(text, sizeof(text), "the value of %s is %s %s .", source,
 			 model.vocab.word[q->say[1]], model.vocab.word[q->say[2]]);
 		ck_assert_msg(says(&doc, text) == 1, "%s", text);
+		n_others += q->say[0] != doc.question[0].say[0];
 	}
+	ck_assert_uint_gt(n_others, 2);		/* not all copy the same one */
 	free(doc.ids);
 }
 END_TEST
