@@ -23,6 +23,7 @@
 	"[space tiny]\nmodel = tiny\nlayers = 2\nkv_heads = 2\n"	\
 	"head_dim = 32\nblock_tokens = 16\ndtype = f32\npool = 4M\nviews = 50\n"
 #define HALF	"keydiff(keep=1/2)"
+#define EIGHTH	"keydiff(keep=1/8)"
 
 enum { PAGES = 128, TOKENS = 16, LAYERS = 2, HEADS = 2, DIM = 32 };
 
@@ -164,13 +165,14 @@ static void see_bytes(const struct ckv_view *view, uint32_t chain, uint32_t n_ke
 }
 
 /* Look at the view of a chain, if there is one. */
-static bool try_view(uint32_t chain, uint32_t last, uint32_t n_kept)
+static bool try_view(const char *method, uint32_t chain, uint32_t last,
+		     uint32_t n_kept)
 {
 	struct ckv_view_info info;
 	struct ckv_view view;
 
 	/* It may be evicted between the two. */
-	if (find(chain, last, HALF, &info) != 0 ||
+	if (find(chain, last, method, &info) != 0 ||
 	    ckv_view_open(lane, info.key, &view) != 0)
 		return false;
 	ck_assert_uint_eq(view.n_tokens, (last + 1) * TOKENS);
@@ -181,7 +183,7 @@ static bool try_view(uint32_t chain, uint32_t last, uint32_t n_kept)
 
 static void see_view(uint32_t chain, uint32_t last, uint32_t n_kept)
 {
-	ck_assert(try_view(chain, last, n_kept));
+	ck_assert(try_view(HALF, chain, last, n_kept));
 }
 
 /*
@@ -291,7 +293,7 @@ START_TEST(who_leaves_leaves_a_view)
 		if (is_stored(c, 3))
 			continue;
 		n_gone++;
-		n_seen += try_view(c, 3, 32);
+		n_seen += try_view(HALF, c, 3, 32);
 	}
 	ck_assert_int_gt(n_gone, 5);
 	ck_assert_int_gt(n_seen, 5);
@@ -309,18 +311,18 @@ static uint32_t see_views_of(uint32_t chain, uint32_t n_blocks)
 	uint32_t n = 0;
 
 	for (uint32_t last = n_blocks - 2; last < n_blocks; last++)
-		n += try_view(chain, last, (last + 1) * 8);
+		n += try_view(HALF, chain, last, (last + 1) * 8);
 	return n;
 }
 
 /*
  * demote, in a pool that one writer keeps full while jobs run, with chains of which two
- * to six fit: no reservation is ever refused, chains that are being read give way too,
- * and no view holds another chain's numbers.
+ * to six fit: no reservation is ever refused, and no view holds another chain's
+ * numbers.
  */
 START_TEST(a_writer_never_goes_without)
 {
-	enum { CHAINS = 150 };
+	enum { CHAINS = 100 };
 	uint32_t n_seen = 0, n_blocks[CHAINS + 1];
 
 	begin("max_auto_jobs = 16\n", "compress = " HALF "\ncompress_on = demote\n");
@@ -329,6 +331,33 @@ START_TEST(a_writer_never_goes_without)
 		put(c, n_blocks[c]);
 		if (c > 3)
 			n_seen += see_views_of(c - 3, n_blocks[c - 3]);
+	}
+	ck_assert_uint_gt(n_seen, 0);
+	ck_assert_int_gt(stat("auto_lost_room"), 0);
+	ck_assert_int_eq(stat("refused_space"), 0);
+	ck_assert_int_eq(stat("checksum_failed"), 0);
+	end();
+}
+END_TEST
+
+/*
+ * publish, where the next chain takes the pages that the last one's job reads: the job is
+ * given up, or was done before; what it made of changed pages is seen by nobody.
+ */
+START_TEST(a_view_of_changed_pages_is_thrown_away)
+{
+	enum { CHAINS = 60, BLOCKS = 120, KEPT = BLOCKS * TOKENS / 8 };
+	uint32_t n_seen = 0;
+
+	begin(NULL, "compress = " EIGHTH "\n");
+	for (uint32_t c = 1; c <= CHAINS; c++) {
+		put(c, BLOCKS);
+		if (c % 8 == 0)
+			settle();
+		else	/* its job is at this point, then at that */
+			usleep(c % 8 * 300);
+		for (uint32_t b = 0; b < 6 && b < c; b++)
+			n_seen += try_view(EIGHTH, c - b, BLOCKS - 1, KEPT);
 	}
 	ck_assert_uint_gt(n_seen, 0);
 	ck_assert_int_gt(stat("auto_lost_room"), 0);
@@ -423,6 +452,7 @@ int main(void)
 	tcase_add_test(t, the_coldest_get_views_before_they_go);
 	tcase_add_test(t, who_leaves_leaves_a_view);
 	tcase_add_test(t, a_writer_never_goes_without);
+	tcase_add_test(t, a_view_of_changed_pages_is_thrown_away);
 	tcase_add_test(t, a_stop_does_not_wait_for_views);
 	tcase_add_test(t, a_reload_changes_what_is_asked_for);
 	tcase_add_test(t, chains_that_do_not_fit_are_counted);
