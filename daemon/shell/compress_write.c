@@ -148,7 +148,7 @@ static void gather(const struct writing *w, uint32_t head, uint32_t first,
 {
 	int r = 0;
 
-	if (n > 0 && w->rows.dim > 0)
+	if (n > 0)
 		r = ckv_gather(&w->rows, head,
 			       positions_of(w->c, w->layer, head) + first, n, to);
 	assert(r == 0);
@@ -183,8 +183,6 @@ static int encode_head(struct writing *w, uint32_t head, char *code, char *scale
 	struct ckv_fault fault;
 	int r = 0;
 
-	if (w->rows.dim == 0)
-		return 0;
 	if (e->kind == CKV_ENCODE_PLAIN) {
 		gather(w, head, 0, n_coded, code);
 		return 0;
@@ -217,6 +215,8 @@ static int write_side(struct writing *w, char *view)
 	int r = 0;
 
 	w->rows = compress_rows(c, w->layer, w->side);
+	if (w->rows.dim == 0)
+		return 0;
 	w->amax = 0;
 	if (e->kind == CKV_ENCODE_FP8 && e->scale == CKV_FP8_TENSOR)
 		for (uint32_t h = 0; h < n_heads && r == 0; h++)

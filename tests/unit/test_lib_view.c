@@ -201,6 +201,41 @@ START_TEST(wrong_questions_are_refused)
 }
 END_TEST
 
+/* Nothing asks that heads keep equally many; a reader takes each as it is. */
+START_TEST(runs_need_not_be_equally_long)
+{
+	struct ckv_view_head *head;
+	struct ckv_view_run *run;
+	struct ckv_view view;
+	struct ckv_run got;
+	float out[DIM_K];
+
+	make("kivi(bits=8, group=32, full=10)");
+	head = (void *)made.data;
+	run = (void *)(head + 1);
+	run[1].n_kept = 10;	/* the plain ones only */
+	run[2].n_kept = 0;
+	run[2].n_full = 0;
+	head->n_kept_total -= 2 * TOKENS - 10;
+	ck_assert_int_eq(lib_view_judge(&geometry, made.data, made.bytes, &view),
+			 -EBADMSG);
+	head->n_kept_min = 0;
+	ck_assert_int_eq(lib_view_judge(&geometry, made.data, made.bytes, &view), 0);
+	ck_assert_int_eq(ckv_view_run(&lane, &view, 0, 1, &got), 0);
+	ck_assert_uint_eq(got.n_kept, 10);
+	ck_assert_uint_eq(got.n_full, 10);
+	ck_assert_int_eq(ckv_view_decode(&lane, &view, 0, 1, CKV_K, 9, 1, CKV_F32,
+					 out), 0);
+	ck_assert_int_eq(ckv_view_decode(&lane, &view, 0, 1, CKV_K, 9, 2, CKV_F32,
+					 out), -EINVAL);
+	ck_assert_int_eq(ckv_view_decode(&lane, &view, 1, 0, CKV_K, 0, 0, CKV_F32,
+					 out), 0);
+	ck_assert_int_eq(ckv_view_decode(&lane, &view, 1, 0, CKV_K, 0, 1, CKV_F32,
+					 out), -EINVAL);
+	unmake();
+}
+END_TEST
+
 /* ---- a hostile writer ---- */
 
 /* What the caller was told at open still holds, or no run is given. */
@@ -378,6 +413,7 @@ int main(void)
 	tcase_add_loop_test(t, rows_are_decoded, 0, N_METHODS);
 	tcase_add_test(t, plain_rows_are_in_place);
 	tcase_add_test(t, wrong_questions_are_refused);
+	tcase_add_test(t, runs_need_not_be_equally_long);
 	tcase_add_test(t, another_encoding_later_is_noticed);
 	tcase_add_loop_test(t, no_header_leads_outside, 0, N_METHODS);
 	tcase_add_loop_test(t, no_two_words_lead_outside, 0, N_METHODS);
