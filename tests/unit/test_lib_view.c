@@ -261,27 +261,29 @@ static float sink[TOKENS * DIM_V];
 /* Everything a reader does; the answers may be wrong, but none is read elsewhere. */
 static int read_all(const struct ckv_view *view)
 {
-	int n_refused = 0;
+	int n_refused = 0, wrong = 0;
 
 	for (uint32_t i = 0; i < LAYERS * HEADS; i++) {
 		struct ckv_run run;
 		int r = ckv_view_run(&lane, view, i / HEADS, i % HEADS, &run);
 		uint32_t sum = 0;
 
-		ck_assert(r == 0 || r == -EBADMSG);
 		n_refused += r < 0;
+		wrong |= r != 0 && r != -EBADMSG;
 		if (r == 0) {
-			ck_assert_uint_le(run.n_kept, view->n_tokens);
+			wrong |= run.n_kept > view->n_tokens;
 			for (uint32_t k = 0; k < run.n_kept; k++)
 				sum += run.positions[k];
 			sink[0] = (float)sum;
 		}
-		for (uint32_t first = 0; first < TOKENS; first += 50)
+		for (uint32_t first = 0; first < TOKENS; first += 97)
 			for (int half = CKV_K; half <= CKV_V; half++)
 				(void)ckv_view_decode(&lane, view, i / HEADS,
-					i % HEADS, half, first, 50, CKV_F32,
+					i % HEADS, half, first, 3, CKV_F32,
 					sink);
 	}
+	if (wrong)
+		ck_abort_msg("an answer is neither a run nor damage");
 	return n_refused;
 }
 
@@ -347,7 +349,7 @@ START_TEST(no_two_words_lead_outside)
 	make(method[_i]);
 	ck_assert_int_eq(lib_view_judge(&geometry, made.data, made.bytes, &sound), 0);
 	n_words = (uint32_t)ckv_view_table_bytes(&geometry) / 4;
-	for (int i = 0; i < 4000; i++) {
+	for (int i = 0; i < 500; i++) {
 		uint32_t *words = (uint32_t *)(void *)made.data, w[3], was[3];
 
 		for (int k = 0; k < 3; k++) {
@@ -393,11 +395,18 @@ END_TEST
 START_TEST(a_view_that_is_cut_is_refused)
 {
 	struct ckv_view view;
+	char *whole;
 
 	make("kivi");
-	for (size_t n = 0; n < made.bytes; n += 64)
-		ck_assert_int_eq(lib_view_judge(&geometry, made.data, n, &view),
-				 -EBADMSG);
+	whole = malloc(made.bytes);
+	memcpy(whole, made.data, made.bytes);
+	for (size_t n = 0; n < made.bytes; n += 64) {
+		char *cut = made.data + made.bytes - n;	/* ends at the border */
+
+		memcpy(cut, whole, n);
+		ck_assert_int_eq(lib_view_judge(&geometry, cut, n, &view), -EBADMSG);
+	}
+	free(whole);
 	unmake();
 }
 END_TEST
