@@ -147,6 +147,7 @@ START_TEST(gather_is_row_after_row)
 	static unsigned char out[OUT_BYTES + 64];
 	static uint32_t pos[MAX_TOKENS];
 
+	fill();
 	for (int k = 0; k < 200; k++) {
 		uint32_t block_tokens = 1 + any_of(33);
 		uint32_t dim = any_of(3) ? 8 * (1 + any_of(32)) : 1 + any_of(99);
@@ -159,7 +160,6 @@ START_TEST(gather_is_row_after_row)
 		const void *block[MAX_TOKENS];
 		unsigned char *to = out + at;
 
-		fill();
 		if (n > OUT_BYTES / row_bytes - 1)
 			n = (uint32_t)(OUT_BYTES / row_bytes - 1);
 		for (uint32_t i = 0; i <= rows.n_tokens / block_tokens; i++)
