@@ -532,10 +532,19 @@ START_TEST(a_stop_does_not_wait_for_all_jobs)
 {
 	struct ckv_view_info views[8];
 	struct ckv_event event;
+	struct inputs in;
 	int r;
 
 	store(0);
-	send_all(lane, 8, views);
+	bring(lane, WINDOW, 0, &in);
+	for (uint32_t i = 0; i < 8; i++) {
+		char text[64];
+
+		snprintf(text, sizeof text, "snapkv(tokens=%u)", 40 + i);
+		ck_assert_int_eq(ckv_submit_compress(lane, last_key(), text,
+						     &in.queries, &views[i], i),
+				 0);
+	}
 	ck_assert_int_eq(test_daemon_stop(&daemon_), 0);
 	do
 		r = ckv_wait(lane, 1000000000, &event, 1);

@@ -283,6 +283,38 @@ START_TEST(readers_may_not_write)
 }
 END_TEST
 
+/* Parts lie where lay_out says, and nothing is written beyond the pages. */
+START_TEST(inputs_stay_in_their_pages)
+{
+	struct ckv_queries q = { .n_pages = 2, .n_query_heads = 4,
+				 .n_window = 3, .type = CKV_BF16, .with_lse = 1,
+				 .n_sum_heads = 2, .n_sum_tokens = 10 };
+	struct ckv_page p[2];
+	struct ckv_queries_layout at;
+	uint64_t room = 2 * info.page_bytes;
+	char bytes[100] = { 1 };
+
+	ck_assert_int_eq(ckv_queries_lay_out(space, &q, &at), 0);
+	ck_assert_uint_eq(at.queries, 0);
+	ck_assert_uint_eq(at.lse, 2 * 4 * 3 * 32 * 2);
+	ck_assert_uint_eq(at.sums, at.lse + 128);	/* 96 bytes, rounded up */
+	ck_assert_uint_eq(at.bytes, at.sums + 192);	/* 160 bytes */
+	q.type = 9;
+	ck_assert_int_eq(ckv_queries_lay_out(space, &q, &at), -EINVAL);
+	ck_assert_int_eq(ckv_reserve_scratch(lane, 2, p), 0);
+	q.pages = p;
+	ck_assert_int_eq(ckv_queries_write(space, &q, room - 99, bytes, 100), -EINVAL);
+	ck_assert_int_eq(ckv_queries_write(space, &q, UINT64_MAX, bytes, 2), -EINVAL);
+	ck_assert_int_eq(ckv_queries_write(space, &q, room, bytes, 0), 0);
+	for (int i = 0; i < 100; i++)
+		bytes[i] = (char)(i + 1);
+	ck_assert_int_eq(ckv_queries_write(space, &q, info.page_bytes - 30, bytes,
+					   100), 0);
+	ck_assert_mem_eq((char *)p[0].data + info.page_bytes - 30, bytes, 30);
+	ck_assert_mem_eq(p[1].data, bytes + 30, 70);
+}
+END_TEST
+
 /* A process may hold a hundred lanes; beyond the limit it is told so. */
 START_TEST(many_lanes_work)
 {
@@ -458,7 +490,8 @@ int main(void)
 		two_clients_do_not_write_one_key_twice,
 		publish_takes_its_pin_first, abort_and_drop_forget,
 		publish_with_a_pin_holds_the_block, verify_sees_a_flipped_byte,
-		refusals_say_why, readers_may_not_write, many_lanes_work,
+		refusals_say_why, readers_may_not_write,
+		inputs_stay_in_their_pages, many_lanes_work,
 		full_lane_says_again, wait_ends, event_descriptor_wakes,
 		threads_have_their_own_lanes, child_is_told,
 	};
