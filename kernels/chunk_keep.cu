@@ -66,7 +66,6 @@ __device__ static uint32_t rank_of_last(const struct keep_source &source,
 	for (uint32_t i = threadIdx.x; i + 1 < n; i += THREADS)
 		before += source.key(i) >= last;
 	block_sum_before(before, room->warp, &all);
-	__syncthreads();
 	return all;
 }
 
@@ -109,7 +108,6 @@ keep_kernel(struct keep_task t, const float *__restrict__ chunk_score,
 		if (r.index + 1 == t.n_chunks)
 			room->found[3] = at + len;
 	});
-	__syncthreads();
 	for (uint32_t i = threadIdx.x; i < t.window; i += THREADS)
 		to[room->found[3] + i] = t.n_chunked + i;
 	if (threadIdx.x == 0)

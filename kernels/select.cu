@@ -42,7 +42,6 @@ __device__ static uint32_t count_nan(const float *score, uint32_t n,
 
 	for (uint32_t i = threadIdx.x; i < n; i += blockDim.x)
 		n_nan += score[i] != score[i];
-	__syncthreads();
 	block_sum_before(n_nan, room->warp, &all);
 	return all;
 }

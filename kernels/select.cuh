@@ -149,7 +149,10 @@ struct select_row {
 		return c;
 	}
 
-	/* emit(rank) for every token of the row, with its place among the others. */
+	/*
+	 * emit(rank) for every token of the row, with its place among the others. Ends
+	 * with a barrier.
+	 */
 	template <class Emit>
 	__device__ void rank(const struct select_cut &c, Emit emit)
 	{

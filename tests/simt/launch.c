@@ -132,21 +132,44 @@ static void begin_block(struct simt_dim block)
 	}
 }
 
-/* One turn of everybody who is ready. Returns how many that were. */
+/* Run the ready ones of a warp, at most `rounds` times each. Returns how often. */
+static uint32_t run_warp(uint32_t warp, uint32_t rounds)
+{
+	struct simt_fiber *first = simt_fibers + warp * SIMT_WARP;
+	uint32_t left = simt_n_fibers - warp * SIMT_WARP, turn[SIMT_WARP];
+	uint32_t n_lanes = left < SIMT_WARP ? left : SIMT_WARP, n, n_all = 0;
+
+	shuffle(turn, n_lanes);
+	do {
+		n = 0;
+		for (uint32_t i = 0; i < n_lanes; i++) {
+			struct simt_fiber *f = first + turn[i];
+
+			if (f->state != SIMT_READY)
+				continue;
+			simt_self = &f->self;
+			fiber_switch(&home, &f->fiber);
+			n++;
+		}
+		n_all += n;
+	} while (n > 0 && --rounds > 0);
+	return n_all;
+}
+
+/*
+ * A turn of every warp: as far as it comes alone, so that warps are as far apart as
+ * barriers let them be; in a random order now and then one step only.
+ */
 static uint32_t run_turn(void)
 {
-	static uint32_t turn[SIMT_MAX_THREADS];
-	uint32_t n = 0;
+	uint32_t turn[SIMT_MAX_THREADS / SIMT_WARP], n = 0;
+	uint32_t n_warps = (simt_n_fibers + SIMT_WARP - 1) / SIMT_WARP;
 
-	shuffle(turn, simt_n_fibers);
-	for (uint32_t i = 0; i < simt_n_fibers; i++) {
-		struct simt_fiber *f = &simt_fibers[turn[i]];
+	shuffle(turn, n_warps);
+	for (uint32_t i = 0; i < n_warps; i++) {
+		int one = order == SIMT_RANDOM && next_random() % 4 == 0;
 
-		if (f->state != SIMT_READY)
-			continue;
-		simt_self = &f->self;
-		fiber_switch(&home, &f->fiber);
-		n++;
+		n += run_warp(turn[i], one ? 1 : UINT32_MAX);
 	}
 	return n;
 }

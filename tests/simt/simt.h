@@ -2,10 +2,10 @@
  * simt.h - runs the device code of kernels/ on this processor, strictly.
  *
  * A launch runs its blocks one after another and the threads of a block as fibers.
- * A thread runs until it meets others (barrier, warp operation) or ends; then
- * the next one runs, in an order that the test chooses. So whatever lies between two
- * meetings happens in one order here and in the opposite order there: a missing
- * barrier shows as a different result.
+ * A thread runs until it meets others (barrier, warp operation) or ends; a warp
+ * runs as far as it comes without the others; the order is the test's choice. So
+ * whatever lies between two barriers happens in one order here and in the opposite
+ * order there: a missing barrier shows as a different result.
  *
  * What would be undefined on a GPU ends the process with the kernel, block, thread
  * and source line: threads that meet at different lines, threads that others wait
