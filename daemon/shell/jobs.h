@@ -12,6 +12,9 @@
  * The chain is held in the core from the request to the answer, the scratch
  * pages until the copy is made. A job goes on when its lane is closed; only
  * nobody is answered.
+ *
+ * Views that a space asks for itself (auto.h) are made by jobs in slots of their own, at
+ * low priority. Their chains may be taken from them: that is asked between the stages.
  */
 #ifndef CKV_JOBS_H
 #define CKV_JOBS_H
