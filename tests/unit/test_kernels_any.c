@@ -71,8 +71,7 @@ static const struct shape {
 
 struct budget { uint32_t num, den, n; };
 static const struct budget budgets[] = {
-	{ 1, 2, 0 }, { 1, 5, 0 }, { 1, 16, 0 }, { 1, 1, 0 }, { 0, 0, 1 },
-	{ 0, 0, 30 }, { 0, 0, 100000 },
+	{ 1, 2, 0 }, { 1, 16, 0 }, { 1, 1, 0 }, { 0, 0, 1 }, { 0, 0, 30 },
 };
 
 static const struct ckv_always always[] = {
@@ -375,26 +374,25 @@ START_TEST(every_run_keeps_the_same)
 }
 END_TEST
 
+/* Combinations take their turns with what is too slow for each of them. */
+static uint32_t turn;
+
 static void check_pages(const struct method *m, const struct ckv_selection *s,
 			struct input *in)
 {
-	static const uint32_t page[] = { 1, 11, 64, 1000 };
+	static const uint32_t page[] = { 1, 11, 1000 };
 	uint32_t n = in->layer.k.n_heads, head[8] = { 0, 1, 2, 3 };
-	struct result a = must(s, &in->layer);
+	struct result a = must(s, &in->layer), b;
+	struct input other;
 
 	(void)m;
-	for (uint32_t i = 0; i < COUNT(page); i++) {
-		struct input other;
-		struct result b;
-
-		regroup(in, page[i], head, n, &other);
-		b = must(s, &other.layer);
-		ck_assert_mem_eq(&a.kept, &b.kept, sizeof a.kept);
-		for (uint32_t h = 0; h < n; h++)
-			assert_same(&a, h, &b, h);
-		free(b.pos);
-		drop(&other);
-	}
+	regroup(in, page[turn++ % COUNT(page)], head, n, &other);
+	b = must(s, &other.layer);
+	ck_assert_mem_eq(&a.kept, &b.kept, sizeof a.kept);
+	for (uint32_t h = 0; h < n; h++)
+		assert_same(&a, h, &b, h);
+	free(b.pos);
+	drop(&other);
 	free(a.pos);
 }
 
@@ -426,7 +424,9 @@ static void check_heads(const struct method *m, const struct ckv_selection *s,
 		drop(&other);
 	}
 	/* Heads that choose for themselves choose alone as in company. */
-	for (uint32_t h = 0; h < n && a.kept.n_sets > 1; h++) {
+	if (a.kept.n_sets > 1) {
+		uint32_t h = turn++ % n;
+
 		regroup(in, 16, &h, 1, &other);
 		b = must(s, &other.layer);
 		assert_same(&a, h, &b, 0);
