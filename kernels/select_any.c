@@ -182,9 +182,11 @@ uint32_t ckv_selection_window(const struct ckv_selection *s)
 
 uint32_t ckv_selection_source(const struct ckv_selection *s, uint32_t layer)
 {
-	if (selection_check(s) < 0 || s->kind != CKV_CHUNKKV)
+	if (selection_check(s) < 0)
 		return layer;
-	return layer - layer % s->n_reuse;
+	if (s->kind == CKV_KEEP_ALL)	/* every set is the same */
+		return 0;
+	return s->kind == CKV_CHUNKKV ? layer - layer % s->n_reuse : layer;
 }
 
 uint32_t ckv_selection_budget(const struct ckv_selection *s, uint32_t layer,

@@ -368,6 +368,8 @@ START_TEST(needs_are_told)
 	s.kind = CKV_TOVA;
 	ck_assert_uint_eq(ckv_selection_window(&s), 1);
 	ck_assert_uint_eq(ckv_selection_source(&s, 8), 8);
+	s.kind = CKV_KEEP_ALL;
+	ck_assert_uint_eq(ckv_selection_source(&s, 8), 0);
 	s.kind = CKV_L2NORM;
 	ck_assert_uint_eq(ckv_selection_needs(&s), CKV_NEED_KEYS);
 	ck_assert_uint_eq(ckv_selection_window(&s), 0);
