@@ -25,7 +25,7 @@ void report_main(const struct run *run, enum turn turn, FILE *out);
 /* Each published finding, confirmed or denied with our number. */
 void report_findings(const struct run *run, FILE *out);
 
-/* Scripts for gnuplot into `dir`, which draw dir/NAME.png. 0 or -errno. */
+/* Scripts for gnuplot into `dir`, which draw dir/NAME.svg. 0 or -errno. */
 int report_pictures(const struct run *run, const char *dir);
 
 /* Rows of daemon/shell/quality.def, by which a space's floor is judged. */

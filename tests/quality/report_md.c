@@ -201,7 +201,7 @@ static void put_table(const struct run *run, enum task task, uint32_t length, FI
 	if (all.n == 0)
 		return;
 	fprintf(out, "\n## %s, %u tokens\n\n%s; %u sessions.\n\n"
-		"![%s, %u tokens](%s-%u.png)\n\n", task_name[task],
+		"![%s, %u tokens](%s-%u.svg)\n\n", task_name[task],
 		run_length[length], task_says[task], all.n, task_name[task],
 		run_length[length], task_name[task], run_length[length]);
 	fprintf(out, "| method | share | bytes | of plain |%s error: in the window | "
@@ -240,7 +240,7 @@ void report_markdown(const struct run *run, const struct provenance *from, FILE 
 	report_main(run, TURN_1, out);
 	fprintf(out, "\n");
 	report_main(run, TURN_4, out);
-	fprintf(out, "\n![accuracy against bytes](main.png)\n\n");
+	fprintf(out, "\n![accuracy against bytes](main.svg)\n\n");
 	put_encodings(run, out);
 	fprintf(out, "\n## Published findings\n\n");
 	report_findings(run, out);

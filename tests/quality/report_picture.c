@@ -75,8 +75,8 @@ static int put_picture(const struct run *run, struct pool pool, const char *dir,
 	out = fopen(path, "we");
 	if (out == NULL)
 		return -errno;
-	fprintf(out, "set terminal pngcairo size 1300,%d font 'sans,11' noenhanced\n"
-		"set output '%s/%s.png'\nset logscale x 2\nset xrange [4:60]\n"
+	fprintf(out, "set terminal svg size 1300,%d font 'sans,13' noenhanced background '#ffffff'\n"
+		"set output '%s/%s.svg'\nset logscale x 2\nset xrange [4:60]\n"
 		"set xtics ('6.25' 6.25, '12.5' 12.5, '25' 25, '50' 50)\n"
 		"set xlabel 'bytes, %% of plain'\nset ylabel '%s'\nset yrange [%s]\n"
 		"set grid lc rgb '#dddddd'\nset key off\n", turns == 2 ? 950 : 520, dir,
