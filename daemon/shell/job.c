@@ -4,6 +4,7 @@
  * They touch the job, pages that the core holds, and view pages that are not
  * published: nothing that the reactor changes meanwhile.
  */
+#include "daemon/shell/floor.h"
 #include "daemon/shell/job.h"
 #include "daemon/shell/sys.h"
 
@@ -70,6 +71,23 @@ void job_key(const struct job *job, struct ckv_key *ret_key)
 		memset(ret_key, 0, sizeof *ret_key);
 }
 
+/*
+ * Does the method fit the geometry and this chain, and reach the space's floor? Finding
+ * out what bytes= comes to can take milliseconds, so the reactor does not do it.
+ */
+static int judge_method(struct job *job)
+{
+	struct compress *c = &job->compress;
+	struct ckv_object object;
+	int r = compress_check(c, job->n_query_heads, job->text);
+
+	if (r < 0 || job->floor == 0)
+		return r;
+	r = compress_object(c->geometry, c->n_tokens, &object);
+	return r < 0 ? r : floor_check(&quality_table, job->floor, &job->method,
+				       &c->settled, &object, job->text);
+}
+
 void job_digest(struct work *work)
 {
 	struct job *job = (struct job *)work;
@@ -80,6 +98,9 @@ void job_digest(struct work *work)
 	const void *page[CKV_BATCH_MAX];
 	struct piece piece[] = { { shape, sizeof shape }, { NULL, 0 } };
 
+	job->result = judge_method(job);
+	if (job->result < 0)
+		return;
 	for (uint32_t i = 0; i < job->n_scratch; i++)
 		page[i] = page_at(job->host, job->scratch[i]);
 	/* From here on nothing the client can still write is read. */

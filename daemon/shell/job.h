@@ -40,6 +40,8 @@ struct job {
 
 	/* What for. compress.page and the inputs' copy are made on the worker. */
 	struct ckv_method method;
+	uint32_t floor;			/* of the space, when it was asked */
+	uint32_t n_query_heads;		/* 0: no queries came */
 	struct inputs inputs;
 	struct compress compress;
 	struct space_link *link;	/* the chain, root first */
@@ -96,7 +98,7 @@ void job_reply(const struct space_view *view, struct ckv_view_reply *reply);
  * Compress for the daemon itself, from what is stored alone. The job is from
  * job_new_own(), job->link[n_links] the chain, root first, which the caller holds.
  * 0: own->done() is called from the reactor when it has ended; the job is free again
- * then. -EINVAL, -EPERM: `why` says what does not fit; nothing began.
+ * then. -EINVAL: `why` says what is wrong with the chain; nothing began.
  */
 int jobs_own(struct job *job, struct host *host, const struct ckv_key *chain,
 	     uint32_t n_links, const struct ckv_method *method,

@@ -4,7 +4,8 @@
  * A compression goes through three stages on a worker, and the reactor
  * decides between them:
  *
- *   DIGEST  copy the inputs, once, and hash the copy        -> is there such a view,
+ *   DIGEST  settle the method for this chain; copy the
+ *           inputs, once, and hash the copy                 -> is there such a view,
  *                                                              or a job that makes it?
  *   SELECT  check the pages, choose what is kept            -> view pages
  *   WRITE   gather into the pages, sum them                 -> publish, answer

@@ -2,7 +2,6 @@
  * jobs_take.c - a compression that a client or the daemon itself asks for, up to the
  * moment it begins.
  */
-#include "daemon/shell/floor.h"
 #include "daemon/shell/job.h"
 
 #include <errno.h>
@@ -57,23 +56,7 @@ static int count_tokens(struct job *job, char why[CKV_METHOD_WHY_BYTES])
 	return 0;
 }
 
-/* Does it fit the geometry and this chain, and reach the space's floor? -EINVAL, -EPERM. */
-static int judge_method(struct job *job, uint32_t n_query_heads,
-			char why[CKV_METHOD_WHY_BYTES])
-{
-	struct compress *c = &job->compress;
-	uint32_t floor = (uint32_t)job->host->config->params.floor;
-	struct ckv_object o;
-	int r = compress_check(c, n_query_heads, why);
-
-	if (r < 0 || floor == 0)
-		return r;
-	r = compress_object(c->geometry, c->n_tokens, &o);
-	return r < 0 ? r : floor_check(&quality_table, floor, &job->method,
-				       &c->settled, &o, why);
-}
-
-/* And do the scratch pages hold what it reads? */
+/* Do the scratch pages hold what the method reads? */
 static int judge(struct daemon *d, struct job *job,
 		 const struct ckv_compress_arg *arg, char why[CKV_METHOD_WHY_BYTES])
 {
@@ -83,13 +66,13 @@ static int judge(struct daemon *d, struct job *job,
 		.room_bytes = job->n_scratch * job->host->pool.shape.page_bytes,
 		.max_bytes = d->config->daemon.max_query_bytes,
 	};
-	int r = judge_method(job, arg->n_window != 0 ? arg->n_query_heads : 0,
-			     why);
+	struct ckv_selection select = job->method.select;
 
-	if (r < 0)
-		return r;
-	want.needs = ckv_selection_needs(&job->compress.settled.select);
-	want.window = ckv_selection_window(&job->compress.settled.select);
+	if (job->method.bytes_den != 0)	/* how many is settled on the worker */
+		select.n_keep = 1;
+	want.needs = ckv_selection_needs(&select);
+	want.window = ckv_selection_window(&select);
+	job->n_query_heads = arg->n_window != 0 ? arg->n_query_heads : 0;
 	return inputs_judge(arg, &want, &job->inputs, why);
 }
 
@@ -107,6 +90,8 @@ static void init_job(struct job *job, struct host *host,
 		     const struct ckv_key *chain)
 {
 	job->host = host;
+	job->floor = (uint32_t)host->config->params.floor;
+	job->n_query_heads = 0;
 	job->chain = *chain;
 	job->compress = (struct compress){
 		.geometry = &host->config->geometry, .method = &job->method,
@@ -190,8 +175,6 @@ int jobs_own(struct job *job, struct host *host, const struct ckv_key *chain,
 	job->method = *method;
 	job->n_links = n_links;
 	r = look(job, why);
-	if (r == 0)
-		r = judge_method(job, 0, why);
 	if (r < 0)
 		return r;
 	job->own = own;
