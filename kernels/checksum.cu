@@ -20,11 +20,11 @@ __device__ static inline void share_secret(uint64_t *secret)
 /* Four lanes past the last piece hash nothing. */
 __global__ void __launch_bounds__(CHECKSUM_THREADS)
 pieces_kernel(const void *const *page, uint32_t n_pages, uint64_t page_bytes,
-	      uint64_t page_pieces, uint64_t *digest)
+	      uint32_t page_pieces, uint64_t *digest)
 {
 	CKV_SHARED(uint64_t, secret);
-	uint64_t i = (uint64_t)blockIdx.x * HASHES + threadIdx.x / 4;
-	uint64_t piece = i % page_pieces, from = piece * CKV_PIECE_BYTES, n = 0, hash;
+	uint32_t i = blockIdx.x * HASHES + threadIdx.x / 4, piece = i % page_pieces;
+	uint64_t from = (uint64_t)piece * CKV_PIECE_BYTES, n = 0, hash;
 	const uint8_t *p = nullptr;
 
 	share_secret(secret);
@@ -38,14 +38,14 @@ pieces_kernel(const void *const *page, uint32_t n_pages, uint64_t page_bytes,
 }
 
 __global__ void __launch_bounds__(CHECKSUM_THREADS)
-join_kernel(const uint64_t *digest, uint32_t n_pages, uint64_t page_pieces, uint64_t *sum)
+join_kernel(const uint64_t *digest, uint32_t n_pages, uint32_t page_pieces, uint64_t *sum)
 {
 	CKV_SHARED(uint64_t, secret);
 	uint32_t i = blockIdx.x * HASHES + threadIdx.x / 4;
 	uint64_t hash;
 
 	share_secret(secret);
-	hash = xxh3_four<false>((const uint8_t *)(digest + (i < n_pages ? i : 0) *
+	hash = xxh3_four<false>((const uint8_t *)(digest + (size_t)(i < n_pages ? i : 0) *
 						  page_pieces),
 				i < n_pages ? page_pieces * sizeof *digest : 0, secret, 0);
 	if (i < n_pages && threadIdx.x % 4 == 0)
@@ -56,18 +56,19 @@ int ckv_cuda_page_checksum(const void *const *page, uint32_t n_pages, size_t pag
 			   uint64_t *digest, uint64_t *sum, void *stream)
 {
 	uint64_t page_pieces = ceil_div((uint64_t)page_bytes, (uint64_t)CKV_PIECE_BYTES);
-	uint64_t n_blocks = ceil_div(n_pages * page_pieces, (uint64_t)HASHES);
+	uint64_t n = n_pages * page_pieces, n_blocks = ceil_div(n, (uint64_t)HASHES);
 
 	if (n_pages == 0)
 		return 0;	/* an empty grid is a launch error */
 	if (page == NULL || sum == NULL || page_bytes == 0 || digest == NULL ||
-	    (uintptr_t)digest % 8 != 0 || (uintptr_t)sum % 8 != 0 || n_blocks > INT32_MAX)
+	    (uintptr_t)digest % 8 != 0 || (uintptr_t)sum % 8 != 0 ||
+	    page_pieces > UINT32_MAX || n > UINT32_MAX - HASHES)
 		return -EINVAL;
 	CKV_LAUNCH(pieces_kernel, (uint32_t)n_blocks, CHECKSUM_THREADS,
 		   XXH3_SECRET_WORDS * sizeof(uint64_t), stream, page, n_pages,
-		   (uint64_t)page_bytes, page_pieces, digest);
+		   (uint64_t)page_bytes, (uint32_t)page_pieces, digest);
 	CKV_LAUNCH(join_kernel, ceil_div(n_pages, (uint32_t)HASHES), CHECKSUM_THREADS,
 		   XXH3_SECRET_WORDS * sizeof(uint64_t), stream, (const uint64_t *)digest,
-		   n_pages, page_pieces, sum);
+		   n_pages, (uint32_t)page_pieces, sum);
 	return launch_result();
 }

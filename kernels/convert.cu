@@ -69,20 +69,24 @@ __device__ static inline void put_fp8(char *to, const float *x)
 		*(uint2 *)to = make_uint2(word[0], word[N / 4 - 1]);
 }
 
-/* x by a scale that is at hand: N codes. */
+/* x by a scale that all threads have: N codes. */
 template <int N>
 __device__ static inline void put_scaled(char *to, struct divisor d, const float *x)
 {
 	float q[N];
 
+	if (d.by == 1.0f) {
+		put_fp8<N>(to, x);
+		return;
+	}
 #pragma unroll
-	for (int i = 0; i < N; i++) {
-		/* The corrections of -0 add up to 0. */
-		q[i] = d.far ? __fdiv_rn(x[i], d.by)
-			     : copysignf(divide<2>(x[i], d.by, d.inverse), x[i]);
+	for (int i = 0; i < N; i++)
 		if (d.by == 0.0f)
 			q[i] = 0.0f;
-	}
+		else if (d.far)
+			q[i] = __fdiv_rn(x[i], d.by);
+		else	/* the corrections of -0 add up to 0 */
+			q[i] = copysignf(divide<2>(x[i], d.by, d.inverse), x[i]);
 	put_fp8<N>(to, q);
 }
 
