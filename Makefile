@@ -7,6 +7,7 @@
 #: make quality [JSON=FILE]  what each method costs in answers (QUICK=1: a minute)
 #: make race                 two-thread tests under ThreadSanitizer, and the fences natively
 #: make simt                 compile the CUDA kernels; run them on this processor, under ASan
+#: make gpu-check [JSON=FILE] pack build/gpu-check for a GPU machine; run it where there is one
 #: make golden DIR=FOLDER    compare the kernels with golden cases
 #: make install [PREFIX=/usr/local] [DESTDIR=]
 #: make fuzz [SECONDS=20]    feed each parser made-up bytes (clang)
@@ -162,21 +163,87 @@ $B/%.o: %.c
 	@mkdir -p $(@D)
 	$(call run,CC)$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
 
-# One object for all GPUs that this nvcc knows; what ptxas says stays beside it.
+# One object for all GPUs that this nvcc knows, and PTX for later ones; what ptxas says
+# stays beside it.
 CUDA_ARCHS := $(filter $(if $(filter yes,$(CUDA)),$(patsubst compute_%,%,$(shell nvcc \
 	--list-gpu-arch))),80 90 100)
-CUDA_CODE  := $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$a,code=sm_$a)
+CUDA_PTX   := $(lastword $(CUDA_ARCHS))
+CUDA_CODE  := $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$a,code=sm_$a) \
+	-gencode arch=compute_$(CUDA_PTX),code=compute_$(CUDA_PTX)
 
 build/%.cu.o: %.cu
 	@mkdir -p $(@D)
 	$(call run,NVCC)nvcc -std=c++17 -O3 -fmad=false -I. $(CUDA_CODE) -Xptxas -v -MMD -MP -c \
 		-o $@ $< >$(@:.o=.log) 2>&1 || { cat $(@:.o=.log); rm -f $@; exit 1; }
 
+# What a machine with a GPU needs to check and time the kernels, in one folder: a program
+# with everything in it, and the sources to build it anew. See tests/gpu/run.
+GPU       := build/gpu-check
+GPU_OBJ   := build/gpu-obj
+GPU_INC   := $(if $(filter yes,$(CUDA)),-isystem $(dir $(shell command -v nvcc))../include)
+GPU_TESTS := $(patsubst tests/simt/test_simt_%.c,%,$(filter-out %harness.c,$(sort \
+	$(wildcard tests/simt/test_simt_*.c))))
+GPU_HOST  := $(GPU_TESTS:%=$(GPU_OBJ)/test_simt_%.o) $(GPU_OBJ)/object.o
+GPU_O     := $(patsubst tests/gpu/%.c,$(GPU_OBJ)/%.o,$(sort $(wildcard tests/gpu/*.c)))
+GPU_CU    := $(patsubst build/kernels/%,$(GPU_OBJ)/%,$(CUDA_O))
+# Static, but for libxxhash: its choice of code by processor is in the shared one only.
+GPU_LIBS  := $(foreach l,check subunit jansson,$(shell $(CC) -print-file-name=lib$l.a))
+
+$(GPU_OBJ)/test_simt_%.o: tests/simt/test_simt_%.c
+	@mkdir -p $(@D)
+	$(call run,CC)$(CC) $(CPPFLAGS) $(CFLAGS) -Wno-missing-prototypes \
+		-Dmain=test_simt_$*_main -c -o $@ $<
+
+$(GPU_OBJ)/object.o: tests/simt/object.c
+	@mkdir -p $(@D)
+	$(call run,CC)$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
+
+# The tests that the program has, for its main.c.
+$(GPU)/src/tests/gpu/tests.h: $(GPU_TESTS:%=tests/simt/test_simt_%.c)
+	@mkdir -p $(@D)
+	$(call run,GEN)echo '#define TESTS(do) $(patsubst %,do(%),$(GPU_TESTS))' >$@
+
+$(GPU_OBJ)/%.o: tests/gpu/%.c $(GPU)/src/tests/gpu/tests.h
+	@mkdir -p $(@D)
+	$(call run,CC)$(CC) $(CPPFLAGS) -I$(GPU)/src/tests/gpu $(GPU_INC) $(CFLAGS) -c \
+		-o $@ $<
+
+$(GPU_OBJ)/%.cu.o: build/kernels/%.cu.o tests/gpu/names.h
+	@mkdir -p $(@D)
+	$(call run,NAMES)objcopy $$(sed -n 's/^#define \([a-z_]*\) \(.*\)/--redefine-sym \1=\2/p' \
+		tests/gpu/names.h) $< $@
+
+# One archive of all that is not CUDA, for a build on the spot.
+$(GPU)/src/host.a: $(GPU_HOST) build/libckvk.a
+	@mkdir -p $(@D)
+	$(call run,AR)rm -f $@ && { echo "create $@"; for l in build/libckvk.a $(GPU_LIBS); do \
+		echo "addlib $$l"; done; for o in $(GPU_HOST); do echo "addmod $$o"; done; \
+		echo save; echo end; } | $(AR) -M
+
+$(GPU)/lib/libxxhash.so.0:
+	@mkdir -p $(@D)
+	$(call run,COPY)cp -L $$($(CC) -print-file-name=libxxhash.so) $@
+
+$(GPU)/ckv-gpu-check: $(GPU_O) $(GPU_CU) $(GPU)/src/host.a $(GPU)/lib/libxxhash.so.0
+	$(call run,LD)nvcc $(CUDA_CODE) -Xcompiler -static-libstdc++,-static-libgcc -o $@ \
+		$(GPU_O) $(GPU_CU) $(GPU)/src/host.a -Xlinker $(GPU)/lib/libxxhash.so.0 \
+		-Xlinker -rpath -Xlinker '$$ORIGIN/lib'
+
+$(GPU)/run: $(GPU)/ckv-gpu-check tests/gpu/run $(wildcard kernels/*.[ch] kernels/*.cu*)
+	@mkdir -p $(GPU)/src/kernels $(GPU)/src/tests/gpu $(GPU)/src/tests/simt
+	@cp kernels/*.h kernels/*.cu kernels/*.cuh $(GPU)/src/kernels
+	@cp tests/gpu/*.[ch] $(GPU)/src/tests/gpu && cp tests/simt/simt.h $(GPU)/src/tests/simt
+	$(call run,PACK)cp tests/gpu/run $@
+
+gpu-check:
+	@$(if $(filter yes,$(CUDA)),$(again) $(GPU)/run && tests/gpu/check $(GPU) $(JSON),\
+		echo "gpu-check: nvcc is not there, so nothing is built and nothing was measured")
+
 build/cuda-report.txt: $(CUDA_O) tests/cuda/report
 	$(call run,GEN)tests/cuda/report $(CUDA_O:.o=.log) >$@
 
 # The kernels for GPUs, and the programs that run their code here.
-device: $(SIMT) $(if $(CUDA_O),build/cuda-report.txt)
+device: $(SIMT) $(if $(CUDA_O),build/cuda-report.txt $(GPU)/run)
 
 # What a new user types. The packages come first, so the build is a second make.
 deps = $(if $(filter no,$(DEPS)),true,tests/deps.sh $(1))
@@ -259,7 +326,7 @@ clean:
 	$(RM) -r build build-san build-tsan build-simt build-fuzz
 
 run = $(if $(V),,@printf '  %-5s %s\n' $(1) $@;)
-.PHONY: all bench clean demo device fuzz fuzzers golden help install lint quality race simt \
+.PHONY: all bench clean demo device fuzz gpu-check fuzzers golden help install lint quality race simt \
 	test tests
 .SECONDARY:
 -include $(shell find $B build-tsan build-simt -name '*.d' 2>/dev/null)

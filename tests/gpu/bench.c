@@ -1,0 +1,364 @@
+/* bench.c - see bench.h: what is timed, and what it must move. */
+#include "bench.h"
+#include "bench_object.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define LAUNCHER(name)	extern __typeof__(ckv_cuda_##name) gpu_##name
+LAUNCHER(begin);
+LAUNCHER(window_score);
+LAUNCHER(norms);
+LAUNCHER(select_top);
+LAUNCHER(gather);
+LAUNCHER(encode);
+LAUNCHER(decode);
+LAUNCHER(page_checksum);
+LAUNCHER(chunkkv);
+
+#define K_BYTES		((double)OBJECT_ROWS * OBJECT_DIM * 2)
+#define KEPT_BYTES	(K_BYTES * OBJECT_KEPT / OBJECT_TOKENS)	/* of K, or V */
+#define MAX_RUNS	200
+
+static const struct ckv_encode fp8_one = { .kind = CKV_ENCODE_FP8, .scale = CKV_FP8_ONE };
+static const struct ckv_encode fp8_block = {
+	.kind = CKV_ENCODE_FP8, .scale = CKV_FP8_BLOCK, .block = 64 };
+static const struct ckv_encode kivi4 = { .kind = CKV_ENCODE_KIVI, .bits = 4, .group = 64 };
+
+/* ------------------------------------------------------- one launch of each */
+
+static int run_copy(struct bench_object *o)
+{
+	return cudaMemcpyAsync(o->rows_v, o->rows, (size_t)K_BYTES,
+			       cudaMemcpyDeviceToDevice, NULL) == cudaSuccess ? 0 : -EIO;
+}
+
+static int score(struct bench_object *o, uint32_t window, const float *lse)
+{
+	struct ckv_cuda_window in = { .k = o->k, .q = o->q, .lse = lse };
+
+	in.q.rows.n_tokens = window;
+	return gpu_window_score(&in, o->work, o->score, o->status, NULL);
+}
+
+static int run_score_lse_128(struct bench_object *o)
+{
+	return score(o, 32, o->lse);
+}
+
+static int run_score_lse_32(struct bench_object *o)
+{
+	return score(o, 8, o->lse);
+}
+
+static int run_score_128(struct bench_object *o)
+{
+	return score(o, 32, NULL);
+}
+
+static int run_norms(struct bench_object *o)
+{
+	return gpu_norms(&o->k, o->score, o->status, NULL);
+}
+
+/* Areas of `bytes` each for all layers and heads. */
+static struct ckv_cuda_out areas(void *base, size_t bytes)
+{
+	return (struct ckv_cuda_out){ base, bytes * OBJECT_HEADS, bytes };
+}
+
+static int run_gather(struct bench_object *o)
+{
+	const size_t bytes = (size_t)OBJECT_KEPT * OBJECT_DIM * 2;
+	struct ckv_cuda_out k = areas(o->rows, bytes), v = areas(o->rows_v, bytes);
+
+	return gpu_gather(&o->k, &o->v, &o->kept, UINT32_MAX, &k, &v, o->status, NULL);
+}
+
+/* Codes at the beginning of rows_v, scales far behind them. */
+static struct ckv_cuda_coded coded(const struct bench_object *o, const struct ckv_encode *e,
+				   enum ckv_side side, uint32_t n)
+{
+	size_t code = ckv_code_bytes(e, CKV_ELEM_BF16, side, n, OBJECT_DIM);
+	size_t scale = ckv_scale_bytes(e, CKV_ELEM_BF16, side, n, OBJECT_DIM);
+
+	scale = (scale + 15) / 16 * 16;
+	return (struct ckv_cuda_coded){
+		areas(o->rows_v, code), areas((char *)o->rows_v + OBJECT_AREAS * code, scale) };
+}
+
+static int encode(struct bench_object *o, const struct ckv_encode *e, enum ckv_side side)
+{
+	struct ckv_cuda_coded out = coded(o, e, side, OBJECT_TOKENS);
+
+	return gpu_encode(e, side, side == CKV_SIDE_KEY ? &o->k : &o->v, NULL, o->work, &out,
+			  o->status, NULL);
+}
+
+static int run_fp8(struct bench_object *o) { return encode(o, &fp8_one, CKV_SIDE_KEY); }
+static int run_fp8_block(struct bench_object *o) { return encode(o, &fp8_block, CKV_SIDE_KEY); }
+static int run_int4_keys(struct bench_object *o) { return encode(o, &kivi4, CKV_SIDE_KEY); }
+static int run_int4_values(struct bench_object *o) { return encode(o, &kivi4, CKV_SIDE_VALUE); }
+
+/* Decodes what the case before it encoded. */
+static int decode(struct bench_object *o, const struct ckv_encode *e, enum ckv_side side)
+{
+	const struct ckv_cuda_object object = {
+		.n_layers = OBJECT_LAYERS, .n_heads = OBJECT_HEADS, .dim = OBJECT_DIM,
+		.elem = CKV_ELEM_BF16, .n = OBJECT_TOKENS };
+	struct ckv_cuda_coded in = coded(o, e, side, OBJECT_TOKENS);
+	struct ckv_cuda_out out = areas(o->rows, (size_t)OBJECT_TOKENS * OBJECT_DIM * 2);
+
+	return gpu_decode(e, side, &object, &in, CKV_ELEM_BF16, &out, NULL);
+}
+
+static int run_fp8_back(struct bench_object *o) { return decode(o, &fp8_block, CKV_SIDE_KEY); }
+static int run_keys_back(struct bench_object *o) { return decode(o, &kivi4, CKV_SIDE_KEY); }
+static int run_values_back(struct bench_object *o) { return decode(o, &kivi4, CKV_SIDE_VALUE); }
+
+/* One of four sets of 8 MiB of scores in turn, as the cases before left them. */
+static int run_top(struct bench_object *o)
+{
+	static uint32_t turn;
+	const struct ckv_cuda_top top = {
+		.score = o->score + (size_t)(turn++ % 4) * 256 * 8192,
+		.row_stride = 8192, .n_rows = 256, .n_scored = 8192, .n = 8192,
+		.k = OBJECT_KEPT };
+
+	return gpu_select_top(&top, (uint32_t *)o->work, NULL, NULL, NULL);
+}
+
+static int run_checksum(struct bench_object *o)
+{
+	uint64_t *digest = o->work, *sum = digest + OBJECT_PAGES * OBJECT_PAGE_BYTES /
+						    CKV_PIECE_BYTES;
+
+	return gpu_page_checksum(o->page, OBJECT_PAGES, OBJECT_PAGE_BYTES, digest, sum, NULL);
+}
+
+static int run_chunkkv(struct bench_object *o)
+{
+	struct ckv_cuda_chunkkv in = {
+		.method = { .mode = CKV_CHUNKKV_KVPRESS, .chunk = 16,
+			    .window = OBJECT_WINDOW, .kernel = 5, .n_reuse = 1,
+			    .removed = 0.75 },
+		.encode = kivi4,
+		.window = { .k = o->k, .q = o->q, .lse = o->lse }, .v = o->v };
+	const struct ckv_cuda_out none[2] = { { 0 }, { 0 } };
+	struct ckv_cuda_coded out[2];
+	struct ckv_cuda_kept kept = o->kept;
+	struct bench_object keys = *o;
+
+	if (ckv_cuda_chunkkv_shape(&in, &kept) < 0 || kept.max_n > OBJECT_KEPT ||
+	    ckv_cuda_chunkkv_work_bytes(&in) > o->work_bytes)
+		return -EINVAL;
+	kept.pos = (uint32_t *)o->score;
+	kept.n = kept.pos + (size_t)OBJECT_LAYERS * OBJECT_KEPT;
+	keys.rows_v = o->rows;
+	out[CKV_SIDE_KEY] = coded(&keys, &kivi4, CKV_SIDE_KEY, kept.max_n);
+	out[CKV_SIDE_VALUE] = coded(o, &kivi4, CKV_SIDE_VALUE, kept.max_n);
+	return gpu_chunkkv(&in, o->work, &kept, out, none, o->status, NULL);
+}
+
+/* ------------------------------------------------------------- what to move */
+
+struct bench_case {
+	const char *name;
+	int (*run)(struct bench_object *o);
+	double bytes, target_share, target_us;
+};
+
+#define SCORES(w)	((double)OBJECT_AREAS * OBJECT_GROUP * (OBJECT_TOKENS - (w)) * 4)
+#define QUERIES(w)	((double)OBJECT_AREAS * OBJECT_GROUP * (w) * (OBJECT_DIM * 2 + 4))
+#define NORMS		((double)OBJECT_ROWS * 4)
+#define INT4_BYTES	(K_BYTES / 4 + K_BYTES / 64 * 2)	/* codes, scales and mins */
+
+static const struct bench_case cases[] = {
+	{ "window_score_lse_128", run_score_lse_128, K_BYTES + QUERIES(32) + SCORES(32), 0.70, 0 },
+	{ "window_score_lse_32", run_score_lse_32, K_BYTES + QUERIES(8) + SCORES(8), 0.70, 0 },
+	{ "window_score_128", run_score_128, 2 * K_BYTES + 2 * QUERIES(32) + SCORES(32), 0, 0 },
+	{ "norms", run_norms, K_BYTES + NORMS, 0.85, 0 },
+	{ "top_256x8192", run_top, 256.0 * 8192 * 4, 0, 15 },
+	{ "gather", run_gather, 4 * KEPT_BYTES, 0.80, 0 },
+	{ "bf16_to_fp8", run_fp8, 1.5 * K_BYTES, 0.85, 0 },
+	{ "bf16_to_fp8_block64", run_fp8_block, 1.5 * K_BYTES, 0.85, 0 },
+	{ "fp8_block64_to_bf16", run_fp8_back, 1.5 * K_BYTES, 0, 0 },
+	{ "bf16_to_int4_keys", run_int4_keys, K_BYTES + INT4_BYTES, 0.80, 0 },
+	{ "int4_keys_to_bf16", run_keys_back, K_BYTES + INT4_BYTES, 0.80, 0 },
+	{ "bf16_to_int4_values", run_int4_values, K_BYTES + INT4_BYTES, 0.80, 0 },
+	{ "int4_values_to_bf16", run_values_back, K_BYTES + INT4_BYTES, 0.80, 0 },
+	{ "checksum", run_checksum, 2 * K_BYTES, 0, 0 },
+	/* Keys once, a quarter of both sides again, its codes: within twice that. */
+	{ "chunkkv_25_int4", run_chunkkv,
+	  K_BYTES + QUERIES(32) + 2 * KEPT_BYTES + INT4_BYTES / 2, 0.50, 0 },
+};
+
+/* ------------------------------------------------------------------- timing */
+
+static double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int by_size(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* One launch between two events, in microseconds; negative: it failed. */
+static double time_once(const struct bench_case *c, struct bench_object *o,
+			const cudaEvent_t event[2])
+{
+	float ms = 0.0f;
+
+	cudaEventRecord(event[0], NULL);
+	if (c->run(o) < 0)
+		return -1.0;
+	cudaEventRecord(event[1], NULL);
+	bench_must(cudaEventSynchronize(event[1]), c->name);
+	bench_must(cudaEventElapsedTime(&ms, event[0], event[1]), c->name);
+	return 1e3 * (double)ms;
+}
+
+/* What the kernels reported since begin(): NULL or words. */
+static const char *status_of(struct bench_object *o)
+{
+	uint64_t word;
+
+	bench_must(cudaMemcpy(&word, o->status, sizeof word, cudaMemcpyDeviceToHost),
+		   "status");
+	return ckv_cuda_status(word, NULL, NULL) == 0 ? NULL : "a kernel reported a fault";
+}
+
+static void time_case(const struct bench_case *c, struct bench_object *o, double seconds,
+		      struct bench_result *r)
+{
+	double us[MAX_RUNS], until;
+	cudaEvent_t event[2];
+
+	*r = (struct bench_result){ .name = c->name, .bytes = c->bytes,
+				    .target_share = c->target_share,
+				    .target_us = c->target_us };
+	bench_must(cudaEventCreate(&event[0]), "event");
+	bench_must(cudaEventCreate(&event[1]), "event");
+	gpu_begin(o->status, NULL);
+	for (int i = 0; i < 3; i++)
+		if (time_once(c, o, event) < 0)
+			r->failed = "the launch was refused";
+	until = now() + seconds;
+	while (r->failed == NULL && r->runs < MAX_RUNS && (r->runs < 5 || now() < until)) {
+		us[r->runs] = time_once(c, o, event);
+		if (us[r->runs++] < 0)
+			r->failed = "a launch was refused";
+	}
+	if (r->failed == NULL)
+		r->failed = status_of(o);
+	cudaEventDestroy(event[0]);
+	cudaEventDestroy(event[1]);
+	if (r->failed != NULL)
+		return;
+	qsort(us, (size_t)r->runs, sizeof *us, by_size);
+	r->us = us[r->runs / 2];
+	r->us_min = us[0];
+	r->us_max = us[r->runs - 1];
+	r->gb_s = r->bytes / r->us * 1e-3;
+}
+
+int bench_met(const struct bench_result *r)
+{
+	if (r->failed != NULL)
+		return 0;
+	return r->share >= r->target_share &&
+	       (r->target_us == 0.0 || r->us <= r->target_us);
+}
+
+static void say(const struct bench_result *r)
+{
+	if (r->failed != NULL)
+		printf("  %-22s %s\n", r->name, r->failed);
+	else
+		printf("  %-22s %9.1f us (%.1f to %.1f)  %7.0f GB/s  %5.1f %% of copy%s\n",
+		       r->name, r->us, r->us_min, r->us_max, r->gb_s, 100 * r->share,
+		       r->target_share == 0 && r->target_us == 0 ? "" :
+		       bench_met(r) ? "  target met" : "  target MISSED");
+	fflush(stdout);
+}
+
+void bench_run(struct bench *b, double seconds)
+{
+	const struct bench_case copy = { "copy", run_copy, 2 * K_BYTES, 0, 0 };
+	const int n = (int)(sizeof cases / sizeof *cases);
+	double each = seconds / (n + 2);
+	struct bench_object o = { 0 };
+	struct bench_result r;
+
+	memset(b, 0, sizeof *b);
+	bench_object_make(&o);
+	time_case(&copy, &o, 2 * each, &r);
+	if (r.failed != NULL)
+		bench_must(cudaErrorUnknown, "copy");
+	b->copy_gb_s = r.gb_s;
+	b->copy_gb_s_min = r.bytes / r.us_max * 1e-3;
+	b->copy_gb_s_max = r.bytes / r.us_min * 1e-3;
+	r.share = 1.0;
+	say(&r);
+	for (b->n = 0; b->n < n; b->n++) {
+		struct bench_result *to = &b->result[b->n];
+
+		time_case(&cases[b->n], &o, each, to);
+		to->share = to->gb_s / b->copy_gb_s;
+		say(to);
+	}
+	bench_object_free(&o);
+}
+
+/* ----------------------------------------------------------------- the device */
+
+static int attribute(enum cudaDeviceAttr what)
+{
+	int value = 0;
+
+	cudaDeviceGetAttribute(&value, what, 0);
+	return value;
+}
+
+int bench_gpu_open(struct bench_gpu *g, const char **why)
+{
+	struct cudaDeviceProp *prop;
+	size_t free_bytes = 0;
+	uint64_t *status;
+	int n = 0;
+
+	memset(g, 0, sizeof *g);
+	*why = "no CUDA device";
+	cudaRuntimeGetVersion(&g->runtime);
+	cudaDriverGetVersion(&g->driver);
+	if (cudaGetDeviceCount(&n) == cudaErrorInsufficientDriver && g->driver > 0)
+		*why = "the driver is older than this program's runtime";
+	if (n == 0 || cudaSetDevice(0) != cudaSuccess)
+		return -ENODEV;
+	prop = calloc(1, sizeof *prop);
+	if (prop == NULL)
+		return -ENOMEM;
+	if (cudaGetDeviceProperties(prop, 0) == cudaSuccess)
+		snprintf(g->name, sizeof g->name, "%s", prop->name);
+	free(prop);
+	g->capability = 10 * attribute(cudaDevAttrComputeCapabilityMajor) +
+			attribute(cudaDevAttrComputeCapabilityMinor);
+	g->multiprocessors = attribute(cudaDevAttrMultiProcessorCount);
+	g->l2_bytes = (size_t)attribute(cudaDevAttrL2CacheSize);
+	cudaMemGetInfo(&free_bytes, &g->memory_bytes);
+	*why = "this program has no code for the device";
+	status = bench_alloc(sizeof *status);
+	n = gpu_begin(status, NULL) < 0 || cudaDeviceSynchronize() != cudaSuccess;
+	cudaFree(status);
+	return n ? -ENODEV : 0;
+}

@@ -1,0 +1,155 @@
+/* bench_object.c - see bench_object.h. */
+#include "bench_object.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define N_KINDS	8u		/* pages of different content */
+
+void bench_must(cudaError_t e, const char *what)
+{
+	if (e == cudaSuccess)
+		return;
+	fprintf(stderr, "gpu-check: %s: %s\n", what, cudaGetErrorString(e));
+	exit(EXIT_FAILURE);
+}
+
+void *bench_alloc(size_t bytes)
+{
+	void *p = NULL;
+
+	bench_must(cudaMalloc(&p, bytes), "device memory");
+	return p;
+}
+
+static uint32_t random_at(uint64_t *state)
+{
+	*state = *state * 6364136223846793005u + 1442695040888963407u;
+	return (uint32_t)(*state >> 32);
+}
+
+/* bf16 numbers in +-1 of every size down to 2^-8. */
+static uint16_t random_bf16(uint64_t *state)
+{
+	uint32_t r = random_at(state);
+
+	return (uint16_t)((r & 0x8000u) | (119u + (r >> 16) % 8u) << 7 | (r & 0x7fu));
+}
+
+static void *to_device(const void *host, size_t bytes)
+{
+	void *p = bench_alloc(bytes);
+
+	bench_must(cudaMemcpy(p, host, bytes, cudaMemcpyHostToDevice), "copy there");
+	return p;
+}
+
+static void *host_alloc(size_t bytes)
+{
+	void *p = malloc(bytes);
+
+	if (p == NULL) {
+		fprintf(stderr, "gpu-check: out of memory\n");
+		exit(EXIT_FAILURE);
+	}
+	return p;
+}
+
+static void make_pages(struct bench_object *o)
+{
+	uint16_t *numbers = host_alloc(N_KINDS * OBJECT_PAGE_BYTES);
+	char *pages = bench_alloc(OBJECT_PAGES * OBJECT_PAGE_BYTES);
+	const void **page = host_alloc(OBJECT_PAGES * sizeof *page);
+	uint64_t seed = 1;
+
+	for (size_t i = 0; i < N_KINDS * OBJECT_PAGE_BYTES / 2; i++)
+		numbers[i] = random_bf16(&seed);
+	for (uint32_t i = 0; i < OBJECT_PAGES; i++) {
+		/* Neighbouring tokens' pages do not lie side by side. */
+		size_t at = (size_t)(i * 37u % OBJECT_PAGES);
+
+		page[i] = pages + at * OBJECT_PAGE_BYTES;
+		bench_must(cudaMemcpy(pages + at * OBJECT_PAGE_BYTES,
+				      (char *)numbers + i % N_KINDS * OBJECT_PAGE_BYTES,
+				      OBJECT_PAGE_BYTES, cudaMemcpyHostToDevice),
+			   "copy there");
+	}
+	o->page = to_device(page, OBJECT_PAGES * sizeof *page);
+	free(page);
+	free(numbers);
+}
+
+static void make_queries(struct bench_object *o)
+{
+	size_t n_rows = OBJECT_AREAS * OBJECT_GROUP * OBJECT_WINDOW;
+	uint16_t *numbers = host_alloc(n_rows * OBJECT_DIM * 2);
+	float *lse = host_alloc(n_rows * sizeof *lse);
+	const void *block;
+	uint64_t seed = 2;
+
+	for (size_t i = 0; i < n_rows * OBJECT_DIM; i++)
+		numbers[i] = random_bf16(&seed);
+	for (size_t i = 0; i < n_rows; i++)
+		lse[i] = 30.0f;		/* more than any row's: only smaller ones are wrong */
+	block = to_device(numbers, n_rows * OBJECT_DIM * 2);
+	o->q.rows.block = to_device(&block, sizeof block);
+	o->lse = to_device(lse, n_rows * sizeof *lse);
+	free(numbers);
+	free(lse);
+}
+
+/* Every fourth token or so, ascending, other ones in each layer. */
+static void make_kept(struct bench_object *o)
+{
+	uint32_t *pos = host_alloc((size_t)OBJECT_LAYERS * OBJECT_KEPT * sizeof *pos);
+	uint32_t n[OBJECT_LAYERS];
+	uint64_t seed = 3;
+
+	for (uint32_t l = 0; l < OBJECT_LAYERS; l++) {
+		n[l] = OBJECT_KEPT;
+		for (uint32_t i = 0; i < OBJECT_KEPT; i++)
+			pos[l * OBJECT_KEPT + i] = 4 * i + random_at(&seed) % 4;
+	}
+	o->kept = (struct ckv_cuda_kept){
+		.pos = to_device(pos, (size_t)OBJECT_LAYERS * OBJECT_KEPT * sizeof *pos),
+		.n = to_device(n, sizeof n), .n_sets = 1, .max_n = OBJECT_KEPT, .reuse = 1 };
+	free(pos);
+}
+
+void bench_object_make(struct bench_object *o)
+{
+	const size_t row = OBJECT_DIM * 2, head = OBJECT_PAGE_TOKENS * row;
+
+	make_pages(o);
+	o->k = (struct ckv_cuda_rows){
+		.rows = { .block = o->page, .head_stride_bytes = head,
+			  .block_tokens = OBJECT_PAGE_TOKENS, .n_heads = OBJECT_HEADS,
+			  .n_tokens = OBJECT_TOKENS, .dim = OBJECT_DIM,
+			  .elem = CKV_ELEM_BF16 },
+		.layer_stride_bytes = 2 * OBJECT_HEADS * head,
+		.n_layers = OBJECT_LAYERS, .layer_step = 1 };
+	o->v = o->k;
+	o->v.rows.offset_bytes = OBJECT_HEADS * head;
+	o->q = o->k;
+	o->q.rows.n_heads = OBJECT_HEADS * OBJECT_GROUP;
+	o->q.rows.n_tokens = o->q.rows.block_tokens = OBJECT_WINDOW;
+	o->q.rows.head_stride_bytes = OBJECT_WINDOW * row;
+	o->q.layer_stride_bytes = (size_t)o->q.rows.n_heads * OBJECT_WINDOW * row;
+	make_queries(o);
+	make_kept(o);
+	o->score = bench_alloc(OBJECT_ROWS * OBJECT_GROUP * sizeof(float));
+	o->work_bytes = (size_t)256 << 20;
+	o->work = bench_alloc(o->work_bytes);
+	o->rows = bench_alloc(OBJECT_ROWS * row);
+	o->rows_v = bench_alloc(OBJECT_ROWS * row);
+	o->status = bench_alloc(sizeof *o->status);
+}
+
+void bench_object_free(struct bench_object *o)
+{
+	bench_must(cudaDeviceSynchronize(), "the end");
+	cudaFree(o->score);
+	cudaFree(o->work);
+	cudaFree(o->rows);
+	cudaFree(o->rows_v);
+}
