@@ -75,19 +75,20 @@ __device__ static inline void put_scaled(char *to, struct divisor d, const float
 {
 	float q[N];
 
-	if (d.by == 1.0f) {
+	if (d.by == 1.0f && d.factor == 1.0f) {
 		put_fp8<N>(to, x);
 		return;
 	}
 #pragma unroll
-	for (int i = 0; i < N; i++)
-		if (d.by == 0.0f)
-			q[i] = 0.0f;
-		else if (d.far)
-			q[i] = __fdiv_rn(x[i], d.by);
-		else	/* the corrections of -0 add up to 0 */
-			q[i] = copysignf(divide<2>(x[i], d.by, d.inverse), x[i]);
+	for (int i = 0; i < N; i++)	/* the corrections of -0 add up to 0 */
+		q[i] = d.by == 0.0f ? 0.0f : copysignf(divide<2>(x[i], d), x[i]);
 	put_fp8<N>(to, q);
+}
+
+/* What makes the largest code of the largest magnitude, given as bits. */
+__device__ static inline float fp8_scale(uint32_t amax)
+{
+	return divide_by_number(__uint_as_float(amax), 448.0);
 }
 
 template <typename V> struct to_fp8 {
@@ -104,8 +105,7 @@ template <typename V> struct to_fp8 {
 			scale = divisor_of(1.0f);
 			return true;
 		}
-		by = __fdiv_rn(__uint_as_float(t.amax[r.index * t.rows.rows.n_heads +
-						      (tensor ? 0 : r.head)]), 448.0f);
+		by = fp8_scale(t.amax[r.index * t.rows.rows.n_heads + (tensor ? 0 : r.head)]);
 		scale = divisor_of(by);
 		if (first)
 			*(float *)r.scale = by;
@@ -237,7 +237,7 @@ fp8_block_kernel(const __grid_constant__ struct encode_task t, struct walk w)
 	uint32_t tile = blockIdx.x % w.n_tiles, first = tile * t.e.block;
 	uint32_t n, most = 0;
 	struct divisor d;
-	float x[V::N];
+	float x[V::N], by;
 
 	if (first >= r.n)
 		return;
@@ -257,9 +257,10 @@ fp8_block_kernel(const __grid_constant__ struct encode_task t, struct walk w)
 	__syncthreads();
 	for (uint32_t i = 0; i < ENCODE_THREADS / WARP; i++)
 		most = max(most, most_of[i]);
-	d = divisor_of(__fdiv_rn(__uint_as_float(most), 448.0f));
+	by = fp8_scale(most);
+	d = divisor_of(by);
 	if (threadIdx.x == 0)
-		((float *)r.scale)[tile] = d.by;
+		((float *)r.scale)[tile] = by;
 #pragma unroll 4
 	for (uint32_t i = threadIdx.x; i < n; i += ENCODE_THREADS) {
 		uint32_t token = encode_token(r, first + i / w.row_units);

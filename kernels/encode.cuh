@@ -176,32 +176,70 @@ template <int N> __device__ static inline bool all_finite(const float *x)
 /* ---------------------------------------------------------------- division */
 
 /*
- * x / by, rounded once, with the reciprocal taken out of the loop: each correction
- * adds the exact remainder's share, and the second one rounds as a division does
- * (Markstein). Where numbers are so large or small that the remainder could not be
- * exact it is a division.
+ * x / by, rounded once, with the reciprocal taken out of the loop: each correction adds
+ * the exact remainder's share, and the second one rounds as a division does
+ * (Markstein). Both are first multiplied by a power of two where `by` is so small or
+ * so large that the remainder would not be exact; quotients that matter here, from
+ * 2^-10 to 2^9, stay what they are. A division proper would be a call.
  */
 struct divisor {
-	float by, inverse;
-	bool far;
+	float by, inverse, factor;	/* by: multiplied already; 0 stays 0 */
 };
+
+#define DIVISOR_SMALL	0x1p-90f
+#define DIVISOR_LARGE	0x1p90f
+
+__device__ static inline float divisor_factor(float by)
+{
+	if (by < DIVISOR_SMALL)
+		return 0x1p100f;
+	return by > DIVISOR_LARGE ? 0x1p-100f : 1.0f;
+}
+
+/* 1 / x rounded to nearest, for an x that is no extreme. */
+__device__ static inline float reciprocal(float x)
+{
+#ifdef __CUDACC__
+	float r;
+
+	asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+	return fmaf(r, fmaf(-x, r, 1.0f), r);
+#else
+	return 1.0f / x;
+#endif
+}
 
 __device__ static inline struct divisor divisor_of(float by)
 {
-	struct divisor d = { by, __fdiv_rn(1.0f, by), !(by >= 0x1p-90f && by <= 0x1p90f) };
+	struct divisor d;
 
+	d.factor = divisor_factor(by);
+	d.by = __fmul_rn(by, d.factor);
+	d.inverse = reciprocal(d.by);
 	return d;
 }
 
 template <int CORRECTIONS>
-__device__ static inline float divide(float x, float by, float inverse)
+__device__ static inline float divide(float x, const struct divisor &d)
 {
-	float q = __fmul_rn(x, inverse);
+	float q;
 
+	x = __fmul_rn(x, d.factor);
+	q = __fmul_rn(x, d.inverse);
 #pragma unroll
 	for (int i = 0; i < CORRECTIONS; i++)
-		q = fmaf(fmaf(-q, by, x), inverse, q);
+		q = fmaf(fmaf(-q, d.by, x), d.inverse, q);
 	return q;
+}
+
+/*
+ * x / n for an n that is an odd number times a power of two, rounded once: such a
+ * quotient is never halfway between two floats, nor so near that the product in
+ * double could be on the other side.
+ */
+__device__ static inline float divide_by_number(float x, double n)
+{
+	return (float)((double)x * (1.0 / n));
 }
 
 /* ------------------------------------------------------ the parts, by kind */

@@ -214,7 +214,7 @@ __device__ static inline void post_extremes(const struct key_run<E, BITS> &k, ui
 	}
 }
 
-enum { SCALE_FAR = 1, SCALE_SPECIAL = 2 };
+enum { SCALE_SMALL = 1, SCALE_LARGE = 2, SCALE_SPECIAL = 4 };
 
 /* From the extremes of every run to scale and min of every channel. */
 template <enum ckv_elem E, int BITS>
@@ -244,9 +244,10 @@ __device__ static inline void settle_scales(const struct encode_task &t,
 		fits = kivi_scale_of<E, BITS>(least, most, &s);
 		if (finite && !fits)
 			encode_fault(t, r, CUDA_FAULT_RANGE, encode_token(r, row), d);
-		scale[i] = make_uint4(__float_as_uint(s.min), __float_as_uint(s.scale),
-				      __float_as_uint(s.inverse),
-				      (s.far ? SCALE_FAR : 0) |
+		scale[i] = make_uint4(__float_as_uint(s.min), __float_as_uint(s.by.by),
+				      __float_as_uint(s.by.inverse),
+				      (s.by.factor > 1.0f ? SCALE_SMALL : 0) |
+				      (s.by.factor < 1.0f ? SCALE_LARGE : 0) |
 				      (finite ? 0 : SCALE_SPECIAL));
 		p = kivi_place_at<E>(r, (size_t)(first_group + g) * dim + d,
 				     (size_t)n_groups * dim);
@@ -283,9 +284,13 @@ __device__ static inline void put_words(const struct key_run<E, BITS> &k, uint32
 #pragma unroll
 	for (uint32_t c = 0; c < 8; c++) {
 		uint4 f = scale[c];
-		struct kivi_scale s = { __uint_as_float(f.x), __uint_as_float(f.y),
-					__uint_as_float(f.z), (f.w & SCALE_FAR) != 0 };
+		struct kivi_scale s;
 
+		s.min = __uint_as_float(f.x);
+		s.by.by = __uint_as_float(f.y);
+		s.by.inverse = __uint_as_float(f.z);
+		s.by.factor = f.w & SCALE_SMALL ? 0x1p100f : f.w & SCALE_LARGE ? 0x1p-100f
+									     : 1.0f;
 		out[c] = 0;
 #pragma unroll
 		for (uint32_t i = 0; i < PER_WORD; i++) {

@@ -13,8 +13,8 @@
 #define KIVI_WHOLE	0x4b000000u	/* 2^23 */
 
 struct kivi_scale {
-	float min, scale, inverse;	/* scale 0: every code is 0 */
-	bool far;			/* divide by an ordinary division */
+	float min, scale;	/* scale 0: every code is 0 */
+	struct divisor by;	/* scale */
 };
 
 /* x' of a code, before it is rounded to what it is stored as. */
@@ -34,16 +34,10 @@ __device__ static inline bool kivi_scale_of(float min, float max, struct kivi_sc
 {
 	const float top = (float)((1u << BITS) - 1u);
 	float range = round_to<E>(__fsub_rn(max, min));
-	struct divisor d;
 
-	/* top is near 1, so only a range that is hardly above 0 is too far. */
-	s->scale = round_to<E>(range >= 0x1p-90f && range <= 0x1p100f
-			       ? divide<2>(range, top, 1.0f / top)
-			       : __fdiv_rn(range, top));
-	d = divisor_of(s->scale);
 	s->min = min;
-	s->inverse = d.inverse;
-	s->far = d.far;
+	s->scale = round_to<E>(divide_by_number(range, top));
+	s->by = divisor_of(s->scale);
 	return is_finite(round_to<E>(kivi_number<E>(top, s->scale, min)));
 }
 
@@ -55,10 +49,9 @@ __device__ static inline uint32_t kivi_code(float x, const struct kivi_scale &s)
 	/* A quotient of bf16 is far from halfway: one correction tells. */
 	const int corrections = E == CKV_ELEM_BF16 ? 1 : 2;
 	float d = round_to<E>(__fsub_rn(x, s.min));
-	float q = round_to<E>(s.far ? __fdiv_rn(d, s.scale)
-				    : divide<corrections>(d, s.scale, s.inverse));
+	float q = round_to<E>(divide<corrections>(d, s.by));
 
-	q = s.scale == 0.0f ? 0.0f : fminf(q, top);
+	q = s.by.by == 0.0f ? 0.0f : fminf(q, top);
 	return __float_as_uint(__fadd_rn(q, __uint_as_float(KIVI_WHOLE)));
 }
 
