@@ -229,7 +229,7 @@ __global__ void clear_kernel(uint32_t *word, uint32_t n)
  * second look reads is still in L1.
  */
 template <typename V>
-__global__ void __launch_bounds__(ENCODE_THREADS)
+__global__ void __launch_bounds__(ENCODE_THREADS, 1)
 fp8_block_kernel(const __grid_constant__ struct encode_task t, struct walk w)
 {
 	CKV_SHARED(uint32_t, most_of);

@@ -15,7 +15,13 @@
  */
 #include "kernels/kivi.cuh"
 
-static const uint32_t LONE_THREADS = 128, KEYS_THREADS = 512;
+static const uint32_t LONE_THREADS = 128;
+
+/* Threads of a block of keys, at most: with 2 bits each holds twice as much. */
+__host__ __device__ static constexpr uint32_t keys_threads(uint32_t bits)
+{
+	return bits == 2 ? 256 : 512;
+}
 
 /* ------------------------------------------------------------------ places */
 
@@ -108,7 +114,7 @@ __device__ static void encode_group(const struct encode_task &t, const struct en
 
 /* Neighbouring threads have neighbouring channels of keys, or groups of values. */
 template <typename V, int BITS>
-__global__ void __launch_bounds__(LONE_THREADS)
+__global__ void __launch_bounds__(LONE_THREADS, 1)
 lone_kernel(const __grid_constant__ struct encode_task t, uint32_t n_tiles, bool keys)
 {
 	const enum ckv_elem E = (enum ckv_elem)V::ELEM;
@@ -306,7 +312,7 @@ __device__ static inline void put_words(const struct key_run<E, BITS> &k, uint32
 }
 
 template <enum ckv_elem E, int BITS>
-__global__ void __launch_bounds__(KEYS_THREADS)
+__global__ void __launch_bounds__(keys_threads(BITS), 1)
 keys_kernel(const __grid_constant__ struct encode_task t, struct kivi_block b)
 {
 	typedef struct key_run<E, BITS> run;
@@ -547,10 +553,10 @@ int encode_kivi_keys(const struct encode_task *t, void *stream)
 	struct kivi_block b = { 0, t->rows.rows.dim / 8, t->e.group / run, 1 };
 	uint32_t of_group = b.columns * b.runs, shared;
 
-	if (!halves(*t, 16) || t->e.group % run != 0 || of_group > KEYS_THREADS)
+	if (!halves(*t, 16) || t->e.group % run != 0 || of_group > keys_threads(t->e.bits))
 		return launch_lone(*t, true, stream);
-	if (of_group < KEYS_THREADS / 2)
-		b.n_groups = KEYS_THREADS / 2 / of_group;
+	if (of_group < 256)
+		b.n_groups = 256 / of_group;
 	b.n_tiles = ceil_div(ceil_div(t->max_n, t->e.group), b.n_groups);
 	grid = blocks_of(*t, b.n_tiles);
 	if (grid == 0)
