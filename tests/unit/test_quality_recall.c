@@ -208,6 +208,40 @@ START_TEST(known_questions_win)
 }
 END_TEST
 
+/* Where nothing was lost, a session after a view has the same bits as after pages. */
+START_TEST(a_plain_view_is_the_cache)
+{
+	struct document_want w = { .n_tokens = TOKENS, .n_facts = 16 };
+	struct document doc = document(&w, 9);
+	uint32_t n = model.cfg.n_vocab;
+	float *pages = calloc((size_t)CONTEXT_TAIL * n, sizeof(*pages));
+	float *view = calloc(n, sizeof(*view));
+	char why[CKV_METHOD_WHY_BYTES];
+	struct press_input in = { .n_tokens = TOKENS, .n_context = TOKENS };
+	struct context c;
+	struct session s;
+	uint8_t verdict[N_TURNS];
+
+	ck_assert_int_eq(reader_read(&bench.reader, &doc, &c), 0);
+	ck_assert_int_eq(reader_session(&bench.reader, &c, &doc, 0, 4, &s), 0);
+	for (uint32_t i = 0; i < s.n_ids; i++)
+		engine_logits(&bench.reader.eng, i, pages + (size_t)i * n);
+	in.c = &c;
+	ck_assert_msg(press(&bench.press, "plain", 0, &in, why) == 0, "%s", why);
+	ck_assert_int_eq(reader_ask(&bench.reader, &s, bench.press.run, TOKENS, verdict),
+			 0);
+	for (uint32_t i = 0; i < s.n_ids; i++) {
+		engine_logits(&bench.reader.eng, i, view);
+		ck_assert_mem_eq(view, pages + (size_t)i * n, n * sizeof(*view));
+	}
+	session_free(&s);
+	context_free(&c);
+	free(doc.ids);
+	free(pages);
+	free(view);
+}
+END_TEST
+
 /* Greedily, word after word, from a view: is it the answer? */
 static uint8_t decoded_right(const struct context *c, const struct question *q)
 {
@@ -275,6 +309,7 @@ int main(void)
 	tcase_add_test(t, documents_have_limits);
 	tcase_add_loop_test(t, anchors_hold, 0, 3);
 	tcase_add_test(t, known_questions_win);
+	tcase_add_test(t, a_plain_view_is_the_cache);
 	tcase_add_test(t, one_pass_judges_as_decoding_does);
 	suite_add_tcase(s, t);
 	runner = srunner_create(s);
