@@ -147,28 +147,35 @@ void compress_wrong_fields(struct raw_lane *lane)
 	_exit(0);
 }
 
-/* Is what the reply names a sound view? 1; 0 it is gone; -1 */
-static int sound(struct raw_lane *lane, const struct ckv_key *key)
+/* Is it a view whose every offset is inside it? */
+static bool view_right(const struct raw *raw, const struct ckv_block *block,
+		       const void *page)
 {
-	struct raw *raw = lane->raw;
-	struct ckv_place place = ckv_index_place(&raw->index, key);
-	_Atomic uint64_t *pin = (void *)(lane->c + lane->map.pins);
-	const struct ckv_entry *entry;
-	struct ckv_block block;
-	uint32_t slot;
-	int r = 0;
+	return ckv_view_ok(page, block->n_pages * raw->space.pool.page_bytes,
+			   &raw->space.geometry);
+}
 
-	if (!ckv_index_find(&raw->index, &place, key, &slot, &block))
-		return 0;
-	entry = ckv_index_entry(&raw->index, slot);
-	ckv_hint_store32(&lane->c_head->pin_high, 1);
-	ckv_pin_set(pin, slot, block.generation);
-	if (ckv_pin_confirm(entry, block.generation, raw->world, raw->epoch))
-		r = ckv_view_ok(raw_page_read(raw, ckv_pinned_host_page(entry)),
-				block.n_pages * raw->space.pool.page_bytes,
-				&raw->space.geometry) ? 1 : -1;
-	ckv_pin_drop(pin);
-	return r;
+enum { MOVES = 2000, WILD_EVERY = 8 };
+
+/*
+ * Change what a request reads while it is read: the inputs; of a wild one to any
+ * bits, and the text of its method too. (Other lies about the argument close the lane.)
+ */
+static void move_inputs(struct raw_lane *lane, const struct ask *ask, bool wild,
+			uint32_t *seed)
+{
+	for (int k = 0; k < MOVES; k++) {
+		float *page = raw_page_write(lane, ask->page[k % 2]);
+		float tame;
+
+		*seed = *seed * 1664525u + 1013904223u;
+		tame = (float)(*seed >> 8) * 0x1p-24f;
+		memcpy(page + (*seed >> 20), wild ? (void *)seed : &tame, 4);
+		if (wild && k % 50 == 0)
+			memcpy(lane->c + lane->map.args +
+			       offsetof(struct ckv_compress_arg, method) +
+			       (*seed >> 26) * 4, seed, sizeof *seed);
+	}
 }
 
 /*
@@ -182,7 +189,7 @@ void compress_moving_inputs(struct raw_lane *lane)
 		"tova(keep=1/4)", "fp8",
 	};
 	struct ask right = in_order(lane, method[0]);
-	uint32_t seed = 1, n_made = 0;
+	uint32_t seed = 1, n_seen = 0;
 
 	for (int i = 0; i < 400; i++) {
 		struct ckv_req request = { .op = CKV_OP_COMPRESS, .n = SCRATCH,
@@ -196,25 +203,19 @@ void compress_moving_inputs(struct raw_lane *lane)
 		right.arg.n_window = i % 4 == 2 ? 1 : 4;
 		memcpy(lane->c + lane->map.args, &right, sizeof right);
 		must(raw_put(lane, &request) == 0);
-		for (int k = 0; k < 2000; k++) {
-			float *page = raw_page_write(lane, right.page[k % 2]);
-
-			seed = seed * 1664525u + 1013904223u;
-			memcpy(page + (seed >> 20), &seed, sizeof seed);
-			if (k % 50 == 0)
-				memcpy(lane->c + lane->map.args +
-				       (seed >> 24) % 80 * 4, &seed, sizeof seed);
-		}
-		if (raw_take(lane, &comp) != 0)
-			_exit(raw_closed(lane) == EPROTO ? 0 : 2);
+		move_inputs(lane, &right, i % WILD_EVERY == 0, &seed);
+		must(raw_take(lane, &comp) == 0);
 		memcpy(&reply, lane->d + lane->map.results, sizeof reply);
+		must(comp.result == 0 || i % WILD_EVERY == 0);
 		if (comp.result == 0) {
-			must(sound(lane, &reply.key) >= 0);
-			n_made++;
+			int seen = raw_judge(lane, &reply.key, view_right);
+
+			must(seen >= 0);
+			n_seen += seen > 0;
 		}
 		for (int p = 0; p < SCRATCH; p++)
 			fill(raw_page_write(lane, right.page[p]),
 			     lane->raw->space.pool.page_bytes);
 	}
-	_exit(n_made > 0 ? 0 : 3);
+	_exit(n_seen > 300 ? 0 : 3);
 }

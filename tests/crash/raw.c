@@ -449,7 +449,7 @@ int raw_store(struct raw_lane *lane, const struct ckv_key *parent,
 	return r < 0 ? r : status;
 }
 
-int raw_check(struct raw_lane *lane, const struct ckv_key *key)
+int raw_judge(struct raw_lane *lane, const struct ckv_key *key, raw_right *right)
 {
 	struct raw *raw = lane->raw;
 	struct ckv_place place = ckv_index_place(&raw->index, key);
@@ -465,9 +465,19 @@ int raw_check(struct raw_lane *lane, const struct ckv_key *key)
 	ckv_hint_store32(&lane->c_head->pin_high, 1);
 	ckv_pin_set(pin, slot, block.generation);
 	if (ckv_pin_confirm(entry, block.generation, raw->world, raw->epoch))
-		r = page_is_right(key, raw_page_read(raw,
-					ckv_pinned_host_page(entry)),
-				  raw->space.pool.page_bytes) ? 1 : -1;
+		r = right(raw, &block, raw_page_read(raw,
+					ckv_pinned_host_page(entry))) ? 1 : -1;
 	ckv_pin_drop(pin);
 	return r;
+}
+
+static bool block_right(const struct raw *raw, const struct ckv_block *block,
+			const void *page)
+{
+	return page_is_right(&block->key, page, raw->space.pool.page_bytes);
+}
+
+int raw_check(struct raw_lane *lane, const struct ckv_key *key)
+{
+	return raw_judge(lane, key, block_right);
 }

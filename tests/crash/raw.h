@@ -102,9 +102,12 @@ int raw_store(struct raw_lane *lane, const struct ckv_key *parent,
 	      const struct ckv_key *key);
 
 /*
- * Find, pin in word 0, check the page, unpin: 1 found and right, 0 missed, -1 wrong
- * contents.
+ * Find, pin in word 0, judge the page, unpin: 1 found and right, 0 missed, -1 wrong
+ * contents. raw_check() is for blocks that raw_store() wrote.
  */
+typedef bool raw_right(const struct raw *raw, const struct ckv_block *block,
+		       const void *page);
+int raw_judge(struct raw_lane *lane, const struct ckv_key *key, raw_right *right);
 int raw_check(struct raw_lane *lane, const struct ckv_key *key);
 
 void raw_nap(void);
