@@ -164,11 +164,13 @@ START_TEST(a_version_mismatch_names_both)
 {
 	union wire m;
 	int fd = wire_dial(&daemon_);
+	char ours[32];
 
+	snprintf(ours, sizeof ours, "version %u", CKV_LAYOUT_VERSION);
 	send_spoiled(fd, SPOIL_LAYOUT);
 	ck_assert_int_eq(wire_hear(fd, &m, NULL), CKV_REFUSED);
 	ck_assert_ptr_nonnull(strstr(m.refused.text, "version 77"));
-	ck_assert_ptr_nonnull(strstr(m.refused.text, "version 2"));
+	ck_assert_ptr_nonnull(strstr(m.refused.text, ours));
 	close(fd);
 }
 END_TEST
