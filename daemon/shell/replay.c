@@ -215,10 +215,34 @@ static int run(const struct trace *t, const struct policy_ops *policy,
 
 /* ---- options ---- */
 
+static const char usage[] =
+	"usage: ckvd --replay TRACE [--policy NAME] [--blocks N]\n"
+	"                           [--fraction 1/16,1/8,...] [--json]\n"
+	"\n"
+	"How often the trace would hit, by eviction policy and size of the cache.\n"
+	"ckvd(8) says what a trace may look like.\n"
+	"\n"
+	"  --policy NAME     one policy, or all (the default)\n"
+	"  --blocks N        a cache of N blocks\n"
+	"  --fraction LIST   caches of these parts of the trace's distinct blocks\n"
+	"                    (default 1/16,1/8,1/4,1/2)\n";
+
 static int complain(const char *what, const char *value)
 {
 	fprintf(stderr, "ckvd: --replay: %s%s%s\n", what, value ? ": " : "",
 		value ? value : "");
+	return 2;
+}
+
+static int no_policy(const char *name)
+{
+	const struct policy_ops *p;
+
+	fprintf(stderr, "ckvd: --replay: there is no policy %s; known are all",
+		name);
+	for (uint32_t i = 0; (p = policy_at(i)) != NULL; i++)
+		fprintf(stderr, ", %s", p->name);
+	fprintf(stderr, "\n");
 	return 2;
 }
 
@@ -230,7 +254,7 @@ static int choose_policy(struct options *o, const char *name)
 	if (strcmp(name, "all") != 0) {
 		o->policy[0] = policy_find(name);
 		o->n_policies = 1;
-		return o->policy[0] ? 0 : complain("no such policy", name);
+		return o->policy[0] ? 0 : no_policy(name);
 	}
 	for (uint32_t i = 0; i < POLICIES_MAX && (p = policy_at(i)); i++)
 		o->policy[o->n_policies++] = p;
@@ -244,6 +268,7 @@ static int parse(int argc, char **argv, struct options *o)
 		{ "blocks", required_argument, NULL, 'b' },
 		{ "fraction", required_argument, NULL, 'f' },
 		{ "json", no_argument, NULL, 'j' },
+		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
 	int c, r = choose_policy(o, "all");
@@ -267,6 +292,9 @@ static int parse(int argc, char **argv, struct options *o)
 		case 'j':
 			o->json = true;
 			break;
+		case 'h':
+			fputs(usage, stdout);
+			exit(0);
 		default:
 			r = 2;
 		}
@@ -342,6 +370,23 @@ static int measure(struct report *r)
 	return 0;
 }
 
+/* What of the file is not replayed as it is written. */
+static void print_notes(const struct trace *t)
+{
+	if (t->n_without > 0)
+		printf("rows without hash_ids, left out: %u, the first in line "
+		       "%u\n", t->n_without, t->first_without);
+	if (t->n_continued > 0)
+		printf("rows that list only what is new in their session: %u; "
+		       "its blocks before count as used again\n",
+		       t->n_continued);
+	if (t->sorted)
+		printf("the rows were not in the order of their timestamps; they "
+		       "are replayed in it\n");
+	if (t->n_without > 0 || t->n_continued > 0 || t->sorted)
+		printf("\n");
+}
+
 static void print_table(const struct report *r)
 {
 	const struct trace *t = r->trace;
@@ -349,6 +394,7 @@ static void print_table(const struct report *r)
 	printf("%u requests, %u blocks used, %u distinct; an endless cache "
 	       "would have %.1f %%\n\n", t->n_requests, t->n_refs, t->n_blocks,
 	       100 * endless(t));
+	print_notes(t);
 	printf("%-10s %10s", "cache", "blocks");
 	for (uint32_t i = 0; i <= r->options->n_policies; i++)
 		printf(" %9s", row_name(r, i));
@@ -377,11 +423,13 @@ static int print_json(const struct report *r)
 					    json_real(r->ratio[i][k]));
 		json_object_set_new(rows, row_name(r, i), row);
 	}
-	all = json_pack("{s:I,s:I,s:I,s:f,s:o}",
+	all = json_pack("{s:I,s:I,s:I,s:I,s:I,s:b,s:f,s:o}",
 			"requests", (json_int_t)r->trace->n_requests,
 			"blocks_used", (json_int_t)r->trace->n_refs,
 			"blocks_distinct", (json_int_t)r->trace->n_blocks,
-			"endless", endless(r->trace), "replay", rows);
+			"rows_without_ids", (json_int_t)r->trace->n_without,
+			"rows_continued", (json_int_t)r->trace->n_continued,
+			"sorted", r->trace->sorted, "endless", endless(r->trace), "replay", rows);
 	ret = all ? json_dumpf(all, stdout, JSON_INDENT(2)) : -1;
 	json_decref(all);
 	printf("\n");

@@ -1,13 +1,13 @@
 /*
- * trace.c - read a trace and number its blocks.
+ * trace.c - number the blocks of a trace.
  *
  * A block is its id and everything before it, so {parent, id} pairs are
  * numbered in order of appearance through a hash table that grows.
  */
 #include "daemon/shell/trace.h"
+#include "daemon/shell/trace_rows.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -100,18 +100,13 @@ static int number(struct reader *r, uint32_t parent, uint64_t id,
 	return 0;
 }
 
-static int add_request(struct reader *r, const json_t *ids)
+static int add_request(struct reader *r, const uint64_t *ids, uint32_t n)
 {
 	struct trace *t = &r->trace;
 	uint32_t block = NO_PARENT;
-	size_t i;
-	json_t *id;
 
-	json_array_foreach(ids, i, id) {
-		if (!json_is_integer(id) || json_integer_value(id) < 0)
-			return -EBADMSG;
-		if (number(r, block, (uint64_t)json_integer_value(id),
-			   &block) < 0 ||
+	for (uint32_t i = 0; i < n; i++) {
+		if (number(r, block, ids[i], &block) < 0 ||
 		    grow(&t->refs, t->n_refs, &r->n_refs_max) < 0)
 			return -ENOMEM;
 		t->refs[t->n_refs++] = block;
@@ -122,23 +117,17 @@ static int add_request(struct reader *r, const json_t *ids)
 	return 0;
 }
 
-static int read_line(struct reader *r, const char *line, size_t bytes,
-		     uint32_t line_no, char *text, size_t text_bytes)
+static int number_rows(struct reader *r, const struct trace_rows *rows)
 {
-	json_error_t error;
-	json_t *object = json_loadb(line, bytes, 0, &error);
-	json_t *ids = json_object_get(object, "hash_ids");
-	int ret;
+	int ret = 0;
 
-	if (object == NULL) {
-		snprintf(text, text_bytes, "line %u: %s", line_no, error.text);
-		return -EBADMSG;
-	}
-	ret = json_is_array(ids) ? add_request(r, ids) : -EBADMSG;
-	if (ret == -EBADMSG)
-		snprintf(text, text_bytes, "line %u: \"hash_ids\" must be a "
-			 "list of numbers from 0", line_no);
-	json_decref(object);
+	for (uint32_t i = 0; ret == 0 && i < rows->n_rows; i++)
+		ret = add_request(r, rows->ids + rows->row[i].first_id,
+				  rows->row[i].n_ids);
+	r->trace.n_without = rows->n_without;
+	r->trace.first_without = rows->first_without;
+	r->trace.n_continued = rows->n_continued;
+	r->trace.sorted = rows->sorted;
 	return ret;
 }
 
@@ -146,25 +135,18 @@ int trace_read(FILE *file, struct trace *ret_trace, char *text,
 	       size_t text_bytes)
 {
 	struct reader r = { 0 };
-	uint32_t line_no = 0;
-	size_t line_max = 0;
-	char *line = NULL;
-	ssize_t bytes;
-	int ret = 0;
+	struct trace_rows rows;
+	int ret = trace_rows_read(file, &rows, text, text_bytes);
 
-	while (ret == 0 && (bytes = getline(&line, &line_max, file)) > 0) {
-		line_no++;
-		if (strspn(line, " \t\r\n") < (size_t)bytes)
-			ret = read_line(&r, line, (size_t)bytes, line_no, text,
-					text_bytes);
-	}
-	if (ret == 0 && ferror(file))
-		ret = -EIO;
+	if (ret < 0)
+		return ret;
+	ret = number_rows(&r, &rows);
+	trace_rows_free(&rows);
 	if (ret == 0 && r.trace.n_refs == 0) {
-		snprintf(text, text_bytes, "it has no request with a block");
+		snprintf(text, text_bytes, "it has no request with a block; %u "
+			 "rows have no hash_ids", r.trace.n_without);
 		ret = -EBADMSG;
 	}
-	free(line);
 	free(r.seen);
 	if (ret < 0)
 		trace_free(&r.trace);

@@ -1,11 +1,12 @@
 /*
  * trace.h - a trace of requests: JSON lines {"hash_ids": [...], ...}, as
- * published with Mooncake. One id is one block of a prompt, ids of equal
- * prefixes are equal.
+ * published with Mooncake and in its dialects (trace_rows.c). One id is one block of
+ * a prompt, ids of equal prefixes are equal.
  */
 #ifndef CKV_TRACE_H
 #define CKV_TRACE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -16,6 +17,9 @@ struct trace {
 	uint32_t n_refs;
 	uint32_t n_blocks;	/* distinct */
 	uint32_t n_requests;
+	/* What was done with the file, see struct trace_rows. */
+	uint32_t n_without, first_without, n_continued;
+	bool sorted;
 };
 
 /*

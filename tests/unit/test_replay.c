@@ -62,11 +62,13 @@ static const struct {
 	const char *lines, *says;
 } damaged[] = {
 	{ "{\"hash_ids\": [1]}\n{\"hash_ids\": [1", "line 2: " },
-	{ "{}\n", "line 1: \"hash_ids\" must be a list of numbers from 0" },
-	{ "[1]\n", "line 1: \"hash_ids\" must" },
-	{ "{\"hash_ids\": 3}\n", "line 1: \"hash_ids\" must" },
-	{ "{\"hash_ids\": [-1]}\n", "line 1: \"hash_ids\" must" },
-	{ "{\"hash_ids\": [1]}\n{\"hash_ids\": [\"1\"]}\n", "line 2: " },
+	{ "{}\n", "it has no request with a block; 1 rows have no hash_ids" },
+	{ "[1]\n", "line 1: a row must be an object" },
+	{ "{\"hash_ids\": 3}\n", "line 1: \"hash_ids\" must be a list of whole "
+				 "numbers or texts" },
+	{ "{\"hash_ids\": [1.5]}\n", "line 1: \"hash_ids\" must" },
+	{ "{\"hash_ids\": [1]}\n{\"hash_ids\": [null]}\n", "line 2: " },
+	{ "{\"turns\": [3]}\n", "line 1: a row must be an object" },
 	{ "{\"hash_ids\": []}\n", "it has no request with a block" },
 	{ " \n", "it has no request with a block" },
 };
@@ -82,6 +84,90 @@ START_TEST(damaged_lines_are_named)
 	ck_assert_msg(strncmp(text, damaged[_i].says,
 			      strlen(damaged[_i].says)) == 0, "%s", text);
 	ck_assert_mem_eq(&t, &before, sizeof t);
+}
+END_TEST
+
+static const struct {
+	const char *lines;
+	uint32_t n_requests, n_refs, n_blocks, n_without, n_continued;
+	bool sorted;
+} dialects[] = {
+	/* Ids are names: texts, and numbers of any size and sign. */
+	{ "{\"hash_ids\": [\"9f86d081884c7d65\", \"603\"]}\n"
+	  "{\"hash_ids\": [\"9f86d081884c7d65\", \"603\"]}\n", 2, 4, 2, 0, 0, false },
+	{ "{\"hash_ids\": [18446744073709551615, 2]}\n"
+	  "{\"hash_ids\": [18446744073709551615,2]}\n", 2, 4, 2, 0, 0, false },
+	{ "{\"hash_ids\": [-9223372036854775809, -1]}\n"
+	  "{\"hash_ids\": [9223372036854775809, -1]}\n"
+	  "{\"hash_ids\": [-9223372036854775809, -2]}\n", 3, 6, 5, 0, 0, false },
+	{ "{\"a\": \"\\\"12345678901234567890\", \"t\": 0.12345678901234567890, "
+	  "\"hash_ids\": [1, \"1\"]}\n", 1, 2, 2, 0, 0, false },
+	/* Rows without ids. */
+	{ "{\"hash_ids\": [1, 2]}\n{\"type\": \"image\"}\n"
+	  "{\"hash_ids\": null}\n{\"hash_ids\": [1]}\n", 2, 3, 2, 2, 0, false },
+	/* Turns of a session list what is new, or all of it. */
+	{ "{\"session_id\": \"a\", \"hash_ids\": [0, 1, 2]}\n"
+	  "{\"session_id\": \"b\", \"hash_ids\": [7]}\n"
+	  "{\"session_id\": \"a\", \"hash_ids\": [3], \"delay\": 5}\n"
+	  "{\"session_id\": \"a\", \"hash_ids\": [4], \"delay\": 5}\n",
+	  4, 13, 6, 0, 2, false },
+	{ "{\"session_id\": 1, \"hash_ids\": [0, 1]}\n"
+	  "{\"session_id\": 1, \"hash_ids\": [0, 1, 2]}\n", 2, 5, 3, 0, 0, false },
+	/* Rows inside rows. */
+	{ "{\"id\": 1, \"requests\": [{\"hash_ids\": [1, 2]}, "
+	  "{\"hash_ids\": [3]}, {\"turns\": [{\"hash_ids\": [1]}]}]}\n"
+	  "{\"turns\": [{\"hash_ids\": [3]}]}\n", 4, 7, 4, 0, 1, false },
+};
+
+/* What other recorders write is read as what it means. */
+START_TEST(dialects_are_understood)
+{
+	struct trace t;
+
+	ck_assert_msg(read_text(dialects[_i].lines, &t) == 0, "%s", text);
+	ck_assert_uint_eq(t.n_requests, dialects[_i].n_requests);
+	ck_assert_uint_eq(t.n_refs, dialects[_i].n_refs);
+	ck_assert_uint_eq(t.n_blocks, dialects[_i].n_blocks);
+	ck_assert_uint_eq(t.n_without, dialects[_i].n_without);
+	ck_assert_uint_eq(t.n_continued, dialects[_i].n_continued);
+	ck_assert(t.sorted == dialects[_i].sorted);
+	trace_free(&t);
+}
+END_TEST
+
+/* Rows happen in the order of their times; equal times keep the file's order. */
+START_TEST(rows_are_replayed_in_time)
+{
+	static const uint32_t refs[] = { 0, 1, 2, 0 };
+	struct trace t;
+
+	ck_assert_int_eq(read_text("{\"timestamp\": 30, \"hash_ids\": [1]}\n"
+				   "{\"timestamp\": 10.5, \"hash_ids\": [1]}\n"
+				   "{\"hash_ids\": [2]}\n"
+				   "{\"timestamp\": 20, \"hash_ids\": [3]}\n",
+				   &t), 0);
+	ck_assert(t.sorted);
+	ck_assert_uint_eq(t.n_refs, 4);
+	ck_assert_mem_eq(t.refs, refs, sizeof refs);
+	trace_free(&t);
+}
+END_TEST
+
+/* A file that ends anywhere in a line is refused. */
+START_TEST(cut_files_are_refused)
+{
+	static const char whole[] = "{\"session_id\": \"a\", \"hash_ids\": "
+		"[12345678901234567890, \"x\\\\\"], \"timestamp\": 1.5}\n";
+	char cut[sizeof whole];
+	struct trace t;
+
+	for (size_t n = 1; n + 2 < sizeof whole; n++) {
+		memcpy(cut, whole, n);
+		cut[n] = '\0';
+		ck_assert_int_eq(read_text(cut, &t), -EBADMSG);
+	}
+	ck_assert_int_eq(read_text(whole, &t), 0);
+	trace_free(&t);
 }
 END_TEST
 
@@ -270,6 +356,10 @@ int main(void)
 	tcase_add_test(t, equal_ids_are_different_blocks);
 	tcase_add_loop_test(t, damaged_lines_are_named, 0,
 			    sizeof damaged / sizeof damaged[0]);
+	tcase_add_loop_test(t, dialects_are_understood, 0,
+			    sizeof dialects / sizeof dialects[0]);
+	tcase_add_test(t, rows_are_replayed_in_time);
+	tcase_add_test(t, cut_files_are_refused);
 	tcase_add_loop_test(t, belady_is_the_optimum, 0, 20);
 	tcase_add_test(t, ratios_are_ordered);
 	tcase_add_test(t, table_names_what_was_asked);
