@@ -73,7 +73,7 @@ int lib_pin_settled(const struct ckv_lane *lane, uint32_t slot)
 	for (int i = 0; i < ODD_LOOKS; i++) {
 		if ((ckv_entry_generation(entry) & 1) == 0)
 			return 1;
-		__builtin_ia32_pause();
+		ckv_pause();
 	}
 	return 0;
 }

@@ -254,7 +254,7 @@ static int await(struct ckv_lane *lane, const struct lib_request *request,
 			progress(lane);
 			if (arrived(lane, request))
 				goto out;
-			__builtin_ia32_pause();
+			ckv_pause();
 		}
 		now = lib_now_ns();
 		start = start == 0 ? now : start;

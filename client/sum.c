@@ -12,12 +12,14 @@
 
 #define XXH_STATIC_LINKING_ONLY	/* the streaming state, on the stack */
 #include <xxhash.h>
-#include <xxh_x86dispatch.h>
-
+#ifdef CKV_CPU_X86
 #include <emmintrin.h>
+#include <xxh_x86dispatch.h>
+#endif
 
 enum { BATCH = 512 };		/* digests summed at once: one page of 2 MiB */
 
+#ifdef CKV_CPU_X86
 /* Store a multiple of 64 bytes to 16-byte aligned memory, past the caches. */
 static void stream(void *to, const void *from, size_t bytes)
 {
@@ -44,6 +46,22 @@ static void copy_piece(void *to, const void *from, size_t bytes)
 	else
 		memcpy(to, from, bytes);
 }
+
+/* Such stores are ordered by nothing else; PUBLISH comes after them. */
+static void stream_end(void)
+{
+	_mm_sfence();
+}
+#else
+static void copy_piece(void *to, const void *from, size_t bytes)
+{
+	memcpy(to, from, bytes);
+}
+
+static void stream_end(void)
+{
+}
+#endif
 
 /* Sum `data`, and copy it to `to` on the way unless that is NULL. */
 static uint64_t sum(void *to, const void *data, size_t bytes)
@@ -85,7 +103,6 @@ uint64_t ckv_copy(void *page, const void *from, size_t bytes)
 {
 	uint64_t checksum = sum(page, from, bytes);
 
-	/* Such stores are ordered by nothing else; PUBLISH comes after them. */
-	_mm_sfence();
+	stream_end();
 	return checksum;
 }

@@ -209,8 +209,11 @@ INLINE int exp_row(const struct window_head *w, uint32_t r, float slack,
 	return 0;
 }
 
-/* Ask for the rows of a token, which the next tile begins or continues with. */
-static inline void prefetch_row(const struct ckv_rows *k, uint32_t head,
+/*
+ * Ask for the rows of a token, which the next tile begins or continues with. Always
+ * inline: gcc deletes the calls of a function that only asks for memory.
+ */
+INLINE void prefetch_row(const struct ckv_rows *k, uint32_t head,
 				uint32_t token)
 {
 	size_t row_bytes = k->dim * ckv_elem_bytes(k->elem);

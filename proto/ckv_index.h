@@ -23,19 +23,30 @@
  * are read only after a pin is confirmed (ckv_pin.h).
  *
  * A reserved entry has level 0 and tag 0: readers do not find it.
+ *
+ * Entries 0 .. 23 are six homes of four adjacent lines. A key has one home, the same
+ * in both buckets, and lies there if it can, so a reader asks for the tags and for
+ * the homes at once and waits for memory once instead of twice. Nothing but speed
+ * depends on it.
  */
 #ifndef CKV_INDEX_H
 #define CKV_INDEX_H
 
+#include "proto/ckv_cpu.h"
 #include "proto/ckv_order.h"
 
-#include <emmintrin.h>
 #include <stdbool.h>
 #include <string.h>
+#ifdef CKV_CPU_X86
+#include <emmintrin.h>
+#endif
 
 #define CKV_INDEX_MAGIC		0x69766b63u	/* "ckvi" */
 #define CKV_INDEX_HEAD_BYTES	4096u
 #define CKV_BUCKET_ENTRIES	28u
+#define CKV_HOMES		6u	/* of CKV_HOME_ENTRIES adjacent lines */
+#define CKV_HOME_ENTRIES	4u	/* the last four entries are nobody's home */
+#define CKV_HOME_WORTH		2u	/* entries that a bucket may be the fuller */
 #define CKV_INDEX_READ_TRIES	64	/* then a reader calls it a miss */
 #define CKV_GENERATION_FIRST	2u
 #define CKV_GENERATION_LAST	0xfffffff0u /* the slot is retired here */
@@ -154,41 +165,69 @@ static inline struct ckv_entry *ckv_index_entry(const struct ckv_index *index,
 			.entry[slot % CKV_BUCKET_ENTRIES];
 }
 
-static inline void ckv_index_prefetch(const struct ckv_index *index,
-				      const struct ckv_place *place)
+/* Ask for the tags of a key's two buckets. */
+CKV_ASK ckv_index_prefetch(const struct ckv_index *index,
+			   const struct ckv_place *place)
 {
 	__builtin_prefetch(&index->buckets[place->bucket[0]]);
 	__builtin_prefetch(&index->buckets[place->bucket[1]]);
 }
 
-/*
- * Where in its bucket a key's entry lies unless that was taken. Readers fetch
- * this line together with the tags instead of after them, and save a cache miss
- * where the guess is right. Nothing depends on it.
- */
+/* The first entry of a key's home in either bucket. */
 static inline uint32_t ckv_place_home(const struct ckv_place *place)
 {
-	return place->tag * CKV_BUCKET_ENTRIES >> 16;
+	return (place->tag * CKV_HOMES >> 16) * CKV_HOME_ENTRIES;
 }
 
-static inline void ckv_index_prefetch_entry(const struct ckv_index *index,
-					    const struct ckv_place *place)
+CKV_ASK ckv_bucket_prefetch_home(const struct ckv_bucket *bucket, uint32_t home)
 {
-	uint32_t i = ckv_place_home(place);
+	__builtin_prefetch(&bucket->entry[home]);
+	__builtin_prefetch(&bucket->entry[home + 1]);
+	__builtin_prefetch(&bucket->entry[home + 2]);
+	__builtin_prefetch(&bucket->entry[home + 3]);
+}
+
+/* Ask for all that finding a key is likely to read. */
+CKV_ASK ckv_index_prefetch_entry(const struct ckv_index *index,
+				 const struct ckv_place *place)
+{
+	uint32_t home = ckv_place_home(place);
 
 	ckv_index_prefetch(index, place);
-	__builtin_prefetch(&index->buckets[place->bucket[0]].entry[i]);
-	__builtin_prefetch(&index->buckets[place->bucket[1]].entry[i]);
+	ckv_bucket_prefetch_home(&index->buckets[place->bucket[0]], home);
+	ckv_bucket_prefetch_home(&index->buckets[place->bucket[1]], home);
 }
 
-/* Daemon: the free entry nearest after home; `used` has a zero bit. */
-static inline uint32_t ckv_place_free(const struct ckv_place *place,
-				      uint32_t used)
+/*
+ * Daemon: where a new key goes, by what is taken in its two buckets: to which of
+ * them (0 or 1), -1 if both are full, and which entry. The emptier bucket keeps
+ * the index even; a place at home in the other one is worth CKV_HOME_WORTH. Who
+ * finds no place at home takes one that is nobody's, if there is one left.
+ */
+static inline int ckv_place_choose(const struct ckv_place *place,
+				   const uint32_t used[2], uint32_t *ret_entry)
 {
-	uint32_t free = ~used & ((1u << CKV_BUCKET_ENTRIES) - 1);
-	uint32_t after = free & ~0u << ckv_place_home(place);
+	const uint32_t all = (1u << CKV_BUCKET_ENTRIES) - 1;
+	const uint32_t nobodys = all & ~0u << CKV_HOMES * CKV_HOME_ENTRIES;
+	uint32_t n[2] = { (uint32_t)__builtin_popcount(used[0]),
+			  (uint32_t)__builtin_popcount(used[1]) };
+	uint32_t home = ((1u << CKV_HOME_ENTRIES) - 1) << ckv_place_home(place);
+	int b = n[1] < n[0];
+	uint32_t free = all & ~used[b];
 
-	return (uint32_t)__builtin_ctz(after != 0 ? after : free);
+	if (free == 0)
+		return -1;
+	if ((free & home) == 0 && (~used[!b] & home) != 0 &&
+	    n[!b] <= n[b] + CKV_HOME_WORTH) {
+		b = !b;
+		free = all & ~used[b];
+	}
+	if ((free & home) != 0)
+		free &= home;
+	else if ((free & nobodys) != 0)
+		free &= nobodys;
+	*ret_entry = (uint32_t)__builtin_ctz(free);
+	return b;
 }
 
 static inline uint64_t ckv_meta_pack(uint32_t generation, uint8_t level,
@@ -223,6 +262,8 @@ static inline void ckv_entry_load(const struct ckv_entry *entry,
 	ret->checksum = atomic_load_explicit(&entry->checksum, CKV_RELAXED);
 }
 
+#define CKV_TAGS(i) atomic_load_explicit(&bucket->tags[i], CKV_RELAXED)
+#ifdef CKV_CPU_X86
 /* All ones where one of eight tags, two words of four, is in `same`. */
 static inline __m128i ckv_tags_match(uint64_t low, uint64_t high, __m128i same)
 {
@@ -230,21 +271,45 @@ static inline __m128i ckv_tags_match(uint64_t low, uint64_t high, __m128i same)
 						    (long long)low));
 }
 
-/* Bit i set: tag i of the bucket equals `tag`, which is not 0. */
+/* Bit i set: tag i of the bucket equals `tag`. */
 static inline uint32_t ckv_bucket_match(const struct ckv_bucket *bucket,
 					uint16_t tag)
 {
-#define CKV_TAGS(i) atomic_load_explicit(&bucket->tags[i], CKV_RELAXED)
+	const uint32_t all = (1u << CKV_BUCKET_ENTRIES) - 1;
 	__m128i same = _mm_set1_epi16((short)tag);
 	__m128i a = ckv_tags_match(CKV_TAGS(0), CKV_TAGS(1), same);
 	__m128i b = ckv_tags_match(CKV_TAGS(2), CKV_TAGS(3), same);
 	__m128i c = ckv_tags_match(CKV_TAGS(4), CKV_TAGS(5), same);
 	__m128i d = ckv_tags_match(CKV_TAGS(6), 0, same);
-#undef CKV_TAGS
 
-	return (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(a, b)) |
-	       (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(c, d)) << 16;
+	return all & ((uint32_t)_mm_movemask_epi8(_mm_packs_epi16(a, b)) |
+		      (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(c, d)) << 16);
 }
+#else
+/* Bits 0 .. 3: which of four tags are equal to those of `same`. */
+static inline uint32_t ckv_tags_match(uint64_t four, uint64_t same)
+{
+	const uint64_t low = 0x7fff7fff7fff7fffu;
+	uint64_t x = four ^ same;
+
+	/* The top bit of each lane that is not zero; no carry leaves a lane. */
+	x = ~(((x & low) + low) | x) & ~low;
+	return (uint32_t)(x >> 15 & 1) | (uint32_t)(x >> 30 & 2) |
+	       (uint32_t)(x >> 45 & 4) | (uint32_t)(x >> 60 & 8);
+}
+
+static inline uint32_t ckv_bucket_match(const struct ckv_bucket *bucket,
+					uint16_t tag)
+{
+	uint64_t same = tag * 0x0001000100010001u;
+	uint32_t hits = 0;
+
+	for (uint32_t i = 0; i < CKV_BUCKET_ENTRIES / 4; i++)
+		hits |= ckv_tags_match(CKV_TAGS(i), same) << 4 * i;
+	return hits;
+}
+#endif
+#undef CKV_TAGS
 
 /*
  * Look one bucket through for a key. 1: found, *ret_slot and *ret_block are

@@ -1,7 +1,7 @@
 /*
  * table.c - the index of a space, written.
  *
- * A key goes into the emptier of its two buckets and never moves. Reserved
+ * ckv_place_choose() says where a key goes; it never moves. Reserved
  * entries have tag 0, so the daemon finds them by their `used` bit and key. A
  * slot that is freed gets a new generation; when those run out it stays taken,
  * with tag 0 and no key, for as long as the daemon lives.
@@ -51,23 +51,24 @@ enum table_state table_find(const struct space *s, const struct ckv_place *place
 	return TABLE_ABSENT;
 }
 
-static uint32_t n_taken(const struct space *s, uint32_t bucket_no)
+/* Where the key would go: which of its buckets, -1 if there is no room. */
+static int choose(const struct space *s, const struct ckv_place *place,
+		  uint32_t *ret_entry)
 {
-	uint32_t used = ckv_hint_load32(&s->index.buckets[bucket_no].used);
+	const struct ckv_bucket *buckets = s->index.buckets;
+	uint32_t used[2] = {
+		ckv_hint_load32(&buckets[place->bucket[0]].used),
+		ckv_hint_load32(&buckets[place->bucket[1]].used),
+	};
 
-	return (uint32_t)__builtin_popcount(used);
+	return ckv_place_choose(place, used, ret_entry);
 }
 
 bool table_room(const struct space *s, const struct ckv_place *place)
 {
-	return n_taken(s, place->bucket[0]) < CKV_BUCKET_ENTRIES ||
-	       n_taken(s, place->bucket[1]) < CKV_BUCKET_ENTRIES;
-}
+	uint32_t i;
 
-static uint32_t emptier(const struct space *s, const struct ckv_place *place)
-{
-	return n_taken(s, place->bucket[1]) < n_taken(s, place->bucket[0]) ?
-	       place->bucket[1] : place->bucket[0];
+	return choose(s, place, &i) >= 0;
 }
 
 void table_prefetch(const struct space *s, uint32_t slot)
@@ -78,22 +79,25 @@ void table_prefetch(const struct space *s, uint32_t slot)
 
 void table_prefetch_room(const struct space *s, const struct ckv_place *place)
 {
-	const struct ckv_bucket *bucket = &s->index.buckets[emptier(s, place)];
-	uint32_t i = (uint32_t)__builtin_ctz(~ckv_hint_load32(&bucket->used));
+	uint32_t i;
+	int b = choose(s, place, &i);
 
-	if (i < CKV_BUCKET_ENTRIES)
-		__builtin_prefetch(&bucket->entry[i], 1);
+	if (b >= 0)
+		__builtin_prefetch(&s->index.buckets[place->bucket[b]].entry[i],
+				   1);
 }
 
 uint32_t table_take(struct space *s, const struct ckv_place *place,
 		    const struct ckv_block *block)
 {
-	uint32_t bucket_no = emptier(s, place);
-	struct ckv_bucket *bucket = &s->index.buckets[bucket_no];
-	uint32_t i = ckv_place_free(place, ckv_hint_load32(&bucket->used));
 	struct ckv_block mine = *block;
+	struct ckv_bucket *bucket;
+	uint32_t i, bucket_no;
+	int b = choose(s, place, &i);
 
-	assert(i < CKV_BUCKET_ENTRIES);
+	assert(b >= 0);
+	bucket_no = place->bucket[b];
+	bucket = &s->index.buckets[bucket_no];
 	mine.generation = ckv_entry_generation(&bucket->entry[i]);
 	if (mine.generation < CKV_GENERATION_FIRST)
 		mine.generation = CKV_GENERATION_FIRST;

@@ -19,13 +19,6 @@
 #define CLOCK_TURNS	16u	/* looking at the clock costs as much as at some lanes */
 #define POLL_NS		100000u	/* a busy reactor looks at descriptors this often */
 
-static void relax(void)
-{
-#if defined(__x86_64__)
-	__builtin_ia32_pause();
-#endif
-}
-
 static uint32_t serve_lanes(struct daemon *d)
 {
 	uint32_t n = 0;
@@ -199,7 +192,7 @@ static int turn(struct daemon *d)
 	if (d->turn % CLOCK_TURNS == 0 || d->sockets_wait || loop_hint(d->loop))
 		return turn_slow(d);
 	if (!worked)
-		relax();
+		ckv_pause();
 	return 0;
 }
 

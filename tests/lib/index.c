@@ -111,10 +111,12 @@ uint32_t test_index_put(struct test_index *t, const struct ckv_key *key,
 	};
 	struct ckv_bucket *b[2] = { &t->index.buckets[place.bucket[0]],
 				    &t->index.buckets[place.bucket[1]] };
-	int which = __builtin_popcount(ckv_hint_load32(&b[1]->used)) <
-		    __builtin_popcount(ckv_hint_load32(&b[0]->used));
-	uint32_t no = ckv_place_free(&place, ckv_hint_load32(&b[which]->used));
+	uint32_t used[2] = { ckv_hint_load32(&b[0]->used),
+			     ckv_hint_load32(&b[1]->used) };
+	uint32_t no;
+	int which = ckv_place_choose(&place, used, &no);
 
+	assert(which >= 0);
 	ckv_bucket_open(b[which]);
 	ckv_entry_store(&b[which]->entry[no], &block);
 	ckv_bucket_set_tag(b[which], no, place.tag);

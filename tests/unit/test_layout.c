@@ -333,6 +333,9 @@ static const struct row numbers[] = {
 	NUM(CKV_INDEX_MAGIC),
 	NUM(CKV_INDEX_HEAD_BYTES),
 	NUM(CKV_BUCKET_ENTRIES),
+	NUM(CKV_HOMES),
+	NUM(CKV_HOME_ENTRIES),
+	NUM(CKV_HOME_WORTH),
 	NUM(CKV_INDEX_READ_TRIES),
 	NUM(CKV_GENERATION_FIRST),
 	NUM(CKV_GENERATION_LAST),
@@ -479,6 +482,8 @@ static bool is_private(const char *name)
 	size_t n = strlen(name);
 
 	return strcmp(name, "CKV_RELAXED") == 0 ||
+	       strcmp(name, "CKV_ASK") == 0 ||
+	       strcmp(name, "CKV_CPU_X86") == 0 ||
 	       strcmp(name, "CKV_DEFAULT_SOCKET") == 0 ||
 	       strncmp(name, "CKV_ORDER_", 10) == 0 ||
 	       (n > 2 && strcmp(name + n - 2, "_H") == 0);
