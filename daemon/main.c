@@ -8,6 +8,7 @@
 #include "daemon/shell/daemon.h"
 #include "daemon/shell/log.h"
 #include "daemon/shell/replay.h"
+#include "proto/ckv_text.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -40,8 +41,12 @@ static const char usage[] =
 
 static void say(void *context, const char *text)
 {
+	char line[1024];
+
 	(void)context;
-	fprintf(stderr, "ckvd: %s\n", text);
+	/* Values of the file are in it. */
+	ckv_text_line(line, sizeof line, text);
+	fprintf(stderr, "ckvd: %s\n", line);
 }
 
 static int check(const struct config *config, bool json)

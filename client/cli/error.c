@@ -2,6 +2,7 @@
  * error.c - saying what went wrong, and memory that is there or ends the program.
  */
 #include "client/cli/cli.h"
+#include "proto/ckv_text.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -9,14 +10,16 @@
 
 int cli_fail(const char *format, ...)
 {
+	char text[2048], line[2048];
 	va_list ap;
 
 	fflush(stdout);
-	fputs("ckv: ", stderr);
 	va_start(ap, format);
-	vfprintf(stderr, format, ap);
+	vsnprintf(text, sizeof text, format, ap);
 	va_end(ap);
-	fputc('\n', stderr);
+	/* Names and texts of others are in it. */
+	ckv_text_line(line, sizeof line, text);
+	fprintf(stderr, "ckv: %s\n", line);
 	return CLI_FAILED;
 }
 

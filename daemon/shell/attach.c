@@ -4,6 +4,7 @@
 #include "daemon/shell/control.h"
 #include "daemon/shell/log.h"
 #include "daemon/shell/sys.h"
+#include "proto/ckv_text.h"
 
 #include <errno.h>
 #include <string.h>
@@ -15,7 +16,7 @@ int control_hello(struct daemon *d, struct client *client,
 		.layout_version = CKV_LAYOUT_VERSION, .n_spaces = d->n_hosts,
 		.epoch = d->epoch, .version = CKV_VERSION,
 	};
-	char text[232], name[CKV_NAME_BYTES];
+	char text[232], name[CKV_NAME_BYTES], shown[4 * CKV_NAME_BYTES];
 	int fds[2], r;
 
 	if (hello->layout_version != CKV_LAYOUT_VERSION) {
@@ -54,7 +55,8 @@ int control_hello(struct daemon *d, struct client *client,
 			 2);
 	sys_close(fds[0]);
 	sys_close(fds[1]);
-	log_line(LOG_DEBUG, "client %d, %s, uid %u", (int)client->pid, name,
+	ckv_text_name(shown, sizeof shown, name, sizeof name);
+	log_line(LOG_DEBUG, "client %d, \"%s\", uid %u", (int)client->pid, shown,
 		 client->uid);
 	return r;
 }
@@ -178,7 +180,7 @@ out:
 int control_attach(struct daemon *d, struct client *client,
 		   const struct ckv_attach *attach)
 {
-	char name[CKV_NAME_BYTES];
+	char name[CKV_NAME_BYTES], shown[3 * CKV_NAME_BYTES];
 	struct host *host;
 	uint32_t i = 0;
 	int r;
@@ -187,9 +189,11 @@ int control_attach(struct daemon *d, struct client *client,
 	name[sizeof name - 1] = 0;
 	while (i < d->n_hosts && strcmp(d->host[i].config->name, name) != 0)
 		i++;
-	if (i == d->n_hosts)
-		return control_refuse(d, client, -ENOENT, "there is no space %s",
-				      name);
+	if (i == d->n_hosts) {
+		ckv_text_name(shown, sizeof shown, name, sizeof name);
+		return control_refuse(d, client, -ENOENT, "there is no space "
+				      "\"%s\"", shown);
+	}
 	host = &d->host[i];
 	if (attach->access < CKV_ACCESS_STATS || attach->access > CKV_ACCESS_WRITE)
 		return control_refuse(d, client, -EINVAL, "access is %u; "

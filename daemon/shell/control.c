@@ -9,6 +9,7 @@
 #include "daemon/shell/control.h"
 #include "daemon/shell/log.h"
 #include "daemon/shell/sys.h"
+#include "proto/ckv_text.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -100,11 +101,14 @@ int control_refuse(struct daemon *d, struct client *client, int error,
 		   const char *format, ...)
 {
 	struct ckv_refused refused = { .error = (uint32_t)-error };
+	char text[sizeof refused.text];
 	va_list args;
 
 	va_start(args, format);
-	vsnprintf(refused.text, sizeof refused.text, format, args);
+	vsnprintf(text, sizeof text, format, args);
 	va_end(args);
+	/* It ends on somebody's screen. */
+	ckv_text_line(refused.text, sizeof refused.text, text);
 	log_limited(error == -EPROTO ? LOG_WARNING : LOG_INFO, d->now_ns,
 		    "client %d refused: %s", (int)client->pid, refused.text);
 	return control_send(d, client, &refused, sizeof refused, CKV_REFUSED,

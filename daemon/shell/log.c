@@ -1,8 +1,12 @@
 /*
  * log.c - lines to stderr, each in one write.
+ *
+ * Names of clients, spaces and files are in them. Whatever they hold, one event
+ * is one line: what does not print is escaped here, for all callers.
  */
 #include "daemon/shell/log.h"
 #include "daemon/shell/sys.h"
+#include "proto/ckv_text.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -23,19 +27,19 @@ void log_setup(enum log_level level)
 static void write_line(enum log_level level, const char *format, va_list args)
 {
 	static const char priority[] = { '3', '4', '6', '7' };
-	char line[1024];
-	int n = 0, room = (int)sizeof line - 2;
+	char text[1000], line[1024];
+	size_t n;
 
 	if (level > log_max)
 		return;
-	n = for_journal ? snprintf(line, sizeof line, "<%c>", priority[level]) :
-	    snprintf(line, sizeof line, "ckvd: ");
-	n += vsnprintf(line + n, (size_t)(room - n), format, args);
-	if (n > room - 1)
-		n = room - 1;
+	vsnprintf(text, sizeof text, format, args);
+	n = (size_t)(for_journal ?
+		     snprintf(line, sizeof line, "<%c>", priority[level]) :
+		     snprintf(line, sizeof line, "ckvd: "));
+	n += ckv_text_line(line + n, sizeof line - 1 - n, text);
 	line[n++] = '\n';
 	/* A log that cannot be written has nowhere to say so. */
-	(void)sys_write(2, line, (size_t)n);
+	(void)sys_write(2, line, n);
 }
 
 void log_line(enum log_level level, const char *format, ...)

@@ -1,0 +1,162 @@
+/*
+ * test_shell_names.c - names that strangers chose: what a log and a screen show of them.
+ */
+#include "proto/ckv_text.h"
+#include "tests/lib/command.h"
+#include "tests/lib/wire.h"
+
+#include <check.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define EVIL "x\n<0>ckvd: disk is on fire\033[31m\xff\\n\"y"
+#define SHOWN "x\\n<0>ckvd: disk is on fire\\x1b[31m\\xff\\\\n\\\"y"
+
+/* Each byte that does not print is shown; a name marks its own quotes as well. */
+START_TEST(text_is_shown_in_one_line)
+{
+	char out[256];
+
+	ckv_text_name(out, sizeof out, EVIL, sizeof EVIL);
+	ck_assert_str_eq(out, SHOWN);
+	ckv_text_line(out, sizeof out, "a \"b\" \\ \x7f\r\x01");
+	ck_assert_str_eq(out, "a \"b\" \\ \\x7f\\r\\x01");
+	/* At most as many bytes as were said, also without an end. */
+	ck_assert_uint_eq(ckv_text_name(out, sizeof out, "abcdef", 3), 3);
+	ck_assert_str_eq(out, "abc");
+}
+END_TEST
+
+/* Every size is enough for something, and none is exceeded. */
+START_TEST(a_long_text_is_cut)
+{
+	char out[64];
+	size_t n;
+
+	for (size_t bytes = 4; bytes < 40; bytes++) {
+		memset(out, 'z', sizeof out);
+		n = ckv_text_line(out, bytes, "\033\033\033\033ab\033\033\033\033\033\033");
+		ck_assert_uint_lt(n, bytes);
+		ck_assert_uint_eq(strlen(out), n);
+		ck_assert_uint_eq((unsigned char)out[bytes], 'z');
+		ck_assert_str_eq(out + n - 3, "...");
+	}
+}
+END_TEST
+
+static char *log_of(const struct test_daemon *daemon)
+{
+	static char text[1 << 16];
+	FILE *f = fopen(daemon->log, "r");
+	size_t n = fread(text, 1, sizeof text - 1, f);
+
+	fclose(f);
+	text[n] = 0;
+	return text;
+}
+
+static void greet_as(int fd, const char *name)
+{
+	union wire m = { .hello = { .layout_version = CKV_LAYOUT_VERSION,
+				    .pid = (uint32_t)getpid() } };
+
+	strncpy(m.hello.name, name, sizeof m.hello.name);
+	wire_head(&m, CKV_HELLO, sizeof m.hello, 0);
+	wire_send(fd, &m, sizeof m.hello, NULL, 0);
+	ck_assert_int_eq(wire_hear(fd, &m, NULL), CKV_WELCOME);
+}
+
+/* No line of the log begins with what a client sent; no byte of it is a control. */
+static void expect_clean_log(const struct test_daemon *daemon)
+{
+	char *text = log_of(daemon), *line;
+
+	for (char *c = text; *c; c++)
+		ck_assert_msg(*c == '\n' || (*c >= 0x20 && *c < 0x7f),
+			      "byte %02x in the log: %s", (unsigned char)*c, text);
+	for (line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
+		ck_assert_msg(strncmp(line, "ckvd: ", 6) == 0 &&
+			      strncmp(line, "ckvd: disk", 10) != 0, "%s", line);
+}
+
+/* The names of a client, a space and a model in messages, a config's on the way. */
+START_TEST(names_do_not_forge_lines_of_the_log)
+{
+	struct test_daemon daemon;
+	union wire m;
+	int fd;
+
+	test_daemon_start(&daemon, "log_level = debug\n", NULL);
+	fd = wire_dial(&daemon);
+	greet_as(fd, EVIL);
+	m = (union wire){ .attach = { .space = EVIL, .access = 2,
+				      .any_geometry = 1 } };
+	wire_head(&m, CKV_ATTACH, sizeof m.attach, 0);
+	wire_send(fd, &m, sizeof m.attach, NULL, 0);
+	ck_assert_int_eq(wire_hear(fd, &m, NULL), CKV_REFUSED);
+	ck_assert_str_eq(m.refused.text, "there is no space \"" SHOWN "\"");
+	m = (union wire){ .attach = { .space = "tiny", .access = 2 } };
+	strcpy(m.attach.geometry.model, EVIL);
+	wire_head(&m, CKV_ATTACH, sizeof m.attach, 0);
+	wire_send(fd, &m, sizeof m.attach, NULL, 0);
+	ck_assert_int_eq(wire_hear(fd, &m, NULL), CKV_REFUSED);
+	ck_assert_ptr_null(strpbrk(m.refused.text, "\n\033\xff"));
+	ck_assert(test_daemon_logged(&daemon, "there is no space"));
+	expect_clean_log(&daemon);
+	close(fd);
+	test_daemon_remove(&daemon);
+}
+END_TEST
+
+/* What ckv prints holds no escape sequence and no line of somebody else's. */
+START_TEST(names_do_not_reach_the_terminal)
+{
+	struct test_daemon daemon;
+	char args[512];
+	json_t *json;
+	int fd;
+
+	test_daemon_start(&daemon, NULL, NULL);
+	fd = wire_dial(&daemon);
+	greet_as(fd, EVIL);
+	snprintf(args, sizeof args, "clients --socket %s", daemon.socket);
+	ckv(args);
+	ck_assert_int_eq(said.rc, 0);
+	ck_assert_ptr_null(strpbrk(said.out, "\033\xff"));
+	ck_assert_ptr_null(strstr(said.out, "\n<0>"));
+	ck_assert_ptr_nonnull(strstr(said.out, "disk is on fire"));
+	json = ckv_json(args);
+	ck_assert_ptr_nonnull(json);
+	json_decref(json);
+	snprintf(args, sizeof args, "blocks a\033[31m --socket %s", daemon.socket);
+	ckv(args);
+	ck_assert_int_ne(said.rc, 0);
+	ck_assert_ptr_null(strpbrk(said.err, "\033"));
+	ck_assert_ptr_nonnull(strstr(said.err, "a\\x1b[31m"));
+	close(fd);
+	test_daemon_remove(&daemon);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("shell_names");
+	TCase *t = tcase_create("names");
+	SRunner *runner;
+	int failed;
+
+	tcase_set_timeout(t, 60);
+	tcase_add_test(t, text_is_shown_in_one_line);
+	tcase_add_test(t, a_long_text_is_cut);
+	tcase_add_test(t, names_do_not_forge_lines_of_the_log);
+	tcase_add_test(t, names_do_not_reach_the_terminal);
+	suite_add_tcase(s, t);
+	runner = srunner_create(s);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed != 0;
+}
