@@ -2,7 +2,7 @@
 # in it is picked up by itself. `make help` prints the lines that start with #:
 #: make                      build everything into build/
 #: make demo                 install what is missing, build, show two engines sharing a cache
-#: make test                 install what is missing, build, run every test
+#: make test [ALL=1]         install what is missing, build, run the tests (ALL: mutants and models in any case)
 #: make bench [JSON=FILE]    measure against memcpy, Redis, LMDB and sockets (QUICK=1: a minute)
 #: make quality [JSON=FILE]  what each method costs in answers (QUICK=1: a minute)
 #: make race                 two-thread tests under ThreadSanitizer, and the fences natively
@@ -255,9 +255,8 @@ demo:
 	@$B/ckv-engine --demo
 
 test:
-	@$(call deps,test)
-	@$(again) all tests device
-	@$(again) SAN=address,undefined all tests
+	@{ $(call deps,test) && $(again) all tests device && $(again) SAN=address,undefined all tests; } || \
+		{ echo "0 passed, 1 failed, 0 skipped"; exit 1; }
 	@tests/run
 
 tests: $(UNIT) $(FUZZERS) $(CRASH) $B/golden $B/tests/in_mode $(if $(SAN),,$(RACE))
