@@ -11,9 +11,9 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
-#define POOL_BYTES_MAX	(1ull << 46)
+/* Of addresses: twice what the largest pool takes, and a writer has them twice. */
+#define POOL_RANGE_MAX	(1ull << 45)
 
 void lib_link_put(struct lib_link *link)
 {
@@ -21,11 +21,6 @@ void lib_link_put(struct lib_link *link)
 		return;
 	lib_unmap(link->world, CKV_WORLD_BYTES);
 	free(link);
-}
-
-static size_t pool_bytes(const struct ckv_pool_shape *pool)
-{
-	return (size_t)pool->n_slabs * pool->slab_stride;
 }
 
 static int shape_ok(const struct ckv_attached *msg)
@@ -37,7 +32,7 @@ static int shape_ok(const struct ckv_attached *msg)
 	    p->slab_stride == 0 || p->slab_stride % CKV_HUGE_BYTES != 0 ||
 	    p->slab_pages == 0 || p->n_slabs == 0 || msg->n_buckets == 0 ||
 	    p->slab_pages > p->slab_stride / p->page_bytes ||
-	    p->n_slabs > POOL_BYTES_MAX / p->slab_stride ||
+	    p->n_slabs > POOL_RANGE_MAX / p->slab_stride ||
 	    msg->n_buckets > UINT32_MAX / CKV_BUCKET_ENTRIES)
 		return 0;
 	n_pages = (uint64_t)p->n_slabs * p->slab_pages;
@@ -99,7 +94,7 @@ int lib_maps_new(struct ckv *ckv, const struct ckv_attached *msg,
 	r = map_index(maps, msg->n_buckets, fds[1]);
 	if (r < 0)
 		goto err_put;
-	r = lib_reserve_range(pool_bytes(&maps->pool), &maps->read_base);
+	r = lib_reserve_range(ckv_pool_range(&maps->pool), &maps->read_base);
 	if (r < 0)
 		goto err_put;
 	maps->writable = calloc(maps->pool.n_slabs, 1);
@@ -116,20 +111,14 @@ err_put:
 	return r;
 }
 
-/* Map one slab into a reserved range: all the file has, up to the stride. */
+/* Map one slab into a reserved range: its pages, which is all its file has. */
 static int map_slab(const struct lib_maps *maps, char *base, uint32_t slab,
 		    int fd, int writable)
 {
 	const struct ckv_pool_shape *pool = &maps->pool;
-	size_t bytes = pool->slab_pages * pool->page_bytes;
-	struct stat st;
 
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	if (st.st_size > 0 && (size_t)st.st_size >= pool->slab_stride)
-		bytes = pool->slab_stride;
-	return lib_map_at(base + (size_t)slab * pool->slab_stride, fd, bytes,
-			  writable);
+	return lib_map_at(base + (size_t)slab * pool->slab_stride, fd,
+			  ckv_slab_bytes(pool), writable);
 }
 
 /* -EPROTO: not the slabs that come next. Other failures are kept in maps->error. */
@@ -161,7 +150,7 @@ int lib_maps_add_write(struct lib_maps *maps, uint32_t slab, int fd)
 	if (maps->writable[slab])
 		return 0;
 	if (maps->write_base == NULL) {
-		r = lib_reserve_range(pool_bytes(&maps->pool),
+		r = lib_reserve_range(ckv_pool_range(&maps->pool),
 				      &maps->write_base);
 		if (r < 0)
 			return r;
@@ -177,8 +166,8 @@ void lib_maps_put(struct lib_maps *maps)
 	if (maps == NULL || --maps->refs > 0)
 		return;
 	lib_unmap(maps->index_base, index_range_bytes(maps->index.n_buckets));
-	lib_unmap(maps->read_base, pool_bytes(&maps->pool));
-	lib_unmap(maps->write_base, pool_bytes(&maps->pool));
+	lib_unmap(maps->read_base, ckv_pool_range(&maps->pool));
+	lib_unmap(maps->write_base, ckv_pool_range(&maps->pool));
 	free(maps->writable);
 	lib_link_put(maps->link);
 	free(maps);

@@ -41,8 +41,7 @@ int lib_lane_page_old(struct ckv_lane *lane, const void *data)
 {
 	for (struct lib_old *old = lane->olds; old != NULL; old = old->next) {
 		const struct lib_maps *maps = old->maps;
-		size_t bytes = (size_t)maps->pool.n_slabs *
-			       maps->pool.slab_stride;
+		size_t bytes = ckv_pool_range(&maps->pool);
 		uintptr_t offset = (uintptr_t)data - (uintptr_t)maps->write_base;
 
 		if (maps->write_base == NULL || offset >= bytes)

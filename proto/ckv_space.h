@@ -59,7 +59,7 @@ static inline uint64_t ckv_block_bytes(const struct ckv_geometry *g)
  */
 struct ckv_pool_shape {
 	uint64_t page_bytes;
-	uint64_t slab_stride;	/* bytes mapped per slab, multiple of 2 MiB */
+	uint64_t slab_stride;	/* from slab to slab where mapped, multiple of 2 MiB */
 	uint32_t slab_pages;	/* pages in a slab */
 	uint32_t n_slabs;
 	uint32_t n_block_pages;
@@ -76,6 +76,26 @@ CKV_AT(struct ckv_pool_shape, first_view_page, 28, 4);
 CKV_AT(struct ckv_pool_shape, n_view_pages, 32, 4);
 CKV_AT(struct ckv_pool_shape, zero, 36, 4);
 CKV_SIZE(struct ckv_pool_shape, 40);
+
+/*
+ * A slab's memory, all of it pages: the size of its file. Nothing is behind what
+ * remains of the stride.
+ */
+static inline uint64_t ckv_slab_bytes(const struct ckv_pool_shape *p)
+{
+	return p->slab_pages * p->page_bytes;
+}
+
+/* Memory of all slabs, and the addresses they are spread over. */
+static inline uint64_t ckv_pool_bytes(const struct ckv_pool_shape *p)
+{
+	return p->n_slabs * ckv_slab_bytes(p);
+}
+
+static inline uint64_t ckv_pool_range(const struct ckv_pool_shape *p)
+{
+	return p->n_slabs * p->slab_stride;
+}
 
 static inline uint64_t ckv_page_offset(const struct ckv_pool_shape *p,
 				       uint32_t page)

@@ -298,6 +298,6 @@ const void *observer_map_slab(const struct observed_space *s, uint32_t slab)
 
 	if (slab >= s->attached.pool.n_slabs || s->slab_fds[slab] < 0)
 		return NULL;
-	return map_fd(s->slab_fds[slab], (size_t)s->attached.pool.slab_stride,
+	return map_fd(s->slab_fds[slab], ckv_slab_bytes(&s->attached.pool),
 		      &bytes);
 }

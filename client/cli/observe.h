@@ -56,7 +56,7 @@ int observer_attach(struct observer *o, const char *space, uint32_t access,
 		    struct observed_space *ret);
 void observer_release(struct observed_space *space);
 
-/* Map one kept slab, read-only, pool.slab_stride bytes. NULL: it could not be. */
+/* Map one kept slab, read-only, ckv_slab_bytes() long. NULL: it could not be. */
 const void *observer_map_slab(const struct observed_space *space, uint32_t slab);
 
 #endif

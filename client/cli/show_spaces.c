@@ -55,7 +55,7 @@ void show_spaces(FILE *file, const struct shot *shot)
 		else
 			table_cell(&t, "%u", row->numa_node);
 		table_cell(&t, "%s", text_percent(text, row->huge_bytes,
-						  p->n_slabs * p->slab_stride));
+						  ckv_pool_bytes(p)));
 	}
 	table_print(&t, file, 0, 0);
 	if (shot->n_spaces == 0)

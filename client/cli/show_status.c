@@ -23,7 +23,7 @@ static void show_daemon(FILE *file, const struct shot *shot, const char *socket)
 	for (uint32_t i = 0; i < shot->n_spaces; i++) {
 		const struct ckv_space_row *row = &shot->spaces[i].row;
 
-		pool += row->pool.n_slabs * row->pool.slab_stride;
+		pool += ckv_pool_bytes(&row->pool);
 		huge += row->huge_bytes;
 	}
 	fprintf(file, "ckvd %s, pid %u, %s%s, %u worker%s, at %s\n", head->version,
@@ -177,8 +177,7 @@ json_t *show_status_json(const struct shot *shot, const char *socket)
 			"{s:s, s:I, s:I, s:I, s:o, s:o, s:s*}",
 			"name", s->row.name,
 			"page_bytes", (json_int_t)pool->page_bytes,
-			"pool_bytes", (json_int_t)(pool->n_slabs *
-						   pool->slab_stride),
+			"pool_bytes", (json_int_t)ckv_pool_bytes(pool),
 			"huge_bytes", (json_int_t)s->row.huge_bytes,
 			"stats", stats_space_json(s),
 			"claimed_hit_ratio", hit_ratio_json(s),

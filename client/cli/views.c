@@ -215,7 +215,7 @@ static int show_views(const struct cli *cli, const struct observed_space *space)
 	for (uint32_t i = 0; i < n_slabs; i++)
 		if (slabs[i])
 			munmap((void *)(uintptr_t)slabs[i],
-			       (size_t)space->attached.pool.slab_stride);
+			       ckv_slab_bytes(&space->attached.pool));
 	free(slabs);
 	return r;
 }

@@ -62,7 +62,7 @@ size_t space_private_bytes(const struct space_config *config)
 	return sizeof(struct space) +
 	       all_pages(p) * sizeof(struct node) +
 	       bit_words(n_slots) * 8 +
-	       p->n_block_pages * 2 * sizeof(uint32_t) +
+	       2 * sizeof(uint32_t) * p->n_block_pages +
 	       config->n_tips_max * sizeof(struct tip) +
 	       config->n_lanes_max * sizeof(struct lane) +
 	       config->n_clients_max * sizeof(uint32_t) +

@@ -86,50 +86,77 @@ static int resolve_geometry(struct config_space *space, char text[512])
 }
 
 /*
- * Slabs are whole multiples of 2 MiB. An unset slab is a sixteenth of the pool,
- * so that views can have a share of a small pool too.
+ * Pages of a slab. An unset slab is a sixteenth of the pool, so that views can
+ * have a share of a small pool too, and larger where there would be too many.
  */
-static int resolve_pool(struct config_space *space, char text[512])
+static uint64_t slab_pages(const struct space_params *p, uint64_t page,
+			   uint64_t n_pages)
 {
-	const struct space_params *p = &space->params;
-	struct ckv_pool_shape *pool = &space->pool;
-	uint64_t page = ckv_round_up(ckv_block_bytes(&space->geometry),
-				     CKV_PIECE_BYTES);
-	uint64_t slab = p->slab, n_slabs, n_view_slabs;
+	uint64_t slab = p->slab, n, least;
 
 	if (slab == CONFIG_NONE) {
 		slab = p->pool / 16;
 		slab = slab > 1u << 30 ? 1u << 30 : slab;
 		slab = slab < CKV_HUGE_BYTES ? CKV_HUGE_BYTES : slab;
 	}
-	if (slab < page)
-		slab = page;
-	if (slab > p->pool)
-		slab = p->pool;
-	if (slab < page) {
+	n = slab < page ? 1 : slab / page;
+	least = (n_pages + CONFIG_SLABS_MAX - 1) / CONFIG_SLABS_MAX;
+	if (p->slab == CONFIG_NONE && n < least)
+		n = least;
+	return n > n_pages ? n_pages : n;
+}
+
+/* So many pages have numbers, and slots of the index that have numbers too. */
+static uint64_t pages_max(void)
+{
+	return (uint64_t)(CKV_NONE / CKV_BUCKET_ENTRIES - 1) * 22;
+}
+
+static int judge_pool(const struct space_params *p, uint64_t page,
+		      uint64_t n_pages, uint64_t n_slab_pages, char text[512])
+{
+	uint64_t n_slabs = n_slab_pages ? n_pages / n_slab_pages : 0;
+
+	if (n_pages == 0)
 		snprintf(text, 512, "pool is %" PRIu64 " bytes, less than one "
 			 "page of %" PRIu64 " bytes", p->pool, page);
-		return -EINVAL;
-	}
-	memset(pool, 0, sizeof *pool);
-	pool->page_bytes = page;
-	pool->slab_pages = (uint32_t)(slab / page);
-	pool->slab_stride = ckv_round_up(pool->slab_pages * page, CKV_HUGE_BYTES);
-	n_slabs = p->pool / (pool->slab_pages * page);
-	if (n_slabs > CONFIG_SLABS_MAX) {
+	else if (n_pages > pages_max())
+		snprintf(text, 512, "pool: %" PRIu64 " pages of %" PRIu64 " bytes; "
+			 "at most %" PRIu64 ": expected a smaller pool or more "
+			 "block_tokens", n_pages, page, pages_max());
+	else if (n_slabs > CONFIG_SLABS_MAX)
 		snprintf(text, 512, "slab: the pool would be cut into %" PRIu64
-			 " slabs; at most %u", n_slabs, CONFIG_SLABS_MAX);
-		return -EINVAL;
-	}
-	if (n_slabs * pool->slab_pages >= CKV_NONE) {
-		snprintf(text, 512, "pool: more than 2^32 pages");
-		return -EINVAL;
-	}
+			 " slabs; at most %u: expected %" PRIu64 " bytes or more, "
+			 "or no slab= at all", n_slabs, CONFIG_SLABS_MAX,
+			 (n_pages + CONFIG_SLABS_MAX - 1) / CONFIG_SLABS_MAX *
+			 page);
+	else
+		return 0;
+	return -EINVAL;
+}
+
+static int resolve_pool(struct config_space *space, char text[512])
+{
+	const struct space_params *p = &space->params;
+	struct ckv_pool_shape *pool = &space->pool;
+	uint64_t page = ckv_round_up(ckv_block_bytes(&space->geometry),
+				     CKV_PIECE_BYTES);
+	uint64_t n_pages = p->pool / page, n_slabs, n_view_slabs;
+	uint64_t n_slab_pages = slab_pages(p, page, n_pages);
+	int r = judge_pool(p, page, n_pages, n_slab_pages, text);
+
+	if (r < 0)
+		return r;
+	n_slabs = n_pages / n_slab_pages;
 	n_view_slabs = p->views == 0 ? 0 : (n_slabs * p->views + 50) / 100;
 	if (p->views != 0 && n_view_slabs == 0 && n_slabs > 1)
 		n_view_slabs = 1;
 	if (n_view_slabs == n_slabs)
 		n_view_slabs = n_slabs - 1;
+	memset(pool, 0, sizeof *pool);
+	pool->page_bytes = page;
+	pool->slab_pages = (uint32_t)n_slab_pages;
+	pool->slab_stride = ckv_round_up(n_slab_pages * page, CKV_HUGE_BYTES);
 	pool->n_slabs = (uint32_t)n_slabs;
 	pool->n_block_pages = (uint32_t)(n_slabs - n_view_slabs) *
 			      pool->slab_pages;

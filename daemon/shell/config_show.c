@@ -88,9 +88,9 @@ void config_print(const struct config *config, FILE *out)
 		fprintf(out, "# a page is %" PRIu64 " bytes; %u pages hold blocks "
 			"(%u may be used), %u views\n", p->page_bytes,
 			p->n_block_pages, s->n_pages_max, p->n_view_pages);
-		fprintf(out, "# %u slabs of %u pages, %" PRIu64 " MiB each; "
+		fprintf(out, "# %u slabs of %u pages, %" PRIu64 " KiB each; "
 			"policy %s\n", p->n_slabs, p->slab_pages,
-			p->slab_stride >> 20, s->policy->name);
+			ckv_slab_bytes(p) >> 10, s->policy->name);
 		if (s->automatic != SPACE_AUTO_NONE)
 			fprintf(out, "# chains get views by %s\n",
 				s->compress.text);
@@ -153,7 +153,7 @@ void config_print_json(const struct config *config, FILE *out)
 			"\"slab_bytes\": %" PRIu64 ", \"n_pages_max\": %u, "
 			"\"policy_name\": \"%s\"}", p->page_bytes,
 			p->n_block_pages, p->n_view_pages, p->n_slabs,
-			p->slab_stride, s->n_pages_max, s->policy->name);
+			ckv_slab_bytes(p), s->n_pages_max, s->policy->name);
 	}
 	fputs("]}\n", out);
 }

@@ -34,9 +34,12 @@ static uint32_t n_touch_threads(const struct daemon_params *p)
 
 static void say_pages(const struct daemon_params *p, const struct host *host)
 {
-	uint64_t bytes = host->pool.shape.n_slabs * host->pool.shape.slab_stride;
+	const struct ckv_pool_shape *shape = &host->pool.shape;
+	uint64_t bytes = ckv_pool_bytes(shape);
+	uint64_t whole = shape->n_slabs * (ckv_slab_bytes(shape) /
+			 CKV_HUGE_BYTES * CKV_HUGE_BYTES);
 
-	if (p->huge_pages && host->pool.huge_bytes < bytes)
+	if (p->huge_pages && host->pool.huge_bytes < whole)
 		log_line(LOG_WARNING, "space %s: %" PRIu64 " of %" PRIu64 " MiB "
 			 "are in 2 MiB pages; the rest costs more TLB misses "
 			 "and more time when a client dies", host->config->name,

@@ -158,7 +158,8 @@ static int parse(const struct param *param, const char *text,
 static void expect(const struct param *param, char expected[CONFIG_TEXT_BYTES])
 {
 	static const char *const what[] = {
-		"a number of ", "a size in ", "a time such as 100us", "",
+		"a number of ", "a size in bytes, or with K, M, G, T, KiB, MiB, "
+		"GiB or TiB", "a time with ns, us, ms or s", "",
 		"one of ", "an octal mode", "a number in ", "",
 	};
 	char min[CONFIG_TEXT_BYTES], max[CONFIG_TEXT_BYTES];
@@ -178,8 +179,8 @@ static void expect(const struct param *param, char expected[CONFIG_TEXT_BYTES])
 	number_text(param->type, param->max, max);
 	snprintf(expected, CONFIG_TEXT_BYTES, "%s%s, %.60s to %.60s",
 		 what[param->type],
-		 param->type == PARAM_TIME || param->type == PARAM_MODE ?
-		 "" : param->unit, min, max);
+		 param->type == PARAM_TIME || param->type == PARAM_MODE ||
+		 param->type == PARAM_BYTES ? "" : param->unit, min, max);
 }
 
 int param_set(const struct param *param, void *params, const char *text,

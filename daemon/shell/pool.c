@@ -2,7 +2,8 @@
  * pool.c - the slabs of a space, at equal distances in one range.
  *
  * All of them exist, are touched and are counted before the first client: what
- * the machine cannot give is known at start.
+ * the machine cannot give is known at start. A slab's file has its pages and no
+ * more, so the pool takes what its pages take, however far apart slabs lie.
  */
 #include "daemon/shell/memory.h"
 #include "daemon/shell/sys.h"
@@ -15,47 +16,52 @@
 #define TOUCH_BYTES	(64u << 20)	/* one worker's next piece */
 #define PROGRESS_NS	500000000u
 
-/* Pieces of the pool, taken by whichever thread is free. */
+/* Pieces of the slabs, taken by whichever thread is free. */
 struct toucher {
 	pthread_mutex_t lock;
 	const struct pool_options *options;
-	char *base;
-	uint64_t bytes, next, done;
+	const struct pool *pool;
+	uint64_t bytes, next, done;	/* of the slabs, one after the other */
 	int error;
 };
 
-/* The next piece, or false when all are taken. */
-static bool take_piece(struct toucher *t, uint64_t *ret_from, uint64_t *ret_bytes)
+/* The next piece, of one slab; NULL when all are taken. */
+static char *take_piece(struct toucher *t, uint64_t *ret_bytes)
 {
-	bool any;
+	uint64_t slab_bytes = ckv_slab_bytes(&t->pool->shape), slab, offset, left;
+	char *piece = NULL;
 
 	pthread_mutex_lock(&t->lock);
-	any = t->next < t->bytes && t->error == 0;
-	*ret_from = t->next;
-	*ret_bytes = t->bytes - t->next < TOUCH_BYTES ? t->bytes - t->next :
-		     TOUCH_BYTES;
-	if (any)
+	if (t->next < t->bytes && t->error == 0) {
+		slab = t->next / slab_bytes;
+		offset = t->next % slab_bytes;
+		left = slab_bytes - offset;
+		*ret_bytes = left < TOUCH_BYTES ? left : TOUCH_BYTES;
 		t->next += *ret_bytes;
+		piece = (char *)t->pool->base +
+			slab * t->pool->shape.slab_stride + offset;
+	}
 	pthread_mutex_unlock(&t->lock);
-	return any;
+	return piece;
 }
 
 static void *touch(void *argument)
 {
 	struct toucher *t = argument;
-	uint64_t from, bytes;
+	uint64_t bytes;
+	char *piece;
 	int r;
 
-	while (take_piece(t, &from, &bytes)) {
+	while ((piece = take_piece(t, &bytes)) != NULL) {
 		/* Fills pages without SIGBUS when there are none. */
-		r = sys_advise(t->base + from, bytes, MADV_POPULATE_WRITE);
+		r = sys_advise(piece, bytes, MADV_POPULATE_WRITE);
 		if (r == -EINVAL) {
 			for (uint64_t i = 0; i < bytes; i += CKV_PIECE_BYTES)
-				((volatile char *)t->base)[from + i] = 0;
+				((volatile char *)piece)[i] = 0;
 			r = 0;
 		}
 		if (r == 0 && t->options->huge_pages)
-			memory_collapse(t->base + from, bytes);
+			memory_collapse(piece, bytes);
 		pthread_mutex_lock(&t->lock);
 		t->done += bytes;
 		if (r < 0)
@@ -89,8 +95,7 @@ static int touch_all(struct pool *pool, const struct pool_options *options)
 {
 	struct toucher t = {
 		.lock = PTHREAD_MUTEX_INITIALIZER, .options = options,
-		.base = pool->base,
-		.bytes = pool->shape.n_slabs * pool->shape.slab_stride,
+		.pool = pool, .bytes = ckv_pool_bytes(&pool->shape),
 	};
 	pthread_t thread[256];
 	uint32_t n = 0;
@@ -113,18 +118,18 @@ static int touch_all(struct pool *pool, const struct pool_options *options)
 static int create_slab(struct pool *pool, uint32_t i)
 {
 	char *at = (char *)pool->base + i * pool->shape.slab_stride;
+	size_t bytes = ckv_slab_bytes(&pool->shape);
 	int fd = sys_memfd("ckv-slab"), r;
 
 	if (fd < 0)
 		return fd;
 	r = sys_chmod(fd, 0600);
 	if (r == 0)
-		r = sys_truncate(fd, pool->shape.slab_stride);
+		r = sys_truncate(fd, bytes);
 	if (r == 0)
 		r = sys_seal(fd, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
 	if (r == 0)
-		r = sys_map_at(fd, at, pool->shape.slab_stride,
-			       PROT_READ | PROT_WRITE);
+		r = sys_map_at(fd, at, bytes, PROT_READ | PROT_WRITE);
 	if (r < 0) {
 		sys_close(fd);
 		return r;
@@ -133,11 +138,31 @@ static int create_slab(struct pool *pool, uint32_t i)
 	return 0;
 }
 
+/*
+ * Where the kernel listens to it, touching then makes huge pages of the whole
+ * 2 MiB of each slab, and never of what remains: that would take memory that no
+ * page of the pool is in.
+ */
+static void advise_slabs(const struct pool *pool, bool huge_pages)
+{
+	size_t bytes = ckv_slab_bytes(&pool->shape);
+	size_t rest = bytes % CKV_HUGE_BYTES, whole = bytes - rest;
+
+	for (uint32_t i = 0; i < pool->shape.n_slabs; i++) {
+		char *slab = (char *)pool->base + i * pool->shape.slab_stride;
+
+		if (huge_pages && whole > 0)
+			(void)sys_advise(slab, whole, MADV_HUGEPAGE);
+		if (rest > 0)
+			(void)sys_advise(slab + whole, rest, MADV_NOHUGEPAGE);
+	}
+}
+
 int pool_create(const struct ckv_pool_shape *shape,
 		const struct pool_options *options, struct pool *ret_pool)
 {
 	struct pool pool = { .shape = *shape };
-	size_t bytes = shape->n_slabs * shape->slab_stride;
+	size_t bytes = ckv_pool_range(shape);
 	uint32_t n = 0;
 	int r;
 
@@ -159,9 +184,7 @@ int pool_create(const struct ckv_pool_shape *shape,
 		goto err_slabs;
 	if (options->bind)
 		options->bind(options->bind_context, pool.base, bytes);
-	/* Where the kernel listens to it, touching then makes them huge. */
-	if (options->huge_pages)
-		(void)sys_advise(pool.base, bytes, MADV_HUGEPAGE);
+	advise_slabs(&pool, options->huge_pages);
 	r = touch_all(&pool, options);
 	if (r < 0)
 		goto err_slabs;

@@ -194,7 +194,7 @@ static void map_slabs(struct raw *raw)
 			void *at = raw->read_base +
 				   (slabs.first_slab + i) * pool->slab_stride;
 
-			must(mmap(at, pool->slab_stride, PROT_READ,
+			must(mmap(at, ckv_slab_bytes(pool), PROT_READ,
 				  MAP_SHARED | MAP_FIXED, fds[i], 0) == at);
 			close(fds[i]);
 		}
@@ -350,7 +350,7 @@ static void take_slabs(struct raw *raw)
 	       raw_receive(raw->fd, text, sizeof text, fds, &n) > 0)
 		if (slabs->head.type == CKV_SLAB_WRITE && n == 1)
 			raw->write_slab[slabs->first_slab] =
-				map(fds[0], raw->space.pool.slab_stride,
+				map(fds[0], ckv_slab_bytes(&raw->space.pool),
 				    PROT_READ | PROT_WRITE);
 }
 

@@ -48,8 +48,11 @@ static const struct {
 	  "f.conf:2: workers = 99999999999999999999: expected a number of "
 	  "threads, 1 to 256" },
 	{ "[daemon]\nspin_max = 5 parsecs\n" GOOD,
-	  "f.conf:2: spin_max = 5 parsecs: expected a time such as 100us, 0 to "
-	  "100ms" },
+	  "f.conf:2: spin_max = 5 parsecs: expected a time with ns, us, ms or s, "
+	  "0 to 100ms" },
+	{ "[daemon]\nlane_arg_bytes = 1.5 MB\n" GOOD,
+	  "f.conf:2: lane_arg_bytes = 1.5 MB: expected a size in bytes, or with K, "
+	  "M, G, T, KiB, MiB, GiB or TiB, 4KiB to 64MiB" },
 	{ "[daemon]\nhuge_pages = maybe\n" GOOD,
 	  "f.conf:2: huge_pages = maybe: expected yes|no" },
 	{ "[daemon]\nloop = kqueue\n" GOOD,
@@ -100,7 +103,11 @@ static const struct {
 	  "f.conf:8: slab = 8192: this key was given already in this section" },
 	{ GOOD "slab = 4096\n",
 	  "f.conf:1: space a: slab: the pool would be cut into 16384 slabs; at "
-	  "most 4096" },
+	  "most 4096: expected 16384 bytes or more, or no slab= at all" },
+	{ "[space a]\nmodel = m\nlayers = 1\nkv_heads = 1\nhead_dim = 8\n"
+	  "pool = 16TiB\n",
+	  "f.conf:1: space a: pool: 4294967296 pages of 4096 bytes; at most "
+	  "3374617136: expected a smaller pool or more block_tokens" },
 	{ GOOD "allow_write = root, nobody-of-this-name\n",
 	  "f.conf:1: space a: allow_write: there is no user nobody-of-this-name" },
 	{ GOOD "allow_read = @no-such-group\n",
@@ -204,6 +211,86 @@ START_TEST(the_smallest_pool_is_one_page)
 	ck_assert_uint_eq(c->space[0].pool.n_view_pages, 0);
 	ck_assert_uint_eq(c->space[0].pool.slab_stride, CKV_HUGE_BYTES);
 	config_free(c);
+}
+END_TEST
+
+/* The bounds that are written down are taken, in bytes and as one would write them. */
+static void take_bounds(const struct param *param, void *params)
+{
+	char text[CONFIG_TEXT_BYTES], expected[CONFIG_TEXT_BYTES];
+
+	for (; param->name; param++) {
+		const uint64_t bound[] = { param->min, param->max };
+
+		for (int i = 0; param->type != PARAM_TEXT && i < 2; i++) {
+			struct param row = *param;
+
+			row.offset = 0;
+			param_text(&row, &bound[i], text);
+			ck_assert_msg(param_set(param, params, text, expected) == 0,
+				      "%s = %s: expected %s", param->name, text,
+				      expected);
+			if (param->type != PARAM_BYTES)
+				continue;
+			snprintf(text, sizeof text, "%llu",
+				 (unsigned long long)bound[i]);
+			ck_assert_int_eq(param_set(param, params, text, expected),
+					 0);
+			snprintf(text, sizeof text, "%llu", (unsigned long long)
+				 (i == 0 ? bound[i] - 1 : bound[i] + 1));
+			if (bound[i] > 0)
+				ck_assert_int_eq(param_set(param, params, text,
+							   expected), -EINVAL);
+		}
+	}
+}
+
+START_TEST(the_bounds_of_each_key_are_taken)
+{
+	struct daemon_params daemon;
+	struct space_params space;
+
+	take_bounds(daemon_param, &daemon);
+	take_bounds(space_param, &space);
+}
+END_TEST
+
+/*
+ * Any size of pool is cut by itself into a number of slabs that can be served:
+ * little is left over, and slabs lie less than twice their size apart.
+ */
+START_TEST(an_unset_slab_follows_the_pool)
+{
+	static const char *const size[] = {
+		"pool = 64KiB\n", "pool = 100MiB\n", "pool = 1536GiB\n",
+		"pool = 4TiB\n", "pool = 5TiB\n", "pool = 16TiB\n",
+		"pool = 17592186044416\n",
+		/* A page of 2.94 MiB, and one of 64 GiB. */
+		"pool = 64MiB\nlayers = 94\nhead_dim = 128\n",
+		"pool = 16TiB\nlayers = 94\nhead_dim = 128\n",
+		"pool = 16TiB\nlayers = 1024\nhead_dim = 16384\n"
+		"block_tokens = 256\n",
+	};
+	char text[512];
+	struct config *c;
+
+	for (size_t i = 0; i < sizeof size / sizeof size[0]; i++) {
+		const struct ckv_pool_shape *p;
+
+		snprintf(text, sizeof text, "[space a]\nmodel = m\nkv_heads = 4\n"
+			 "%s%s", size[i], strstr(size[i], "layers") ? "" :
+			 "layers = 2\nhead_dim = 64\n");
+		ck_assert_msg(parse(text, &c) == 0, "%s%s", text, said);
+		p = &c->space[0].pool;
+		ck_assert_uint_le(p->n_slabs, CONFIG_SLABS_MAX);
+		ck_assert_uint_le(ckv_pool_bytes(p), c->space[0].params.pool);
+		ck_assert_uint_gt(ckv_pool_bytes(p),
+				  c->space[0].params.pool / 8 * 7);
+		ck_assert_uint_lt(p->slab_stride - ckv_slab_bytes(p),
+				  CKV_HUGE_BYTES);
+		ck_assert_uint_ge(p->slab_stride, ckv_slab_bytes(p));
+		config_free(c);
+	}
 }
 END_TEST
 
@@ -356,6 +443,8 @@ int main(void)
 	tcase_add_test(t, all_complaints_come_at_once);
 	tcase_add_test(t, numbers_follow_from_keys);
 	tcase_add_test(t, the_smallest_pool_is_one_page);
+	tcase_add_test(t, the_bounds_of_each_key_are_taken);
+	tcase_add_test(t, an_unset_slab_follows_the_pool);
 	tcase_add_test(t, allow_lists_decide_who_attaches);
 	tcase_add_test(t, a_reload_takes_some_and_refuses_the_rest_by_name);
 	tcase_add_test(t, a_space_asks_for_views);
