@@ -131,16 +131,44 @@ void ckv_space_get_info(const struct ckv_space *space,
 			struct ckv_space_info *ret_info);
 
 /*
- * Keys of the full blocks of `tokens`, chained from `parent` (NULL: a root):
- * SHA-256("ckv1" | space secret | parent | u32 n | tokens | extra). `extra`
- * tells apart what the tokens do not (LoRA id, image digest). Returns the number
- * of keys, n_tokens / block_tokens, at ret_keys.
+ * What tells blocks of equal tokens apart: they were computed with another adapter,
+ * belong to another tenant, stand for another image. Each kind is hashed with its
+ * name and length, so "x" as a salt is never "x" as an adapter, and an empty one
+ * is not the same as none.
+ */
+enum ckv_extra_kind {
+	CKV_EXTRA_LORA = 1,	/* the adapter's id */
+	CKV_EXTRA_SALT = 2,	/* keeps tenants apart */
+	CKV_EXTRA_IMAGE = 3,	/* a digest of what image tokens stand for */
+	CKV_EXTRA_OTHER = 4,	/* the engine's own; name it inside */
+};
+
+struct ckv_extra {
+	uint32_t    kind;	/* enum ckv_extra_kind */
+	const void *data;	/* may be NULL if bytes is 0 */
+	size_t	    bytes;
+};
+
+/*
+ * Keys of the full blocks of `tokens`, chained from `parent` (NULL: a root). A key is
+ * SHA-256 of
  *
- *   -EINVAL  the space takes the engine's own keys
+ *   "ckv2" | space secret, 32 bytes | 28 zero bytes
+ *   parent, 32 bytes, zero for a root | u32 n | n tokens, u32 each
+ *   for each extra: u32 kind | u32 bytes | data
+ *
+ * all little-endian. The extras are those of every block of this call, in any order:
+ * they are hashed by ascending kind, images in the order given. A block that alone has
+ * an image is given its key by a call of its own. Returns the number of keys, n_tokens /
+ * block_tokens, at ret_keys.
+ *
+ *   -EINVAL  the space takes the engine's own keys; an extra of no kind; two of one
+ *            kind that are not images
  */
 long ckv_keys(const struct ckv_space *space, const uint8_t *parent,
 	      const uint32_t *tokens, size_t n_tokens,
-	      const void *extra, size_t extra_bytes, uint8_t *ret_keys);
+	      const struct ckv_extra *extras, size_t n_extras,
+	      uint8_t *ret_keys);
 
 /* ---- lane ------------------------------------------------------------- */
 

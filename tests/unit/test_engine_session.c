@@ -49,15 +49,16 @@ static struct page *stored(const uint8_t *key)
 }
 
 long ckv_keys(const struct ckv_space *space, const uint8_t *parent,
-	      const uint32_t *tokens, size_t n_tokens, const void *extra,
-	      size_t extra_bytes, uint8_t *ret_keys)
+	      const uint32_t *tokens, size_t n_tokens,
+	      const struct ckv_extra *extras, size_t n_extras,
+	      uint8_t *ret_keys)
 {
 	uint64_t hash = 14695981039346656037u;
 
 	(void)space;
 	(void)parent;
-	(void)extra;
-	(void)extra_bytes;
+	(void)extras;
+	(void)n_extras;
 	for (size_t i = 0; i < n_tokens / BLOCK * BLOCK; i++) {
 		hash = (hash ^ tokens[i]) * 1099511628211u;
 		if (i % BLOCK != BLOCK - 1)
