@@ -139,7 +139,7 @@ static void check_views(const struct space *s, struct tally *t)
 
 static void check_lanes(const struct space *s)
 {
-	uint64_t n_lent = 0, n_claimed = 0;
+	uint64_t n_lent = 0, n_claimed = 0, n_users = 0;
 
 	for (uint32_t i = 0; i < s->n_lanes_high; i++) {
 		const struct lane *lane = &s->lanes[i];
@@ -155,7 +155,9 @@ static void check_lanes(const struct space *s)
 	}
 	for (uint32_t i = 0; i < s->config.n_clients_max; i++)
 		n_claimed += s->client_lent[i];
-	assert(n_lent == n_claimed);
+	for (uint32_t i = 0; i <= s->config.n_users_max; i++)
+		n_users += s->user_lent[i];
+	assert(n_lent == n_claimed && n_lent == n_users);
 }
 
 /* Taken slots: exactly those of records, and the retired ones. */

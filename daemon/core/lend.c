@@ -77,19 +77,37 @@ static void lane_take(struct space *s, int number, uint32_t page)
 	s->nodes[page].lane = (uint16_t)number;
 	queue_put_tail(&lane->lent, s->nodes, page);
 	s->client_lent[lane->client]++;
+	s->user_lent[lane->memory.user]++;
 	ckv_count(&s->stats->pages_lent, 1);
 	ckv_count(&s->stats->reserved, 1);
+}
+
+static uint32_t left(uint32_t lent, uint32_t most)
+{
+	return lent < most ? most - lent : 0;
+}
+
+/* Pages that its client, and the user of that, may still have. */
+static uint32_t lent_left(const struct space *s, const struct lane *lane)
+{
+	uint32_t user = s->config.n_user_lent_max;
+	uint32_t n = left(s->client_lent[lane->client], s->config.n_lent_max);
+
+	if (user == 0)
+		return n;
+	user = left(s->user_lent[lane->memory.user], user);
+	return n < user ? n : user;
 }
 
 /* May this lane have one page more? Makes room for `wanted` if it must. */
 static int lend_page(struct space *s, int lane, uint32_t wanted)
 {
-	uint32_t lent = s->client_lent[lane_of(s, lane)->client];
+	uint32_t may = lent_left(s, lane_of(s, lane));
 
-	if (lent >= s->config.n_lent_max)
+	if (may == 0)
 		return -EDQUOT;
-	if (wanted > s->config.n_lent_max - lent)
-		wanted = s->config.n_lent_max - lent;
+	if (wanted > may)
+		wanted = may;
 	if (pages_to_lend(s) == 0)
 		make_room(s, wanted);
 	return pages_to_lend(s) > 0 ? 0 : -ENOSPC;
@@ -296,7 +314,9 @@ static void lane_leave(struct space *s, uint32_t page)
 
 	queue_remove(&lane->lent, s->nodes, page);
 	assert(s->client_lent[lane->client] > 0);
+	assert(s->user_lent[lane->memory.user] > 0);
 	s->client_lent[lane->client]--;
+	s->user_lent[lane->memory.user]--;
 	s->nodes[page].lane = NODE_NO_LANE;
 }
 

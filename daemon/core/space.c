@@ -65,7 +65,7 @@ size_t space_private_bytes(const struct space_config *config)
 	       2 * sizeof(uint32_t) * p->n_block_pages +
 	       config->n_tips_max * sizeof(struct tip) +
 	       config->n_lanes_max * sizeof(struct lane) +
-	       config->n_clients_max * sizeof(uint32_t) +
+	       (config->n_clients_max + config->n_users_max) * sizeof(uint32_t) +
 	       bit_words(p->n_view_pages) * 8 +
 	       p->n_view_pages * sizeof(struct view_row) +
 	       name_heads(p) * sizeof(uint32_t) +
@@ -85,12 +85,13 @@ static int space_allocate(struct space *s)
 	s->tips = calloc(c->n_tips_max + 1, sizeof *s->tips);
 	s->lanes = calloc(c->n_lanes_max, sizeof *s->lanes);
 	s->client_lent = calloc(c->n_clients_max, sizeof *s->client_lent);
+	s->user_lent = calloc(c->n_users_max + 1, sizeof *s->user_lent);
 	s->view_used = calloc(bit_words(p->n_view_pages) + 1, 8);
 	s->rows = calloc(p->n_view_pages + 1, sizeof *s->rows);
 	s->n_names = name_heads(p);
 	s->names = malloc(s->n_names * sizeof *s->names);
 	if (!s->nodes || !s->judged || !s->sums || !s->queued_tips ||
-	    !s->tips || !s->lanes || !s->client_lent || !s->view_used || !s->rows || !s->names)
+	    !s->tips || !s->lanes || !s->client_lent || !s->user_lent || !s->view_used || !s->rows || !s->names)
 		return -ENOMEM;
 	r = c->policy->create(s->nodes, s->records, p->n_block_pages,
 			      &s->blocks);
@@ -160,6 +161,7 @@ void space_destroy(struct space *s)
 	free(s->names);
 	free(s->rows);
 	free(s->view_used);
+	free(s->user_lent);
 	free(s->client_lent);
 	free(s->lanes);
 	free(s->tips);
@@ -177,6 +179,11 @@ void space_set_limits(struct space *s, uint32_t n_lent_max,
 	s->config.n_pages_max = n_pages_max;
 }
 
+void space_set_user_limit(struct space *s, uint32_t n_user_lent_max)
+{
+	s->config.n_user_lent_max = n_user_lent_max;
+}
+
 /* ---- lanes ---- */
 
 int space_lane_open(struct space *s, uint32_t client,
@@ -185,6 +192,7 @@ int space_lane_open(struct space *s, uint32_t client,
 	uint32_t i = 0;
 
 	assert(client < s->config.n_clients_max);
+	assert(memory->user <= s->config.n_users_max);
 	assert((memory->n_touches & (memory->n_touches - 1)) == 0);
 	while (i < s->config.n_lanes_max && s->lanes[i].open)
 		i++;
@@ -224,6 +232,12 @@ uint32_t space_client_lent(const struct space *s, uint32_t client)
 {
 	assert(client < s->config.n_clients_max);
 	return s->client_lent[client];
+}
+
+uint32_t space_user_lent(const struct space *s, uint32_t user)
+{
+	assert(user <= s->config.n_users_max);
+	return s->user_lent[user];
 }
 
 uint32_t space_lane_pins(const struct space *s, int number)

@@ -35,6 +35,8 @@ struct space_config {
 	uint32_t n_lanes_max;		/* < 65535 */
 	uint32_t n_clients_max;		/* client ids are below this */
 	uint32_t n_lent_max;		/* pages lent to one client; reloadable */
+	uint32_t n_users_max;		/* users' numbers are below this, or all are 0 */
+	uint32_t n_user_lent_max;	/* pages lent to one user; 0: any; reloadable */
 	uint32_t n_pages_max;		/* quota of block pages; reloadable */
 	uint32_t n_tips_max;		/* chains held for automatic views */
 };
@@ -54,6 +56,7 @@ struct space_lane_memory {
 	_Atomic uint32_t *touch_tail;
 	uint32_t n_pins;
 	uint32_t n_touches;		/* power of two */
+	uint32_t user;			/* a number for whom the client belongs to */
 };
 
 /* Buckets for a pool: at most 80 % of the slots are ever taken. */
@@ -71,6 +74,9 @@ void space_destroy(struct space *space);	/* NULL is allowed */
 void space_set_limits(struct space *space, uint32_t n_lent_max,
 		      uint32_t n_pages_max);
 
+/* The same for what is lent to all clients of one user. */
+void space_set_user_limit(struct space *space, uint32_t n_user_lent_max);
+
 /* A new lane of a client: its number. -EMFILE: n_lanes_max are open. */
 int space_lane_open(struct space *space, uint32_t client,
 		    const struct space_lane_memory *memory);
@@ -83,6 +89,7 @@ void space_lane_close(struct space *space, int lane);
 
 /* Pages lent to a client now. */
 uint32_t space_client_lent(const struct space *space, uint32_t client);
+uint32_t space_user_lent(const struct space *space, uint32_t user);
 
 /* Pin words in use on a lane, bounded by what it was given. */
 uint32_t space_lane_pins(const struct space *space, int lane);

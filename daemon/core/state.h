@@ -89,7 +89,7 @@ struct space {
 
 	struct lane *lanes;
 	uint32_t n_lanes_high;		/* one past the highest open lane */
-	uint32_t *client_lent;
+	uint32_t *client_lent, *user_lent;
 
 	uint64_t *view_used;		/* a bit per view page */
 	struct view_row *rows;		/* one per view page */

@@ -29,6 +29,7 @@ struct space_config core_config(uint32_t n_pages, uint32_t n_views)
 		.n_lanes_max = CORE_LANES,
 		.n_clients_max = CORE_LANES,
 		.n_lent_max = n_pages,
+		.n_users_max = CORE_LANES,
 		.n_pages_max = n_pages,
 		.n_tips_max = CORE_TIPS,
 	};
@@ -82,6 +83,7 @@ int core_lane_open(struct core *core, int i)
 		.touch_tail = &lane->touch_tail,
 		.n_pins = CORE_PINS,
 		.n_touches = CORE_TOUCHES,
+		.user = (uint32_t)i / 2,	/* two clients each */
 	};
 
 	memset(lane, 0, sizeof *lane);

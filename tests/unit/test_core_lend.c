@@ -266,6 +266,32 @@ START_TEST(lent_pages_are_limited)
 }
 END_TEST
 
+/* And so does a user, over all clients: another connection gives no more. */
+START_TEST(lent_pages_of_a_user_are_limited)
+{
+	int other = core_lane_open(&core, 2);	/* of another user than a and b */
+	struct ckv_lent lent[8];
+	int32_t status;
+
+	space_set_limits(core.space, 3, 8);
+	space_set_user_limit(core.space, 4);
+	ck_assert_int_eq(reserve_list(a, 0, 1, 3, lent), 3);
+	ck_assert_int_eq(reserve_list(b, 0, 10, 2, lent), 1);
+	ck_assert_int_eq(lent[1].status, -EDQUOT);
+	ck_assert_int_eq(space_reserve_scratch(core.space, b, 1, lent + 2), 0);
+	ck_assert_int_eq(lent[2].status, -EDQUOT);
+	ck_assert_uint_eq(space_user_lent(core.space, 0), 4);
+	ck_assert_int_eq(reserve_list(other, 0, 20, 3, lent + 3), 3);
+	/* What b gives back, a does not get: its own limit holds as well. */
+	ck_assert_int_eq(space_abort(core.space, b, &lent[0].page, 1, &status), 1);
+	ck_assert_int_eq(reserve_list(a, 0, 30, 1, lent), 0);
+	ck_assert_int_eq(reserve_list(b, 0, 10, 1, lent), 1);
+	space_lane_close(core.space, a);
+	ck_assert_uint_eq(space_user_lent(core.space, 0), 1);
+	space_lane_close(core.space, other);
+}
+END_TEST
+
 /* When every page is lent there is no space; one given back is enough. */
 START_TEST(full_of_reservations)
 {
@@ -414,7 +440,8 @@ int main(void)
 		parents_are_published_first, impossible_items_are_refused,
 		lies_change_nothing, impossible_requests_change_nothing,
 		abort_takes_descendants, death_frees_reservations,
-		lent_pages_are_limited, full_of_reservations, quota_is_obeyed,
+		lent_pages_are_limited,
+		lent_pages_of_a_user_are_limited, full_of_reservations, quota_is_obeyed,
 		full_index_is_refused, drop_takes_leaves_first,
 		generations_end_in_retirement, prefetch_counts_published,
 		lanes_are_limited, impossible_spaces_are_refused,
