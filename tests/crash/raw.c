@@ -221,6 +221,24 @@ void raw_attach(struct raw *raw, const char *space, uint32_t access)
 	map_slabs(raw);
 }
 
+void raw_close(struct raw *raw)
+{
+	const struct ckv_pool_shape *pool = &raw->space.pool;
+
+	for (uint32_t i = 0; i < pool->n_slabs; i++)
+		if (raw->write_slab[i] != NULL)
+			munmap(raw->write_slab[i], pool->slab_stride);
+	if (raw->read_base != NULL) {
+		munmap(raw->read_base, pool->n_slabs * pool->slab_stride);
+		munmap((char *)raw->index.buckets - CKV_INDEX_HEAD_BYTES,
+		       ckv_index_bytes(raw->index.n_buckets));
+		munmap(raw->space_stats, CKV_SPACE_STATS_BYTES);
+	}
+	munmap(raw->stats, raw->stats_bytes);
+	munmap(raw->world, CKV_WORLD_BYTES);
+	close(raw->fd);
+}
+
 void raw_lane_open(struct raw *raw, struct raw_lane *lane)
 {
 	struct ckv_lane_open open = { .space_id = raw->space.space_id };

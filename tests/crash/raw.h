@@ -65,6 +65,9 @@ void raw_attach(struct raw *raw, const char *space, uint32_t access);
 void raw_lane_open(struct raw *raw, struct raw_lane *lane);
 void raw_lane_close(struct raw_lane *lane);
 
+/* Unmap everything and hang up; the lanes are closed or dead. */
+void raw_close(struct raw *raw);
+
 /* Put a request as it is (its sequence number is made right) and knock. */
 int raw_put(struct raw_lane *lane, const struct ckv_req *request);
 void raw_knock(struct raw_lane *lane);
