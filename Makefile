@@ -8,7 +8,7 @@
 #: make race                 two-thread tests under ThreadSanitizer, and the fences natively
 #: make simt                 compile the CUDA kernels; run them on this processor, under ASan
 #: make gpu-check [JSON=FILE] pack build/gpu-check for a GPU machine; run it where there is one
-#: make golden DIR=FOLDER    compare the kernels with golden cases
+#: make golden [DIR=FOLDER]  compare the kernels with golden cases
 #: make install [PREFIX=/usr/local] [DESTDIR=]
 #: make fuzz [SECONDS=20]    feed each parser made-up bytes (clang)
 #: make lint                 check the rules of the code
@@ -261,10 +261,14 @@ test:
 
 tests: $(UNIT) $(FUZZERS) $(CRASH) $B/golden $B/tests/in_mode $(if $(SAN),,$(RACE))
 
-simt: device
+simt:
+	@$(call deps,test)
+	@$(again) device
 	@tests/run test_simt_ tests/cuda
 
-race: $(RACE)
+race:
+	@$(call deps,test)
+	@$(again) $(RACE)
 	@tests/run race_ stress_
 
 fuzzers: $(FUZZERS)
@@ -285,7 +289,10 @@ quality:
 	@tests/quality/run $(if $(QUICK),--quick) $(if $(JSON),--json $(JSON)) \
 		$(if $(RECORD),--record)
 
-golden: $B/golden
+DIR ?= tests/data/golden
+golden:
+	@$(call deps,test)
+	@$(again) $B/golden
 	@$B/golden $(DIR)
 
 lint:
