@@ -36,7 +36,10 @@ static long answer_reserve(struct ckv_lane *lane, struct lib_request *request)
 		struct lib_lent private_;
 
 		memcpy(&lent, &answers[i], sizeof lent);
-		private_ = (struct lib_lent){ lent.slot, lent.generation };
+		private_ = (struct lib_lent){
+			.slot = lent.slot, .generation = lent.generation,
+			.lending = lent.lending, .epoch = lane->epoch,
+			.serial = lane->maps->serial };
 		ret[i].status = lent.status;
 		ret[i].page = lent.page;
 		ret[i].data = lent.status != 0 ? NULL :
@@ -51,7 +54,7 @@ static long answer_reserve(struct ckv_lane *lane, struct lib_request *request)
 	lane->n_lent += n_lent;
 	for (uint32_t i = 0; i < n; i++)
 		if (ret[i].status == -ENOMEM)
-			lib_abort_silently(lane, ret[i].page);
+			lib_abort_silently(lane, &ret[i]);
 	return n_lent;
 }
 

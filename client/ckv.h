@@ -240,7 +240,7 @@ struct ckv_page {		/* the answer for one key, or one scratch page */
 	void	*data;		/* write here; NULL unless status is 0 */
 	int32_t	 status;	/* 0, or the reason, see below */
 	uint32_t page;
-	uint32_t private_[2];
+	uint32_t private_[8];
 };
 
 /*

@@ -79,7 +79,7 @@ static void fill_compress(void *area, const uint8_t *chain, const char *method,
 			  const struct ckv_queries *queries)
 {
 	struct ckv_compress_arg *arg = area;
-	uint32_t *pages = (uint32_t *)(arg + 1);
+	struct ckv_page_name *names = (struct ckv_page_name *)(arg + 1);
 
 	memset(arg, 0, sizeof *arg);
 	memcpy(&arg->chain, chain, sizeof arg->chain);
@@ -93,7 +93,7 @@ static void fill_compress(void *area, const uint8_t *chain, const char *method,
 	arg->n_sum_heads = queries->n_sum_heads;
 	arg->n_sum_tokens = queries->n_sum_tokens;
 	for (uint32_t i = 0; i < queries->n_pages; i++)
-		pages[i] = queries->pages[i].page;
+		names[i] = lib_page_name(&queries->pages[i]);
 }
 
 static int send_compress(struct ckv_lane *lane, const uint8_t *chain,
@@ -102,7 +102,8 @@ static int send_compress(struct ckv_lane *lane, const uint8_t *chain,
 			 struct lib_request **ret_request)
 {
 	uint32_t n = queries != NULL ? queries->n_pages : 0;
-	uint32_t bytes = (uint32_t)(sizeof(struct ckv_compress_arg) + n * 4);
+	uint32_t bytes = (uint32_t)(sizeof(struct ckv_compress_arg) +
+				    n * sizeof(struct ckv_page_name));
 	struct lib_request *request;
 	int r = lib_forked(lane->mine) ? -ECHILD : method_ok(lane, method);
 

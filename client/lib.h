@@ -191,6 +191,10 @@ _Static_assert(sizeof(struct lib_pin) == sizeof(((struct ckv_pin *)0)->private_)
 /* The private words of a lent page. */
 struct lib_lent {
 	uint32_t slot, generation;
+	uint32_t lending;	/* with page and epoch: its name at the daemon */
+	uint32_t zero;
+	uint64_t epoch;
+	uint64_t serial;	/* of the attachment */
 };
 _Static_assert(sizeof(struct lib_lent) ==
 	       sizeof(((struct ckv_page *)0)->private_),
@@ -332,7 +336,8 @@ long lib_request_collect(struct ckv_lane *lane, struct lib_request *request);
 int64_t lib_now_ns(void);
 
 /* write.c, answer.c: a completed request's answers to where its caller wants them */
-void lib_abort_silently(struct ckv_lane *lane, uint32_t page);
+void lib_abort_silently(struct ckv_lane *lane, const struct ckv_page *page);
+struct ckv_page_name lib_page_name(const struct ckv_page *page);
 long lib_answer(struct ckv_lane *lane, struct lib_request *request);
 
 #endif

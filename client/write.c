@@ -14,6 +14,15 @@ static int space_writable(const struct ckv_lane *lane)
 		       lane->space->name);
 }
 
+/* What a page is called at the daemon that lent it, whichever that was. */
+struct ckv_page_name lib_page_name(const struct ckv_page *page)
+{
+	struct lib_lent lent;
+
+	memcpy(&lent, page->private_, sizeof lent);
+	return (struct ckv_page_name){ page->page, lent.lending, lent.epoch };
+}
+
 /* A request of n items, `item_bytes` each, after `head_bytes`. */
 static struct lib_request *batch_new(struct ckv_lane *lane, uint8_t op,
 				     size_t n, size_t area_bytes, int *ret_error)
@@ -136,7 +145,7 @@ static void fill_items(const struct ckv_lane *lane,
 
 	for (size_t i = 0; i < n_pages; i++) {
 		struct ckv_publish_item item = {
-			.page = pages[i].page,
+			.name = lib_page_name(&pages[i]),
 			.n_tokens = (uint16_t)(i + 1 < n_pages ? full : n_tokens),
 		};
 
@@ -256,8 +265,9 @@ long ckv_publish(struct ckv_lane *lane, const struct ckv_page *pages,
 static int send_abort(struct ckv_lane *lane, const struct ckv_page *pages,
 		      size_t n_pages, struct lib_request **ret_request)
 {
+	struct ckv_page_name *items;
 	struct lib_request *request;
-	uint32_t *items, n = 0;
+	uint32_t n = 0;
 	int r;
 
 	request = batch_new(lane, CKV_OP_ABORT, n_pages,
@@ -265,9 +275,10 @@ static int send_abort(struct ckv_lane *lane, const struct ckv_page *pages,
 	if (request == NULL)
 		return r;
 	items = lib_request_args(lane, request);
-	for (size_t i = 0; i < n_pages; i++)
+	/* The deepest first: each is still there when its turn comes. */
+	for (size_t i = n_pages; i-- > 0; )
 		if (pages[i].status == 0)
-			items[n++] = pages[i].page;
+			items[n++] = lib_page_name(&pages[i]);
 	if (n == 0) {
 		lib_request_collect(lane, request);
 		return 0;
@@ -292,10 +303,12 @@ long ckv_abort(struct ckv_lane *lane, const struct ckv_page *pages,
 }
 
 /* Give a page back that its caller never got; nobody hears of the answer. */
-void lib_abort_silently(struct ckv_lane *lane, uint32_t page)
+void lib_abort_silently(struct ckv_lane *lane, const struct ckv_page *page)
 {
-	struct ckv_page given = { .page = page };
+	struct ckv_page given = *page;
 	struct lib_request *request;
+
+	given.status = 0;
 
 	if (send_abort(lane, &given, 1, &request) > 0)
 		lib_request_wait(lane, request);

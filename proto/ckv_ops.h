@@ -14,8 +14,9 @@
  *   -EBUSY       too many requests of this lane are outstanding
  *
  * What only a broken or hostile client can send (a stretch outside the argument
- * area, a non-zero reserved field, a bad sequence number, a page that is not
- * lent to this lane) closes the lane with EPROTO.
+ * area, a non-zero reserved field, a bad sequence number, a page number outside the
+ * pool) closes the lane with EPROTO. A page that is not lent to this lane, or not
+ * any more, is an honest mistake: it is answered, see ckv_page_name.
  */
 #ifndef CKV_OPS_H
 #define CKV_OPS_H
@@ -29,9 +30,9 @@ enum ckv_op {
 	CKV_OP_NOP	= 1,	/* completes with 0 */
 	CKV_OP_RESERVE	= 2,	/* struct ckv_reserve_arg, ckv_key[n] -> ckv_lent[n]; count lent */
 	CKV_OP_PUBLISH	= 3,	/* ckv_publish_item[n] -> int32_t[n]; count published */
-	CKV_OP_ABORT	= 4,	/* uint32_t page[n] -> int32_t[n]; count aborted */
+	CKV_OP_ABORT	= 4,	/* ckv_page_name[n] -> int32_t[n]; count given back by name */
 	CKV_OP_PREFETCH	= 5,	/* ckv_key[n] -> none; count now at the nearest level */
-	CKV_OP_COMPRESS	= 6,	/* struct ckv_compress_arg, uint32_t page[n] -> ckv_view_reply; 0 */
+	CKV_OP_COMPRESS	= 6,	/* struct ckv_compress_arg, ckv_page_name[n] -> ckv_view_reply; 0 */
 	CKV_OP_DROP	= 8,	/* ckv_key[n] -> int32_t[n]; count dropped */
 	CKV_OP_STAT	= 9,	/* struct ckv_view_query -> ckv_view_reply; 0 or -ENOENT */
 };
@@ -88,6 +89,28 @@ struct ckv_reserve_arg {
 CKV_SIZE(struct ckv_reserve_arg, 32);
 
 /*
+ * One lending of one page: what a client was lent, told apart from whatever the page
+ * was or will be lent for at another time. `lending` counts how often this daemon
+ * has lent the page, and is never 0; `epoch` is the daemon's. Each name of a request is
+ * judged by itself, in the order of the list. status:
+ *   -ESTALE     another daemon lent it; or the page was lent anew since, or to
+ *               another lane
+ *   -EEXIST     this lending ended in PUBLISH: the request repeats one
+ *   -ECANCELED  this lending ended without: by ABORT of this page or of one that it was
+ *               reserved under
+ *   else it is lent to this lane, and the operation says.
+ */
+struct ckv_page_name {
+	uint32_t page;
+	uint32_t lending;
+	uint64_t epoch;
+};
+CKV_AT(struct ckv_page_name, page, 0, 4);
+CKV_AT(struct ckv_page_name, lending, 4, 4);
+CKV_AT(struct ckv_page_name, epoch, 8, 8);
+CKV_SIZE(struct ckv_page_name, 16);
+
+/*
  * The answer for one key. status:
  *   0           the page is lent to this lane until PUBLISH or ABORT
  *   -EEXIST     published already; slot and generation say where
@@ -97,41 +120,49 @@ CKV_SIZE(struct ckv_reserve_arg, 32);
  *   -EXFULL     both index buckets of the key are full
  *   -EDQUOT     this client may not hold more lent pages
  *   -EAGAIN     the page's write mapping could not be sent now; try again
- *   -ECANCELED  not tried, because an earlier key of the list failed with
- *               anything but -EEXIST
+ *   -ECANCELED  not tried, or taken back, because an earlier key of the list failed
+ *               with anything but -EEXIST
  */
 struct ckv_lent {
 	int32_t	 status;
 	uint32_t page;		/* CKV_NONE unless status is 0 */
 	uint32_t slot;		/* CKV_NONE for scratch */
 	uint32_t generation;
+	uint32_t lending;	/* with page and epoch: its ckv_page_name */
+	uint32_t zero;
 };
 CKV_AT(struct ckv_lent, status, 0, 4);
 CKV_AT(struct ckv_lent, page, 4, 4);
 CKV_AT(struct ckv_lent, slot, 8, 4);
 CKV_AT(struct ckv_lent, generation, 12, 4);
-CKV_SIZE(struct ckv_lent, 16);
+CKV_AT(struct ckv_lent, lending, 16, 4);
+CKV_AT(struct ckv_lent, zero, 20, 4);
+CKV_SIZE(struct ckv_lent, 24);
 
 /*
- * PUBLISH one page. status per item: 0; -ENOENT its parent is not published
- * (parents come first, in the same request if need be); -EINVAL n_tokens. A
- * client that wants to go on reading sets a pin word to {slot, generation} before
- * it sends this: the block is then pinned from its first moment.
+ * PUBLISH one page. status per item: 0; that of a name; -ENOENT its parent is not
+ * published (parents come first, in the same request if need be); -EINVAL n_tokens or
+ * flags, or a scratch page. After the last two it stays lent. A client that wants to
+ * go on reading sets a pin word to {slot, generation} before it sends this: the
+ * block is then pinned from its first moment.
  */
 struct ckv_publish_item {
-	uint32_t page;
+	struct ckv_page_name name;
 	uint16_t n_tokens;	/* 1 .. block_tokens */
 	uint16_t flags;		/* CKV_ENTRY_SUMMED: checksum is given */
+	uint32_t zero;
 	uint64_t checksum;
 };
-CKV_AT(struct ckv_publish_item, page, 0, 4);
-CKV_AT(struct ckv_publish_item, n_tokens, 4, 2);
-CKV_AT(struct ckv_publish_item, flags, 6, 2);
-CKV_AT(struct ckv_publish_item, checksum, 8, 8);
-CKV_SIZE(struct ckv_publish_item, 16);
+CKV_AT(struct ckv_publish_item, name, 0, 16);
+CKV_AT(struct ckv_publish_item, n_tokens, 16, 2);
+CKV_AT(struct ckv_publish_item, flags, 18, 2);
+CKV_AT(struct ckv_publish_item, zero, 20, 4);
+CKV_AT(struct ckv_publish_item, checksum, 24, 8);
+CKV_SIZE(struct ckv_publish_item, 32);
 
 /*
- * ABORT one page: 0, and a page lent under one that is aborted goes with it.
+ * ABORT one page: 0, or that of a name. What was reserved under the page goes with it,
+ * also if it is named later in the same list: name the deepest first.
  * DROP one key: 0; -ENOENT; -EBUSY pinned, or it has children or a job reads it.
  */
 
@@ -150,7 +181,8 @@ CKV_SIZE(struct ckv_publish_item, 16);
  * Result 0, also when an equal view exists; -ENOENT chain; -EINVAL method or inputs
  * (the text in ckv_view_reply says what was expected); -EPERM the space's accuracy
  * floor (the text names the measured row); -ENOSPC view quota; -EDOM an input is NaN
- * or infinite (the text says where); -EAGAIN too many jobs.
+ * or infinite (the text says where); -EAGAIN too many jobs; -ESTALE a page is not
+ * lent to this lane, or not any more (the text says which).
  */
 struct ckv_compress_arg {
 	struct ckv_key chain;

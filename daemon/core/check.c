@@ -57,7 +57,7 @@ static void check_page(const struct space *s, uint32_t page, uint32_t *n_kids,
 	const struct ckv_record *record = &s->records[page];
 	const struct node *node = &s->nodes[page];
 
-	assert(!(node->mark & (NODE_BATCH | NODE_NAMED)));
+	assert(!(node->mark & NODE_BATCH));
 	t->n_queued_tips += (node->mark & NODE_TIP_QUEUED) != 0;
 	t->n_held_tips += (node->mark & NODE_TIP_HELD) != 0;
 	switch (ckv_record_state(record)) {

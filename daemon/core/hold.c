@@ -46,16 +46,16 @@ int space_chain_hold(struct space *s, const struct ckv_key *key,
 	return n;
 }
 
-int space_scratch_hold(struct space *s, int lane, const uint32_t *pages,
-		       uint32_t n)
+int space_scratch_hold(struct space *s, int lane,
+		       const struct ckv_page_name *name)
 {
-	for (uint32_t i = 0; i < n; i++)
-		if (pages[i] >= s->config.pool.n_block_pages ||
-		    s->nodes[pages[i]].lane != lane ||
-		    s->records[pages[i]].slot != CKV_NONE)
-			return -EPROTO;
-	for (uint32_t i = 0; i < n; i++)
-		node_gain(s, pages[i]);
+	int r = lent_judge(s, lane, name);
+
+	if (r < 0)
+		return r == -EPROTO ? r : -ESTALE;
+	if (s->records[name->page].slot != CKV_NONE)
+		return -EINVAL;
+	node_gain(s, name->page);
 	return 0;
 }
 

@@ -1,9 +1,13 @@
 /*
  * lend.c - RESERVE, PUBLISH, ABORT: pages on their way into the cache.
  *
- * A lent page is in its lane's queue, in the order of reservation, so a parent
- * is always nearer the head than what was reserved under it. Only a lane may
- * reserve under its own reservation: nobody's abort takes another lane's page.
+ * A lent page is in its lane's queue, right behind the page it was reserved under
+ * if that is lent too: what is reserved under a page, and under that, follows it
+ * without a gap. Only a lane may reserve under its own reservation: nobody's abort
+ * takes another lane's page.
+ *
+ * A client names a page together with how often it was lent. Its page, once taken
+ * back or published, is never taken for what it is lent for next.
  */
 #include "daemon/core/state.h"
 
@@ -70,16 +74,26 @@ static void record_lent(struct space *s, uint32_t page, uint32_t slot,
 	ckv_record_set_state(record, CKV_RECORD_LENT);
 }
 
-static void lane_take(struct space *s, int number, uint32_t page)
+/* A lending begins; its number, which with the page names it. */
+static uint32_t lane_take(struct space *s, int number, uint32_t page,
+			  uint32_t parent)
 {
 	struct lane *lane = lane_of(s, number);
+	struct node *node = &s->nodes[page];
+	bool under_lent = parent != CKV_NONE &&
+			  s->nodes[parent].lane != NODE_NO_LANE;
 
-	s->nodes[page].lane = (uint16_t)number;
-	queue_put_tail(&lane->lent, s->nodes, page);
+	node->lane = node->last_lane = (uint16_t)number;
+	node->mark &= (uint8_t)~NODE_PUBLISHED;
+	if (++node->lending == 0)
+		node->lending = 1;
+	queue_put_after(&lane->lent, s->nodes, page,
+			under_lent ? parent : lane->lent.tail);
 	s->client_lent[lane->client]++;
 	s->user_lent[lane->memory.user]++;
 	ckv_count(&s->stats->pages_lent, 1);
 	ckv_count(&s->stats->reserved, 1);
+	return node->lending;
 }
 
 static uint32_t left(uint32_t lent, uint32_t most)
@@ -169,7 +183,7 @@ static int reserve_absent(struct space *s, int lane, struct chain *chain,
 	ret->slot = table_take(s, place, &block);
 	ret->generation = table_generation(s, ret->slot);
 	record_lent(s, ret->page, ret->slot, &block, parent);
-	lane_take(s, lane, ret->page);
+	ret->lending = lane_take(s, lane, ret->page, parent);
 	chain->parent_page = ret->page;
 	return 0;
 }
@@ -294,7 +308,8 @@ int space_reserve_scratch(struct space *s, int lane, uint32_t n,
 			continue;
 		ret_lent[i].page = page_pop(s);
 		record_lent(s, ret_lent[i].page, CKV_NONE, &block, CKV_NONE);
-		lane_take(s, lane, ret_lent[i].page);
+		ret_lent[i].lending = lane_take(s, lane, ret_lent[i].page,
+						CKV_NONE);
 		n_lent++;
 	}
 	return n_lent;
@@ -302,10 +317,20 @@ int space_reserve_scratch(struct space *s, int lane, uint32_t n,
 
 /* ---- PUBLISH ---- */
 
-static bool lent_to(const struct space *s, int lane, uint32_t page)
+int lent_judge(const struct space *s, int lane, const struct ckv_page_name *name)
 {
-	return page < s->config.pool.n_block_pages &&
-	       s->nodes[page].lane == lane;
+	const struct node *node;
+
+	if (name->epoch != s->config.epoch)
+		return -ESTALE;
+	if (name->page >= s->config.pool.n_block_pages)
+		return -EPROTO;
+	node = &s->nodes[name->page];
+	if (node->lending != name->lending || node->last_lane != lane)
+		return -ESTALE;
+	if (node->lane == lane)
+		return 0;
+	return node->mark & NODE_PUBLISHED ? -EEXIST : -ECANCELED;
 }
 
 static void lane_leave(struct space *s, uint32_t page)
@@ -320,10 +345,15 @@ static void lane_leave(struct space *s, uint32_t page)
 	s->nodes[page].lane = NODE_NO_LANE;
 }
 
-static int publish_judge(struct space *s, const struct ckv_publish_item *item)
+static int publish_judge(struct space *s, int lane,
+			 const struct ckv_publish_item *item)
 {
-	const struct ckv_record *record = &s->records[item->page];
+	const struct ckv_record *record;
+	int r = item->zero != 0 ? -EPROTO : lent_judge(s, lane, &item->name);
 
+	if (r < 0)
+		return r;
+	record = &s->records[item->name.page];
 	if (record->slot == CKV_NONE || item->n_tokens == 0 ||
 	    item->n_tokens > s->config.geometry.block_tokens ||
 	    (item->flags & ~CKV_ENTRY_SUMMED) != 0)
@@ -339,11 +369,13 @@ static int publish_judge(struct space *s, const struct ckv_publish_item *item)
 
 static void publish_one(struct space *s, const struct ckv_publish_item *item)
 {
-	struct ckv_record *record = &s->records[item->page];
-	struct node *node = &s->nodes[item->page];
+	uint32_t page = item->name.page;
+	struct ckv_record *record = &s->records[page];
+	struct node *node = &s->nodes[page];
 	bool summed = item->flags & CKV_ENTRY_SUMMED;
 
-	lane_leave(s, item->page);
+	lane_leave(s, page);
+	node->mark |= NODE_PUBLISHED;
 	record->flags = (uint8_t)item->flags;
 	record->checksum = summed ? item->checksum : 0;
 	ckv_record_set_state(record, CKV_RECORD_PUBLISHED);
@@ -351,33 +383,16 @@ static void publish_one(struct space *s, const struct ckv_publish_item *item)
 		   record->checksum);
 	node->heat = 0;
 	node->stamp = 0;
-	policy_put(s, item->page, POLICY_NEW);
+	policy_put(s, page, POLICY_NEW);
 	if (node->n_children > 0)
-		policy_take(s, item->page);
+		policy_take(s, page);
 	else
-		tip_enqueue(s, item->page);
+		tip_enqueue(s, page);
 	gauge_sub(&s->stats->pages_lent, 1);
 	ckv_count(&s->stats->blocks, 1);
 	ckv_count(&s->stats->published, 1);
 	if (!summed)
-		sum_enqueue(s, item->page);
-}
-
-/* Every page is this lane's, and named once. */
-static bool publish_pages_ok(struct space *s, int lane,
-			     const struct ckv_publish_item *items, uint32_t n)
-{
-	uint32_t i;
-
-	for (i = 0; i < n; i++) {
-		if (!lent_to(s, lane, items[i].page) ||
-		    (s->nodes[items[i].page].mark & NODE_NAMED))
-			break;
-		s->nodes[items[i].page].mark |= NODE_NAMED;
-	}
-	for (uint32_t j = 0; j < i; j++)
-		s->nodes[items[j].page].mark &= (uint8_t)~NODE_NAMED;
-	return i == n;
+		sum_enqueue(s, page);
 }
 
 int space_publish(struct space *s, int lane,
@@ -388,10 +403,10 @@ int space_publish(struct space *s, int lane,
 
 	if (n == 0 || n > CKV_BATCH_MAX)
 		return -EINVAL;
-	if (!publish_pages_ok(s, lane, items, n))
-		return -EPROTO;
 	for (uint32_t i = 0; i < n; i++) {
-		ret_status[i] = publish_judge(s, &items[i]);
+		ret_status[i] = publish_judge(s, lane, &items[i]);
+		if (ret_status[i] == -EPROTO)
+			return -EPROTO;
 		if (ret_status[i] < 0)
 			continue;
 		publish_one(s, &items[i]);
@@ -412,7 +427,6 @@ static void lent_abort(struct space *s, uint32_t page)
 	uint32_t slot = record->slot, parent;
 
 	lane_leave(s, page);
-	s->nodes[page].mark &= (uint8_t)~NODE_NAMED;
 	if (slot != CKV_NONE) {
 		assert(s->nodes[page].n_children == 0);
 		parent = record->parent_page;
@@ -425,62 +439,53 @@ static void lent_abort(struct space *s, uint32_t page)
 		lent_free(s, page);
 }
 
-static bool has_lent_children(const struct space *s, uint32_t page)
+/* The last of the lane's queue that was reserved under `page`, or `page` itself. */
+static uint32_t last_under(const struct space *s, uint32_t page)
 {
-	return s->records[page].slot != CKV_NONE &&
-	       s->nodes[page].n_children > 0;
+	uint32_t n_awaited;
+
+	if (s->records[page].slot == CKV_NONE)
+		return page;
+	/* A block that is lent has no children but those reserved under it. */
+	for (n_awaited = s->nodes[page].n_children; n_awaited > 0; n_awaited--) {
+		page = s->nodes[page].next;
+		n_awaited += s->nodes[page].n_children;
+	}
+	return page;
 }
 
-/* Abort what is named and what was reserved under it, from the tail. */
-static uint32_t abort_named(struct space *s, struct lane *lane)
+/* Take a lent page back with all that was reserved under it, the deepest first. */
+static void abort_tree(struct space *s, uint32_t page)
 {
-	uint32_t page, prev, parent, n = 0;
+	uint32_t last = last_under(s, page), prev;
 
-	for (page = lane->lent.head; page != CKV_NONE;
-	     page = s->nodes[page].next) {
-		parent = s->records[page].parent_page;
-		if (parent != CKV_NONE && (s->nodes[parent].mark & NODE_NAMED))
-			s->nodes[page].mark |= NODE_NAMED;
+	while (last != page) {
+		prev = s->nodes[last].prev;
+		lent_abort(s, last);
+		ckv_count(&s->stats->aborted, 1);
+		last = prev;
 	}
-	for (page = lane->lent.tail; page != CKV_NONE; page = prev) {
-		prev = s->nodes[page].prev;
-		if (!(s->nodes[page].mark & NODE_NAMED))
-			continue;
-		lent_abort(s, page);
-		n++;
-	}
-	return n;
+	lent_abort(s, page);
+	ckv_count(&s->stats->aborted, 1);
 }
 
-int space_abort(struct space *s, int lane, const uint32_t *pages, uint32_t n,
-		int32_t *ret_status)
+int space_abort(struct space *s, int lane, const struct ckv_page_name *names,
+		uint32_t n, int32_t *ret_status)
 {
-	uint32_t n_aborted = 0, n_left = 0;
+	int n_aborted = 0;
 
 	if (n == 0 || n > CKV_BATCH_MAX)
 		return -EINVAL;
-	for (uint32_t i = 0; i < n; i++)
-		if (!lent_to(s, lane, pages[i]))
-			return -EPROTO;
 	for (uint32_t i = 0; i < n; i++) {
-		s->nodes[pages[i]].mark |= NODE_NAMED;
-		ret_status[i] = 0;
-	}
-	/* Mostly a whole chain is named, deepest last: no need to search. */
-	for (uint32_t i = n; i-- > 0; ) {
-		if (!(s->nodes[pages[i]].mark & NODE_NAMED))
+		ret_status[i] = lent_judge(s, lane, &names[i]);
+		if (ret_status[i] == -EPROTO)
+			return -EPROTO;
+		if (ret_status[i] < 0)
 			continue;
-		if (has_lent_children(s, pages[i])) {
-			n_left++;
-			continue;
-		}
-		lent_abort(s, pages[i]);
+		abort_tree(s, names[i].page);
 		n_aborted++;
 	}
-	if (n_left > 0)
-		n_aborted += abort_named(s, lane_of(s, lane));
-	ckv_count(&s->stats->aborted, n_aborted);
-	return (int)n;
+	return n_aborted;
 }
 
 void lane_abort_all(struct space *s, struct lane *lane)

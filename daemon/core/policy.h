@@ -18,7 +18,9 @@
 
 struct node {
 	uint32_t n_children;	/* blocks, reservations and holds that need it */
+	uint32_t lending;	/* how often the page was lent; names the last time */
 	uint16_t lane;		/* a lent page's lane; else NODE_NO_LANE */
+	uint16_t last_lane;	/* whose the last lending is or was */
 	uint8_t	 mark;		/* enum node_mark of the space */
 
 	uint8_t	 heat;		/* policy: uses seen */

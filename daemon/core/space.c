@@ -116,7 +116,7 @@ static void space_start(struct space *s, void *index)
 
 	memset(s->names, 0xff, s->n_names * sizeof *s->names);
 	for (uint32_t i = 0; i < s->n_pages; i++)
-		s->nodes[i].lane = NODE_NO_LANE;
+		s->nodes[i].lane = s->nodes[i].last_lane = NODE_NO_LANE;
 	s->free_head = CKV_NONE;
 	for (uint32_t i = p->n_block_pages; i-- > 0; )
 		page_push(s, i);

@@ -9,8 +9,9 @@
  * client wrote: they are judged here. Lane numbers, page numbers of jobs and
  * view pages come from the shell and are asserted.
  *
- * Results are those of proto/ckv_ops.h. -EPROTO: only a broken client sends
- * this; nothing was done; close the lane. A call that fails changes nothing.
+ * Results are those of proto/ckv_ops.h. A call that fails changes nothing. -EPROTO:
+ * only a broken client sends this; close the lane; what came before it in the
+ * list was done.
  *
  * No call costs more than its own items, the pins of the space's lanes, and one
  * bounded search for victims; none walks the pool. (A view's allocation walks
@@ -29,6 +30,7 @@ struct space_config {
 	struct ckv_geometry geometry;
 	struct ckv_pool_shape pool;
 	uint64_t fingerprint;		/* of the geometry, for the records */
+	uint64_t epoch;			/* the daemon's, in the names of lent pages */
 	uint32_t n_buckets;		/* space_buckets() of the pool */
 	uint64_t seed[4];		/* random */
 	const struct policy_ops *policy;
@@ -103,11 +105,11 @@ int space_reserve(struct space *space, int lane, const struct ckv_key *parent,
 int space_reserve_scratch(struct space *space, int lane, uint32_t n,
 			  struct ckv_lent *ret_lent);
 
-/* PUBLISH, ABORT: count done, ret_status[n] filled. -EINVAL n; -EPROTO. */
+/* PUBLISH, ABORT: count of 0 among ret_status[n]. -EINVAL n; -EPROTO. */
 int space_publish(struct space *space, int lane,
 		  const struct ckv_publish_item *items, uint32_t n,
 		  int32_t *ret_status);
-int space_abort(struct space *space, int lane, const uint32_t *pages,
+int space_abort(struct space *space, int lane, const struct ckv_page_name *names,
 		uint32_t n, int32_t *ret_status);
 
 /* DROP: count dropped, ret_status[n] filled. A key may name a view. */
@@ -139,9 +141,12 @@ struct space_link {		/* one block of a held chain, root first */
 int space_chain_hold(struct space *space, const struct ckv_key *key,
 		     struct space_link *ret_links, uint32_t n_links_max);
 
-/* Hold scratch pages lent to a lane, each until its release. 0; -EPROTO. */
-int space_scratch_hold(struct space *space, int lane, const uint32_t *pages,
-		       uint32_t n);
+/*
+ * Hold a scratch page lent to a lane until its release. 0; -ESTALE it is not lent to
+ * it, or not any more; -EINVAL it is lent for a block; -EPROTO.
+ */
+int space_scratch_hold(struct space *space, int lane,
+		       const struct ckv_page_name *name);
 void space_release(struct space *space, uint32_t page);
 
 /*

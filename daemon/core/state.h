@@ -29,7 +29,7 @@
 
 enum node_mark {
 	NODE_BATCH	= 1,	/* being judged: its generation is odd */
-	NODE_NAMED	= 2,	/* named by the request that is running */
+	NODE_PUBLISHED	= 2,	/* its last lending ended in PUBLISH */
 	NODE_SUM_QUEUED	= 4,	/* its page is in the queue of sums */
 	NODE_SUMMING	= 8,	/* a worker reads it: as good as pinned */
 	NODE_TIP_QUEUED	= 16,	/* its page is in the queue of published tips */
@@ -40,7 +40,7 @@ enum node_mark {
 
 struct lane {
 	struct space_lane_memory memory;
-	struct queue lent;	/* a parent is always nearer the head */
+	struct queue lent;	/* behind each page what was reserved under it */
 	uint32_t client;
 	uint32_t touch_pos;
 	bool open;
@@ -160,6 +160,11 @@ void node_lose(struct space *s, uint32_t page, enum policy_origin origin);
 uint32_t page_pop(struct space *s);
 void page_push(struct space *s, uint32_t page);
 void lane_abort_all(struct space *s, struct lane *lane);
+/*
+ * What a client's name of a page is worth to this lane: 0 it is lent to it;
+ * -ESTALE, -EEXIST, -ECANCELED as proto/ckv_ops.h has them; -EPROTO.
+ */
+int lent_judge(const struct space *s, int lane, const struct ckv_page_name *name);
 /* A lent page that nobody needs. */
 void lent_free(struct space *s, uint32_t page);
 /* A published page with its slot becomes free; it is in no policy. */

@@ -66,7 +66,7 @@ static int create_hosts(struct daemon *d)
 		return r;
 	for (uint32_t i = 0; i < d->config->n_spaces; i++) {
 		r = host_create(&d->config->space[i], &d->config->daemon,
-				d->placement, &d->host[i]);
+				d->placement, d->epoch, &d->host[i]);
 		if (r < 0)
 			return r;
 		d->n_hosts++;
@@ -74,7 +74,6 @@ static int create_hosts(struct daemon *d)
 	return 0;
 }
 
-/* Two starts never have the same epoch: the clock, and never 0. */
 static int create_world(struct daemon *d)
 {
 	struct ckv_world head = { .magic = CKV_WORLD_MAGIC,
@@ -86,7 +85,6 @@ static int create_world(struct daemon *d)
 	if (r < 0)
 		return r;
 	d->world = d->world_memory.base;
-	d->epoch = sys_real_ns() | 1;
 	ckv_world_raise_epoch(d->world, d->epoch);
 	r = sys_robust(&d->world->life);
 	if (r < 0)
@@ -108,6 +106,8 @@ static int bring_up(struct daemon *d)
 	uint32_t n_watches = 8;
 	int r;
 
+	/* Two starts never have the same epoch: the clock, and never 0. */
+	d->epoch = sys_real_ns() | 1;
 	r = sys_raise_descriptors();
 	if (r >= 0 && r < 1024)
 		log_line(LOG_WARNING, "at most %d descriptors are allowed", r);

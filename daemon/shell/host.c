@@ -50,12 +50,14 @@ static void say_pages(const struct daemon_params *p, const struct host *host)
 			 p->huge_pages ? "2 MiB" : "4 KiB");
 }
 
-static int create_core(struct host *host, const struct daemon_params *p)
+static int create_core(struct host *host, const struct daemon_params *p,
+		       uint64_t epoch)
 {
 	struct config_space *c = host->config;
 	struct space_config config = {
 		.geometry = c->geometry, .pool = c->pool,
 		.fingerprint = XXH3_64bits(&c->geometry, sizeof c->geometry),
+		.epoch = epoch,
 		.n_buckets = space_buckets(&c->pool), .policy = c->policy,
 		.n_lanes_max = (uint32_t)p->max_lanes,
 		.n_clients_max = (uint32_t)p->max_clients,
@@ -113,7 +115,7 @@ static int create_memory(struct host *host, const struct daemon_params *p,
 }
 
 int host_create(struct config_space *config, const struct daemon_params *p,
-		struct placement *placement, struct host *host)
+		struct placement *placement, uint64_t epoch, struct host *host)
 {
 	struct pool_options options = {
 		.huge_pages = p->huge_pages, .n_threads = n_touch_threads(p),
@@ -125,7 +127,7 @@ int host_create(struct config_space *config, const struct daemon_params *p,
 	*host = (struct host){ .config = config };
 	r = create_memory(host, p, &options);
 	if (r == 0)
-		r = create_core(host, p);
+		r = create_core(host, p, epoch);
 	if (r < 0) {
 		log_line(LOG_ERROR, "space %s: no memory for it: %s",
 			 config->name, strerror(-r));

@@ -8,9 +8,12 @@
 
 struct placement;
 
-/* Map and touch everything, make the core. -errno: said in the log, undone. */
+/*
+ * Map and touch everything, make the core, which tells the pages it lends apart from
+ * another daemon's by `epoch`. -errno: said in the log, undone.
+ */
 int host_create(struct config_space *config, const struct daemon_params *p,
-		struct placement *placement, struct host *host);
+		struct placement *placement, uint64_t epoch, struct host *host);
 void host_destroy(struct host *host);		/* a zeroed one is allowed */
 
 #endif

@@ -106,6 +106,30 @@ static void init_job(struct job *job, struct host *host,
 	memset(job->text, 0, sizeof job->text);
 }
 
+/* Hold the scratch pages that are named, all of them or none. */
+static int hold_scratch(struct job *job, const struct lane *lane,
+			const struct ckv_page_name *name,
+			char why[CKV_METHOD_WHY_BYTES])
+{
+	struct space *space = job->host->space;
+
+	for (uint32_t i = 0; i < job->n_scratch; i++) {
+		int r = space_scratch_hold(space, lane->number, &name[i]);
+
+		if (r < 0) {
+			snprintf(why, CKV_METHOD_WHY_BYTES, "page %u of the %u with "
+				 "inputs is %s", i, job->n_scratch, r == -EINVAL ?
+				 "lent for a block, not as scratch" :
+				 "not lent to this lane, or not any more");
+			while (i-- > 0)
+				space_release(space, job->scratch[i]);
+			return r;
+		}
+		job->scratch[i] = name[i].page;
+	}
+	return 0;
+}
+
 static int hold(struct daemon *d, struct job *job, const struct lane *lane,
 		const struct ckv_compress_arg *arg, char why[CKV_METHOD_WHY_BYTES])
 {
@@ -124,9 +148,8 @@ static int hold(struct daemon *d, struct job *job, const struct lane *lane,
 	r = look(job, why);
 	if (r == 0)
 		r = judge(d, job, arg, why);
-	if (r == 0 && job->n_scratch > 0)
-		r = space_scratch_hold(space, lane->number, job->scratch,
-				       job->n_scratch);
+	if (r == 0)
+		r = hold_scratch(job, lane, (const void *)(arg + 1), why);
 	if (r < 0)
 		space_release(space, job->link[job->n_links - 1].page);
 	return r;
@@ -156,7 +179,6 @@ int jobs_compress(struct daemon *d, struct lane *lane,
 	job->lane_generation = lane->generation;
 	job->request = *request;
 	job->n_scratch = request->n;
-	memcpy(job->scratch, arg + 1, request->n * sizeof job->scratch[0]);
 	r = hold(d, job, lane, arg, reply->text);
 	if (r < 0)
 		return r;

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 
 #define CHUNK		256u	/* keys per RESERVE */
+#define EPOCH		1u
 #define SIZES_MAX	16
 #define POLICIES_MAX	8
 #define BLOCKS_MAX	(1u << 28)
@@ -76,6 +77,7 @@ static struct space_config cache_config(const struct policy_ops *policy,
 			.n_block_pages = n_blocks,
 			.first_view_page = n_blocks,
 		},
+		.epoch = EPOCH,
 		.seed = { 1, 2, 3, 4 },	/* the same result every time */
 		.policy = policy,
 		.n_lanes_max = 1,
@@ -177,7 +179,8 @@ static void store_rest(struct cache *c, const uint32_t *blocks, uint32_t from,
 		got = space_reserve(c->space, c->lane, &parent, keys, m, lent);
 		for (int i = 0; i < got; i++)
 			items[i] = (struct ckv_publish_item){
-				.page = lent[i].page,
+				.name = { lent[i].page, lent[i].lending,
+					  EPOCH },
 				.n_tokens = 512,
 				.flags = CKV_ENTRY_SUMMED,
 			};

@@ -27,10 +27,12 @@ static const struct op_shape op_shape[] = {
 		sizeof(struct ckv_key), sizeof(struct ckv_lent), 0, true, true },
 	[CKV_OP_PUBLISH] = { 0, sizeof(struct ckv_publish_item),
 		sizeof(int32_t), 0, true, true },
-	[CKV_OP_ABORT] = { 0, sizeof(uint32_t), sizeof(int32_t), 0, true, true },
+	[CKV_OP_ABORT] = { 0, sizeof(struct ckv_page_name), sizeof(int32_t), 0,
+		true, true },
 	[CKV_OP_PREFETCH] = { 0, sizeof(struct ckv_key), 0, 0, false, true },
 	[CKV_OP_COMPRESS] = { sizeof(struct ckv_compress_arg),
-		sizeof(uint32_t), 0, sizeof(struct ckv_view_reply), true, true },
+		sizeof(struct ckv_page_name), 0, sizeof(struct ckv_view_reply),
+		true, true },
 	[CKV_OP_DROP] = { 0, sizeof(struct ckv_key), sizeof(int32_t), 0, true,
 		true },
 	[CKV_OP_STAT] = { sizeof(struct ckv_view_query), 0, 0,
@@ -91,9 +93,28 @@ static void take_argument(struct daemon *d, const struct lane *lane,
 	__asm__ volatile("" : : "r"(d->argument) : "memory");
 }
 
+/* Take back what was just lent from the i-th answer on, the deepest first. */
+static void take_back(struct daemon *d, const struct lane *lane,
+		      struct ckv_lent *lent, uint32_t i, uint32_t n)
+{
+	int32_t status;
+
+	while (n-- > i) {
+		struct ckv_page_name name = { lent[n].page, lent[n].lending,
+					      d->epoch };
+
+		if (lent[n].status != 0)
+			continue;
+		(void)space_abort(d->host[lane->space].space, lane->number,
+				  &name, 1, &status);
+		lent[n] = (struct ckv_lent){ .status = -ECANCELED,
+					     .page = CKV_NONE, .slot = CKV_NONE };
+	}
+}
+
 /*
  * Every page that is lent needs its slab mapped for writing. A page whose slab
- * cannot be sent now is taken back, and what was lent under it with it.
+ * cannot be sent now is taken back, with all that was lent after it.
  */
 static int send_slabs(struct daemon *d, struct lane *lane,
 		      const struct ckv_req *request, struct ckv_lent *lent,
@@ -101,27 +122,20 @@ static int send_slabs(struct daemon *d, struct lane *lane,
 {
 	struct client *client = &d->client[lane->client];
 	struct host *host = &d->host[lane->space];
-	bool scratch = is_scratch(request), failed = false;
-	int32_t status;
+	int n_sent = 0;
 
-	for (uint32_t i = 0; i < request->n; i++) {
+	for (uint32_t i = 0; i < request->n && n_sent < n_lent; i++) {
 		if (lent[i].status != 0)
 			continue;
-		if (!failed && control_send_slab(d, client, lane->space,
-				lent[i].page / host->pool.shape.slab_pages) == 0)
-			continue;
-		/* Under one that was taken back there is nothing left to abort. */
-		if (!failed || scratch)
-			(void)space_abort(host->space, lane->number,
-					  &lent[i].page, 1, &status);
-		lent[i] = (struct ckv_lent){
-			.status = failed ? -ECANCELED : -EAGAIN,
-			.page = CKV_NONE, .slot = CKV_NONE,
-		};
-		failed = true;
-		n_lent--;
+		if (control_send_slab(d, client, lane->space,
+				lent[i].page / host->pool.shape.slab_pages) < 0) {
+			take_back(d, lane, lent, i, request->n);
+			lent[i].status = -EAGAIN;
+			break;
+		}
+		n_sent++;
 	}
-	return n_lent;
+	return n_sent;
 }
 
 /* Recency of the readers, before something of theirs is evicted. */
@@ -233,7 +247,7 @@ static void serve_one(struct daemon *d, struct lane *lane,
 		r = perform(d, lane, request);
 	}
 	if (r == -EPROTO) {
-		lane_lied(d, lane, "a request names a page that is not lent to it");
+		lane_lied(d, lane, "a request's items are malformed");
 		return;
 	}
 	answer(d, lane, request, r);

@@ -22,7 +22,7 @@ static struct test_daemon daemon_;
 static pid_t neighbour;
 static struct shared {
 	_Atomic uint64_t n_good, n_bad;	/* the neighbour's lookups */
-	_Atomic uint32_t foreign_page;	/* lent to the neighbour, for ever */
+	struct ckv_page_name foreign_page; /* lent to the neighbour, for ever */
 	uint64_t n_fds;			/* of the daemon, neighbour attached */
 } *shared;
 
@@ -39,7 +39,7 @@ static void be_a_neighbour(void)
 	raw_lane_open(&raw, &lane);
 	if (raw_reserve(&lane, NULL, &held, &lent) != 0)
 		_exit(RAW_BROKEN);
-	shared->foreign_page = lent.page;
+	shared->foreign_page = raw_name(&raw, &lent);
 	for (uint64_t i = 1; ; i++) {
 		struct ckv_key key = raw_key(1, i);
 		struct ckv_key old = raw_key(1, i > 20 ? i - 20 : 1);
@@ -58,7 +58,6 @@ static void start(void)
 {
 	shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE,
 		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	shared->foreign_page = CKV_NONE;
 	test_daemon_start(&daemon_, "hello_timeout = 300ms\n",
 			  TEST_SPACE_TINY "slab = 2M\n"
 			  "[space closed]\nmodel = m\nlayers = 1\nkv_heads = 1\n"

@@ -7,7 +7,7 @@
 #include <signal.h>
 #include <unistd.h>
 
-uint32_t lies_foreign_page;
+struct ckv_page_name lies_foreign_page;
 const char *lies_socket;
 
 static uint32_t draw_state = 12345;
@@ -72,41 +72,78 @@ static void answer_outside(struct raw_lane *lane)
 		     .arg_offset = lane->shape.arg_bytes - 8 });
 }
 
+/* Publish and abort by this name: the status both give; the lane goes on. */
+static void expect_status(struct raw_lane *lane, struct ckv_page_name name,
+			  int want)
+{
+	struct ckv_publish_item item = { .name = name, .n_tokens = 1 };
+	int32_t status = 1;
+
+	if (raw_request(lane, CKV_OP_PUBLISH, 0, &item, sizeof item, 1, &status,
+			sizeof status) != 0 || status != want ||
+	    raw_request(lane, CKV_OP_ABORT, 0, &name, sizeof name, 1, &status,
+			sizeof status) != 0 || status != want)
+		_exit(1);
+}
+
 static void page_not_lent(struct raw_lane *lane)
 {
-	struct ckv_publish_item item = { .page = 3, .n_tokens = 1 };
-
-	memcpy(lane->c + lane->map.args, &item, sizeof item);
-	put_and_lose(lane, (struct ckv_req){ .op = CKV_OP_PUBLISH, .n = 1,
-		     .arg_bytes = sizeof item });
+	for (uint32_t i = 0; i < 20; i++)
+		expect_status(lane, (struct ckv_page_name){ i, draw(),
+			      lane->raw->epoch }, -ESTALE);
+	_exit(0);
 }
 
+/* Guesses of what the neighbour's page is called, the right one too. */
 static void page_of_another(struct raw_lane *lane)
 {
-	struct ckv_publish_item item = { .page = lies_foreign_page,
-					 .n_tokens = 1 };
+	struct ckv_page_name name = lies_foreign_page;
+
+	for (name.lending = 0; name.lending < 1000; name.lending++)
+		expect_status(lane, name, -ESTALE);
+	expect_status(lane, lies_foreign_page, -ESTALE);
+	_exit(0);
+}
+
+/* What was published or given back is named again, and as another daemon's. */
+static void page_of_another_time(struct raw_lane *lane)
+{
+	struct ckv_publish_item item = { .n_tokens = 1 };
+	struct ckv_key key = raw_key(12, 1);
+	struct ckv_lent lent;
+	int32_t status;
+
+	if (raw_reserve(lane, NULL, &key, &lent) != 0)
+		_exit(RAW_BROKEN);
+	item.name = raw_name(lane->raw, &lent);
+	item.name.epoch--;
+	expect_status(lane, item.name, -ESTALE);
+	item.name.page = CKV_NONE;
+	expect_status(lane, item.name, -ESTALE);
+	item.name = raw_name(lane->raw, &lent);
+	if (raw_request(lane, CKV_OP_PUBLISH, 0, &item, sizeof item, 1, &status,
+			sizeof status) != 1)
+		_exit(1);
+	expect_status(lane, item.name, -EEXIST);
+	_exit(0);
+}
+
+static void publish_reserved(struct raw_lane *lane)
+{
+	struct ckv_publish_item item = { .n_tokens = 1, .zero = 1 };
 
 	memcpy(lane->c + lane->map.args, &item, sizeof item);
 	put_and_lose(lane, (struct ckv_req){ .op = CKV_OP_PUBLISH, .n = 1,
 		     .arg_bytes = sizeof item });
-}
-
-static void abort_of_another(struct raw_lane *lane)
-{
-	uint32_t page = lies_foreign_page;
-
-	memcpy(lane->c + lane->map.args, &page, sizeof page);
-	put_and_lose(lane, (struct ckv_req){ .op = CKV_OP_ABORT, .n = 1,
-		     .arg_bytes = sizeof page });
 }
 
 static void page_beyond_pool(struct raw_lane *lane)
 {
-	uint32_t page = CKV_NONE - 1;
+	struct ckv_page_name name = { CKV_NONE - 1, 1, lane->raw->epoch };
 
-	memcpy(lane->c + lane->map.args, &page, sizeof page);
+	memcpy(lane->c + lane->map.args, &name, sizeof name);
 	put_and_lose(lane, (struct ckv_req){ .op = CKV_OP_ABORT, .n = 1,
-		     .arg_bytes = sizeof page });
+		     .arg_bytes = sizeof name });
 }
 
 /* Wrong, but politely refused: the lane stays and works. */
@@ -352,8 +389,8 @@ static void old_layout(struct raw_lane *lane)
 	if (raw_hello(fd, getpid(), CKV_LAYOUT_VERSION + 41, &reply) !=
 	    CKV_REFUSED || reply.refused.error != EPROTONOSUPPORT)
 		_exit(1);
-	_exit(strstr(reply.refused.text, "43") && strstr(reply.refused.text,
-							"version 2") ? 0 : 1);
+	_exit(strstr(reply.refused.text, "44") && strstr(reply.refused.text,
+							"version 3") ? 0 : 1);
 }
 
 static void old_protocol(struct raw_lane *lane)
@@ -371,7 +408,7 @@ static void old_protocol(struct raw_lane *lane)
 	    raw_receive(fd, reply, sizeof reply, fds, &n) <= 0 ||
 	    refused->head.type != CKV_REFUSED ||
 	    refused->error != EPROTONOSUPPORT ||
-	    !strstr(refused->text, "77") || !strstr(refused->text, "version 1"))
+	    !strstr(refused->text, "77") || !strstr(refused->text, "version 2"))
 		_exit(1);
 	_exit(0);
 }
@@ -439,7 +476,8 @@ const struct lie lies[] = {
 	LIE(answer_outside),
 	LIE(page_not_lent),
 	LIE(page_of_another),
-	LIE(abort_of_another),
+	LIE(page_of_another_time),
+	LIE(publish_reserved),
 	LIE(page_beyond_pool),
 	LIE(refused_requests),
 	LIE(credit_lies),

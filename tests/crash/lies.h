@@ -16,7 +16,7 @@ extern const struct lie lies[];
 extern const unsigned n_lies;
 
 /* Set before a lie is told: a page lent to another client, the daemon's socket. */
-extern uint32_t lies_foreign_page;
+extern struct ckv_page_name lies_foreign_page;
 extern const char *lies_socket;
 
 /* lies_views.c */

@@ -10,7 +10,7 @@ enum { TOKENS = 16, SCRATCH = 2 };
 
 struct ask {
 	struct ckv_compress_arg arg;
-	uint32_t page[SCRATCH];
+	struct ckv_page_name page[SCRATCH];
 };
 
 static void must(int right)
@@ -37,7 +37,7 @@ static void store(struct raw_lane *lane, const struct ckv_key *key)
 		return;
 	must(r == 0);
 	fill(raw_page_write(lane, lent.page), lane->raw->space.pool.page_bytes);
-	item.page = lent.page;
+	item.name = raw_name(lane->raw, &lent);
 	must(raw_request(lane, CKV_OP_PUBLISH, 0, &item, sizeof item, 1, &status,
 			 sizeof status) == 1);
 }
@@ -57,7 +57,7 @@ static struct ask in_order(struct raw_lane *lane, const char *method)
 	must(raw_reserve_scratch(lane, SCRATCH, lent) == SCRATCH);
 	for (int i = 0; i < SCRATCH; i++) {
 		must(lent[i].status == 0);
-		ask.page[i] = lent[i].page;
+		ask.page[i] = raw_name(lane->raw, &lent[i]);
 		fill(raw_page_write(lane, lent[i].page),
 		     lane->raw->space.pool.page_bytes);
 	}
@@ -89,19 +89,32 @@ void compress_reserved(struct raw_lane *lane)
 	lose(lane, &ask);
 }
 
+/* Pages of others, of other times: refused with a text, nothing is held. */
 void compress_foreign_page(struct raw_lane *lane)
 {
-	struct ask ask = in_order(lane, "h2o(keep=1/2)");
+	struct ask right = in_order(lane, "h2o(keep=1/2)"), ask;
+	struct ckv_view_reply reply;
 
-	ask.page[1] = lies_foreign_page;
-	lose(lane, &ask);
+	for (int i = 0; i < 3; i++) {
+		ask = right;
+		if (i == 0)
+			ask.page[1] = lies_foreign_page;
+		ask.page[1].lending += i == 1;
+		ask.page[1].epoch -= i == 2;
+		store(lane, &ask.arg.chain);
+		must(compress(lane, &ask, &reply) == -ESTALE);
+		must(reply.text[0] != 0);
+	}
+	store(lane, &right.arg.chain);
+	must(compress(lane, &right, &reply) == 0);
+	_exit(0);
 }
 
 void compress_page_beyond(struct raw_lane *lane)
 {
 	struct ask ask = in_order(lane, "h2o(keep=1/2)");
 
-	ask.page[0] = UINT32_MAX;
+	ask.page[0].page = UINT32_MAX;
 	lose(lane, &ask);
 }
 
@@ -165,7 +178,7 @@ static void move_inputs(struct raw_lane *lane, const struct ask *ask, bool wild,
 			uint32_t *seed)
 {
 	for (int k = 0; k < MOVES; k++) {
-		float *page = raw_page_write(lane, ask->page[k % 2]);
+		float *page = raw_page_write(lane, ask->page[k % 2].page);
 		float tame;
 
 		*seed = *seed * 1664525u + 1013904223u;
@@ -214,7 +227,7 @@ void compress_moving_inputs(struct raw_lane *lane)
 			n_seen += seen > 0;
 		}
 		for (int p = 0; p < SCRATCH; p++)
-			fill(raw_page_write(lane, right.page[p]),
+			fill(raw_page_write(lane, right.page[p].page),
 			     lane->raw->space.pool.page_bytes);
 	}
 	_exit(n_seen > 300 ? 0 : 3);

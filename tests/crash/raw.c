@@ -391,6 +391,11 @@ int raw_reserve(struct raw_lane *lane, const struct ckv_key *parent,
 	return r < 0 ? r : lent->status;
 }
 
+struct ckv_page_name raw_name(const struct raw *raw, const struct ckv_lent *lent)
+{
+	return (struct ckv_page_name){ lent->page, lent->lending, raw->epoch };
+}
+
 void *raw_page_write(struct raw_lane *lane, uint32_t page)
 {
 	const struct ckv_pool_shape *pool = &lane->raw->space.pool;
@@ -461,7 +466,7 @@ int raw_store(struct raw_lane *lane, const struct ckv_key *parent,
 		return r;
 	page_fill(key, raw_page_write(lane, lent.page),
 		  lane->raw->space.pool.page_bytes);
-	item.page = lent.page;
+	item.name = raw_name(lane->raw, &lent);
 	r = raw_request(lane, CKV_OP_PUBLISH, 0, &item, sizeof item, 1, &status,
 			sizeof status);
 	return r < 0 ? r : status;

@@ -88,6 +88,9 @@ int raw_reserve(struct raw_lane *lane, const struct ckv_key *parent,
 		const struct ckv_key *key, struct ckv_lent *lent);
 
 /* Reserve n pages without keys: how many, lent[n]. */
+/* How it is named in requests. */
+struct ckv_page_name raw_name(const struct raw *raw, const struct ckv_lent *lent);
+
 int raw_reserve_scratch(struct raw_lane *lane, uint32_t n, struct ckv_lent *lent);
 
 /* Where a lent page is written, where any page is read. */

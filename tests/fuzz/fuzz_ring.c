@@ -55,6 +55,24 @@ static void pin(struct served *s, int i, struct fuzz_input *in)
 		ckv_hint_store32(&s->end[i].head->pin_high, w + 1);
 }
 
+/* The k-th item of a list: pages as they were lent last, or keys. */
+static uint32_t put_item(struct served *s, uint8_t op, uint32_t k, char *args)
+{
+	struct ckv_publish_item item = { .name = core_last_name(&s->core, k % 256),
+					 .n_tokens = CORE_TOKENS };
+	struct ckv_key key = core_key(k % 64);
+
+	if (op == CKV_OP_ABORT) {
+		memcpy(args, &item.name, sizeof item.name);
+		return sizeof item.name;
+	}
+	memcpy(args, op == CKV_OP_PUBLISH ? (const void *)&item : &key,
+	       sizeof item);
+	return sizeof item;
+}
+_Static_assert(sizeof(struct ckv_publish_item) == sizeof(struct ckv_key),
+	       "one size of items");
+
 /* A chain of keys under a parent, or pages 0, 1, 2 ...: what a client sends. */
 static void put_decent(struct served *s, int i, struct fuzz_input *in)
 {
@@ -63,21 +81,13 @@ static void put_decent(struct served *s, int i, struct fuzz_input *in)
 	uint32_t from = fuzz_u8(in), n = fuzz_u8(in) % 16;
 	char *args = s->end[i].c + s->map.args;
 	struct ckv_req request = { .op = op[fuzz_u8(in) % 4], .n = n };
-	uint32_t item_bytes = request.op == CKV_OP_ABORT ? 4 :
-			      request.op == CKV_OP_PUBLISH ? 16 : 32;
 
 	/* RESERVE's list begins with the parent. */
 	if (request.op == CKV_OP_RESERVE)
 		n++;
-	for (uint32_t k = 0; k < n; k++) {
-		struct ckv_key key = core_key((from + k) % 64);
-		struct ckv_publish_item item = { .page = from + k,
-						 .n_tokens = CORE_TOKENS };
-
-		memcpy(args + k * item_bytes, item_bytes == 32 ?
-		       (const void *)&key : &item, item_bytes);
-	}
-	request.arg_bytes = n * item_bytes;
+	for (uint32_t k = 0; k < n; k++)
+		request.arg_bytes += put_item(s, request.op, from + k,
+					      args + request.arg_bytes);
 	served_put(s, i, &request);
 }
 

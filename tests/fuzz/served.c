@@ -59,6 +59,7 @@ static void make_daemon(void)
 		.key_scheme = CKV_KEYS_ENGINE,
 	};
 	d->config = &table.config;
+	d->epoch = CORE_EPOCH;
 	d->loop = &loop;
 	d->stats = &table.stats;
 	d->host = &table.host;

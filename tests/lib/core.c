@@ -3,10 +3,12 @@
  */
 #include "tests/lib/core.h"
 
+#include "daemon/core/state.h"
+
 #include <assert.h>
 #include <stdlib.h>
 
-enum { SLAB_PAGES = 8, EPOCH = 7 };
+enum { SLAB_PAGES = 8 };
 
 struct space_config core_config(uint32_t n_pages, uint32_t n_views)
 {
@@ -24,6 +26,7 @@ struct space_config core_config(uint32_t n_pages, uint32_t n_views)
 			.n_view_pages = n_views,
 		},
 		.fingerprint = 0x1234,
+		.epoch = CORE_EPOCH,
 		.seed = { 11, 22, 33, 44 },
 		.policy = &policy_lru,
 		.n_lanes_max = CORE_LANES,
@@ -61,7 +64,7 @@ void core_open(struct core *core, const struct space_config *config)
 				       CKV_INDEX_HEAD_BYTES);
 	core->index.n_buckets = config->n_buckets;
 	memcpy(core->index.seed, config->seed, sizeof core->index.seed);
-	ckv_world_raise_epoch(&core->world, EPOCH);
+	ckv_world_raise_epoch(&core->world, CORE_EPOCH);
 	ckv_world_set_life(&core->world, 1);
 }
 
@@ -132,7 +135,7 @@ bool core_pin(struct core *core, int l, uint32_t w, uint32_t i)
 		ckv_hint_store32(&lane->pin_high, w + 1);
 	ckv_pin_set(&lane->pins[w], slot, block.generation);
 	if (ckv_pin_confirm(ckv_index_entry(&core->index, slot),
-			    block.generation, &core->world, EPOCH))
+			    block.generation, &core->world, CORE_EPOCH))
 		return true;
 	ckv_pin_drop(&lane->pins[w]);
 	return false;
@@ -164,10 +167,33 @@ int core_reserve(struct core *core, int lane, uint32_t parent, uint32_t i,
 	return ret_lent->status;
 }
 
-int core_publish(struct core *core, int lane, uint32_t page)
+struct ckv_page_name core_name(const struct ckv_lent *lent)
+{
+	return (struct ckv_page_name){ lent->page, lent->lending, CORE_EPOCH };
+}
+
+struct ckv_page_name core_last_name(const struct core *core, uint32_t page)
+{
+	uint32_t n_pages = core->config.pool.n_block_pages;
+
+	return (struct ckv_page_name){
+		page, page < n_pages ? core->space->nodes[page].lending : 1,
+		CORE_EPOCH };
+}
+
+int core_abort(struct core *core, int lane, const struct ckv_lent *lent)
+{
+	struct ckv_page_name name = core_name(lent);
+	int32_t status = 0;
+	int r = space_abort(core->space, lane, &name, 1, &status);
+
+	return r < 0 ? r : status;
+}
+
+int core_publish(struct core *core, int lane, const struct ckv_lent *lent)
 {
 	struct ckv_publish_item item = {
-		.page = page,
+		.name = core_name(lent),
 		.n_tokens = CORE_TOKENS,
 		.flags = CKV_ENTRY_SUMMED,
 		.checksum = 99,
@@ -183,7 +209,7 @@ int core_put(struct core *core, int lane, uint32_t parent, uint32_t i)
 	struct ckv_lent lent;
 	int r = core_reserve(core, lane, parent, i, &lent);
 
-	return r < 0 ? r : core_publish(core, lane, lent.page);
+	return r < 0 ? r : core_publish(core, lane, &lent);
 }
 
 int core_drop(struct core *core, uint32_t i)

@@ -10,7 +10,7 @@
 #include "proto/ckv_pin.h"
 
 enum { CORE_LANES = 8, CORE_PINS = 64, CORE_TOUCHES = 16, CORE_TOKENS = 16,
-       CORE_TIPS = 3 };
+       CORE_TIPS = 3, CORE_EPOCH = 7 };
 
 struct core_lane {
 	_Atomic uint64_t pins[CORE_PINS];
@@ -52,8 +52,13 @@ void core_touch(struct core *core, int l, uint32_t i);
 /* One key under a parent (0: root): its status, and its page. */
 int core_reserve(struct core *core, int lane, uint32_t parent, uint32_t i,
 		 struct ckv_lent *ret_lent);
-/* Publish one page, checksum given. */
-int core_publish(struct core *core, int lane, uint32_t page);
+/* How a client names what it was lent. */
+struct ckv_page_name core_name(const struct ckv_lent *lent);
+/* The name of any page as it was lent last, to whomever. */
+struct ckv_page_name core_last_name(const struct core *core, uint32_t page);
+/* Publish one page, checksum given; give one back. */
+int core_publish(struct core *core, int lane, const struct ckv_lent *lent);
+int core_abort(struct core *core, int lane, const struct ckv_lent *lent);
 /* Reserve and publish; 0 or the status. */
 int core_put(struct core *core, int lane, uint32_t parent, uint32_t i);
 int core_drop(struct core *core, uint32_t i);

@@ -17,6 +17,13 @@ bool scratch_orphan[HOLDS];
 enum space_auto automatic;
 uint64_t rng, seed, event, n_published, n_dropped;
 
+static struct lending {		/* the last one of a page */
+	uint32_t number;
+	int lane, over;		/* 0 while it lasts */
+} lending[PAGES];
+static struct ckv_page_name names[NAMES];	/* lent at some time */
+static uint32_t n_names;
+
 uint32_t below(uint32_t n)
 {
 	rng ^= rng << 13;
@@ -123,6 +130,48 @@ static void see_evictions(uint64_t n_before)
 	MUST(n == 0);
 }
 
+/* ---- lendings ---- */
+
+void lending_ends(uint32_t page, int how)
+{
+	MUST(lending[page].over == 0);
+	lending[page].over = how;
+}
+
+struct ckv_page_name name_of(uint32_t page)
+{
+	return (struct ckv_page_name){ page, lending[page].number, CORE_EPOCH };
+}
+
+static void lending_begins(int l, const struct ckv_lent *lent)
+{
+	struct lending *at = &lending[lent->page];
+
+	MUST(lent->lending != 0 && lent->lending != at->number);
+	*at = (struct lending){ lent->lending, lane[l], 0 };
+	names[n_names++ % NAMES] = core_name(lent);
+}
+
+/* What this name is to this lane; 0: the page is lent to it. */
+static int judge_name(int l, const struct ckv_page_name *name)
+{
+	const struct lending *at = &lending[name->page];
+
+	if (name->epoch != CORE_EPOCH || name->lending != at->number ||
+	    at->lane != lane[l])
+		return -ESTALE;
+	return at->over;
+}
+
+/* The key that a page is lent for; 0: none, it is scratch. */
+static uint32_t key_lent(uint32_t page)
+{
+	for (uint32_t k = 1; k <= KEYS; k++)
+		if (model[k].state == LENT && model[k].page == page)
+			return k;
+	return 0;
+}
+
 /* ---- reserve ---- */
 
 static void lend(uint32_t k, int l, const struct ckv_lent *lent)
@@ -135,6 +184,7 @@ static void lend(uint32_t k, int l, const struct ckv_lent *lent)
 	model[k].page = lent->page;
 	model[k].slot = lent->slot;
 	model[k].generation = lent->generation;
+	lending_begins(l, lent);
 	if (parent_of[k] != 0)
 		model[parent_of[k]].n_kids++;
 }
@@ -254,24 +304,23 @@ void do_scratch(int l)
 		MUST(nothing_may_leave());
 	else
 		MUST(r == 1 && lent.status == 0);
-	if (r == 1)
+	if (r == 1) {
 		scratch[l][n_scratch[l]++] = lent.page;
+		lending_begins(l, &lent);
+	}
 }
 
 /* ---- publish, abort ---- */
 
-/* Some keys lent to a lane, in any order; its scratch is not among them. */
+/* Some keys lent to a lane, in any order. */
 static uint32_t some_lent(int l, uint32_t *keys)
 {
 	uint32_t n = 0, start = below(KEYS), step = 1 + 2 * below(KEYS / 2);
 
 	for (uint32_t i = 0; i < KEYS && n < LIST; i++) {
 		uint32_t k = 1 + (start + i * step) % KEYS;
-		bool twice = false;
 
-		for (uint32_t j = 0; j < n; j++)
-			twice |= keys[j] == k;
-		if (!twice && model[k].state == LENT && model[k].lane == l &&
+		if (model[k].state == LENT && model[k].lane == l &&
 		    below(4) != 0)
 			keys[n++] = k;
 	}
@@ -285,77 +334,135 @@ static int by_number(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+/*
+ * Names for a request of this lane: mostly of what is lent to it, some twice; a few of
+ * what it or another lane was lent at another time, or by another daemon.
+ */
+static uint32_t some_names(int l, struct ckv_page_name *ret)
+{
+	uint32_t keys[LIST], n = some_lent(l, keys), at;
+
+	if (below(2))
+		qsort(keys, n, sizeof keys[0], by_number);
+	for (uint32_t i = 0; i < n; i++)
+		ret[i] = name_of(model[keys[i]].page);
+	for (uint32_t i = below(4); i > 0 && n_names > 0; i--) {
+		at = n < LIST ? n++ : below(n);
+		ret[at] = names[below(n_names < NAMES ? n_names : NAMES)];
+		ret[at].epoch += below(8) == 0;
+	}
+	if (n_scratch[l] > 0 && below(3) == 0)
+		ret[n < LIST ? n++ : below(n)] =
+			name_of(scratch[l][below(n_scratch[l])]);
+	if (n > 0 && below(4) == 0)
+		ret[below(n)] = ret[below(n)];
+	return n;
+}
+
+static int publish_model(int l, const struct ckv_publish_item *item)
+{
+	int r = judge_name(l, &item->name);
+	uint32_t k, up;
+
+	if (r < 0)
+		return r;
+	k = key_lent(item->name.page);
+	up = parent_of[k];
+	if (k == 0 || item->n_tokens == 0)
+		return -EINVAL;
+	if (up != 0 && model[up].state != PUBLISHED)
+		return -ENOENT;
+	model[k].state = PUBLISHED;
+	lending_ends(item->name.page, -EEXIST);
+	return 0;
+}
+
 void do_publish(int l)
 {
 	struct ckv_publish_item items[LIST];
-	uint32_t keys[LIST], n = some_lent(l, keys);
+	struct ckv_page_name list[LIST];
+	uint32_t n = some_names(l, list), keys[LIST];
 	int32_t status[LIST];
 	int r, n_good = 0;
 
 	if (n == 0)
 		return;
-	if (below(2))
-		qsort(keys, n, sizeof keys[0], by_number);
 	for (uint32_t i = 0; i < n; i++)
 		items[i] = (struct ckv_publish_item){
-			.page = model[keys[i]].page,
+			.name = list[i],
 			.n_tokens = (uint16_t)(below(20) == 0 ? 0 : 1 + below(CORE_TOKENS)),
 			.flags = (uint16_t)(2 * below(2)),
 		};
 	r = space_publish(core.space, lane[l], items, n, status);
 	for (uint32_t i = 0; i < n; i++) {
-		uint32_t up = parent_of[keys[i]];
-		int want = items[i].n_tokens == 0 ? -EINVAL :
-			   up != 0 && model[up].state != PUBLISHED ? -ENOENT : 0;
+		int want;
 
+		keys[i] = key_lent(items[i].name.page);
+		want = publish_model(l, &items[i]);
 		MUST(status[i] == want);
-		if (want == 0)
-			model[keys[i]].state = PUBLISHED;
 		n_good += want == 0;
-		see_one(keys[i]);
 	}
+	for (uint32_t i = 0; i < n; i++)
+		if (keys[i] != 0)
+			see_one(keys[i]);
 	n_published += (uint64_t)n_good;
 	MUST(r == n_good);
 }
 
-static void abort_model(uint32_t k)
+static void abort_key(uint32_t k)
 {
 	for (uint32_t i = k + 1; i <= KEYS; i++)
 		if (parent_of[i] == k && model[i].state == LENT)
-			abort_model(i);
+			abort_key(i);
+	lending_ends(model[k].page, -ECANCELED);
 	leave(k);
+}
+
+static void abort_scratch(int l, uint32_t page)
+{
+	uint32_t i = 0;
+
+	while (scratch[l][i] != page)
+		i++;
+	for (int h = 0; h < HOLDS; h++)
+		if (scratch_holds[h] == page + 1)
+			n_orphans += scratch_orphan[h] = true;
+	scratch[l][i] = scratch[l][--n_scratch[l]];
+	lending_ends(page, -ECANCELED);
+}
+
+static int abort_model(int l, const struct ckv_page_name *name)
+{
+	int r = judge_name(l, name);
+	uint32_t k;
+
+	if (r < 0)
+		return r;
+	k = key_lent(name->page);
+	if (k != 0)
+		abort_key(k);
+	else
+		abort_scratch(l, name->page);
+	return 0;
 }
 
 void do_abort(int l)
 {
-	uint32_t keys[LIST], pages[LIST], n = some_lent(l, keys);
+	struct ckv_page_name list[LIST];
+	uint32_t n = some_names(l, list);
 	int32_t status[LIST];
+	int r, n_good = 0;
 
 	if (n == 0)
 		return;
-	for (uint32_t i = 0; i < n; i++)
-		pages[i] = model[keys[i]].page;
-	MUST(space_abort(core.space, lane[l], pages, n, status) == (int)n);
+	r = space_abort(core.space, lane[l], list, n, status);
 	for (uint32_t i = 0; i < n; i++) {
-		MUST(status[i] == 0);
-		if (model[keys[i]].state == LENT)
-			abort_model(keys[i]);
+		int want = abort_model(l, &list[i]);
+
+		MUST(status[i] == want);
+		n_good += want == 0;
 	}
-}
-
-void do_scratch_abort(int l)
-{
-	uint32_t i;
-	int32_t status;
-
-	if (n_scratch[l] == 0)
-		return;
-	i = below(n_scratch[l]);
-	MUST(space_abort(core.space, lane[l], &scratch[l][i], 1, &status) == 1);
-	for (int h = 0; h < HOLDS; h++)
-		if (scratch_holds[h] == scratch[l][i] + 1)
-			n_orphans += scratch_orphan[h] = true;
-	scratch[l][i] = scratch[l][--n_scratch[l]];
+	MUST(r == n_good);
 }
 
 /* ---- drop ---- */

@@ -4,7 +4,7 @@
  *
  * The model knows for each key of a small random forest whether it is absent,
  * lent or published, who pins, holds or sums it, and whether its chain has had its
- * turn. Each do_*() makes one event
+ * turn; and of each page what became of its last lending. Each do_*() makes one event
  * on the core and on the model, and compares.
  */
 #ifndef CKV_TEST_CORE_MODEL_H
@@ -17,6 +17,7 @@
 enum {
 	KEYS = 120, PAGES = 40, VIEW_PAGES = 20, VIEWS = 12, LANES = 4,
 	LIST = 12, HOLDS = 4, SCRATCH = 6, FIRST_VIEW = 1000, CHECK_EVERY = 16,
+	NAMES = 64,
 };
 
 enum state { ABSENT, LENT, PUBLISHED };
@@ -39,7 +40,7 @@ extern struct mkey model[KEYS + 1];
 extern struct mview views[VIEWS];
 extern uint32_t parent_of[KEYS + 1];	/* 0: a root */
 extern int lane[LANES];			/* numbers; client l has lane l */
-extern uint32_t scratch[LANES][SCRATCH], n_scratch[LANES];
+extern uint32_t scratch[LANES][SCRATCH], n_scratch[LANES]; /* pages */
 extern uint32_t n_orphans;		/* scratch of closed lanes, held by jobs */
 extern uint32_t scratch_holds[HOLDS];	/* page + 1 */
 extern bool scratch_orphan[HOLDS];
@@ -65,6 +66,10 @@ uint32_t client_lent(int l);
  */
 void mark_kept(uint32_t also);
 void leave(uint32_t k);
+/* The lending of a page is over: -EEXIST published, -ECANCELED given back. */
+void lending_ends(uint32_t page, int how);
+/* The name under which the page was lent last. */
+struct ckv_page_name name_of(uint32_t page);
 /* Does a client find k exactly if the model has it, and where it was? */
 void see_one(uint32_t k);
 
@@ -72,7 +77,6 @@ void do_reserve(int l);
 void do_scratch(int l);
 void do_publish(int l);
 void do_abort(int l);
-void do_scratch_abort(int l);
 void do_drop(void);
 
 #endif

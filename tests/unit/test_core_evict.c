@@ -166,7 +166,7 @@ START_TEST(reservations_keep_their_parent)
 	for (uint32_t i = 0; i < 2 * PAGES; i++)
 		ck_assert_int_eq(core_put(&core, b, 0, 10 + i), 0);
 	ck_assert(core_has(&core, 1));
-	ck_assert_int_eq(core_publish(&core, a, lent.page), 0);
+	ck_assert_int_eq(core_publish(&core, a, &lent), 0);
 }
 END_TEST
 
@@ -235,19 +235,24 @@ END_TEST
 /* A scratch page that a job reads outlives its lane, and is free after both. */
 START_TEST(held_scratch_outlives_its_lane)
 {
-	struct ckv_lent lent[2];
-	uint32_t pages[2];
+	struct ckv_lent lent[2], block;
+	struct ckv_page_name name[2];
 
+	ck_assert_int_eq(core_reserve(&core, a, 0, 1, &block), 0);
+	name[0] = core_name(&block);
+	ck_assert_int_eq(space_scratch_hold(core.space, a, &name[0]), -EINVAL);
 	ck_assert_int_eq(space_reserve_scratch(core.space, a, 2, lent), 2);
-	pages[0] = lent[0].page;
-	pages[1] = lent[1].page;
-	ck_assert_int_eq(space_scratch_hold(core.space, a, pages, 2), 0);
-	ck_assert_int_eq(space_scratch_hold(core.space, b, pages, 2), -EPROTO);
+	for (int i = 0; i < 2; i++) {
+		name[i] = core_name(&lent[i]);
+		ck_assert_int_eq(space_scratch_hold(core.space, a, &name[i]), 0);
+		ck_assert_int_eq(space_scratch_hold(core.space, b, &name[i]),
+				 -ESTALE);
+	}
 	space_lane_close(core.space, a);
 	ck_assert_uint_eq(CORE_STAT(&core, pages_free), PAGES - 2);
 	ck_assert_uint_eq(space_client_lent(core.space, 0), 0);
-	space_release(core.space, pages[0]);
-	space_release(core.space, pages[1]);
+	space_release(core.space, lent[0].page);
+	space_release(core.space, lent[1].page);
 	ck_assert_uint_eq(CORE_STAT(&core, pages_free), PAGES);
 	ck_assert_uint_eq(CORE_STAT(&core, pages_lent), 0);
 }
@@ -260,7 +265,7 @@ static uint32_t put_unsummed(uint32_t i)
 	int32_t status;
 
 	core_reserve(&core, a, 0, i, &lent);
-	item.page = lent.page;
+	item.name = core_name(&lent);
 	ck_assert_int_eq(space_publish(core.space, a, &item, 1, &status), 1);
 	return lent.page;
 }

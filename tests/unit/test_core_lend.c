@@ -46,7 +46,7 @@ START_TEST(chain_becomes_visible_at_publish)
 	ck_assert(!core_has(&core, 1));
 	space_check(core.space);
 	for (int i = 0; i < 3; i++)
-		ck_assert_int_eq(core_publish(&core, a, lent[i].page), 0);
+		ck_assert_int_eq(core_publish(&core, a, &lent[i]), 0);
 	ck_assert(core_find(&core, 3, &slot, &block));
 	ck_assert_uint_eq(slot, lent[2].slot);
 	ck_assert_uint_eq(block.generation, lent[2].generation);
@@ -67,7 +67,7 @@ START_TEST(taken_keys_are_refused)
 	ck_assert_int_eq(core_reserve(&core, a, 0, 1, &again), -EALREADY);
 	ck_assert_int_eq(core_reserve(&core, b, 0, 1, &again), -EALREADY);
 	ck_assert_uint_eq(again.page, CKV_NONE);
-	ck_assert_int_eq(core_publish(&core, a, lent.page), 0);
+	ck_assert_int_eq(core_publish(&core, a, &lent), 0);
 	ck_assert_int_eq(core_reserve(&core, b, 0, 1, &again), -EEXIST);
 	ck_assert_uint_eq(again.slot, lent.slot);
 	ck_assert_uint_eq(again.generation, lent.generation);
@@ -110,10 +110,10 @@ START_TEST(parents_are_published_first)
 	struct ckv_lent lent[2];
 
 	ck_assert_int_eq(reserve_list(a, 0, 1, 2, lent), 2);
-	ck_assert_int_eq(core_publish(&core, a, lent[1].page), -ENOENT);
+	ck_assert_int_eq(core_publish(&core, a, &lent[1]), -ENOENT);
 	ck_assert(!core_has(&core, 2));
-	ck_assert_int_eq(core_publish(&core, a, lent[0].page), 0);
-	ck_assert_int_eq(core_publish(&core, a, lent[1].page), 0);
+	ck_assert_int_eq(core_publish(&core, a, &lent[0]), 0);
+	ck_assert_int_eq(core_publish(&core, a, &lent[1]), 0);
 	ck_assert(core_has(&core, 2));
 }
 END_TEST
@@ -129,7 +129,7 @@ START_TEST(impossible_items_are_refused)
 
 	ck_assert_int_eq(core_reserve(&core, a, 0, 1, &lent), 0);
 	for (int i = 0; i < 3; i++) {
-		item.page = lent.page;
+		item.name = core_name(&lent);
 		item.n_tokens = n_tokens[i];
 		item.flags = flags[i];
 		ck_assert_int_eq(space_publish(core.space, a, &item, 1,
@@ -137,38 +137,35 @@ START_TEST(impossible_items_are_refused)
 		ck_assert_int_eq(status, -EINVAL);
 	}
 	ck_assert_int_eq(space_reserve_scratch(core.space, a, 1, &scratch), 1);
-	ck_assert_int_eq(core_publish(&core, a, scratch.page), -EINVAL);
+	ck_assert_int_eq(core_publish(&core, a, &scratch), -EINVAL);
 }
 END_TEST
 
-/* What only a liar sends is refused as a whole and changes nothing. */
+/* What only a liar sends is refused and changes nothing. */
 START_TEST(lies_change_nothing)
 {
-	struct ckv_publish_item items[2] = {
-		{ .n_tokens = 1 }, { .n_tokens = 1 },
-	};
-	uint32_t pages[2];
-	int32_t status[2];
-	struct ckv_lent lent, theirs;
+	struct ckv_publish_item item = { .n_tokens = 1 };
+	struct ckv_page_name name;
+	struct ckv_lent lent;
+	int32_t status;
 	void *before;
 
 	core_reserve(&core, a, 0, 1, &lent);
-	core_reserve(&core, b, 0, 2, &theirs);
 	before = core_snapshot(&core);
-	items[0].page = pages[0] = lent.page;
-	for (int i = 0; i < 4; i++) {
-		const uint32_t wrong[] = { theirs.page, 5, 8, CKV_NONE };
-
-		items[1].page = pages[1] = wrong[i];
-		ck_assert_int_eq(space_publish(core.space, a, items, 2, status),
+	for (int i = 0; i < 2; i++) {
+		name = core_name(&lent);
+		name.page = i == 0 ? 8 : CKV_NONE;
+		item.name = name;
+		ck_assert_int_eq(space_publish(core.space, a, &item, 1, &status),
 				 -EPROTO);
-		ck_assert_int_eq(space_abort(core.space, a, pages, 2, status),
+		ck_assert_int_eq(space_abort(core.space, a, &name, 1, &status),
+				 -EPROTO);
+		ck_assert_int_eq(space_scratch_hold(core.space, a, &name),
 				 -EPROTO);
 	}
-	items[1].page = lent.page;
-	ck_assert_int_eq(space_publish(core.space, a, items, 2, status),
-			 -EPROTO);
-	ck_assert_int_eq(space_scratch_hold(core.space, a, &lent.page, 1),
+	item.name = core_name(&lent);
+	item.zero = 1;
+	ck_assert_int_eq(space_publish(core.space, a, &item, 1, &status),
 			 -EPROTO);
 	ck_assert(core_same(&core, before));
 	free(before);
@@ -182,7 +179,7 @@ START_TEST(impossible_requests_change_nothing)
 	static struct ckv_lent lent[CKV_BATCH_MAX + 1];
 	static int32_t status[CKV_BATCH_MAX + 1];
 	static struct ckv_publish_item items[CKV_BATCH_MAX + 1];
-	static uint32_t pages[CKV_BATCH_MAX + 1];
+	static struct ckv_page_name names[CKV_BATCH_MAX + 1];
 	void *before = core_snapshot(&core);
 	const uint32_t counts[] = { 0, CKV_BATCH_MAX + 1 };
 	struct ckv_key root = core_key(0);
@@ -196,7 +193,7 @@ START_TEST(impossible_requests_change_nothing)
 				 -EINVAL);
 		ck_assert_int_eq(space_publish(core.space, a, items, n, status),
 				 -EINVAL);
-		ck_assert_int_eq(space_abort(core.space, a, pages, n, status),
+		ck_assert_int_eq(space_abort(core.space, a, names, n, status),
 				 -EINVAL);
 		ck_assert_int_eq(space_drop(core.space, keys, n, status),
 				 -EINVAL);
@@ -210,34 +207,13 @@ START_TEST(impossible_requests_change_nothing)
 }
 END_TEST
 
-/* Aborting a page takes back what was reserved under it, and nothing else. */
-START_TEST(abort_takes_descendants)
-{
-	struct ckv_lent lent[3], fork, other, again;
-	int32_t status;
-
-	reserve_list(a, 0, 1, 3, lent);
-	core_reserve(&core, a, 2, 9, &fork);
-	core_reserve(&core, a, 0, 5, &other);
-	ck_assert_int_eq(space_abort(core.space, a, &lent[1].page, 1, &status),
-			 1);
-	ck_assert_int_eq(status, 0);
-	ck_assert_uint_eq(CORE_STAT(&core, aborted), 3);
-	ck_assert_uint_eq(CORE_STAT(&core, pages_lent), 2);
-	ck_assert_int_eq(core_publish(&core, a, lent[0].page), 0);
-	ck_assert_int_eq(core_publish(&core, a, other.page), 0);
-	ck_assert_int_eq(core_publish(&core, a, fork.page), -EPROTO);
-	ck_assert_int_eq(core_reserve(&core, b, 1, 2, &again), 0);
-}
-END_TEST
-
 /* A lane's end takes its reservations back; another lane may write the keys. */
 START_TEST(death_frees_reservations)
 {
 	struct ckv_lent lent[8];
 
 	ck_assert_int_eq(reserve_list(a, 0, 1, 7, lent), 7);
-	ck_assert_int_eq(core_publish(&core, a, lent[0].page), 0);
+	ck_assert_int_eq(core_publish(&core, a, &lent[0]), 0);
 	ck_assert_int_eq(space_reserve_scratch(core.space, a, 1, lent), 1);
 	space_lane_close(core.space, a);
 	ck_assert_uint_eq(CORE_STAT(&core, aborted_by_death), 7);
@@ -271,7 +247,6 @@ START_TEST(lent_pages_of_a_user_are_limited)
 {
 	int other = core_lane_open(&core, 2);	/* of another user than a and b */
 	struct ckv_lent lent[8];
-	int32_t status;
 
 	space_set_limits(core.space, 3, 8);
 	space_set_user_limit(core.space, 4);
@@ -283,7 +258,7 @@ START_TEST(lent_pages_of_a_user_are_limited)
 	ck_assert_uint_eq(space_user_lent(core.space, 0), 4);
 	ck_assert_int_eq(reserve_list(other, 0, 20, 3, lent + 3), 3);
 	/* What b gives back, a does not get: its own limit holds as well. */
-	ck_assert_int_eq(space_abort(core.space, b, &lent[0].page, 1, &status), 1);
+	ck_assert_int_eq(core_abort(&core, b, &lent[0]), 0);
 	ck_assert_int_eq(reserve_list(a, 0, 30, 1, lent), 0);
 	ck_assert_int_eq(reserve_list(b, 0, 10, 1, lent), 1);
 	space_lane_close(core.space, a);
@@ -296,14 +271,12 @@ END_TEST
 START_TEST(full_of_reservations)
 {
 	struct ckv_lent lent[9], more;
-	int32_t status;
 
 	space_set_limits(core.space, 16, 8);
 	ck_assert_int_eq(reserve_list(a, 0, 1, 9, lent), 8);
 	ck_assert_int_eq(lent[8].status, -ENOSPC);
 	ck_assert_int_eq(core_reserve(&core, b, 0, 20, &more), -ENOSPC);
-	ck_assert_int_eq(space_abort(core.space, a, &lent[7].page, 1, &status),
-			 1);
+	ck_assert_int_eq(core_abort(&core, a, &lent[7]), 0);
 	ck_assert_int_eq(core_reserve(&core, b, 0, 20, &more), 0);
 }
 END_TEST
@@ -370,18 +343,17 @@ START_TEST(generations_end_in_retirement)
 {
 	struct ckv_entry *entry;
 	struct ckv_lent lent, next;
-	int32_t status;
 
 	core_reserve(&core, a, 0, 1, &lent);
 	ck_assert_uint_eq(lent.generation, CKV_GENERATION_FIRST);
-	space_abort(core.space, a, &lent.page, 1, &status);
+	core_abort(&core, a, &lent);
 	entry = ckv_index_entry(&core.index, lent.slot);
 	ck_assert_uint_eq(ckv_entry_generation(entry), lent.generation + 2);
 	ckv_entry_set_generation(entry, CKV_GENERATION_LAST - 2);
 	core_reserve(&core, a, 0, 1, &next);
 	ck_assert_uint_eq(next.slot, lent.slot);
 	ck_assert_uint_eq(next.generation, CKV_GENERATION_LAST - 2);
-	ck_assert_int_eq(core_publish(&core, a, next.page), 0);
+	ck_assert_int_eq(core_publish(&core, a, &next), 0);
 	ck_assert_int_eq(core_drop(&core, 1), 0);
 	ck_assert_uint_eq(CORE_STAT(&core, slots_retired), 1);
 	core_reserve(&core, a, 0, 1, &next);
@@ -438,8 +410,7 @@ int main(void)
 		chain_becomes_visible_at_publish, taken_keys_are_refused,
 		list_stops_at_first_refusal, parent_must_be_there,
 		parents_are_published_first, impossible_items_are_refused,
-		lies_change_nothing, impossible_requests_change_nothing,
-		abort_takes_descendants, death_frees_reservations,
+		lies_change_nothing, 						impossible_requests_change_nothing, 		death_frees_reservations,
 		lent_pages_are_limited,
 		lent_pages_of_a_user_are_limited, full_of_reservations, quota_is_obeyed,
 		full_index_is_refused, drop_takes_leaves_first,

@@ -69,8 +69,12 @@ static void do_touch(int l)
 static void do_close(int l)
 {
 	for (uint32_t k = KEYS; k > 0; k--)
-		if (model[k].state == LENT && model[k].lane == l)
+		if (model[k].state == LENT && model[k].lane == l) {
+			lending_ends(model[k].page, -ECANCELED);
 			leave(k);
+		}
+	for (uint32_t i = 0; i < n_scratch[l]; i++)
+		lending_ends(scratch[l][i], -ECANCELED);
 	for (int h = 0; h < HOLDS; h++)
 		for (uint32_t i = 0; i < n_scratch[l]; i++)
 			if (scratch_holds[h] == scratch[l][i] + 1)
@@ -119,6 +123,7 @@ static bool scratch_is_held(uint32_t page)
 static void do_scratch_hold(int l)
 {
 	uint32_t h = below(HOLDS), page;
+	struct ckv_page_name name;
 
 	if (scratch_holds[h] != 0) {
 		space_release(core.space, scratch_holds[h] - 1);
@@ -129,7 +134,8 @@ static void do_scratch_hold(int l)
 		page = scratch[l][below(n_scratch[l])];
 		if (scratch_is_held(page))
 			return;
-		MUST(space_scratch_hold(core.space, lane[l], &page, 1) == 0);
+		name = name_of(page);
+		MUST(space_scratch_hold(core.space, lane[l], &name) == 0);
 		scratch_holds[h] = page + 1;
 	}
 }
@@ -357,7 +363,7 @@ static void one_event(void)
 	else if (what < 875)
 		do_scratch(l);
 	else if (what < 890)
-		do_scratch_abort(l);
+		do_abort(l);
 	else if (what < 905)
 		do_scratch_hold(l);
 	else if (what < 965)

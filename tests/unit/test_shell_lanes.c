@@ -340,8 +340,7 @@ static const struct {
 	/* Its answer would end outside the area. */
 	{ { .op = CKV_OP_RESERVE, .flags = CKV_REQ_SCRATCH, .n = 2,
 	    .arg_offset = (256u << 10) - 16 }, 0 },
-	/* A page that is not lent to it. */
-	{ { .op = CKV_OP_ABORT, .n = 1, .arg_bytes = 4 }, 0 },
+	{ { .op = CKV_OP_ABORT, .n = 1, .arg_bytes = 4 }, -EINVAL },
 };
 
 START_TEST(each_rule_of_a_request_is_kept)
