@@ -95,13 +95,42 @@ enum ckv_scheme {
 	CKV_ENGINE_KEYS = 2,	/* the engine's own chained hashes */
 };
 
-/* A space's geometry. A page is [layer][K then V][kv_head][token][dim]. */
+enum ckv_page_layout {		/* how the numbers of a block lie in its page */
+	CKV_HEAD_MAJOR = 1,	/* [layer][K then V][kv_head][token][dim] */
+	CKV_TOKEN_MAJOR = 2,	/* [layer][K then V][token][kv_head][dim]; not compressible */
+	CKV_OPAQUE = 3,		/* block_bytes that only the engine reads; not compressible */
+};
+
+/*
+ * What the pages of a space mean. Two engines that name the same read each other's
+ * pages as their own, so every field is compared when one attaches.
+ *
+ * `model` is a name for people, of at most 255 letters; two checkpoints may bear the
+ * same. What tells them apart is `weights`, a digest that the engine makes of all that
+ * changes K and V: the weights (or enough of them to know them by) with merged adapters
+ * and quantisation, rope parameters, the type it computes in. An adapter of single
+ * requests, a salt or an image goes into the `extra` of ckv_keys() instead.
+ *
+ * A space has the weights of `[space] weights =` in the daemon's configuration or, without
+ * that, of the first who names them: by ckv_attach() with a `want`, for reading or
+ * writing; a writer without one names zeros, a reader without one names nothing. They
+ * stay while the space holds a block, a view or a lent page, or somebody who named
+ * them, or any writer, is attached; after that the next who attaches names them anew. All
+ * zeros are a value like any other: they match zeros only. Where readers are not
+ * trusted to name them, write them into the configuration.
+ *
+ * With CKV_OPAQUE, n_layers, n_kv_heads, dim_k, dim_v and type are not looked at and
+ * come back as 0; else block_bytes is not looked at, and comes back as what K and V take.
+ */
 struct ckv_model {
-	char	 model[64];	/* model id, compared as text */
+	char	 model[256];	/* model id, compared as text */
+	uint8_t	 weights[32];	/* digest; zeros: none */
+	uint64_t block_bytes;	/* CKV_OPAQUE: of a page, so many are the engine's */
 	uint32_t n_layers, n_kv_heads, dim_k, dim_v;
 	uint32_t block_tokens;	/* tokens in a block */
 	uint32_t type;		/* enum ckv_type */
 	uint32_t scheme;	/* enum ckv_scheme */
+	uint32_t layout;	/* enum ckv_page_layout; 0: CKV_HEAD_MAJOR */
 };
 
 struct ckv_space_info {
@@ -112,12 +141,15 @@ struct ckv_space_info {
 };
 
 /*
- * Attach the space `name`. `want` is compared with the space's geometry field
- * by field; NULL takes the space as it is. Maps the index and the pool.
+ * Attach the space `name`. `want` is compared with the space's geometry field by
+ * field; NULL takes the space as it is. Maps the index and the pool. When the daemon
+ * was restarted and the library attaches again, it wants what it had; a reader
+ * without `want` takes other weights, too.
  *
  *   -ENOENT   the daemon has no such space
  *   -EACCES   this user may not, or not in this mode
- *   -EINVAL   the geometry differs; ckv_why() names the field and both values
+ *   -EINVAL   the geometry differs; ckv_why() names the field and both values. Or
+ *             want->model has no end
  *   -EALREADY this connection has attached it already
  *   -ENOMEM, -EMFILE
  */
@@ -367,7 +399,7 @@ struct ckv_queries_layout {
 	uint64_t bytes;
 };
 
-/* `pages` is not looked at. -EINVAL: no such type. */
+/* `pages` is not looked at. -EINVAL: no such type; the space is not CKV_HEAD_MAJOR. */
 int ckv_queries_lay_out(const struct ckv_space *space,
 			const struct ckv_queries *queries,
 			struct ckv_queries_layout *ret_layout);

@@ -40,7 +40,8 @@ int ckv_queries_lay_out(const struct ckv_space *space,
 	uint64_t width = ckv_dtype_bytes(queries->type);
 	struct ckv_queries_layout l = { .queries = 0 };
 
-	if (queries->n_window > 0 && width == 0)
+	if ((queries->n_window > 0 && width == 0) ||
+	    g->layout != CKV_LAYOUT_HEAD_MAJOR)
 		return -EINVAL;
 	l.lse = ckv_round_up(rows * g->dim_k * width, CKV_LINE);
 	l.sums = l.lse + (queries->with_lse ?

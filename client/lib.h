@@ -88,6 +88,7 @@ struct ckv_space {
 	struct lib_maps *maps;	/* newest */
 	char name[CKV_NAME_BYTES];
 	uint32_t access;
+	enum ckv_want again;	/* what must be equal when it is attached again */
 	int64_t last_try_ns;	/* of attaching it again */
 	pthread_mutex_t lock;
 	struct ckv_geometry geometry;
@@ -266,8 +267,7 @@ int lib_session_connect(struct ckv *ckv);
 void lib_session_drop(struct ckv *ckv, int error);
 int lib_session_pump(struct ckv *ckv);
 int lib_session_finish(struct ckv *ckv);
-int lib_session_attach(struct ckv_space *space,
-		       const struct ckv_geometry *geometry);
+int lib_session_attach(struct ckv_space *space, enum ckv_want want);
 int lib_session_lane(struct ckv_lane *lane);
 int lib_session_id(struct ckv *ckv, uint16_t type, uint32_t id);
 

@@ -23,6 +23,13 @@ void lib_link_put(struct lib_link *link)
 	free(link);
 }
 
+static int geometry_ok(const struct ckv_geometry *g)
+{
+	return g->block_tokens != 0 && g->model[CKV_MODEL_BYTES - 1] == 0 &&
+	       (ckv_dtype_bytes(g->dtype) != 0 ||
+		g->layout == CKV_LAYOUT_OPAQUE);
+}
+
 static int shape_ok(const struct ckv_attached *msg)
 {
 	const struct ckv_pool_shape *p = &msg->pool;
@@ -38,9 +45,7 @@ static int shape_ok(const struct ckv_attached *msg)
 	n_pages = (uint64_t)p->n_slabs * p->slab_pages;
 	return p->n_block_pages <= n_pages &&
 	       (uint64_t)p->first_view_page + p->n_view_pages <= n_pages &&
-	       ckv_dtype_bytes(msg->geometry.dtype) != 0 &&
-	       msg->geometry.block_tokens != 0 &&
-	       msg->geometry.model[CKV_NAME_BYTES - 1] == 0;
+	       geometry_ok(&msg->geometry);
 }
 
 static size_t index_range_bytes(uint32_t n_buckets)

@@ -72,7 +72,7 @@ static int refresh_space(struct ckv_space *space)
 		return 0;
 	if (!may_try(&space->last_try_ns))
 		return -ESTALE;
-	r = lib_session_attach(space, &space->geometry);
+	r = lib_session_attach(space, space->again);
 	if (r == 0)
 		r = pump(ckv);
 	return r == 0 && space->maps->link == ckv->link ? 0 : -ESTALE;
@@ -128,7 +128,7 @@ int lib_refresh_wait(struct ckv_space *space)
 
 	if (r < 0 || space->maps->link == ckv->link)
 		return r;
-	r = lib_session_attach(space, &space->geometry);
+	r = lib_session_attach(space, space->again);
 	if (r == 0)
 		r = lib_session_finish(ckv);
 	return r < 0 ? lib_refused(ckv, r) : 0;

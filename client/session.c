@@ -126,17 +126,16 @@ int lib_session_finish(struct ckv *ckv)
 	return ckv->pending_error;
 }
 
-/* Ask for a space. `geometry` must be equal; NULL: any will do. */
-int lib_session_attach(struct ckv_space *space,
-		       const struct ckv_geometry *geometry)
+/* Ask for a space; `want` says what of space->geometry must be equal. */
+int lib_session_attach(struct ckv_space *space, enum ckv_want want)
 {
 	struct ckv_attach msg = { .access = space->access,
-				  .any_geometry = geometry == NULL };
+				  .any_geometry = want };
 	struct ckv *ckv = space->ckv;
 
 	memcpy(msg.space, space->name, sizeof msg.space);
-	if (geometry != NULL)
-		msg.geometry = *geometry;
+	if (want != CKV_WANT_ANY)
+		msg.geometry = space->geometry;
 	ckv->pending_space = space;
 	return send_pending(ckv, &msg, sizeof msg, CKV_ATTACH, -1, LIB_ATTACH);
 }

@@ -6,21 +6,33 @@
 #include <errno.h>
 #include <stdlib.h>
 
+_Static_assert(sizeof(((struct ckv_model *)0)->model) == CKV_MODEL_BYTES &&
+	       sizeof(((struct ckv_model *)0)->weights) == CKV_WEIGHTS_BYTES,
+	       "ckv_model and ckv_geometry");
+_Static_assert(CKV_HEAD_MAJOR == (int)CKV_LAYOUT_HEAD_MAJOR &&
+	       CKV_TOKEN_MAJOR == (int)CKV_LAYOUT_TOKEN_MAJOR &&
+	       CKV_OPAQUE == (int)CKV_LAYOUT_OPAQUE, "layouts");
+
 static struct ckv_geometry geometry_of(const struct ckv_model *model)
 {
 	struct ckv_geometry g = {
-		.n_layers = model->n_layers,
-		.n_kv_heads = model->n_kv_heads,
-		.dim_k = model->dim_k,
-		.dim_v = model->dim_v,
 		.block_tokens = model->block_tokens,
 		.n_ranks = 1,
-		.dtype = model->type,
-		.layout = CKV_LAYOUT_HEAD_MAJOR,
+		.layout = model->layout != 0 ? model->layout : CKV_HEAD_MAJOR,
 		.key_scheme = model->scheme,
 	};
 
-	memcpy(g.model, model->model, sizeof g.model - 1);
+	memcpy(g.model, model->model, strlen(model->model));
+	memcpy(g.weights, model->weights, sizeof g.weights);
+	if (g.layout == CKV_LAYOUT_OPAQUE) {
+		g.opaque_bytes = model->block_bytes;
+		return g;
+	}
+	g.n_layers = model->n_layers;
+	g.n_kv_heads = model->n_kv_heads;
+	g.dim_k = model->dim_k;
+	g.dim_v = model->dim_v;
+	g.dtype = model->type;
 	return g;
 }
 
@@ -46,14 +58,14 @@ int lib_conn_ready(struct ckv *ckv)
 static int attach_first(struct ckv_space *space, const struct ckv_model *want)
 {
 	struct ckv *ckv = space->ckv;
-	struct ckv_geometry geometry;
 	int r = lib_conn_ready(ckv);
 
 	if (r < 0)
 		return r;
 	if (want != NULL)
-		geometry = geometry_of(want);
-	r = lib_session_attach(space, want != NULL ? &geometry : NULL);
+		space->geometry = geometry_of(want);
+	r = lib_session_attach(space, want != NULL ? CKV_WANT_SAME :
+						     CKV_WANT_ANY);
 	if (r == 0)
 		r = lib_session_finish(ckv);
 	return r < 0 ? lib_refused(ckv, r) : 0;
@@ -72,12 +84,19 @@ int ckv_attach(struct ckv *ckv, const char *name, const struct ckv_model *want,
 			       (int)mode);
 	if (strlen(name) >= CKV_NAME_BYTES)
 		return lib_why(ckv, -ENOENT, "no space has so long a name");
+	if (want != NULL && memchr(want->model, 0, sizeof want->model) == NULL)
+		return lib_why(ckv, -EINVAL, "model: expected a text of at most "
+			       "%u letters and its final zero",
+			       CKV_MODEL_BYTES - 1);
 	space = calloc(1, sizeof *space);
 	if (space == NULL)
 		return -ENOMEM;
 	space->ckv = ckv;
 	strcpy(space->name, name);
 	space->access = (uint32_t)mode;
+	/* A reader that named no weights names none later; a writer's pages are of some. */
+	space->again = want == NULL && mode == CKV_READ ? CKV_WANT_SHAPE :
+							  CKV_WANT_SAME;
 	pthread_mutex_init(&space->lock, NULL);
 	pthread_mutex_lock(&ckv->lock);
 	r = attach_first(space, want);
@@ -136,6 +155,9 @@ void ckv_space_get_info(const struct ckv_space *space,
 
 	pthread_mutex_lock(&s->lock);
 	memcpy(info.model.model, g->model, sizeof g->model);
+	memcpy(info.model.weights, g->weights, sizeof g->weights);
+	info.model.layout = g->layout;
+	info.model.block_bytes = ckv_block_bytes(g);
 	info.model.n_layers = g->n_layers;
 	info.model.n_kv_heads = g->n_kv_heads;
 	info.model.dim_k = g->dim_k;

@@ -82,33 +82,44 @@ enum ckv_access {
 	CKV_ACCESS_WRITE = 3,	/* and lent pages */
 };
 
+/*
+ * What of the geometry must be equal. A space without blocks and without clients
+ * that named its weights takes the weights of the next SAME, and zeros from a
+ * writer's ANY; SHAPE and a reader's ANY name none.
+ */
+enum ckv_want {
+	CKV_WANT_SAME  = 0,	/* all of it */
+	CKV_WANT_ANY   = 1,	/* nothing: the space as it is */
+	CKV_WANT_SHAPE = 2,	/* all but the weights: what ANY got from a dead daemon */
+};
+
 struct ckv_attach {
 	struct ckv_control_head head;
 	char	 space[CKV_NAME_BYTES];
 	uint32_t access;	/* enum ckv_access */
-	uint32_t any_geometry;	/* 1: take the space as it is */
+	uint32_t any_geometry;	/* enum ckv_want */
 	struct ckv_geometry geometry;
 };
 CKV_AT(struct ckv_attach, space, 16, 64);
 CKV_AT(struct ckv_attach, access, 80, 4);
 CKV_AT(struct ckv_attach, any_geometry, 84, 4);
-CKV_AT(struct ckv_attach, geometry, 88, 104);
-CKV_SIZE(struct ckv_attach, 192);
+CKV_AT(struct ckv_attach, geometry, 88, 336);
+CKV_SIZE(struct ckv_attach, 424);
 
 struct ckv_attached {
 	struct ckv_control_head head;
 	uint32_t space_id;	/* names the space on this connection */
 	uint32_t n_buckets;
-	struct ckv_geometry geometry;
+	struct ckv_geometry geometry; /* weights: as of now */
 	struct ckv_pool_shape pool;
 	uint8_t	 secret[32];	/* of key derivation; zero for STATS */
 };
 CKV_AT(struct ckv_attached, space_id, 16, 4);
 CKV_AT(struct ckv_attached, n_buckets, 20, 4);
-CKV_AT(struct ckv_attached, geometry, 24, 104);
-CKV_AT(struct ckv_attached, pool, 128, 40);
-CKV_AT(struct ckv_attached, secret, 168, 32);
-CKV_SIZE(struct ckv_attached, 200);
+CKV_AT(struct ckv_attached, geometry, 24, 336);
+CKV_AT(struct ckv_attached, pool, 360, 40);
+CKV_AT(struct ckv_attached, secret, 400, 32);
+CKV_SIZE(struct ckv_attached, 432);
 
 /* SLABS: descriptors of slabs first .. first + n_fds - 1. SLAB_WRITE: of one. */
 struct ckv_slabs {

@@ -1,17 +1,19 @@
 /*
  * ckv_space.h - a space's geometry, the shape of its pool, its page records.
  *
- * A page holds one block, head-major: [layer][K then V][kv head][token][dim],
- * rounded up to 4 KiB. address = base + slab * slab_stride + index * page_bytes;
- * a page never straddles a slab.
+ * A page holds one block as the space's layout says, rounded up to 4 KiB.
+ * address = base + slab * slab_stride + index * page_bytes; a page never
+ * straddles a slab.
  */
 #ifndef CKV_SPACE_H
 #define CKV_SPACE_H
 
 #include "proto/ckv_index.h"
 
-enum ckv_layout {
-	CKV_LAYOUT_HEAD_MAJOR = 1,
+enum ckv_layout {		/* of the numbers in a page */
+	CKV_LAYOUT_HEAD_MAJOR  = 1, /* [layer][K then V][kv head][token][dim] */
+	CKV_LAYOUT_TOKEN_MAJOR = 2, /* [layer][K then V][token][kv head][dim] */
+	CKV_LAYOUT_OPAQUE      = 3, /* opaque_bytes that only the engine understands */
 };
 
 enum ckv_key_scheme {
@@ -19,9 +21,17 @@ enum ckv_key_scheme {
 	CKV_KEYS_ENGINE = 2,	/* the engine's own 32-byte chained hashes */
 };
 
-/* The fingerprint: compared field by field when a client attaches. */
+#define CKV_MODEL_BYTES		256u	/* a model's name, with its final zero */
+#define CKV_WEIGHTS_BYTES	32u
+
+/*
+ * What a page means: compared field by field when a client attaches. Opaque
+ * pages have no layers, heads, dims and dtype: these are zero then.
+ */
 struct ckv_geometry {
-	char	 model[CKV_NAME_BYTES];
+	char	 model[CKV_MODEL_BYTES];
+	uint8_t	 weights[CKV_WEIGHTS_BYTES]; /* fingerprint; zero: none was named */
+	uint64_t opaque_bytes;	/* of a block; 0 unless LAYOUT_OPAQUE */
 	uint32_t n_layers;
 	uint32_t n_kv_heads;
 	uint32_t dim_k;
@@ -33,22 +43,26 @@ struct ckv_geometry {
 	uint32_t key_scheme;	/* enum ckv_key_scheme */
 	uint32_t zero;
 };
-CKV_AT(struct ckv_geometry, model, 0, 64);
-CKV_AT(struct ckv_geometry, n_layers, 64, 4);
-CKV_AT(struct ckv_geometry, n_kv_heads, 68, 4);
-CKV_AT(struct ckv_geometry, dim_k, 72, 4);
-CKV_AT(struct ckv_geometry, dim_v, 76, 4);
-CKV_AT(struct ckv_geometry, block_tokens, 80, 4);
-CKV_AT(struct ckv_geometry, n_ranks, 84, 4);
-CKV_AT(struct ckv_geometry, dtype, 88, 4);
-CKV_AT(struct ckv_geometry, layout, 92, 4);
-CKV_AT(struct ckv_geometry, key_scheme, 96, 4);
-CKV_AT(struct ckv_geometry, zero, 100, 4);
-CKV_SIZE(struct ckv_geometry, 104);
+CKV_AT(struct ckv_geometry, model, 0, 256);
+CKV_AT(struct ckv_geometry, weights, 256, 32);
+CKV_AT(struct ckv_geometry, opaque_bytes, 288, 8);
+CKV_AT(struct ckv_geometry, n_layers, 296, 4);
+CKV_AT(struct ckv_geometry, n_kv_heads, 300, 4);
+CKV_AT(struct ckv_geometry, dim_k, 304, 4);
+CKV_AT(struct ckv_geometry, dim_v, 308, 4);
+CKV_AT(struct ckv_geometry, block_tokens, 312, 4);
+CKV_AT(struct ckv_geometry, n_ranks, 316, 4);
+CKV_AT(struct ckv_geometry, dtype, 320, 4);
+CKV_AT(struct ckv_geometry, layout, 324, 4);
+CKV_AT(struct ckv_geometry, key_scheme, 328, 4);
+CKV_AT(struct ckv_geometry, zero, 332, 4);
+CKV_SIZE(struct ckv_geometry, 336);
 
-/* Bytes of K and V of one block, before rounding up to a page. */
+/* Bytes of one block, before rounding up to a page. */
 static inline uint64_t ckv_block_bytes(const struct ckv_geometry *g)
 {
+	if (g->layout == CKV_LAYOUT_OPAQUE)
+		return g->opaque_bytes;
 	return (uint64_t)g->n_layers * g->n_kv_heads * g->block_tokens *
 	       ((uint64_t)g->dim_k + g->dim_v) * ckv_dtype_bytes(g->dtype);
 }
@@ -119,7 +133,7 @@ enum ckv_record_state {
 
 struct ckv_record {
 	struct ckv_key key;
-	uint64_t fingerprint;	/* XXH3-64 of the space's geometry */
+	uint64_t fingerprint;	/* XXH3-64 of the space's geometry, with the weights */
 	uint64_t checksum;
 	uint32_t parent_page;
 	uint32_t slot;

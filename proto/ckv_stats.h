@@ -55,7 +55,12 @@ CKV_AT(struct ckv_stats_head, version, 32, 64);
 CKV_AT(struct ckv_stats_head, loop, 96, 64);
 CKV_SIZE(struct ckv_stats_head, 160);
 
-struct ckv_space_row {			/* constant while the daemon runs */
+/*
+ * Constant while the daemon runs, but for the weights: these change only while the
+ * space is empty. Written before weights_known; who reads while they change may
+ * see a mixture once.
+ */
+struct ckv_space_row {
 	char	 name[CKV_NAME_BYTES];
 	char	 policy[CKV_NAME_BYTES];
 	struct ckv_geometry geometry;
@@ -64,18 +69,20 @@ struct ckv_space_row {			/* constant while the daemon runs */
 	uint32_t numa_node;		/* CKV_NONE: not bound */
 	uint64_t huge_bytes;		/* of the pool, verified at start */
 	uint64_t index_huge_bytes;
-	uint8_t	 zero[88];
+	_Atomic uint32_t weights_known;	/* 0: nobody has named them */
+	uint8_t	 zero[108];
 };
 CKV_AT(struct ckv_space_row, name, 0, 64);
 CKV_AT(struct ckv_space_row, policy, 64, 64);
-CKV_AT(struct ckv_space_row, geometry, 128, 104);
-CKV_AT(struct ckv_space_row, pool, 232, 40);
-CKV_AT(struct ckv_space_row, n_buckets, 272, 4);
-CKV_AT(struct ckv_space_row, numa_node, 276, 4);
-CKV_AT(struct ckv_space_row, huge_bytes, 280, 8);
-CKV_AT(struct ckv_space_row, index_huge_bytes, 288, 8);
-CKV_AT(struct ckv_space_row, zero, 296, 88);
-CKV_SIZE(struct ckv_space_row, 384);
+CKV_AT(struct ckv_space_row, geometry, 128, 336);
+CKV_AT(struct ckv_space_row, pool, 464, 40);
+CKV_AT(struct ckv_space_row, n_buckets, 504, 4);
+CKV_AT(struct ckv_space_row, numa_node, 508, 4);
+CKV_AT(struct ckv_space_row, huge_bytes, 512, 8);
+CKV_AT(struct ckv_space_row, index_huge_bytes, 520, 8);
+CKV_AT(struct ckv_space_row, weights_known, 528, 4);
+CKV_AT(struct ckv_space_row, zero, 532, 108);
+CKV_SIZE(struct ckv_space_row, 640);
 
 enum ckv_client_state {
 	CKV_CLIENT_FREE	    = 0,

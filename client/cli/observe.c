@@ -242,7 +242,7 @@ static void list_spaces(struct observer *o, const char *asked)
 int observer_attach(struct observer *o, const char *space, uint32_t access,
 		    struct observed_space *ret)
 {
-	struct ckv_attach request = { .access = access, .any_geometry = 1 };
+	struct ckv_attach request = { .access = access, .any_geometry = CKV_WANT_ANY };
 	struct observed_space s = { .stats = NULL };
 	struct control_message m;
 	size_t bytes = 0;

@@ -22,11 +22,33 @@ const char *show_key_scheme(uint32_t scheme)
 	       scheme == CKV_KEYS_ENGINE ? "engine" : "?";
 }
 
+static const char *show_layout(uint32_t layout)
+{
+	return layout == CKV_LAYOUT_HEAD_MAJOR ? "head-major" :
+	       layout == CKV_LAYOUT_TOKEN_MAJOR ? "token-major" :
+	       layout == CKV_LAYOUT_OPAQUE ? "opaque" : "?";
+}
+
+/* So many of the fingerprint's bytes as hex digits; "-": unknown, "none": zeros. */
+static const char *show_weights(char text[2 * CKV_WEIGHTS_BYTES + 1],
+				const struct ckv_space_row *row, size_t bytes)
+{
+	static const uint8_t zeros[CKV_WEIGHTS_BYTES];
+
+	if (ckv_hint_load32(&row->weights_known) == 0)
+		return "-";
+	if (memcmp(row->geometry.weights, zeros, sizeof zeros) == 0)
+		return "none";
+	for (size_t i = 0; i < bytes; i++)
+		snprintf(text + 2 * i, 3, "%02x", row->geometry.weights[i]);
+	return text;
+}
+
 void show_spaces(FILE *file, const struct shot *shot)
 {
 	static const char *const heads[] = {
-		"SPACE", "MODEL", ">LAYERS", ">KV HEADS", ">DIM K/V", "TYPE",
-		">TOKENS", "KEYS", ">PAGE", ">PAGES", ">VIEW PAGES", "POLICY",
+		"SPACE", "MODEL", "WEIGHTS", ">LAYERS", ">KV HEADS", ">DIM K/V",
+		"TYPE", "LAYOUT", ">TOKENS", "KEYS", ">PAGE", ">PAGES", ">VIEW PAGES", "POLICY",
 		">NUMA", ">HUGE",
 	};
 	struct table t;
@@ -36,14 +58,16 @@ void show_spaces(FILE *file, const struct shot *shot)
 		const struct ckv_space_row *row = &shot->spaces[i].row;
 		const struct ckv_geometry *g = &row->geometry;
 		const struct ckv_pool_shape *p = &row->pool;
-		char text[TEXT_SHORT];
+		char text[TEXT_SHORT], hex[2 * CKV_WEIGHTS_BYTES + 1];
 
 		table_cell(&t, "%s", row->name);
 		table_cell(&t, "%s", g->model);
+		table_cell(&t, "%s", show_weights(hex, row, 6));
 		table_cell(&t, "%u", g->n_layers);
 		table_cell(&t, "%u", g->n_kv_heads);
 		table_cell(&t, "%u/%u", g->dim_k, g->dim_v);
-		table_cell(&t, "%s", show_dtype(g->dtype));
+		table_cell(&t, "%s", g->dtype ? show_dtype(g->dtype) : "-");
+		table_cell(&t, "%s", show_layout(g->layout));
 		table_cell(&t, "%u", g->block_tokens);
 		table_cell(&t, "%s", show_key_scheme(g->key_scheme));
 		table_cell(&t, "%s", text_bytes(text, p->page_bytes));
@@ -62,22 +86,34 @@ void show_spaces(FILE *file, const struct shot *shot)
 		fputs("(the daemon has no space)\n", file);
 }
 
+/* All digits; null: nobody has named them. */
+static json_t *weights_json(const struct ckv_space_row *row)
+{
+	char hex[2 * CKV_WEIGHTS_BYTES + 1];
+	const char *text = show_weights(hex, row, CKV_WEIGHTS_BYTES);
+
+	return text[0] == '-' ? json_null() : json_string(text);
+}
+
 static json_t *space_json(const struct ckv_space_row *row)
 {
 	const struct ckv_geometry *g = &row->geometry;
 	const struct ckv_pool_shape *p = &row->pool;
 
-	return json_pack("{s:s, s:{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s},"
+	return json_pack("{s:s, s:{s:s, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I,"
+			 " s:I, s:s?, s:s},"
 			 " s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I}, s:s, s:I, s:o,"
 			 " s:I, s:I}",
 		"name", row->name,
-		"geometry", "model", g->model,
+		"geometry", "model", g->model, "weights", weights_json(row),
+		"layout", show_layout(g->layout),
+		"block_bytes", (json_int_t)ckv_block_bytes(g),
 		"n_layers", (json_int_t)g->n_layers,
 		"n_kv_heads", (json_int_t)g->n_kv_heads,
 		"dim_k", (json_int_t)g->dim_k, "dim_v", (json_int_t)g->dim_v,
 		"block_tokens", (json_int_t)g->block_tokens,
 		"n_ranks", (json_int_t)g->n_ranks,
-		"dtype", show_dtype(g->dtype),
+		"dtype", g->dtype ? show_dtype(g->dtype) : NULL,
 		"keys", show_key_scheme(g->key_scheme),
 		"pool", "page_bytes", (json_int_t)p->page_bytes,
 		"slab_stride", (json_int_t)p->slab_stride,

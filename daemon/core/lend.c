@@ -64,7 +64,7 @@ static void record_lent(struct space *s, uint32_t page, uint32_t slot,
 	struct ckv_record *record = &s->records[page];
 
 	record->key = block->key;
-	record->fingerprint = s->config.fingerprint;
+	record->fingerprint = s->fingerprint;
 	record->checksum = 0;
 	record->parent_page = parent_page;
 	record->slot = slot;

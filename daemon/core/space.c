@@ -184,6 +184,17 @@ void space_set_user_limit(struct space *s, uint32_t n_user_lent_max)
 	s->config.n_user_lent_max = n_user_lent_max;
 }
 
+void space_set_fingerprint(struct space *s, uint64_t fingerprint)
+{
+	s->fingerprint = fingerprint;
+}
+
+bool space_is_empty(const struct space *s)
+{
+	return space_n_used(s) == 0 &&
+	       ckv_hint_load64(&s->stats->view_pages_used) == 0;
+}
+
 /* ---- lanes ---- */
 
 int space_lane_open(struct space *s, uint32_t client,

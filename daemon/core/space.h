@@ -29,7 +29,6 @@ struct space;
 struct space_config {
 	struct ckv_geometry geometry;
 	struct ckv_pool_shape pool;
-	uint64_t fingerprint;		/* of the geometry, for the records */
 	uint64_t epoch;			/* the daemon's, in the names of lent pages */
 	uint32_t n_buckets;		/* space_buckets() of the pool */
 	uint64_t seed[4];		/* random */
@@ -78,6 +77,15 @@ void space_set_limits(struct space *space, uint32_t n_lent_max,
 
 /* The same for what is lent to all clients of one user. */
 void space_set_user_limit(struct space *space, uint32_t n_user_lent_max);
+
+/*
+ * The geometry's fingerprint for the records that are written from now on; 0 at first.
+ * Older records keep theirs, so change it only while space_is_empty().
+ */
+void space_set_fingerprint(struct space *space, uint64_t fingerprint);
+
+/* No block, no view, and no page is lent or held. */
+bool space_is_empty(const struct space *space);
 
 /* A new lane of a client: its number. -EMFILE: n_lanes_max are open. */
 int space_lane_open(struct space *space, uint32_t client,

@@ -62,6 +62,7 @@ struct view_row {		/* of the view that begins at this view page */
 
 struct space {
 	struct space_config config;
+	uint64_t fingerprint;		/* of the geometry, for the records */
 	struct ckv_index index;
 	uint32_t n_slots;
 	struct ckv_record *records;

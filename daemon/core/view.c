@@ -188,7 +188,7 @@ static void records_view(struct space *s, const struct space_view *view,
 		struct ckv_record *record = &s->records[view->first_page + i];
 
 		record->key = view->key;
-		record->fingerprint = s->config.fingerprint;
+		record->fingerprint = s->fingerprint;
 		record->checksum = view->checksum;
 		record->parent_page = CKV_NONE;
 		record->slot = slot;

@@ -2,8 +2,10 @@
  * attach.c - what each message of a client is answered with.
  */
 #include "daemon/shell/control.h"
+#include "daemon/shell/geometry.h"
 #include "daemon/shell/log.h"
 #include "daemon/shell/sys.h"
+#include "daemon/shell/weights.h"
 #include "proto/ckv_text.h"
 
 #include <errno.h>
@@ -61,48 +63,6 @@ int control_hello(struct daemon *d, struct client *client,
 	return r;
 }
 
-/* The first field in which the geometries differ, said with both values. */
-static int compare(struct daemon *d, struct client *client,
-		   const struct host *host, const struct ckv_attach *attach)
-{
-	const struct ckv_geometry *ours = &host->config->geometry;
-	const struct ckv_geometry *theirs = &attach->geometry;
-	const struct {
-		const char *name;
-		uint32_t ours, theirs;
-	} field[] = {
-		{ "n_layers", ours->n_layers, theirs->n_layers },
-		{ "n_kv_heads", ours->n_kv_heads, theirs->n_kv_heads },
-		{ "dim_k", ours->dim_k, theirs->dim_k },
-		{ "dim_v", ours->dim_v, theirs->dim_v },
-		{ "block_tokens", ours->block_tokens, theirs->block_tokens },
-		{ "n_ranks", ours->n_ranks, theirs->n_ranks },
-		{ "dtype", ours->dtype, theirs->dtype },
-		{ "layout", ours->layout, theirs->layout },
-		{ "key_scheme", ours->key_scheme, theirs->key_scheme },
-	};
-	char model[CKV_NAME_BYTES];
-
-	memcpy(model, theirs->model, sizeof model);
-	model[sizeof model - 1] = 0;
-	if (strcmp(ours->model, model) != 0) {
-		(void)control_refuse(d, client, -EINVAL, "space %s: model is "
-				     "%s here, %s at the client",
-				     host->config->name, ours->model, model);
-		return -EINVAL;
-	}
-	for (size_t i = 0; i < sizeof field / sizeof field[0]; i++) {
-		if (field[i].ours == field[i].theirs)
-			continue;
-		(void)control_refuse(d, client, -EINVAL, "space %s: %s is %u "
-				     "here, %u at the client",
-				     host->config->name, field[i].name,
-				     field[i].ours, field[i].theirs);
-		return -EINVAL;
-	}
-	return 0;
-}
-
 /* Groups: the ones of the connection, first the primary one. */
 static bool is_allowed(const struct client *client, const struct host *host,
 		       uint32_t access)
@@ -151,7 +111,7 @@ static int send_attached(struct daemon *d, struct client *client,
 	struct ckv_attached attached = {
 		.space_id = space,
 		.n_buckets = space_buckets(&host->pool.shape),
-		.geometry = host->config->geometry,
+		.geometry = host->geometry,
 		.pool = host->pool.shape,
 	};
 	int fds[2] = { -1, -1 }, r;
@@ -174,6 +134,30 @@ static int send_attached(struct daemon *d, struct client *client,
 out:
 	sys_close(fds[0]);
 	sys_close(fds[1]);
+	return r;
+}
+
+/* Is it the same model, with the same weights? Names them where nobody did. */
+static int identify(struct daemon *d, struct client *client, uint32_t space,
+		    const struct ckv_attach *attach)
+{
+	const struct host *host = &d->host[space];
+	char text[232];
+	int r = 0;
+
+	if (attach->any_geometry > CKV_WANT_SHAPE) {
+		snprintf(text, sizeof text, "any_geometry is %u; expected 0 to 2",
+			 attach->any_geometry);
+		r = -EINVAL;
+	}
+	if (r == 0 && attach->any_geometry != CKV_WANT_ANY)
+		r = geometry_compare(host->config->name, &host->geometry,
+				     &attach->geometry, text);
+	if (r == 0)
+		r = weights_attach(d, space, attach, text,
+				   &client->attached[space].holds_weights);
+	if (r < 0)
+		(void)control_refuse(d, client, r, "%s", text);
 	return r;
 }
 
@@ -206,7 +190,7 @@ int control_attach(struct daemon *d, struct client *client,
 	if (client->attached[i].access != 0)
 		return control_refuse(d, client, -EALREADY, "space %s is "
 				      "attached already", name);
-	if (!attach->any_geometry && compare(d, client, host, attach) < 0)
+	if (identify(d, client, i, attach) < 0)
 		return 0;
 	memset(client->attached[i].slab_sent, 0,
 	       (host->pool.shape.n_slabs + 63) / 64 * sizeof(uint64_t));

@@ -5,6 +5,7 @@
  * rows with a fixed offset in every page, and V another.
  */
 #include "daemon/shell/compress.h"
+#include "daemon/shell/geometry.h"
 #include "daemon/shell/sys.h"
 
 #include <errno.h>
@@ -46,10 +47,21 @@ int compress_object(const struct ckv_geometry *g, uint32_t n_tokens,
 		.run_bytes = sizeof(struct ckv_view_run), .align = CKV_LINE,
 	};
 
-	if (!inputs_elem(g->dtype, &o.elem))
+	if (g->layout != CKV_LAYOUT_HEAD_MAJOR ||
+	    !inputs_elem(g->dtype, &o.elem))
 		return -EINVAL;
 	*ret_object = o;
 	return 0;
+}
+
+int compress_layout(const struct ckv_geometry *geometry,
+		    char why[CKV_METHOD_WHY_BYTES])
+{
+	if (geometry->layout == CKV_LAYOUT_HEAD_MAJOR)
+		return 0;
+	snprintf(why, CKV_METHOD_WHY_BYTES, "layout %s cannot be compressed; "
+		 "expected head-major", geometry_layout(geometry->layout));
+	return -EINVAL;
 }
 
 int compress_check(struct compress *c, uint32_t n_query_heads,
@@ -57,6 +69,8 @@ int compress_check(struct compress *c, uint32_t n_query_heads,
 {
 	struct ckv_object object;
 
+	if (compress_layout(c->geometry, why) < 0)
+		return -EINVAL;
 	if (compress_object(c->geometry, c->n_tokens, &object) < 0) {
 		snprintf(why, CKV_METHOD_WHY_BYTES, "this space's element type "
 			 "cannot be compressed; expected f32, f16 or bf16");

@@ -43,10 +43,14 @@ struct compress {
 
 /*
  * What a chain of n_tokens is to the kernels that lay views out; no queries. -EINVAL:
- * rows of this dtype are not compressed.
+ * rows of this dtype, or of this layout, are not compressed.
  */
 int compress_object(const struct ckv_geometry *g, uint32_t n_tokens,
 		    struct ckv_object *ret_object);
+
+/* Are its pages laid out as those that are compressed? -EINVAL, and why. */
+int compress_layout(const struct ckv_geometry *geometry,
+		    char why[CKV_METHOD_WHY_BYTES]);
 
 /*
  * Do the chain and the geometry fit the method? -EINVAL, and why. The inputs are not

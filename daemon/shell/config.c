@@ -17,6 +17,7 @@
 #include <string.h>
 
 #define FILE_BYTES_MAX	(1u << 20)
+#define LINE_BYTES_MAX	1024u
 #define PARAMS_MAX	64
 
 struct section {
@@ -34,6 +35,8 @@ struct reader {
 	int line;
 	int n_bad;
 	bool skip;			/* the section is not one of ours */
+	const char *value;		/* of a line too long for inih, or NULL */
+	char rest[LINE_BYTES_MAX];	/* where it lies */
 	const struct config_complaint *complaint;
 	struct config *config;
 	struct section section;
@@ -75,6 +78,19 @@ static const char *section_name(const struct reader *r)
 	return r->section.space ? r->section.space->name : "daemon";
 }
 
+/* An opaque page has no layers, heads and dims; what is said of them is not looked at. */
+static bool is_required(const struct section *s, const struct param *param)
+{
+	static const char *const shape[] = { "layers", "kv_heads", "head_dim" };
+
+	if (param->init != NULL)
+		return false;
+	for (size_t i = 0; i < sizeof shape / sizeof shape[0]; i++)
+		if (strcmp(param->name, shape[i]) == 0)
+			return s->space->params.layout + 1 != CKV_LAYOUT_OPAQUE;
+	return true;
+}
+
 /* The end of a section: is everything there, and does it fit together? */
 static void end_section(struct reader *r)
 {
@@ -84,7 +100,7 @@ static void end_section(struct reader *r)
 	if (s->param == NULL)
 		return;
 	for (int i = 0; s->param[i].name; i++)
-		if (s->param[i].init == NULL && (s->given >> i & 1) == 0)
+		if (is_required(s, &s->param[i]) && (s->given >> i & 1) == 0)
 			complain(r, s->line, "space %s: the key %s is missing",
 				 section_name(r), s->param[i].name);
 	if (r->n_bad == s->n_bad && s->space != NULL &&
@@ -164,6 +180,47 @@ static void begin_section(struct reader *r, const char *line)
 	}
 }
 
+/* As inih would have it: without a comment after a blank, and blanks around it. */
+static const char *trim_value(char *value)
+{
+	char *end;
+
+	value += strspn(value, " \t");
+	for (end = value; *end != 0; end++)
+		if (*end == ';' && end > value && isspace((unsigned char)end[-1]))
+			break;
+	while (end > value && isspace((unsigned char)end[-1]))
+		end--;
+	*end = 0;
+	return value;
+}
+
+/*
+ * inih has room for a line of 198 letters, and a value alone may have 255. Of a longer
+ * line it gets the key and an empty value; the true one is kept aside. Bytes for inih.
+ */
+static size_t keep_value(struct reader *r, const char *line, size_t bytes,
+			 size_t room)
+{
+	size_t name = strcspn(line, "=:");
+
+	if (line[strspn(line, " \t")] == ';' || line[strspn(line, " \t")] == '#')
+		return 0;
+	if (bytes >= LINE_BYTES_MAX) {
+		complain(r, r->line, "the line is longer than %u letters",
+			 LINE_BYTES_MAX - 1);
+		return 0;
+	}
+	if (name >= room) {
+		complain(r, r->line, "expected key = value or [section]");
+		return 0;
+	}
+	memcpy(r->rest, line + name + 1, bytes - name - 1);
+	r->rest[bytes - name - 1] = 0;
+	r->value = trim_value(r->rest);
+	return name + 1;
+}
+
 /* One line for inih. */
 static char *next_line(char *buffer, int room, void *context)
 {
@@ -175,11 +232,9 @@ static char *next_line(char *buffer, int room, void *context)
 		return NULL;
 	r->line++;
 	r->text += bytes + (line[bytes] == '\n');
-	if (bytes >= (size_t)room - 1) {
-		complain(r, r->line, "the line is longer than %d letters",
-			 room - 2);
-		bytes = 0;
-	}
+	r->value = NULL;
+	if (bytes >= (size_t)room - 1)
+		bytes = keep_value(r, line, bytes, (size_t)room - 2);
 	memcpy(buffer, line, bytes);
 	buffer[bytes] = 0;
 	/* A continued line is inih's way to say a key twice: never wanted. */
@@ -198,6 +253,8 @@ static int take_key(void *context, const char *section, const char *name,
 	char expected[CONFIG_TEXT_BYTES];
 
 	(void)section;
+	if (r->value != NULL)
+		value = r->value;
 	if (r->skip)
 		return 1;
 	if (s->param == NULL) {

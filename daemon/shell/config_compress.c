@@ -46,8 +46,11 @@ static int read_method(const struct config_space *space, struct ckv_method *ret,
 		       struct ckv_object *ret_longest, char why[512])
 {
 	char alone[160];
-	int r = ckv_method_parse(space->params.compress, ret, why);
+	int r;
 
+	if (compress_layout(&space->geometry, why) < 0)
+		return -EINVAL;
+	r = ckv_method_parse(space->params.compress, ret, why);
 	if (r < 0)
 		return r;
 	if (other_need(ret) != NULL) {

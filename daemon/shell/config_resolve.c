@@ -59,6 +59,51 @@ int config_resolve_daemon(const struct daemon_params *p, char text[512])
 	return 0;
 }
 
+_Static_assert(sizeof ((struct space_params *)0)->model == CKV_MODEL_BYTES,
+	       "a name of the configuration fits");
+
+static int hex_digit(char letter)
+{
+	if (letter >= '0' && letter <= '9')
+		return letter - '0';
+	if (letter >= 'a' && letter <= 'f')
+		return letter - 'a' + 10;
+	if (letter >= 'A' && letter <= 'F')
+		return letter - 'A' + 10;
+	return -EINVAL;
+}
+
+/* All digits or none: empty leaves them to the clients. */
+static int resolve_weights(const char *hex, uint8_t weights[CKV_WEIGHTS_BYTES],
+			   char text[512])
+{
+	size_t n = strlen(hex);
+
+	for (size_t i = 0; i < n; i++) {
+		int digit = hex_digit(hex[i]);
+
+		if (digit < 0 || n != 2 * CKV_WEIGHTS_BYTES) {
+			snprintf(text, 512, "weights = %s: expected %u hex digits",
+				 hex, 2 * CKV_WEIGHTS_BYTES);
+			return -EINVAL;
+		}
+		weights[i / 2] = (uint8_t)(weights[i / 2] << 4 | digit);
+	}
+	return 0;
+}
+
+static int resolve_opaque(const struct space_params *p, struct ckv_geometry *g,
+			  char text[512])
+{
+	if (p->block_bytes == CONFIG_NONE) {
+		snprintf(text, 512, "layout = opaque: the key block_bytes is "
+			 "missing");
+		return -EINVAL;
+	}
+	g->opaque_bytes = p->block_bytes;
+	return 0;
+}
+
 static int resolve_geometry(struct config_space *space, char text[512])
 {
 	const struct space_params *p = &space->params;
@@ -66,16 +111,25 @@ static int resolve_geometry(struct config_space *space, char text[512])
 
 	memset(g, 0, sizeof *g);
 	memcpy(g->model, p->model, sizeof g->model);
+	g->block_tokens = (uint32_t)p->block_tokens;
+	g->n_ranks = 1;
+	g->layout = (uint32_t)p->layout + 1;
+	g->key_scheme = (uint32_t)p->keys + 1;
+	if (resolve_weights(p->weights, g->weights, text) < 0)
+		return -EINVAL;
+	if (g->layout == CKV_LAYOUT_OPAQUE)
+		return resolve_opaque(p, g, text);
+	if (p->block_bytes != CONFIG_NONE) {
+		snprintf(text, 512, "block_bytes: only with layout = opaque; "
+			 "layers, kv_heads and head_dim say it here");
+		return -EINVAL;
+	}
 	g->n_layers = (uint32_t)p->layers;
 	g->n_kv_heads = (uint32_t)p->kv_heads;
 	g->dim_k = (uint32_t)p->head_dim;
 	g->dim_v = p->head_dim_v == CONFIG_NONE ? g->dim_k :
 		   (uint32_t)p->head_dim_v;
-	g->block_tokens = (uint32_t)p->block_tokens;
-	g->n_ranks = 1;
 	g->dtype = (uint32_t)p->dtype + 1;
-	g->layout = CKV_LAYOUT_HEAD_MAJOR;
-	g->key_scheme = (uint32_t)p->keys + 1;
 	if (ckv_block_bytes(g) > 1ull << 36) {
 		snprintf(text, 512, "layers, kv_heads, head_dim and block_tokens "
 			 "make a block of %" PRIu64 " bytes; at most 64 GiB",

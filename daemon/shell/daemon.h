@@ -55,6 +55,8 @@ static inline uint64_t watch_token(enum watch_kind kind, uint32_t generation,
 
 struct host {				/* a space and its memory */
 	struct config_space *config;
+	struct ckv_geometry geometry;	/* the configuration's, and the weights of now */
+	bool weights_known;		/* somebody named them */
 	struct space *space;
 	struct pool pool;
 	struct memory index, records, stats_memory;
@@ -87,6 +89,7 @@ struct lane {
 
 struct attachment {
 	uint32_t access;		/* enum ckv_access; 0: not attached */
+	bool holds_weights;		/* nobody may name others meanwhile */
 	uint64_t *slab_sent;		/* bit i: slab i was sent read-write */
 };
 
@@ -221,6 +224,8 @@ uint32_t lane_serve(struct daemon *d, struct lane *lane);
 
 int stats_create(struct daemon *d);
 void stats_client(struct daemon *d, struct client *client, const char *name);
+/* Show whose weights a space holds now. */
+void stats_weights(struct daemon *d, uint32_t space);
 void stats_tick(struct daemon *d);
 
 #endif

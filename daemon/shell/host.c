@@ -6,13 +6,13 @@
 #include "daemon/shell/log.h"
 #include "daemon/shell/placement.h"
 #include "daemon/shell/sys.h"
+#include "daemon/shell/weights.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 static void say_progress(void *context, uint64_t touched_bytes,
 			 uint64_t total_bytes)
@@ -56,7 +56,6 @@ static int create_core(struct host *host, const struct daemon_params *p,
 	struct config_space *c = host->config;
 	struct space_config config = {
 		.geometry = c->geometry, .pool = c->pool,
-		.fingerprint = XXH3_64bits(&c->geometry, sizeof c->geometry),
 		.epoch = epoch,
 		.n_buckets = space_buckets(&c->pool), .policy = c->policy,
 		.n_lanes_max = (uint32_t)p->max_lanes,
@@ -73,8 +72,10 @@ static int create_core(struct host *host, const struct daemon_params *p,
 
 	if (r >= 0)
 		r = space_create(&config, &memory, &host->space);
-	if (r == 0)
+	if (r == 0) {
+		weights_init(host);
 		auto_configure(host);
+	}
 	return r;
 }
 

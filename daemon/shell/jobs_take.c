@@ -159,7 +159,9 @@ int jobs_compress(struct daemon *d, struct lane *lane,
 		  const struct ckv_req *request, struct ckv_view_reply *reply)
 {
 	const struct ckv_compress_arg *arg = (const void *)d->argument;
+	struct host *host = &d->host[lane->space];
 	struct job *job = job_new(d->jobs);
+	char why[CKV_METHOD_WHY_BYTES];
 	int r;
 
 	if (arg->zero[0] != 0 || arg->zero[1] != 0)
@@ -171,10 +173,15 @@ int jobs_compress(struct daemon *d, struct lane *lane,
 	}
 	if (lane->n_jobs >= d->config->daemon.max_lane_jobs)
 		return -EBUSY;
+	if (compress_layout(&host->geometry, why) < 0) {
+		snprintf(reply->text, sizeof reply->text, "space %.40s: %.130s",
+			 host->config->name, why);
+		return -EINVAL;
+	}
 	r = read_method(arg->method, &job->method, reply->text);
 	if (r < 0)
 		return r;
-	init_job(job, &d->host[lane->space], &arg->chain);
+	init_job(job, host, &arg->chain);
 	job->lane = (uint32_t)(lane - d->lane);
 	job->lane_generation = lane->generation;
 	job->request = *request;

@@ -29,12 +29,23 @@ static void fill_space_row(struct daemon *d, uint32_t i)
 
 	copy_name(row->name, host->config->name);
 	copy_name(row->policy, host->config->policy->name);
-	row->geometry = host->config->geometry;
+	row->geometry = host->geometry;
+	ckv_hint_store32(&row->weights_known, host->weights_known);
 	row->pool = host->pool.shape;
 	row->n_buckets = space_buckets(&host->pool.shape);
 	row->numa_node = node == CONFIG_NONE ? CKV_NONE : (uint32_t)node;
 	row->huge_bytes = host->pool.huge_bytes;
 	row->index_huge_bytes = host->index_huge_bytes;
+}
+
+void stats_weights(struct daemon *d, uint32_t space)
+{
+	struct ckv_space_row *row = ckv_stats_space(d->stats_memory.base, space);
+	const struct host *host = &d->host[space];
+
+	memcpy(row->geometry.weights, host->geometry.weights,
+	       sizeof row->geometry.weights);
+	ckv_hint_store32(&row->weights_known, host->weights_known);
 }
 
 int stats_create(struct daemon *d)

@@ -417,7 +417,7 @@ static void old_protocol(struct raw_lane *lane)
 static void not_invited(struct raw_lane *lane)
 {
 	struct ckv_attach attach = { .space = "closed", .access = CKV_ACCESS_READ,
-				     .any_geometry = 1 };
+				     .any_geometry = CKV_WANT_ANY };
 	char reply[CKV_CONTROL_BYTES_MAX];
 	const struct ckv_refused *refused = (void *)reply;
 	int fds[CKV_FDS_MAX];

@@ -203,7 +203,7 @@ static void map_slabs(struct raw *raw)
 
 void raw_attach(struct raw *raw, const char *space, uint32_t access)
 {
-	struct ckv_attach attach = { .access = access, .any_geometry = 1 };
+	struct ckv_attach attach = { .access = access, .any_geometry = CKV_WANT_ANY };
 	const struct ckv_index_head *head;
 	int fds[CKV_FDS_MAX];
 	char *index;

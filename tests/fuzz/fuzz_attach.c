@@ -196,7 +196,7 @@ static size_t make_attach(struct ckv_attach *a, struct fuzz_input *in)
 	else
 		fuzz_take(in, a->space, sizeof a->space);
 	a->access = fuzz_u8(in) ^ CKV_ACCESS_WRITE;
-	a->any_geometry = fuzz_u8(in) == 0;
+	a->any_geometry = fuzz_u8(in) ^ CKV_WANT_ANY;
 	a->geometry = daemon_here->config->space[which % 2].geometry;
 	field = fuzz_u8(in);
 	if (field != 0)

@@ -126,8 +126,10 @@ static void open_lane(struct served *s, uint32_t i)
 	};
 	lane->number = space_lane_open(s->core.space, i, &memory);
 	assert(lane->number >= 0);
-	table.attached[i] = (struct attachment){ CKV_ACCESS_WRITE,
-						 &table.slab_bits[i] };
+	table.attached[i] = (struct attachment){
+		.access = CKV_ACCESS_WRITE, .holds_weights = true,
+		.slab_sent = &table.slab_bits[i],
+	};
 	table.slab_bits[i] = UINT64_MAX;
 	table.client[i] = (struct client){
 		.state = CLIENT_ATTACHED, .socket = -1, .pidfd = -1,

@@ -25,7 +25,6 @@ struct space_config core_config(uint32_t n_pages, uint32_t n_views)
 			.first_view_page = block_slabs * SLAB_PAGES,
 			.n_view_pages = n_views,
 		},
-		.fingerprint = 0x1234,
 		.epoch = CORE_EPOCH,
 		.seed = { 11, 22, 33, 44 },
 		.policy = &policy_lru,

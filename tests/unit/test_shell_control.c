@@ -186,7 +186,7 @@ START_TEST(a_geometry_mismatch_names_the_field)
 		"space tiny: block_tokens is 16 here, 17 at the client",
 		"space tiny: n_ranks is 1 here, 2 at the client",
 		"space tiny: dtype is 1 here, 2 at the client",
-		"space tiny: layout is 1 here, 2 at the client",
+		"space tiny: layout is head-major here, token-major (2) at the client",
 		"space tiny: key_scheme is 1 here, 2 at the client",
 		"space tiny: model is tiny here, big at the client",
 	};

@@ -53,7 +53,7 @@ static void *map(int fd, size_t bytes, int prot)
 static void attach(struct client *c, uint32_t access)
 {
 	union wire m = { .attach = { .space = "tiny", .access = access,
-				     .any_geometry = 1 } };
+				     .any_geometry = CKV_WANT_ANY } };
 	struct ckv_stats_head *head;
 	struct stat s;
 	int fds[4];

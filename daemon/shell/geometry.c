@@ -1,0 +1,91 @@
+/*
+ * geometry.c - does a client mean by a page what the space means?
+ */
+#include "daemon/shell/geometry.h"
+#include "proto/ckv_text.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MODEL_SHOWN	72	/* bytes for a name in a refusal; two fit */
+
+const char *geometry_layout(uint32_t layout)
+{
+	switch (layout) {
+	case CKV_LAYOUT_HEAD_MAJOR:	return "head-major";
+	case CKV_LAYOUT_TOKEN_MAJOR:	return "token-major";
+	case CKV_LAYOUT_OPAQUE:		return "opaque";
+	default:			return "none of these";
+	}
+}
+
+/* A name, or the piece of a long one where it begins to differ from the other. */
+static void show_model(const char model[CKV_MODEL_BYTES], size_t from,
+		       char text[MODEL_SHOWN])
+{
+	size_t n = from > 0 ? 3 : 0;
+
+	memcpy(text, "...", n);
+	ckv_text_name(text + n, MODEL_SHOWN - n, model + from,
+		      CKV_MODEL_BYTES - from);
+}
+
+static int compare_model(const char *space, const struct ckv_geometry *ours,
+			 const struct ckv_geometry *theirs, char text[232])
+{
+	char here[MODEL_SHOWN], there[MODEL_SHOWN];
+	size_t same = 0, from;
+
+	/* Ours ends: a name without an end is another one. */
+	if (strncmp(ours->model, theirs->model, CKV_MODEL_BYTES) == 0)
+		return 0;
+	while (ours->model[same] == theirs->model[same])
+		same++;
+	from = same < MODEL_SHOWN / 4 ? 0 : same - MODEL_SHOWN / 4;
+	show_model(ours->model, from, here);
+	show_model(theirs->model, from, there);
+	snprintf(text, 232, "space %s: model is %s here, %s at the client", space,
+		 here, there);
+	return -EINVAL;
+}
+
+int geometry_compare(const char *space, const struct ckv_geometry *ours,
+		     const struct ckv_geometry *theirs, char text[232])
+{
+	const struct {
+		const char *name;
+		uint64_t ours, theirs;
+	} field[] = {
+		{ "n_layers", ours->n_layers, theirs->n_layers },
+		{ "n_kv_heads", ours->n_kv_heads, theirs->n_kv_heads },
+		{ "dim_k", ours->dim_k, theirs->dim_k },
+		{ "dim_v", ours->dim_v, theirs->dim_v },
+		{ "block_tokens", ours->block_tokens, theirs->block_tokens },
+		{ "n_ranks", ours->n_ranks, theirs->n_ranks },
+		{ "dtype", ours->dtype, theirs->dtype },
+		{ "block_bytes", ours->opaque_bytes, theirs->opaque_bytes },
+		{ "key_scheme", ours->key_scheme, theirs->key_scheme },
+	};
+	int r = compare_model(space, ours, theirs, text);
+
+	if (r < 0)
+		return r;
+	/* First: it decides which of the others count. */
+	if (ours->layout != theirs->layout) {
+		snprintf(text, 232, "space %s: layout is %s here, %s (%u) at the "
+			 "client", space, geometry_layout(ours->layout),
+			 geometry_layout(theirs->layout), theirs->layout);
+		return -EINVAL;
+	}
+	for (size_t i = 0; i < sizeof field / sizeof field[0]; i++) {
+		if (field[i].ours == field[i].theirs)
+			continue;
+		snprintf(text, 232, "space %s: %s is %" PRIu64 " here, %" PRIu64
+			 " at the client", space, field[i].name, field[i].ours,
+			 field[i].theirs);
+		return -EINVAL;
+	}
+	return 0;
+}
