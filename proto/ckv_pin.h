@@ -109,4 +109,16 @@ static inline uint32_t ckv_pin_slot(const _Atomic uint64_t *word)
 	return pin == 0 ? CKV_NONE : (uint32_t)(pin >> 32);
 }
 
+/* Daemon: are these words all empty? Most are; each is read like ckv_pin_slot() does. */
+#define CKV_PINS_AT_ONCE	8u
+static inline bool ckv_pins_empty(const _Atomic uint64_t word[CKV_PINS_AT_ONCE])
+{
+	uint64_t any = 0;
+
+	for (uint32_t i = 0; i < CKV_PINS_AT_ONCE; i++)
+		/* PIN_SCAN */
+		any |= atomic_load_explicit(&word[i], CKV_ORDER_PIN_SCAN);
+	return any == 0;
+}
+
 #endif

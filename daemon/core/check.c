@@ -7,7 +7,7 @@
 
 struct tally {
 	uint64_t n_free, n_lent, n_blocks, n_views, n_view_pages, n_unsummed;
-	uint64_t n_queued_tips, n_held_tips;
+	uint64_t n_queued_tips, n_held_tips, n_parked;
 };
 
 static void check_entry(const struct space *s, uint32_t page, uint8_t level)
@@ -58,6 +58,8 @@ static void check_page(const struct space *s, uint32_t page, uint32_t *n_kids,
 	const struct node *node = &s->nodes[page];
 
 	assert(!(node->mark & NODE_BATCH));
+	assert(!node->parked ||
+	       ckv_record_state(record) == CKV_RECORD_PUBLISHED);
 	t->n_queued_tips += (node->mark & NODE_TIP_QUEUED) != 0;
 	t->n_held_tips += (node->mark & NODE_TIP_HELD) != 0;
 	switch (ckv_record_state(record)) {
@@ -78,9 +80,11 @@ static void check_page(const struct space *s, uint32_t page, uint32_t *n_kids,
 		break;
 	case CKV_RECORD_PUBLISHED:
 		assert(node->lane == NODE_NO_LANE);
-		assert((node->queue != 0) == (node->n_children == 0));
+		assert((node->queue != 0) + node->parked ==
+		       (node->n_children == 0));
 		check_entry(s, page, CKV_LEVEL_HOST);
 		check_parent(s, page, n_kids);
+		t->n_parked += node->parked;
 		t->n_unsummed += !(record->flags & CKV_ENTRY_SUMMED);
 		t->n_blocks++;
 		break;
@@ -130,8 +134,9 @@ static void check_views(const struct space *s, struct tally *t)
 			continue;
 		assert(i / p->slab_pages ==
 		       (i + s->rows[i].view.n_pages - 1) / p->slab_pages);
-		assert((s->nodes[page].queue != 0) ==
+		assert((s->nodes[page].queue != 0) + s->nodes[page].parked ==
 		       (s->nodes[page].n_children == 0));
+		t->n_parked += s->nodes[page].parked;
 		check_entry(s, page, CKV_LEVEL_HOST);
 		t->n_views++;
 	}
@@ -140,13 +145,18 @@ static void check_views(const struct space *s, struct tally *t)
 static void check_lanes(const struct space *s)
 {
 	uint64_t n_lent = 0, n_claimed = 0, n_users = 0;
+	uint32_t n_open = 0;
 
-	for (uint32_t i = 0; i < s->n_lanes_high; i++) {
+	for (uint32_t i = 0; i < s->config.n_lanes_max; i++) {
 		const struct lane *lane = &s->lanes[i];
 		uint32_t n = 0;
 
-		if (!lane->open)
+		if (lane->state == LANE_UNUSED)
 			continue;
+		if (lane->state == LANE_IN_USE) {
+			assert(s->open_lanes[lane->place] == i);
+			n_open++;
+		}
 		for (uint32_t page = lane->lent.head; page != CKV_NONE;
 		     page = s->nodes[page].next, n++)
 			assert(s->nodes[page].lane == i);
@@ -158,6 +168,7 @@ static void check_lanes(const struct space *s)
 	for (uint32_t i = 0; i <= s->config.n_users_max; i++)
 		n_users += s->user_lent[i];
 	assert(n_lent == n_claimed && n_lent == n_users);
+	assert(n_open == s->n_open);
 }
 
 /* Taken slots: exactly those of records, and the retired ones. */
@@ -195,6 +206,9 @@ void space_check(const struct space *s)
 		assert(n < p->n_block_pages);
 	assert(n == s->n_free && n == t.n_free);
 	check_views(s, &t);
+	assert(s->parked[BLOCKS].n + s->parked[VIEWS].n == t.n_parked);
+	assert(ckv_hint_load64(&s->stats->parked) == t.n_parked);
+	assert(s->n_batch == 0 && s->n_chosen == 0);
 	check_lanes(s);
 	check_slots(s, &t, n_scratch);
 	for (size_t i = 0; i < ((size_t)s->n_slots + 63) / 64; i++)

@@ -1,5 +1,5 @@
 /*
- * evict.c - blocks leave: eviction and DROP.
+ * evict.c - a batch of blocks is judged, and who leaves to make room.
  *
  * A batch of childless blocks is marked (generation odd), then every pin of
  * the space is read once, then what is pinned is given back together with its
@@ -8,15 +8,20 @@
  * a chain leaves from its end, and a batch holds a block only with all of its
  * descendants.
  *
- * What was pinned goes back as just used, so the next batch looks elsewhere. A
- * pool full of pinned blocks costs ROUNDS scans, then the answer is no.
+ * What was pinned is parked (pinned.c), so no search meets it again while its pin is
+ * there. A search goes from step to step: the policy's victims; when there are none,
+ * all that is parked, once; then the chains held for automatic views, which give way.
+ * When that is fruitless, too, the answer is no.
  */
 #include "daemon/core/state.h"
 
 #define AHEAD		8u	/* entries asked for before they are used */
-#define ROUNDS		6	/* batches of one search for room, doubling */
 #define SURPLUS_MAX	256u	/* pages freed beyond what is wanted */
 #define SURPLUS_SHARE	128u	/* of the pool at most */
+#define WORDS_PER_PAGE	256u	/* where scans are long, one page more for so many words, */
+#define SHARE_LONG	16u	/* and a larger share of the pool */
+#define LOOK_EACH	64u	/* parked ones looked at by each step */
+#define LOOK_PASS	1024u	/* and by one that has nothing else to look at */
 
 static void judged_set(struct space *s, uint32_t slot, bool on)
 {
@@ -67,16 +72,33 @@ uint32_t batch_restore(struct space *s, uint32_t page)
 	return n;
 }
 
-static uint32_t scan_lane(struct space *s, const struct lane *lane)
+static void judge_word(struct space *s, uint32_t number, uint32_t i)
 {
-	uint32_t high = lane_pin_high(lane), n = 0, slot;
+	uint32_t slot = ckv_pin_slot(&s->lanes[number].memory.pins[i]), page;
 
-	for (uint32_t i = 0; i < high; i++) {
-		slot = ckv_pin_slot(&lane->memory.pins[i]);
-		if (slot != CKV_NONE && judged(s, slot))
-			n += batch_restore(s, table_page(s, slot));
+	if (slot == CKV_NONE || !judged(s, slot))
+		return;
+	page = table_page(s, slot);
+	pinned_seen(s, page, number, i);
+	s->cost.n_restored += batch_restore(s, page);
+}
+
+/* Most words are empty, mostly: many of them are skipped at once. */
+static void scan_lane(struct space *s, uint32_t number)
+{
+	const struct lane *lane = &s->lanes[number];
+	uint32_t high = lane_pin_high(lane), i = 0;
+
+	s->cost.n_words += high;
+	while (i < high) {
+		if (i + CKV_PINS_AT_ONCE <= high &&
+		    ckv_pins_empty(&lane->memory.pins[i])) {
+			i += CKV_PINS_AT_ONCE;
+			continue;
+		}
+		for (uint32_t end = i + CKV_PINS_AT_ONCE; i < end && i < high; i++)
+			judge_word(s, number, i);
 	}
-	return n;
 }
 
 /* Make the batch's generations odd. Their lines are far away: ask early. */
@@ -94,54 +116,25 @@ static void batch_mark(struct space *s)
 	}
 }
 
-uint32_t batch_judge(struct space *s)
+void batch_judge(struct space *s)
 {
-	uint32_t n = 0;
-
 	batch_mark(s);
 	ckv_evict_fence();
-	for (uint32_t i = 0; i < s->n_lanes_high; i++)
-		if (s->lanes[i].open)
-			n += scan_lane(s, &s->lanes[i]);
-	for (uint32_t i = 0; i < s->n_batch; i++)
-		if (s->nodes[s->batch[i]].mark & NODE_SUMMING)
-			n += batch_restore(s, s->batch[i]);
+	for (uint32_t i = 0; i < s->n_open; i++)
+		scan_lane(s, s->open_lanes[i]);
 	ckv_count(&s->stats->evict_batches, 1);
-	ckv_count(&s->stats->evict_pinned, n);
-	return n;
+	ckv_count(&s->stats->evict_pinned, s->cost.n_restored);
+	ckv_count(&s->stats->pins_scanned, s->cost.n_words);
 }
 
-/* Who was given back and has no children may be a victim again, later. */
-static void batch_return(struct space *s)
+void batch_park(struct space *s)
 {
 	for (uint32_t i = 0; i < s->n_batch; i++) {
 		uint32_t page = s->batch[i];
 
 		if (!batch_has(s, page) && s->nodes[page].n_children == 0)
-			policy_put(s, page, POLICY_BACK);
+			park(s, page);
 	}
-}
-
-/* End the batch: free what is still in it. */
-static uint32_t batch_free(struct space *s)
-{
-	uint32_t n = 0;
-
-	batch_return(s);
-	for (uint32_t i = 0; i < s->n_batch; i++) {
-		uint32_t page = s->batch[i];
-
-		if (!batch_has(s, page))
-			continue;
-		batch_forget(s, page);
-		if (space_is_view(s, page))
-			view_free(s, page);
-		else
-			block_free(s, page);
-		n++;
-	}
-	s->n_batch = 0;
-	return n;
 }
 
 /* ---- eviction ---- */
@@ -160,96 +153,145 @@ uint32_t pages_to_lend(const struct space *s)
 	return n > 0 ? (uint32_t)n : 0;
 }
 
+/*
+ * A page that is freed for nobody yet saves the next writer a scan. The longer a scan
+ * takes the more it must bring.
+ */
 static uint32_t surplus(const struct space *s)
 {
-	uint32_t n = s->config.pool.n_block_pages / SURPLUS_SHARE;
+	uint32_t n_pages = s->config.pool.n_block_pages;
+	uint32_t n = n_pages / SURPLUS_SHARE, n_long = 0;
 
-	return n < SURPLUS_MAX ? n : SURPLUS_MAX;
+	for (uint32_t i = 0; i < s->n_open; i++)
+		n_long += lane_pin_high(&s->lanes[s->open_lanes[i]]);
+	n_long /= WORDS_PER_PAGE;
+	if (n_long > n_pages / SHARE_LONG)
+		n_long = n_pages / SHARE_LONG;
+	if (n > SURPLUS_MAX)
+		n = SURPLUS_MAX;
+	return n > n_long ? n : n_long;
 }
 
 /* With what is in the batch already. */
-static void evict(struct space *s, uint32_t wanted, bool may_defer)
+static void victims_choose(struct space *s, uint32_t first, bool may_defer)
 {
 	const struct policy_ops *ops = s->config.policy;
-	int64_t target;
-	uint32_t page, n;
+	int64_t n_max = (int64_t)s->search[BLOCKS].wanted - room(s) + surplus(s);
+	uint32_t page;
 
-	for (int round = 0; round < ROUNDS && room(s) < wanted; round++) {
-		target = (wanted - room(s) + surplus(s)) << round;
-		while (s->n_batch < BATCH_MAX && s->n_batch < target &&
-		       (page = ops->victim(s->blocks)) != CKV_NONE)
-			if (!may_defer || !tip_defer(s, page))
-				batch_add(s, page, POLICY_HEIR);
-		if (s->n_batch == 0)
-			return;
-		batch_judge(s);
-		tips_leave(s);
-		n = batch_free(s);
-		ckv_count(&s->stats->evicted, n);
+	if (n_max > EVICT_MAX)
+		n_max = EVICT_MAX;
+	for (uint32_t i = 0; i < EVICT_MAX && s->n_batch < first + n_max &&
+	     (page = ops->victim(s->blocks)) != CKV_NONE; i++) {
+		s->cost.n_looks++;
+		if (pinned_still(s, page))
+			park(s, page);
+		else if (!may_defer || !tip_defer(s, page))
+			batch_add(s, page, POLICY_HEIR);
 	}
 }
 
-void make_room(struct space *s, uint32_t wanted)
+/* Nobody goes without for the sake of a view: those not begun go first, and one may do. */
+static bool tips_choose(struct space *s, uint32_t first)
 {
 	static const struct {
 		enum tip_state state;
 		uint32_t n_max;
-	} step[] = {
+	} stage[] = {
 		{ TIP_WAITING, 1 }, { TIP_WAITING, UINT32_MAX },
 		{ TIP_READING, 1 }, { TIP_READING, UINT32_MAX },
 	};
+	struct search *search = &s->search[BLOCKS];
 
-	evict(s, wanted, true);
-	/*
-	 * Nobody goes without for the sake of a view: those not begun go first, and
-	 * one may do.
-	 */
-	for (size_t i = 0; i < sizeof step / sizeof step[0]; i++)
-		if (pages_to_lend(s) == 0 &&
-		    tips_give_way(s, step[i].state, step[i].n_max) > 0)
-			evict(s, wanted, false);
+	for (uint32_t i = search->stage; i < sizeof stage / sizeof stage[0]; i++) {
+		search->stage = i + 1;
+		if (tips_give_way(s, stage[i].state, stage[i].n_max) == 0)
+			continue;
+		victims_choose(s, first, false);
+		return true;
+	}
+	return false;
 }
 
-/* ---- DROP ---- */
-
-/* Put a key's block into the batch if it has no children. */
-static int drop_choose(struct space *s, const struct ckv_key *key,
-		       uint32_t *ret_page)
+bool evict_choose(struct space *s)
 {
-	struct ckv_place place = ckv_index_place(&s->index, key);
-	uint32_t slot, page;
+	struct search *search = &s->search[BLOCKS];
+	uint32_t first = s->n_batch, n;
 
-	if (table_find(s, &place, key, &slot) != TABLE_PUBLISHED)
-		return -ENOENT;
-	page = table_page(s, slot);
-	if (batch_has(s, page))
-		return -ENOENT;
-	tip_drop(s, page);
-	if (s->nodes[page].n_children > 0)
-		return -EBUSY;
-	policy_take(s, page);
-	batch_add(s, page, POLICY_BACK);
-	*ret_page = page;
-	return 0;
+	if (pages_to_lend(s) >= search->wanted) {
+		search->passing = false;
+		return true;
+	}
+	(void)parked_look(s, BLOCKS, LOOK_EACH);
+	victims_choose(s, first, true);
+	if (s->n_batch > first ||
+	    s->config.policy->next_victim(s->blocks, CKV_NONE) != CKV_NONE) {
+		search->passing = false;
+		return true;
+	}
+	if (!search->passing) {
+		search->passing = true;
+		search->n_unseen = s->parked[BLOCKS].n;
+		search->stage = 0;
+	}
+	n = search->n_unseen < LOOK_PASS ? search->n_unseen : LOOK_PASS;
+	search->n_unseen -= n;
+	if (parked_look(s, BLOCKS, n) > 0) {
+		search->passing = false;
+		victims_choose(s, first, true);
+		return true;
+	}
+	return search->n_unseen > 0 || pages_to_lend(s) > 0 ||
+	       tips_choose(s, first);
 }
 
-int space_drop(struct space *s, const struct ckv_key *keys, uint32_t n,
-	       int32_t *ret_status)
+void evict_free(struct space *s, uint32_t first)
 {
-	uint32_t page, n_chosen = 0, n_dropped;
+	uint32_t n = 0;
 
-	if (n == 0 || n > CKV_BATCH_MAX)
-		return -EINVAL;
-	for (uint32_t i = 0; i < n; i++)
-		ret_status[i] = drop_choose(s, &keys[i], &page);
-	if (s->n_batch == 0)
-		return 0;
-	batch_judge(s);
-	/* The batch has the chosen keys' pages in the order of the keys. */
-	for (uint32_t i = 0; i < n; i++)
-		if (ret_status[i] == 0 && !batch_has(s, s->batch[n_chosen++]))
-			ret_status[i] = -EBUSY;
-	n_dropped = batch_free(s);
-	ckv_count(&s->stats->dropped, n_dropped);
-	return (int)n_dropped;
+	for (uint32_t i = first; i < s->n_batch; i++) {
+		uint32_t page = s->batch[i];
+
+		if (!batch_has(s, page))
+			continue;
+		batch_forget(s, page);
+		block_free(s, page);
+		n++;
+	}
+	s->n_batch = first;
+	if (n > 0)
+		s->search[BLOCKS].passing = false;
+	ckv_count(&s->stats->evicted, n);
+}
+
+/* ---- who waits for room ---- */
+
+void search_fruitless(struct search *search)
+{
+	search->n_fruitless++;
+	search->full = true;
+	search->passing = false;
+}
+
+int room_wait(struct space *s, struct space_wait *wait, uint32_t kind,
+	      uint32_t wanted)
+{
+	struct search *search = &s->search[kind];
+
+	if (wait->searches && wait->n_fruitless != search->n_fruitless) {
+		wait->searches = false;
+		return -ENOSPC;
+	}
+	if (!wait->searches && search->full && !space_pace_ready(s->pace))
+		return -ENOSPC;
+	if (!wait->searches)
+		wait->n_fruitless = search->n_fruitless;
+	wait->searches = true;
+	if (kind == VIEWS)
+		search->wanted = wanted > search->wanted ? wanted :
+				 search->wanted;
+	else
+		search->wanted += wanted < EVICT_MAX - search->wanted ? wanted :
+				  EVICT_MAX - search->wanted;
+	return task_wait(s, wait);
 }

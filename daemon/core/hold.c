@@ -117,6 +117,7 @@ void space_sum_done(struct space *s, uint32_t page, bool sum_ok,
 	assert(s->nodes[page].mark & NODE_SUMMING);
 	assert(ckv_record_state(record) == CKV_RECORD_PUBLISHED);
 	s->nodes[page].mark &= (uint8_t)~NODE_SUMMING;
+	s->search[BLOCKS].full = false;
 	gauge_sub(&s->stats->unsummed, 1);
 	if (!sum_ok) {
 		sum_enqueue(s, page);
@@ -148,19 +149,21 @@ void space_sum_failed(struct space *s)
 /* ---- PREFETCH ---- */
 
 /* The host level is the nearest there is: what is published is there. */
-int space_prefetch(const struct space *s, const struct ckv_key *keys,
-		   uint32_t n)
+int prefetch_run(struct space *s, struct space_task *t, int32_t *units)
 {
-	int n_near = 0;
+	const struct ckv_key *keys = t->items;
 	uint32_t slot;
 
-	if (n == 0 || n > CKV_BATCH_MAX)
-		return -EINVAL;
-	for (uint32_t i = 0; i < n; i++) {
-		struct ckv_place place = ckv_index_place(&s->index, &keys[i]);
+	while (t->next < t->n) {
+		const struct ckv_key *key = &keys[t->next];
+		struct ckv_place place = ckv_index_place(&s->index, key);
 
-		n_near += table_find(s, &place, &keys[i], &slot) ==
-			  TABLE_PUBLISHED;
+		if (*units <= 0)
+			return SPACE_MORE;
+		*units -= UNITS_FIND;
+		t->n_done += table_find(s, &place, key, &slot) ==
+			     TABLE_PUBLISHED;
+		t->next++;
 	}
-	return n_near;
+	return t->n_done;
 }

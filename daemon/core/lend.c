@@ -113,24 +113,21 @@ static uint32_t lent_left(const struct space *s, const struct lane *lane)
 	return n < user ? n : user;
 }
 
-/* May this lane have one page more? Makes room for `wanted` if it must. */
-static int lend_page(struct space *s, int lane, uint32_t wanted)
+/* May the task's lane have one page more? 0, SPACE_WAIT, or a refusal. */
+static int lend_page(struct space *s, struct space_task *t)
 {
-	uint32_t may = lent_left(s, lane_of(s, lane));
+	uint32_t may = lent_left(s, lane_of(s, t->lane));
+	uint32_t wanted = t->n - t->next;
 
 	if (may == 0)
 		return -EDQUOT;
 	if (wanted > may)
 		wanted = may;
 	if (pages_to_lend(s) == 0)
-		make_room(s, wanted);
-	return pages_to_lend(s) > 0 ? 0 : -ENOSPC;
+		return room_wait(s, &t->wait, BLOCKS, wanted);
+	t->wait.searches = false;
+	return 0;
 }
-
-struct chain {			/* a RESERVE as it goes down its keys */
-	uint32_t parent_page;	/* of the next key; CKV_NONE at a root */
-	bool	 parent_ok;
-};
 
 /* Can blocks be reserved under this key by this lane? */
 static bool find_parent(struct space *s, int lane, const struct ckv_key *key,
@@ -151,13 +148,34 @@ static bool find_parent(struct space *s, int lane, const struct ckv_key *key,
 	return true;
 }
 
-/* Lend a page for a key that is not there; the parent is there. */
-static int reserve_absent(struct space *s, int lane, struct chain *chain,
-			  const struct ckv_key *key,
-			  const struct ckv_place *place, uint32_t wanted,
-			  struct ckv_lent *ret)
+/*
+ * Between two turns of a task its parent is held, like the chain of a job, and while it
+ * waits for room: what makes room leaves the parent alone.
+ */
+static void parent_hold(struct space *s, struct space_task *t)
 {
-	uint32_t parent = chain->parent_page;
+	if (t->held_page != CKV_NONE || t->parent_page == CKV_NONE ||
+	    !t->parent_ok)
+		return;
+	node_gain(s, t->parent_page);
+	t->held_page = t->parent_page;
+}
+
+static void parent_release(struct space *s, struct space_task *t)
+{
+	uint32_t page = t->held_page;
+
+	t->held_page = CKV_NONE;
+	if (page != CKV_NONE)
+		node_lose(s, page, POLICY_BACK);
+}
+
+/* Lend a page for a key that is not there; the parent is there. */
+static int reserve_absent(struct space *s, struct space_task *t,
+			  const struct ckv_key *key,
+			  const struct ckv_place *place, struct ckv_lent *ret)
+{
+	uint32_t parent = t->parent_page;
 	struct ckv_block block = {
 		.key = *key,
 		.device_page = CKV_NONE,
@@ -169,47 +187,46 @@ static int reserve_absent(struct space *s, int lane, struct chain *chain,
 
 	if (!table_room(s, place))
 		return -EXFULL;
-	/* From here the parent has a child, so making room leaves it alone. */
-	if (parent != CKV_NONE)
-		node_gain(s, parent);
-	r = lend_page(s, lane, wanted);
-	if (r < 0) {
-		if (parent != CKV_NONE)
-			node_lose(s, parent, POLICY_BACK);
+	r = lend_page(s, t);
+	if (r < 0)
 		return r;
-	}
 	block.host_page = page_pop(s);
 	ret->page = block.host_page;
 	ret->slot = table_take(s, place, &block);
 	ret->generation = table_generation(s, ret->slot);
 	record_lent(s, ret->page, ret->slot, &block, parent);
-	ret->lending = lane_take(s, lane, ret->page, parent);
-	chain->parent_page = ret->page;
+	ret->lending = lane_take(s, t->lane, ret->page, parent);
+	/* The child counts as the hold did. */
+	if (parent != CKV_NONE && t->held_page == CKV_NONE)
+		node_gain(s, parent);
+	t->held_page = CKV_NONE;
+	t->parent_page = ret->page;
 	return 0;
 }
 
-static int reserve_key(struct space *s, int lane, struct chain *chain,
-		       const struct ckv_key *key, uint32_t wanted,
-		       struct ckv_lent *ret)
+static int reserve_key(struct space *s, struct space_task *t,
+		       const struct ckv_key *key, struct ckv_lent *ret)
 {
 	struct ckv_place place = ckv_index_place(&s->index, key);
-	uint32_t slot;
+	uint32_t slot, page;
 
 	switch (table_find(s, &place, key, &slot)) {
 	case TABLE_PUBLISHED:
+		page = table_page(s, slot);
 		ret->slot = slot;
 		ret->generation = table_generation(s, slot);
-		chain->parent_page = table_page(s, slot);
-		chain->parent_ok = !space_is_view(s, chain->parent_page);
+		parent_release(s, t);
+		t->parent_page = page;
+		t->parent_ok = !space_is_view(s, page);
 		return -EEXIST;
 	case TABLE_RESERVED:
 		return -EALREADY;
 	default:
 		break;
 	}
-	if (!chain->parent_ok)
+	if (!t->parent_ok)
 		return -ENOENT;
-	return reserve_absent(s, lane, chain, key, &place, wanted, ret);
+	return reserve_absent(s, t, key, &place, ret);
 }
 
 static void count_refusal(struct space *s, int status)
@@ -254,65 +271,106 @@ static void look_ahead(const struct space *s, const struct ckv_key *keys,
 	}
 }
 
-int space_reserve(struct space *s, int lane, const struct ckv_key *parent,
-		  const struct ckv_key *keys, uint32_t n,
-		  struct ckv_lent *ret_lent)
+static int reserve_begin(struct space *s, struct space_task *t, int32_t *units)
 {
-	struct chain chain = { .parent_page = CKV_NONE, .parent_ok = true };
-	int n_lent = 0, status = 0;
+	const struct ckv_key *keys = t->items;
 
-	if (n == 0 || n > CKV_BATCH_MAX)
-		return -EINVAL;
-	for (uint32_t i = 0; i < n; i++)
+	for (uint32_t i = 0; i < t->n; i++)
 		if (key_zero(&keys[i]))
 			return -EINVAL;
-	if (!key_zero(parent))
-		chain.parent_ok = find_parent(s, lane, parent,
-					      &chain.parent_page);
-	for (uint32_t i = 0; i < 2 * AHEAD; i++)
-		look_ahead(s, keys, n, i, CKV_NONE);
-	for (uint32_t i = 0; i < n; i++) {
-		look_ahead(s, keys, n, i + 2 * AHEAD, i + AHEAD);
-		ret_lent[i] = lent_none;
-		if (status != 0 && status != -EEXIST) {
-			ret_lent[i].status = -ECANCELED;
-			continue;
-		}
-		status = reserve_key(s, lane, &chain, &keys[i], n - i,
-				     &ret_lent[i]);
-		ret_lent[i].status = status;
-		count_refusal(s, status);
-		n_lent += status == 0;
-	}
-	return n_lent;
+	*units -= UNITS_FIND + (int32_t)t->n / 16;
+	t->parent_known = true;
+	t->parent_ok = key_zero(&t->parent) ||
+		       find_parent(s, t->lane, &t->parent, &t->parent_page);
+	return 0;
 }
 
-int space_reserve_scratch(struct space *s, int lane, uint32_t n,
-			  struct ckv_lent *ret_lent)
+/* Leave off before an item that was not judged. */
+static int reserve_pause(struct space *s, struct space_task *t, int why)
+{
+	parent_hold(s, t);
+	return why;
+}
+
+/* Nothing is tried after a key that failed with anything but -EEXIST. */
+static int reserve_end(struct space *s, struct space_task *t, int32_t *units)
+{
+	struct ckv_lent *lent = t->answers;
+
+	parent_release(s, t);
+	*units -= (int32_t)(t->n - t->next) / 16;
+	for (; t->next < t->n; t->next++) {
+		lent[t->next] = lent_none;
+		lent[t->next].status = -ECANCELED;
+	}
+	return t->n_done;
+}
+
+int reserve_run(struct space *s, struct space_task *t, int32_t *units)
+{
+	const struct ckv_key *keys = t->items;
+	struct ckv_lent *lent = t->answers;
+	int r;
+
+	if (!t->parent_known && reserve_begin(s, t, units) < 0)
+		return -EINVAL;
+	for (uint32_t i = t->next; i < t->next + 2 * AHEAD; i++)
+		look_ahead(s, keys, t->n, i, CKV_NONE);
+	while (t->next < t->n) {
+		uint32_t i = t->next;
+
+		if (*units <= 0)
+			return reserve_pause(s, t, SPACE_MORE);
+		look_ahead(s, keys, t->n, i + 2 * AHEAD, i + AHEAD);
+		*units -= UNITS_LEND;
+		lent[i] = lent_none;
+		r = reserve_key(s, t, &keys[i], &lent[i]);
+		if (r == SPACE_WAIT)
+			return reserve_pause(s, t, r);
+		t->next++;
+		lent[i].status = r;
+		count_refusal(s, r);
+		t->n_done += r == 0;
+		if (r != 0 && r != -EEXIST)
+			break;
+	}
+	return reserve_end(s, t, units);
+}
+
+void reserve_cancel(struct space *s, struct space_task *t)
+{
+	if (t->begun)
+		parent_release(s, t);
+}
+
+int scratch_run(struct space *s, struct space_task *t, int32_t *units)
 {
 	static const struct ckv_block block;
-	int n_lent = 0, status = 0;
+	struct ckv_lent *lent = t->answers;
+	uint32_t page;
+	int r;
 
-	if (n == 0 || n > CKV_BATCH_MAX)
-		return -EINVAL;
-	for (uint32_t i = 0; i < n; i++) {
-		ret_lent[i] = lent_none;
-		if (status == 0) {
-			status = lend_page(s, lane, n - i);
-			ret_lent[i].status = status;
-			count_refusal(s, status);
-		} else {
-			ret_lent[i].status = -ECANCELED;
+	while (t->next < t->n) {
+		if (*units <= 0)
+			return SPACE_MORE;
+		*units -= UNITS_LEND;
+		r = lend_page(s, t);
+		if (r == SPACE_WAIT)
+			return r;
+		lent[t->next] = lent_none;
+		lent[t->next].status = r;
+		count_refusal(s, r);
+		if (r != 0) {
+			t->next++;
+			break;
 		}
-		if (status != 0)
-			continue;
-		ret_lent[i].page = page_pop(s);
-		record_lent(s, ret_lent[i].page, CKV_NONE, &block, CKV_NONE);
-		ret_lent[i].lending = lane_take(s, lane, ret_lent[i].page,
-						CKV_NONE);
-		n_lent++;
+		lent[t->next].page = page = page_pop(s);
+		record_lent(s, page, CKV_NONE, &block, CKV_NONE);
+		lent[t->next].lending = lane_take(s, t->lane, page, CKV_NONE);
+		t->next++;
+		t->n_done++;
 	}
-	return n_lent;
+	return reserve_end(s, t, units);
 }
 
 /* ---- PUBLISH ---- */
@@ -335,7 +393,7 @@ int lent_judge(const struct space *s, int lane, const struct ckv_page_name *name
 
 static void lane_leave(struct space *s, uint32_t page)
 {
-	struct lane *lane = lane_of(s, s->nodes[page].lane);
+	struct lane *lane = &s->lanes[s->nodes[page].lane];
 
 	queue_remove(&lane->lent, s->nodes, page);
 	assert(s->client_lent[lane->client] > 0);
@@ -395,24 +453,28 @@ static void publish_one(struct space *s, const struct ckv_publish_item *item)
 		sum_enqueue(s, page);
 }
 
-int space_publish(struct space *s, int lane,
-		  const struct ckv_publish_item *items, uint32_t n,
-		  int32_t *ret_status)
+int publish_run(struct space *s, struct space_task *t, int32_t *units)
 {
-	int n_published = 0;
+	const struct ckv_publish_item *items = t->items;
+	int32_t *status = t->answers;
 
-	if (n == 0 || n > CKV_BATCH_MAX)
-		return -EINVAL;
-	for (uint32_t i = 0; i < n; i++) {
-		ret_status[i] = publish_judge(s, lane, &items[i]);
-		if (ret_status[i] == -EPROTO)
-			return -EPROTO;
-		if (ret_status[i] < 0)
+	for (; t->next < t->n; t->next++) {
+		const struct ckv_publish_item *item = &items[t->next];
+		int r;
+
+		if (*units <= 0)
+			return SPACE_MORE;
+		*units -= UNITS_PUBLISH;
+		r = publish_judge(s, t->lane, item);
+		if (r == -EPROTO)
+			return r;
+		status[t->next] = r;
+		if (r < 0)
 			continue;
-		publish_one(s, &items[i]);
-		n_published++;
+		publish_one(s, item);
+		t->n_done++;
 	}
-	return n_published;
+	return t->n_done;
 }
 
 /* ---- ABORT ---- */
@@ -421,7 +483,7 @@ int space_publish(struct space *s, int lane,
  * Take a lent page back; nothing is reserved under it. A job may still read a
  * scratch page: then it is free when the job releases it.
  */
-static void lent_abort(struct space *s, uint32_t page)
+void lent_abort(struct space *s, uint32_t page)
 {
 	struct ckv_record *record = &s->records[page];
 	uint32_t slot = record->slot, parent;
@@ -439,58 +501,66 @@ static void lent_abort(struct space *s, uint32_t page)
 		lent_free(s, page);
 }
 
-/* The last of the lane's queue that was reserved under `page`, or `page` itself. */
-static uint32_t last_under(const struct space *s, uint32_t page)
+/* A block that is lent has no children but those reserved under it. */
+static uint32_t lent_children(const struct space *s, uint32_t page)
 {
-	uint32_t n_awaited;
-
-	if (s->records[page].slot == CKV_NONE)
-		return page;
-	/* A block that is lent has no children but those reserved under it. */
-	for (n_awaited = s->nodes[page].n_children; n_awaited > 0; n_awaited--) {
-		page = s->nodes[page].next;
-		n_awaited += s->nodes[page].n_children;
-	}
-	return page;
+	return s->records[page].slot == CKV_NONE ? 0 : s->nodes[page].n_children;
 }
 
-/* Take a lent page back with all that was reserved under it, the deepest first. */
-static void abort_tree(struct space *s, uint32_t page)
+/*
+ * Take a lent page back with all that was reserved under it: look for the last of these
+ * in the lane's queue, then go back from there, so the deepest go first. Nobody but this
+ * task changes the tree meanwhile. False: the units are used up.
+ */
+static bool abort_tree(struct space *s, struct space_task *t, uint32_t page,
+		       int32_t *units)
 {
-	uint32_t last = last_under(s, page), prev;
+	uint32_t last = t->last_page;
 
-	while (last != page) {
-		prev = s->nodes[last].prev;
+	if (last == CKV_NONE) {
+		last = page;
+		t->n_awaited = lent_children(s, page);
+	}
+	while (t->n_awaited > 0 && *units > 0) {
+		*units -= UNITS_LOOK;
+		last = s->nodes[last].next;
+		t->n_awaited--;
+		t->n_awaited += s->nodes[last].n_children;
+	}
+	while (t->n_awaited == 0 && *units > 0) {
+		uint32_t prev = s->nodes[last].prev;
+
+		*units -= UNITS_ABORT;
 		lent_abort(s, last);
 		ckv_count(&s->stats->aborted, 1);
+		t->last_page = CKV_NONE;
+		if (last == page)
+			return true;
 		last = prev;
 	}
-	lent_abort(s, page);
-	ckv_count(&s->stats->aborted, 1);
+	t->last_page = last;
+	return false;
 }
 
-int space_abort(struct space *s, int lane, const struct ckv_page_name *names,
-		uint32_t n, int32_t *ret_status)
+int abort_run(struct space *s, struct space_task *t, int32_t *units)
 {
-	int n_aborted = 0;
+	const struct ckv_page_name *names = t->items;
+	int32_t *status = t->answers;
 
-	if (n == 0 || n > CKV_BATCH_MAX)
-		return -EINVAL;
-	for (uint32_t i = 0; i < n; i++) {
-		ret_status[i] = lent_judge(s, lane, &names[i]);
-		if (ret_status[i] == -EPROTO)
-			return -EPROTO;
-		if (ret_status[i] < 0)
-			continue;
-		abort_tree(s, names[i].page);
-		n_aborted++;
+	for (; t->next < t->n; t->next++) {
+		const struct ckv_page_name *name = &names[t->next];
+		int r;
+
+		if (*units <= 0)
+			return SPACE_MORE;
+		r = lent_judge(s, t->lane, name);
+		if (r == -EPROTO)
+			return r;
+		if (r == 0 && !abort_tree(s, t, name->page, units))
+			return SPACE_MORE;
+		*units -= UNITS_LOOK;
+		status[t->next] = r;
+		t->n_done += r == 0;
 	}
-	return n_aborted;
-}
-
-void lane_abort_all(struct space *s, struct lane *lane)
-{
-	ckv_count(&s->stats->aborted_by_death, lane->lent.n);
-	while (lane->lent.tail != CKV_NONE)
-		lent_abort(s, lane->lent.tail);
+	return t->n_done;
 }

@@ -7,7 +7,7 @@
  * (victim). Everything is constant time and nothing is allocated after create.
  *
  * Blocks are named by their page; node[page] is an intrusive list element of
- * which a policy owns the last five fields. They survive remove() and victim(),
+ * which a policy owns five fields. They survive remove() and victim(),
  * so a block that comes back is known; the space clears them when the page is
  * published anew.
  */
@@ -22,11 +22,15 @@ struct node {
 	uint16_t lane;		/* a lent page's lane; else NODE_NO_LANE */
 	uint16_t last_lane;	/* whose the last lending is or was */
 	uint8_t	 mark;		/* enum node_mark of the space */
+	uint8_t	 parked;	/* pinned when last judged: in the space's own queue */
 
 	uint8_t	 heat;		/* policy: uses seen */
 	uint8_t	 queue;		/* policy: 0 outside every queue */
 	uint32_t stamp;		/* policy: when it was last used */
-	uint32_t prev, next;	/* policy: a queue; the space's while lent or free */
+	uint32_t prev, next;	/* policy: a queue; the space's while lent, parked or free */
+
+	uint32_t witness_word;	/* where its pin was seen last: a word ... */
+	uint16_t witness_lane;	/* ... of this lane; NODE_NO_LANE: nowhere */
 };
 
 enum policy_origin {

@@ -1,13 +1,11 @@
 /*
- * space.c - a space's memory, its lanes, and what keeps a block alive.
+ * space.c - a space's memory, and what keeps a block alive.
  *
  * Everything is allocated here, once, from the sizes in the configuration.
  */
 #include "daemon/core/state.h"
 
 #include <stdlib.h>
-
-#define TOUCHES_PER_DRAIN 4096u
 
 uint32_t space_buckets(const struct ckv_pool_shape *pool)
 {
@@ -50,7 +48,7 @@ static bool config_ok(const struct space_config *c)
 	       c->n_buckets >= 2 &&
 	       c->n_buckets < CKV_NONE / CKV_BUCKET_ENTRIES &&
 	       c->n_lanes_max > 0 && c->n_lanes_max <= LANES_LIMIT &&
-	       c->n_clients_max > 0 && c->n_tips_max < BATCH_MAX &&
+	       c->n_clients_max > 0 && c->n_tips_max < TIPS_LIMIT &&
 	       c->geometry.block_tokens > 0 && c->geometry.block_tokens <= 65535;
 }
 
@@ -64,7 +62,7 @@ size_t space_private_bytes(const struct space_config *config)
 	       bit_words(n_slots) * 8 +
 	       2 * sizeof(uint32_t) * p->n_block_pages +
 	       config->n_tips_max * sizeof(struct tip) +
-	       config->n_lanes_max * sizeof(struct lane) +
+	       config->n_lanes_max * (sizeof(struct lane) + sizeof(uint32_t)) +
 	       (config->n_clients_max + config->n_users_max) * sizeof(uint32_t) +
 	       bit_words(p->n_view_pages) * 8 +
 	       p->n_view_pages * sizeof(struct view_row) +
@@ -84,6 +82,7 @@ static int space_allocate(struct space *s)
 	s->queued_tips = calloc(p->n_block_pages, sizeof *s->queued_tips);
 	s->tips = calloc(c->n_tips_max + 1, sizeof *s->tips);
 	s->lanes = calloc(c->n_lanes_max, sizeof *s->lanes);
+	s->open_lanes = calloc(c->n_lanes_max, sizeof *s->open_lanes);
 	s->client_lent = calloc(c->n_clients_max, sizeof *s->client_lent);
 	s->user_lent = calloc(c->n_users_max + 1, sizeof *s->user_lent);
 	s->view_used = calloc(bit_words(p->n_view_pages) + 1, 8);
@@ -91,7 +90,8 @@ static int space_allocate(struct space *s)
 	s->n_names = name_heads(p);
 	s->names = malloc(s->n_names * sizeof *s->names);
 	if (!s->nodes || !s->judged || !s->sums || !s->queued_tips ||
-	    !s->tips || !s->lanes || !s->client_lent || !s->user_lent || !s->view_used || !s->rows || !s->names)
+	    !s->tips || !s->lanes || !s->open_lanes || !s->client_lent ||
+	    !s->user_lent || !s->view_used || !s->rows || !s->names)
 		return -ENOMEM;
 	r = c->policy->create(s->nodes, s->records, p->n_block_pages,
 			      &s->blocks);
@@ -116,7 +116,15 @@ static void space_start(struct space *s, void *index)
 
 	memset(s->names, 0xff, s->n_names * sizeof *s->names);
 	for (uint32_t i = 0; i < s->n_pages; i++)
-		s->nodes[i].lane = s->nodes[i].last_lane = NODE_NO_LANE;
+		s->nodes[i].lane = s->nodes[i].last_lane =
+			s->nodes[i].witness_lane = NODE_NO_LANE;
+	s->unused_lane = CKV_NONE;
+	for (uint32_t i = s->config.n_lanes_max; i-- > 0; ) {
+		s->lanes[i].place = s->unused_lane;
+		s->unused_lane = i;
+	}
+	queue_init(&s->parked[BLOCKS]);
+	queue_init(&s->parked[VIEWS]);
 	s->free_head = CKV_NONE;
 	for (uint32_t i = p->n_block_pages; i-- > 0; )
 		page_push(s, i);
@@ -140,6 +148,7 @@ int space_create(const struct space_config *config,
 	s->records = memory->records;
 	s->stats = memory->stats;
 	s->n_pages = all_pages(&config->pool);
+	s->pace = config->pace ? config->pace : &s->own_pace;
 	r = space_allocate(s);
 	if (r < 0) {
 		space_destroy(s);
@@ -163,6 +172,7 @@ void space_destroy(struct space *s)
 	free(s->view_used);
 	free(s->user_lent);
 	free(s->client_lent);
+	free(s->open_lanes);
 	free(s->lanes);
 	free(s->tips);
 	free(s->queued_tips);
@@ -195,72 +205,6 @@ bool space_is_empty(const struct space *s)
 	       ckv_hint_load64(&s->stats->view_pages_used) == 0;
 }
 
-/* ---- lanes ---- */
-
-int space_lane_open(struct space *s, uint32_t client,
-		    const struct space_lane_memory *memory)
-{
-	uint32_t i = 0;
-
-	assert(client < s->config.n_clients_max);
-	assert(memory->user <= s->config.n_users_max);
-	assert((memory->n_touches & (memory->n_touches - 1)) == 0);
-	while (i < s->config.n_lanes_max && s->lanes[i].open)
-		i++;
-	if (i == s->config.n_lanes_max)
-		return -EMFILE;
-	s->lanes[i] = (struct lane){
-		.memory = *memory,
-		.client = client,
-		.touch_pos = ckv_hint_load32(memory->touch_tail),
-		.open = true,
-	};
-	queue_init(&s->lanes[i].lent);
-	if (i >= s->n_lanes_high)
-		s->n_lanes_high = i + 1;
-	return (int)i;
-}
-
-struct lane *lane_of(const struct space *s, int lane)
-{
-	assert(lane >= 0 && (uint32_t)lane < s->n_lanes_high);
-	assert(s->lanes[lane].open);
-	return &s->lanes[lane];
-}
-
-void space_lane_close(struct space *s, int number)
-{
-	struct lane *lane = lane_of(s, number);
-
-	lane_abort_all(s, lane);
-	assert(lane->lent.n == 0);
-	lane->open = false;
-	while (s->n_lanes_high > 0 && !s->lanes[s->n_lanes_high - 1].open)
-		s->n_lanes_high--;
-}
-
-uint32_t space_client_lent(const struct space *s, uint32_t client)
-{
-	assert(client < s->config.n_clients_max);
-	return s->client_lent[client];
-}
-
-uint32_t space_user_lent(const struct space *s, uint32_t user)
-{
-	assert(user <= s->config.n_users_max);
-	return s->user_lent[user];
-}
-
-uint32_t space_lane_pins(const struct space *s, int number)
-{
-	const struct lane *lane = lane_of(s, number);
-	uint32_t high = lane_pin_high(lane), n = 0;
-
-	for (uint32_t i = 0; i < high; i++)
-		n += ckv_pin_slot(&lane->memory.pins[i]) != CKV_NONE;
-	return n;
-}
-
 /* ---- recency ---- */
 
 void policy_put(struct space *s, uint32_t page, enum policy_origin origin)
@@ -273,45 +217,16 @@ void policy_put(struct space *s, uint32_t page, enum policy_origin origin)
 
 void policy_take(struct space *s, uint32_t page)
 {
+	if (s->nodes[page].parked) {
+		unpark(s, page);
+		return;
+	}
 	if (s->nodes[page].queue == 0)
 		return;
 	if (space_is_view(s, page))
 		policy_lru.remove(s->views, page);
 	else
 		s->config.policy->remove(s->blocks, page);
-}
-
-void space_touch(struct space *s, uint32_t slot)
-{
-	struct ckv_block block;
-
-	if (slot >= s->n_slots)
-		return;
-	ckv_entry_load(ckv_index_entry(&s->index, slot), &block);
-	if (block.level == CKV_LEVEL_NONE)
-		return;
-	if (block.flags & CKV_ENTRY_VIEW)
-		policy_lru.touch(s->views, block.host_page);
-	else
-		s->config.policy->touch(s->blocks, block.host_page);
-}
-
-uint32_t space_touch_drain(struct space *s, int number)
-{
-	struct lane *lane = lane_of(s, number);
-	const struct space_lane_memory *m = &lane->memory;
-	uint32_t tail = ckv_hint_load32(m->touch_tail), n;
-
-	if (tail - lane->touch_pos > m->n_touches)
-		lane->touch_pos = tail - m->n_touches;
-	n = tail - lane->touch_pos;
-	if (n > TOUCHES_PER_DRAIN)
-		n = TOUCHES_PER_DRAIN;
-	for (uint32_t i = 0; i < n; i++, lane->touch_pos++)
-		space_touch(s, ckv_hint_load32(&m->touches[lane->touch_pos &
-							   (m->n_touches - 1)]));
-	ckv_count(&s->stats->touches, n);
-	return n;
 }
 
 /* ---- what keeps a block alive ---- */

@@ -13,9 +13,14 @@
  * only a broken client sends this; close the lane; what came before it in the
  * list was done.
  *
- * No call costs more than its own items, the pins of the space's lanes, and one
- * bounded search for victims; none walks the pool. (A view's allocation walks
- * a bitmap of the view pages.)
+ * A request is a task: it goes on, item by item, for as many work units as the
+ * caller grants, and is not atomic over its items. What needs a look at the pins of
+ * the space (eviction, DROP, room for a view) is wished for and waits: space_step(),
+ * called between turns, judges one bounded batch for all who wait, with one scan.
+ * What was found pinned is remembered with the place of its pin, and not judged
+ * again while that pin is there; a search that found only such blocks has its answer
+ * without a scan. No call walks the pool. (A view's allocation walks a bitmap of the
+ * view pages.)
  */
 #ifndef CKV_CORE_SPACE_H
 #define CKV_CORE_SPACE_H
@@ -40,7 +45,29 @@ struct space_config {
 	uint32_t n_user_lent_max;	/* pages lent to one user; 0: any; reloadable */
 	uint32_t n_pages_max;		/* quota of block pages; reloadable */
 	uint32_t n_tips_max;		/* chains held for automatic views */
+	struct space_pace *pace;	/* shared with other spaces; NULL: its own */
 };
+
+/*
+ * Scans take at most a part of the time: each leaves a debt, which the work and the
+ * idle turns that follow pay. Until then a search that found nothing is answered
+ * from memory, and the caller makes no step.
+ */
+struct space_pace {
+	uint64_t debt;			/* work units */
+};
+#define SPACE_PACE_FREE	2048u	/* a debt that delays nothing: small spaces never notice */
+#define SPACE_PACE_SHARE 3u	/* units that others have for each one of a scan */
+
+static inline bool space_pace_ready(const struct space_pace *pace)
+{
+	return pace->debt <= SPACE_PACE_FREE;
+}
+
+static inline void space_pace_pay(struct space_pace *pace, uint64_t units)
+{
+	pace->debt -= units < pace->debt ? units : pace->debt;
+}
 
 /* The shell's, zeroed, and there until space_destroy(). */
 struct space_memory {
@@ -92,9 +119,14 @@ int space_lane_open(struct space *space, uint32_t client,
 		    const struct space_lane_memory *memory);
 
 /*
- * Death, detach or a lie: what was lent on it is taken back (pages that a job
- * reads when the job releases them), its pins and touches are forgotten.
+ * Its client is dead, or has let go of it: from now on its pins and touches count no
+ * more. Its task was cancelled. What was lent on it is taken back by
+ * space_lane_take_back() (pages that a job reads when the job releases them); until
+ * that says true the number is not used again.
  */
+void space_lane_end(struct space *space, int lane);
+bool space_lane_take_back(struct space *space, int lane, int32_t *units);
+/* Both at once, however long it takes: for tests and tools. */
 void space_lane_close(struct space *space, int lane);
 
 /* Pages lent to a client now. */
@@ -103,6 +135,72 @@ uint32_t space_user_lent(const struct space *space, uint32_t user);
 
 /* Pin words in use on a lane, bounded by what it was given. */
 uint32_t space_lane_pins(const struct space *space, int lane);
+
+/* ---- requests ---- */
+
+enum space_op {
+	SPACE_RESERVE,		/* items: ckv_key[n], parent; answers: ckv_lent[n] */
+	SPACE_SCRATCH,		/* RESERVE with CKV_REQ_SCRATCH: answers as above */
+	SPACE_PUBLISH,		/* ckv_publish_item[n] -> int32_t[n] */
+	SPACE_ABORT,		/* ckv_page_name[n] -> int32_t[n] */
+	SPACE_PREFETCH,		/* ckv_key[n] */
+	SPACE_DROP,		/* ckv_key[n] -> int32_t[n]; a key may name a view */
+};
+
+#define SPACE_MORE	(-4096)	/* goes on when units are granted again */
+#define SPACE_WAIT	(-4097)	/* goes on after space_step() */
+
+struct space_wait {		/* private: for a step, and for what it searches */
+	bool waits, searches;
+	uint32_t step, n_fruitless;
+};
+
+/*
+ * A request under way. The caller fills the first part, zeroes the rest, and keeps
+ * items and answers where they are until the task has ended.
+ */
+struct space_task {
+	enum space_op op;
+	int lane;
+	uint32_t n;
+	struct ckv_key parent;		/* RESERVE: all zero at a root */
+	const void *items;
+	void *answers;
+
+	uint32_t next;			/* items before this one are answered */
+	int n_done;			/* of them, with 0 */
+	bool begun, parent_known, parent_ok;
+	uint32_t parent_page, held_page; /* RESERVE: of the next key; the one held */
+	uint32_t last_page, n_awaited;	/* ABORT: how far the walk under an item has come */
+	bool queued;			/* DROP: in the space's list */
+	uint32_t owed;			/* units that a step spent for it */
+	struct space_task *after;
+	struct space_wait wait;
+};
+
+/*
+ * Go on with a task while *units is positive; what was done is subtracted. Its
+ * result: a count, -EINVAL (n, or an all-zero key: nothing was done), -EPROTO; or
+ * SPACE_MORE, SPACE_WAIT: it has not ended.
+ */
+int space_run(struct space *space, struct space_task *task, int32_t *units);
+
+/*
+ * End a task that has not ended, and has begun. What was done stays done; answers
+ * from task->next on are not filled.
+ */
+void space_cancel(struct space *space, struct space_task *task);
+
+/* Does anybody wait for a step? */
+bool space_waits(const struct space *space);
+
+/* One batch for all who wait, and one scan. What it costs is the pace's debt. */
+void space_step(struct space *space);
+
+/*
+ * From beginning to end, with all the steps that are needed: for tools and tests,
+ * which have no turns.
+ */
 
 /* RESERVE: count lent, ret_lent[n] filled. -EINVAL n or an all-zero key. */
 int space_reserve(struct space *space, int lane, const struct ckv_key *parent,
@@ -125,10 +223,17 @@ int space_drop(struct space *space, const struct ckv_key *keys, uint32_t n,
 	       int32_t *ret_status);
 
 /* PREFETCH: how many of the keys are at the nearest level there is. */
-int space_prefetch(const struct space *space, const struct ckv_key *keys,
+int space_prefetch(struct space *space, const struct ckv_key *keys,
 		   uint32_t n);
 
-/* Recency: take what a lane has touched since the last time. Count taken. */
+/* ---- recency ---- */
+
+/*
+ * Take what lanes have touched since the last time: a bounded number, a share of each
+ * lane, of some lanes by turns. A step begins with it. Count taken.
+ */
+uint32_t space_touches_drain(struct space *space);
+/* All of one lane: for tests and tools. */
 uint32_t space_touch_drain(struct space *space, int lane);
 
 /* The same for one published slot; a slot that holds nothing is ignored. */
@@ -190,8 +295,12 @@ struct space_view {
 
 /*
  * A run of view pages inside one slab, the caller's until publish or abort:
- * its first page. Evicts views, least recently used first. -ENOSPC.
+ * its first page. Views leave for it, least recently used first. -ENOSPC; SPACE_WAIT:
+ * call again, with the same `wait`, zeroed at first, after space_step().
  */
+int64_t space_view_get(struct space *space, uint32_t n_pages,
+		       struct space_wait *wait);
+/* The same with all the steps that are needed: for tests. */
 int64_t space_view_alloc(struct space *space, uint32_t n_pages);
 void space_view_abort(struct space *space, uint32_t first_page);
 

@@ -64,6 +64,7 @@ static void tip_hold(struct space *s, uint32_t i, uint32_t page,
 	assert(!(s->nodes[page].mark & (NODE_TIP_HELD | NODE_DONE)));
 	node_gain(s, page);
 	s->nodes[page].mark |= NODE_TIP_HELD;
+	s->search[BLOCKS].full = false;
 	s->tips[i] = (struct tip){
 		.state = state, .page = page, .serial = s->tip_serial++,
 	};
@@ -140,7 +141,10 @@ uint32_t tips_give_way(struct space *s, enum tip_state state, uint32_t n_max)
 			continue;
 		s->nodes[tip->page].mark |= NODE_LOST;
 		ckv_count(&s->stats->auto_lost_room, 1);
-		batch_add(s, tip->page, POLICY_HEIR);
+		if (pinned_still(s, tip->page))
+			park(s, tip->page);
+		else
+			batch_add(s, tip->page, POLICY_HEIR);
 		n++;
 	}
 	return n;
@@ -160,11 +164,11 @@ void tip_drop(struct space *s, uint32_t page)
 	}
 }
 
-void tips_leave(struct space *s)
+void tips_leave(struct space *s, uint32_t first)
 {
 	if (s->automatic == SPACE_AUTO_NONE)
 		return;
-	for (uint32_t i = 0; i < s->n_batch; i++) {
+	for (uint32_t i = first; i < s->n_batch; i++) {
 		uint32_t page = s->batch[i], parent;
 		uint8_t mark = s->nodes[page].mark;
 
@@ -196,7 +200,7 @@ static uint32_t next_published(struct space *s)
 	return CKV_NONE;
 }
 
-static uint32_t next_cold(const struct space *s)
+static uint32_t next_cold(struct space *s)
 {
 	const struct policy_ops *ops = s->config.policy;
 	uint32_t n = s->config.pool.n_block_pages, page = CKV_NONE;
@@ -205,6 +209,7 @@ static uint32_t next_cold(const struct space *s)
 		n = s->config.n_pages_max;
 	if (pages_to_lend(s) * (uint64_t)PRESSURE_SHARE >= n)
 		return CKV_NONE;
+	(void)parked_look(s, BLOCKS, VICTIMS_LOOK);
 	for (uint32_t i = 0; i < VICTIMS_LOOK; i++) {
 		page = ops->next_victim(s->blocks, page);
 		if (page == CKV_NONE || !(s->nodes[page].mark & NODE_DONE))

@@ -9,8 +9,7 @@
  */
 #include "daemon/core/state.h"
 
-#define VIEW_BATCH	16u	/* views judged by one scan of the pins */
-#define FRUITLESS_MAX	4	/* batches that freed nothing */
+#define LOOK_PASS	256u	/* parked views looked at by a step that has no others */
 
 static uint32_t row_of(const struct space *s, uint32_t first_page)
 {
@@ -73,60 +72,61 @@ static void name_remove(struct space *s, uint32_t row)
 
 /* ---- room ---- */
 
-/*
- * The victims of one batch that may go, coldest first, leave until the run
- * fits; the others return to the cold end in their old order. Count freed.
- */
-static uint32_t batch_spend(struct space *s, uint32_t n, uint32_t *ret_row)
+bool views_choose(struct space *s)
 {
-	uint32_t n_freed = 0, i;
+	struct search *search = &s->search[VIEWS];
+	uint32_t first = s->n_batch, page;
 
-	for (i = 0; i < s->n_batch && *ret_row == CKV_NONE; i++) {
-		uint32_t page = s->batch[i];
-
-		if (!batch_has(s, page)) {
-			policy_put(s, page, POLICY_BACK);
-			continue;
-		}
-		batch_forget(s, page);
-		view_free(s, page);
-		n_freed++;
-		*ret_row = run_find(s, n);
-	}
-	for (uint32_t j = s->n_batch; j-- > i; ) {
-		uint32_t page = s->batch[j];
-
-		if (batch_has(s, page)) {
-			batch_restore(s, page);
-			policy_put(s, page, POLICY_HEIR);
-		} else {
-			policy_put(s, page, POLICY_BACK);
-		}
-	}
-	s->n_batch = 0;
-	return n_freed;
-}
-
-static uint32_t run_make(struct space *s, uint32_t n)
-{
-	uint32_t row = run_find(s, n), n_freed, page;
-	int fruitless = 0;
-
-	while (row == CKV_NONE && fruitless < FRUITLESS_MAX) {
-		while (s->n_batch < VIEW_BATCH &&
-		       (page = policy_lru.victim(s->views)) != CKV_NONE)
+	(void)parked_look(s, VIEWS, VIEWS_MAX);
+	for (uint32_t i = 0; i < VIEWS_MAX &&
+	     (page = policy_lru.victim(s->views)) != CKV_NONE; i++) {
+		if (pinned_still(s, page))
+			park(s, page);
+		else
 			batch_add(s, page, POLICY_HEIR);
-		if (s->n_batch == 0)
-			break;
-		batch_judge(s);
-		n_freed = batch_spend(s, n, &row);
-		ckv_count(&s->stats->views_evicted, n_freed);
-		fruitless += n_freed == 0;
 	}
-	return row;
+	if (s->n_batch > first ||
+	    policy_lru.next_victim(s->views, CKV_NONE) != CKV_NONE) {
+		search->passing = false;
+		return true;
+	}
+	if (!search->passing)
+		search->n_unseen = s->parked[VIEWS].n;
+	search->passing = true;
+	page = search->n_unseen < LOOK_PASS ? search->n_unseen : LOOK_PASS;
+	search->n_unseen -= page;
+	if (parked_look(s, VIEWS, page) > 0)
+		search->passing = false;
+	return !search->passing || search->n_unseen > 0;
 }
 
-int64_t space_view_alloc(struct space *s, uint32_t n_pages)
+/*
+ * The views of a batch that may go, coldest first, leave until the run that is wished
+ * for fits; the others return to the cold end in their old order.
+ */
+void views_spend(struct space *s, uint32_t first, uint32_t end)
+{
+	uint32_t n_wanted = s->search[VIEWS].wanted, n_freed = 0, i;
+
+	for (i = first; i < end && run_find(s, n_wanted) == CKV_NONE; i++) {
+		if (!batch_has(s, s->batch[i]))
+			continue;
+		batch_forget(s, s->batch[i]);
+		view_free(s, s->batch[i]);
+		n_freed++;
+	}
+	while (end-- > i) {
+		if (!batch_has(s, s->batch[end]))
+			continue;
+		batch_restore(s, s->batch[end]);
+		policy_put(s, s->batch[end], POLICY_HEIR);
+	}
+	if (n_freed > 0)
+		s->search[VIEWS].passing = false;
+	ckv_count(&s->stats->views_evicted, n_freed);
+}
+
+int64_t space_view_get(struct space *s, uint32_t n_pages, struct space_wait *wait)
 {
 	const struct ckv_pool_shape *p = &s->config.pool;
 	uint32_t row;
@@ -134,9 +134,12 @@ int64_t space_view_alloc(struct space *s, uint32_t n_pages)
 	assert(n_pages > 0);
 	if (n_pages > p->slab_pages || n_pages > p->n_view_pages)
 		return -ENOSPC;
-	row = run_make(s, n_pages);
+	if (wait->waits && wait->step == s->n_steps)
+		return SPACE_WAIT;
+	wait->waits = false;
+	row = run_find(s, n_pages);
 	if (row == CKV_NONE)
-		return -ENOSPC;
+		return room_wait(s, wait, VIEWS, n_pages);
 	run_set(s, row, n_pages, true);
 	s->rows[row].view = (struct space_view){
 		.first_page = p->first_view_page + row,

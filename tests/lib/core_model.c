@@ -481,9 +481,9 @@ void do_drop(void)
 	for (uint32_t i = 0; i < n; i++) {
 		struct mkey *m = &model[keys[i]];
 
-		want[i] = m->state != PUBLISHED || chosen[keys[i]] ? -ENOENT :
+		want[i] = m->state != PUBLISHED ? -ENOENT :
 			  m->n_kids || m->n_holds ? -EBUSY : 0;
-		if (want[i] == 0) {
+		if (want[i] == 0 && !chosen[keys[i]]) {
 			chosen[keys[i]] = 1;
 			if (parent_of[keys[i]])
 				model[parent_of[keys[i]]].n_kids--;
@@ -497,8 +497,11 @@ void do_drop(void)
 	for (uint32_t i = 0; i < n; i++) {
 		if (want[i] == 0 && model[keys[i]].kept)
 			want[i] = -EBUSY;
+		else if (want[i] == 0 && chosen[keys[i]] == 2)
+			want[i] = -ENOENT;	/* listed twice, and gone */
 		MUST(status[i] == want[i]);
 		if (want[i] == 0) {
+			chosen[keys[i]] = 2;
 			leave(keys[i]);
 			n_good++;
 		}

@@ -1,0 +1,148 @@
+/*
+ * drop.c - DROP: blocks and views leave because somebody says so.
+ *
+ * What is not there, has children or is known to be pinned is answered at once. The
+ * rest waits for a step, which takes the keys of all DROPs that wait, in the order in
+ * which they came, as far as one batch goes. A chain named from its end leaves in one.
+ */
+#include "daemon/core/state.h"
+
+/*
+ * -ENOENT, -EBUSY, or 0 and *ret_page: it may leave if it is not pinned, or is in the
+ * batch already.
+ */
+static int look(struct space *s, const struct ckv_key *key, uint32_t *ret_page)
+{
+	struct ckv_place place = ckv_index_place(&s->index, key);
+	uint32_t slot, page;
+
+	if (table_find(s, &place, key, &slot) != TABLE_PUBLISHED)
+		return -ENOENT;
+	page = table_page(s, slot);
+	if (!batch_has(s, page)) {
+		tip_drop(s, page);
+		if (s->nodes[page].n_children > 0 || pinned_still(s, page))
+			return -EBUSY;
+	}
+	*ret_page = page;
+	return 0;
+}
+
+static void answer(struct space_task *t, uint32_t item, int status)
+{
+	((int32_t *)t->answers)[item] = status;
+	t->n_done += status == 0;
+}
+
+static void enqueue(struct space *s, struct space_task *t)
+{
+	t->queued = true;
+	t->after = NULL;
+	if (s->drop_tail == NULL)
+		s->drop_head = t;
+	else
+		s->drop_tail->after = t;
+	s->drop_tail = t;
+}
+
+void drop_cancel(struct space *s, struct space_task *t)
+{
+	struct space_task **at = &s->drop_head, *last = NULL;
+
+	if (!t->queued)
+		return;
+	for (; *at != t; at = &(*at)->after)
+		last = *at;
+	*at = t->after;
+	if (s->drop_tail == t)
+		s->drop_tail = last;
+	t->queued = false;
+}
+
+int drop_run(struct space *s, struct space_task *t, int32_t *units)
+{
+	const struct ckv_key *keys = t->items;
+	uint32_t page;
+	int r;
+
+	*units -= (int32_t)t->owed;
+	t->owed = 0;
+	while (t->next < t->n) {
+		if (*units <= 0)
+			return SPACE_MORE;
+		*units -= UNITS_FIND;
+		r = look(s, &keys[t->next], &page);
+		if (r == 0) {
+			enqueue(s, t);
+			return task_wait(s, &t->wait);
+		}
+		answer(t, t->next++, r);
+	}
+	return t->n_done;
+}
+
+/* ---- inside a step ---- */
+
+static void choose(struct space *s, struct space_task *t, uint32_t item,
+		   uint32_t page)
+{
+	bool again = batch_has(s, page);
+
+	s->chosen[s->n_chosen++] = (struct drop_choice){ t, item, page, again };
+	if (again)
+		return;
+	policy_take(s, page);
+	batch_add(s, page, POLICY_BACK);
+}
+
+void drops_choose(struct space *s)
+{
+	struct space_task *t;
+	uint32_t n = 0, page;
+
+	for (t = s->drop_head; t != NULL && n < DROPS_MAX; ) {
+		const struct ckv_key *keys = t->items;
+		int r;
+
+		for (; t->next < t->n && n < DROPS_MAX; t->next++, n++) {
+			r = look(s, &keys[t->next], &page);
+			t->owed += UNITS_FIND + UNITS_ABORT;
+			if (r == 0)
+				choose(s, t, t->next, page);
+			else
+				answer(t, t->next, r);
+		}
+		s->drop_head = t->after;
+		t->queued = false;
+		t = s->drop_head;
+	}
+	if (s->drop_head == NULL)
+		s->drop_tail = NULL;
+	s->cost.n_looks += n;
+}
+
+void drops_settle(struct space *s)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < s->n_chosen; i++) {
+		const struct drop_choice *c = &s->chosen[i];
+
+		answer(c->task, c->item, !batch_has(s, c->page) ? -EBUSY :
+		       c->again ? -ENOENT : 0);
+	}
+	for (uint32_t i = 0; i < s->n_chosen; i++) {
+		uint32_t page = s->chosen[i].page;
+
+		if (s->chosen[i].again || !batch_has(s, page))
+			continue;
+		batch_forget(s, page);
+		if (space_is_view(s, page))
+			view_free(s, page);
+		else
+			block_free(s, page);
+		n++;
+	}
+	s->n_chosen = 0;
+	ckv_count(&s->stats->dropped, n);
+}

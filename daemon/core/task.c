@@ -1,0 +1,135 @@
+/*
+ * task.c - requests under way.
+ *
+ * A task keeps what a request needs to go on with its next item. Between two turns
+ * anything may happen to the space; what the task relies on is held, or looked for
+ * again.
+ */
+#include "daemon/core/state.h"
+
+int task_wait(const struct space *s, struct space_wait *wait)
+{
+	wait->waits = true;
+	wait->step = s->n_steps;
+	return SPACE_WAIT;
+}
+
+static int begin(struct space_task *t)
+{
+	t->begun = true;
+	t->held_page = t->parent_page = t->last_page = CKV_NONE;
+	return t->n == 0 || t->n > CKV_BATCH_MAX ? -EINVAL : 0;
+}
+
+int space_run(struct space *s, struct space_task *t, int32_t *units)
+{
+	static int (*const run[])(struct space *s, struct space_task *t,
+				  int32_t *units) = {
+		[SPACE_RESERVE] = reserve_run, [SPACE_SCRATCH] = scratch_run,
+		[SPACE_PUBLISH] = publish_run, [SPACE_ABORT] = abort_run,
+		[SPACE_PREFETCH] = prefetch_run, [SPACE_DROP] = drop_run,
+	};
+
+	if (!t->begun && begin(t) < 0)
+		return -EINVAL;
+	if (t->queued || (t->wait.waits && t->wait.step == s->n_steps))
+		return SPACE_WAIT;
+	t->wait.waits = false;
+	return run[t->op](s, t, units);
+}
+
+void space_cancel(struct space *s, struct space_task *t)
+{
+	reserve_cancel(s, t);
+	drop_cancel(s, t);
+}
+
+/* ---- from beginning to end ---- */
+
+static int run_all(struct space *s, struct space_task *t)
+{
+	int32_t units;
+	int r;
+
+	/* Who has no turns has no time to share. */
+	space_pace_pay(s->pace, UINT64_MAX);
+	do {
+		units = INT32_MAX;
+		r = space_run(s, t, &units);
+		if (r == SPACE_WAIT)
+			space_step(s);
+	} while (r == SPACE_WAIT || r == SPACE_MORE);
+	return r;
+}
+
+int space_reserve(struct space *s, int lane, const struct ckv_key *parent,
+		  const struct ckv_key *keys, uint32_t n,
+		  struct ckv_lent *ret_lent)
+{
+	struct space_task t = {
+		.op = SPACE_RESERVE, .lane = lane, .parent = *parent,
+		.items = keys, .n = n, .answers = ret_lent,
+	};
+
+	return run_all(s, &t);
+}
+
+int space_reserve_scratch(struct space *s, int lane, uint32_t n,
+			  struct ckv_lent *ret_lent)
+{
+	struct space_task t = {
+		.op = SPACE_SCRATCH, .lane = lane, .n = n, .answers = ret_lent,
+	};
+
+	return run_all(s, &t);
+}
+
+int space_publish(struct space *s, int lane,
+		  const struct ckv_publish_item *items, uint32_t n,
+		  int32_t *ret_status)
+{
+	struct space_task t = {
+		.op = SPACE_PUBLISH, .lane = lane, .items = items, .n = n,
+		.answers = ret_status,
+	};
+
+	return run_all(s, &t);
+}
+
+int space_abort(struct space *s, int lane, const struct ckv_page_name *names,
+		uint32_t n, int32_t *ret_status)
+{
+	struct space_task t = {
+		.op = SPACE_ABORT, .lane = lane, .items = names, .n = n,
+		.answers = ret_status,
+	};
+
+	return run_all(s, &t);
+}
+
+int space_drop(struct space *s, const struct ckv_key *keys, uint32_t n,
+	       int32_t *ret_status)
+{
+	struct space_task t = {
+		.op = SPACE_DROP, .items = keys, .n = n, .answers = ret_status,
+	};
+
+	return run_all(s, &t);
+}
+
+int space_prefetch(struct space *s, const struct ckv_key *keys, uint32_t n)
+{
+	struct space_task t = { .op = SPACE_PREFETCH, .items = keys, .n = n };
+
+	return run_all(s, &t);
+}
+
+int64_t space_view_alloc(struct space *s, uint32_t n_pages)
+{
+	struct space_wait wait = { .waits = false };
+	int64_t r;
+
+	while ((r = space_view_get(s, n_pages, &wait)) == SPACE_WAIT)
+		space_step(s);
+	return r;
+}
