@@ -9,19 +9,18 @@
 
 #include <errno.h>
 
-/* The write mapping of a lent page, NULL if it cannot be had. */
-static char *lent_place(struct ckv_lane *lane, uint32_t page)
+/* Where a lent page is written; its slab is mapped. */
+static char *lent_place(const struct ckv_lane *lane, uint32_t page)
 {
-	struct lib_maps *maps = lane->maps;
-	uint32_t slab = page / maps->pool.slab_pages;
+	return lane->maps->write_base + ckv_page_offset(&lane->pool, page);
+}
 
+/* 0, or why the page cannot be written here. */
+static int page_mapped(struct ckv_lane *lane, uint32_t page)
+{
 	if (page >= lane->n_pages_host)
-		return NULL;
-	if (!maps->writable[slab])
-		lib_session_pump(lane->ckv);
-	if (!maps->writable[slab])
-		return NULL;
-	return maps->write_base + ckv_page_offset(&maps->pool, page);
+		return -EPROTO;
+	return lib_slab_get(lane, page / lane->pool.slab_pages);
 }
 
 static long answer_reserve(struct ckv_lane *lane, struct lib_request *request)
@@ -29,31 +28,32 @@ static long answer_reserve(struct ckv_lane *lane, struct lib_request *request)
 	const struct ckv_lent *answers = lib_request_answers(lane, request);
 	struct ckv_page *ret = request->ret;
 	uint32_t n = request->n, n_lent = 0;
+	uint8_t lost[CKV_BATCH_MAX];
 
-	pthread_mutex_lock(&lane->ckv->lock);
+	lib_lock(lane->ckv);
 	for (uint32_t i = 0; i < n; i++) {
-		struct ckv_lent lent;
 		struct lib_lent private_;
+		struct ckv_lent lent;
+		int r;
 
 		memcpy(&lent, &answers[i], sizeof lent);
 		private_ = (struct lib_lent){
 			.slot = lent.slot, .generation = lent.generation,
 			.lending = lent.lending, .epoch = lane->epoch,
 			.serial = lane->maps->serial };
-		ret[i].status = lent.status;
+		r = lent.status != 0 ? lent.status :
+				       page_mapped(lane, lent.page);
+		ret[i].status = r;
 		ret[i].page = lent.page;
-		ret[i].data = lent.status != 0 ? NULL :
-					  lent_place(lane, lent.page);
-		if (lent.status == 0 && ret[i].data == NULL)
-			ret[i].status = -ENOMEM;
-		else if (lent.status == 0)
-			n_lent++;
+		ret[i].data = r != 0 ? NULL : lent_place(lane, lent.page);
 		memcpy(ret[i].private_, &private_, sizeof private_);
+		n_lent += r == 0;
+		lost[i] = lent.status == 0 && r != 0;
 	}
-	pthread_mutex_unlock(&lane->ckv->lock);
+	lib_unlock(lane->ckv);
 	lane->n_lent += n_lent;
 	for (uint32_t i = 0; i < n; i++)
-		if (ret[i].status == -ENOMEM)
+		if (lost[i])
 			lib_abort_silently(lane, &ret[i]);
 	return n_lent;
 }

@@ -17,7 +17,7 @@ enum { UNIT = 64 };		/* stretches do not share a cache line */
 int lib_args_init(struct lib_args *args, uint32_t bytes, uint32_t n_max)
 {
 	args->n_gaps_max = n_max + 1;
-	args->gaps = calloc(args->n_gaps_max, sizeof *args->gaps);
+	args->gaps = lib_sys_alloc(args->n_gaps_max, sizeof *args->gaps);
 	if (args->gaps == NULL)
 		return -ENOMEM;
 	args->gaps[0] = (struct lib_stretch){ 0, bytes };
@@ -27,7 +27,7 @@ int lib_args_init(struct lib_args *args, uint32_t bytes, uint32_t n_max)
 
 void lib_args_free(struct lib_args *args)
 {
-	free(args->gaps);
+	lib_sys_free(args->gaps);
 	args->gaps = NULL;
 }
 

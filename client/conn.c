@@ -4,22 +4,45 @@
 #include "client/lib.h"
 
 #include <errno.h>
-#include <stdlib.h>
-#include <sys/epoll.h>
-#include <time.h>
-#include <unistd.h>
 
 enum {
 	CONNECT_TRIES = 200,	/* while others wait to be accepted */
-	CONNECT_PAUSE_MS = 5,
+	CONNECT_PAUSE_NS = 5000000,
 };
 
-int64_t lib_now_ns(void)
+void lib_lock(struct ckv *ckv)
 {
-	struct timespec now;
+	pthread_mutex_lock(&ckv->lock);
+}
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+/* What became nobody's under the lock is unmapped here, where nobody waits for it. */
+void lib_unlock(struct ckv *ckv)
+{
+	struct lib_maps *dead = ckv->dead_maps;
+
+	ckv->dead_maps = NULL;
+	pthread_mutex_unlock(&ckv->lock);
+	lib_maps_free(dead);
+}
+
+void lib_call_enter(struct ckv *ckv, struct ckv_space *space)
+{
+	lib_lock(ckv);
+	ckv->n_calls++;
+	if (space != NULL)
+		space->n_calls++;
+	lib_unlock(ckv);
+	pthread_mutex_lock(&ckv->turn);
+	lib_lock(ckv);
+}
+
+void lib_call_leave(struct ckv *ckv, struct ckv_space *space)
+{
+	ckv->n_calls--;
+	if (space != NULL)
+		space->n_calls--;
+	lib_unlock(ckv);
+	pthread_mutex_unlock(&ckv->turn);
 }
 
 /* Tells connections of this process apart, also after one was freed. */
@@ -42,62 +65,95 @@ static const char *path_or_default(const char *path)
 	return path != NULL && path[0] != 0 ? path : CKV_DEFAULT_SOCKET;
 }
 
-static int connect_patiently(struct ckv *ckv)
+/* What the daemon said of a request, or our own words for the error. */
+int lib_refused(struct ckv *ckv, const struct lib_wait *wait, int error)
 {
-	struct timespec pause = { .tv_nsec = CONNECT_PAUSE_MS * 1000000 };
+	return lib_why(ckv, error, "%s", wait->text[0] != 0 ?
+					 wait->text : ckv_strerror(error));
+}
+
+/* Connect and be welcomed, unless a lane has begun to. */
+static int greet(struct ckv *ckv, int64_t deadline_ns)
+{
+	struct lib_wait wait = { .done = 0 };
 	int r = -EAGAIN;
 
 	for (int i = 0; r == -EAGAIN && i < CONNECT_TRIES; i++) {
-		if (i > 0)
-			nanosleep(&pause, NULL);
-		r = lib_session_connect(ckv);
+		if (i > 0) {
+			lib_unlock(ckv);
+			lib_sys_sleep(CONNECT_PAUSE_NS);
+			lib_lock(ckv);
+		}
+		if (ckv->sock >= 0)
+			return lib_session_idle(ckv, deadline_ns);
+		r = lib_session_connect(ckv, &wait);
 	}
-	return r == -EAGAIN ? -ETIMEDOUT : r;
-}
-
-/* Connect and be welcomed, waiting for it. ckv->lock is held. */
-int lib_conn_greet(struct ckv *ckv)
-{
-	int r = connect_patiently(ckv);
-
+	if (r == -EAGAIN)
+		r = -ETIMEDOUT;
 	if (r < 0)
 		return lib_why(ckv, r, "%s: %s", ckv->path, ckv_strerror(r));
-	r = lib_session_finish(ckv);
-	if (r == 0)
-		return 0;
-	lib_why(ckv, r, "%s", ckv->pending_text[0] != 0 ?
-			      ckv->pending_text : ckv_strerror(r));
-	lib_session_drop(ckv, r);
-	return r;
+	r = lib_session_finish(ckv, &wait, deadline_ns);
+	return r < 0 ? lib_refused(ckv, &wait, r) : 0;
+}
+
+/*
+ * See that there is a living session and that nothing is pending on it, waiting
+ * for it. Of a daemon that is not there -ENOENT, -ECONNREFUSED or, if it went
+ * away meanwhile, -ESTALE.
+ */
+int lib_conn_ready(struct ckv *ckv, int64_t deadline_ns)
+{
+	int r = lib_session_idle(ckv, deadline_ns);
+
+	while (r < 0 && r != -ETIMEDOUT && ckv->sock < 0) {
+		r = greet(ckv, deadline_ns);
+		if (r < 0)
+			return r;
+		r = lib_session_idle(ckv, deadline_ns);
+	}
+	return r < 0 ? lib_why(ckv, r, "%s: the daemon does not answer",
+			       ckv->path) : 0;
 }
 
 static void conn_free(struct ckv *ckv)
 {
-	if (ckv->event_fd >= 0)
-		close(ckv->event_fd);
+	lib_sys_close(ckv->event_fd);
+	lib_sys_close(ckv->ready_fd);
 	pthread_mutex_destroy(&ckv->lock);
-	free(ckv->path);
-	free(ckv);
+	pthread_mutex_destroy(&ckv->turn);
+	if (ckv->mine != NULL)
+		lib_wipe_free(ckv->mine);
+	lib_sys_free(ckv->path);
+	lib_sys_free(ckv);
 }
 
 static int conn_new(const char *path, const char *program, struct ckv **ret_ckv)
 {
-	struct ckv *ckv = calloc(1, sizeof *ckv);
-	int r = -ENOMEM;
+	struct ckv *ckv = lib_sys_alloc(1, sizeof *ckv);
+	int r;
 
 	if (ckv == NULL)
-		return r;
+		return -ENOMEM;
+	pthread_mutex_init(&ckv->turn, NULL);
 	pthread_mutex_init(&ckv->lock, NULL);
-	ckv->sock = ckv->event_fd = -1;
+	ckv->sock = ckv->event_fd = ckv->ready_fd = -1;
 	ckv->why_serial = next_serial();
-	ckv->path = strdup(path_or_default(path));
+	path = path_or_default(path);
 	strncpy(ckv->program, program != NULL ? program :
 			      program_invocation_short_name,
 		sizeof ckv->program - 1);
+	r = -ENOMEM;
+	ckv->path = lib_sys_alloc(1, strlen(path) + 1);
 	if (ckv->path == NULL)
 		goto err_free;
-	ckv->event_fd = epoll_create1(EPOLL_CLOEXEC);
-	r = ckv->event_fd < 0 ? -errno : lib_wipe_page(&ckv->mine);
+	strcpy(ckv->path, path);
+	r = ckv->event_fd = lib_sys_epoll();
+	if (r >= 0)
+		r = ckv->ready_fd = lib_sys_eventfd();
+	if (r >= 0)
+		r = lib_sys_epoll_add(ckv->event_fd, ckv->ready_fd);
+	if (r >= 0)
+		r = lib_wipe_page(&ckv->mine);
 	if (r < 0)
 		goto err_free;
 	*ret_ckv = ckv;
@@ -108,18 +164,34 @@ err_free:
 	return r;
 }
 
+/* What went wrong, also for ckv_why(NULL): its caller has no connection to ask. */
+static int open_failed(struct ckv *ckv, int error)
+{
+	if (error == -ESTALE) {
+		lib_why(ckv, error, "%s: the daemon went away", ckv->path);
+		error = -ECONNREFUSED;
+	}
+	lib_why(NULL, error, "%s", ckv_why(ckv));
+	return error;
+}
+
 int ckv_open(const char *path, const char *program, struct ckv **ret_ckv)
 {
 	struct ckv *ckv;
 	int r = conn_new(path, program, &ckv);
 
 	if (r < 0)
-		return r;
-	pthread_mutex_lock(&ckv->lock);
-	r = lib_conn_greet(ckv);
-	pthread_mutex_unlock(&ckv->lock);
+		return lib_why(NULL, r, "%s", ckv_strerror(r));
+	pthread_mutex_lock(&ckv->turn);
+	lib_lock(ckv);
+	r = lib_conn_ready(ckv, lib_now_ns() + lib_call_timeout_ns);
 	if (r < 0) {
-		lib_wipe_free(ckv->mine);
+		r = open_failed(ckv, r);
+		lib_session_drop(ckv, r);
+	}
+	lib_unlock(ckv);
+	pthread_mutex_unlock(&ckv->turn);
+	if (r < 0) {
 		conn_free(ckv);
 		return r;
 	}
@@ -142,34 +214,48 @@ static void abandon(struct ckv *ckv)
 			struct ckv_lane *lane = space->lanes;
 
 			space->lanes = lane->next;
-			close(lane->seg.kick_fd);
+			lib_sys_close(lane->seg.kick_fd);
+			lib_sys_close(lane->fresh.kick_fd);
 			lib_lane_free(lane);
 		}
-		free(space);
+		lib_sys_free(space);
 	}
-	if (ckv->sock >= 0)
-		close(ckv->sock);
+	lib_sys_close(ckv->sock);
+}
+
+/* Is a thread in a call of a lane, a space or the connection? ckv->lock is held. */
+static int is_used(const struct ckv *ckv)
+{
+	const struct ckv_space *space;
+
+	for (space = ckv->spaces; space != NULL; space = space->next)
+		if (lib_space_used(space))
+			return 1;
+	return ckv->n_calls > 0;
 }
 
 struct ckv *ckv_close(struct ckv *ckv)
 {
+	int used;
+
 	if (ckv == NULL)
 		return NULL;
 	if (lib_forked(ckv->mine)) {
 		abandon(ckv);
-	} else {
-		while (ckv->spaces != NULL)
-			ckv_detach(ckv->spaces);
-		pthread_mutex_lock(&ckv->lock);
-		lib_session_drop(ckv, -ESTALE);
-		pthread_mutex_unlock(&ckv->lock);
+		conn_free(ckv);
+		return NULL;
 	}
-	lib_wipe_free(ckv->mine);
+	/* Without the turn: a thread that has or awaits it is counted. */
+	lib_lock(ckv);
+	used = is_used(ckv);
+	if (!used) {
+		while (ckv->spaces != NULL)
+			lib_space_end(ckv->spaces);
+		lib_session_end(ckv, lib_now_ns() + lib_call_timeout_ns);
+	}
+	lib_unlock(ckv);
+	if (used)
+		return ckv;
 	conn_free(ckv);
 	return NULL;
-}
-
-int ckv_event_fd(const struct ckv *ckv)
-{
-	return lib_forked(ckv->mine) ? -ECHILD : ckv->event_fd;
 }

@@ -7,10 +7,6 @@
 #include "client/lib.h"
 
 #include <errno.h>
-#include <poll.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 /* -EAGAIN: the daemon has not accepted those before us. Never blocks. */
 int lib_control_connect(const char *path, int *ret_sock)
@@ -21,12 +17,12 @@ int lib_control_connect(const char *path, int *ret_sock)
 	if (strlen(path) >= sizeof address.sun_path)
 		return -ENAMETOOLONG;
 	strcpy(address.sun_path, path);
-	sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	sock = lib_sys_socket();
 	if (sock < 0)
-		return -errno;
-	if (connect(sock, (struct sockaddr *)&address, sizeof address) < 0) {
-		r = -errno;
-		close(sock);
+		return sock;
+	r = lib_sys_connect(sock, &address);
+	if (r < 0) {
+		lib_sys_close(sock);
 		return r;
 	}
 	*ret_sock = sock;
@@ -60,16 +56,13 @@ int lib_control_send(int sock, void *msg, size_t bytes, uint16_t type, int fd)
 		cmsg->cmsg_len = CMSG_LEN(sizeof fd);
 		memcpy(CMSG_DATA(cmsg), &fd, sizeof fd);
 	}
-	if (sendmsg(sock, &mh, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-		return -errno;
-	return 0;
+	return lib_sys_send(sock, &mh);
 }
 
 void lib_packet_close(struct lib_packet *packet)
 {
 	for (uint32_t i = 0; i < packet->n_fds; i++)
-		if (packet->fds[i] >= 0)
-			close(packet->fds[i]);
+		lib_sys_close(packet->fds[i]);
 	packet->n_fds = 0;
 }
 
@@ -117,10 +110,10 @@ static ssize_t receive(int sock, struct lib_packet *packet, int *ret_flags)
 	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1,
 			     .msg_control = &control,
 			     .msg_controllen = sizeof control.bytes };
-	ssize_t n = recvmsg(sock, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	ssize_t n = lib_sys_receive(sock, &mh);
 
 	if (n < 0)
-		return -errno;
+		return n;
 	take_descriptors(&mh, packet);
 	packet->truncated = (mh.msg_flags & MSG_CTRUNC) != 0;
 	*ret_flags = mh.msg_flags;
@@ -128,30 +121,30 @@ static ssize_t receive(int sock, struct lib_packet *packet, int *ret_flags)
 }
 
 /*
- * Take one packet, waiting at most wait_ms for it. The caller closes what
- * descriptors it leaves in *ret_packet.
+ * Take one packet that has come. The caller closes what descriptors it leaves
+ * in *ret_packet. Those that found no room here are lost (`truncated`); the stream
+ * goes on behind them.
  *
- *   -EAGAIN           none came
+ *   -EAGAIN           none came, or the kernel had no memory to give it now
  *   -ECONNRESET       the daemon closed the socket
  *   -EPROTO           not a packet of this protocol
  *   -EPROTONOSUPPORT  of another version of it
  */
-int lib_control_receive(int sock, int wait_ms, struct lib_packet *ret_packet)
+int lib_control_receive(int sock, struct lib_packet *ret_packet)
 {
-	struct pollfd p = { .fd = sock, .events = POLLIN };
 	int flags = 0, r;
 	ssize_t n;
 
 	memset(ret_packet->bytes, 0, sizeof ret_packet->bytes);
+	ret_packet->n_fds = 0;
 	n = receive(sock, ret_packet, &flags);
-	if (n == -EAGAIN && wait_ms > 0) {
-		do
-			r = poll(&p, 1, wait_ms);
-		while (r < 0 && errno == EINTR);
+	/* Said once, before what the daemon sent until it closed the socket. */
+	if (n == -ECONNRESET)
 		n = receive(sock, ret_packet, &flags);
-	}
+	if (n == -ENOMEM || n == -ENOBUFS)
+		return -EAGAIN;
 	if (n < 0)
-		return n == -EINTR ? -EAGAIN : (int)n;
+		return (int)n;
 	if (n == 0)
 		return -ECONNRESET;
 	r = packet_error(ret_packet, (size_t)n, flags);

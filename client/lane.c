@@ -8,8 +8,6 @@
 #include "client/lib.h"
 
 #include <errno.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 /* fds: C, D, kick. On success the kick descriptor is the segments'. */
 int lib_segments_map(struct lib_maps *maps, const struct ckv_lane_opened *msg,
@@ -46,24 +44,25 @@ int lib_segments_map(struct lib_maps *maps, const struct ckv_lane_opened *msg,
 	return 0;
 
 err_unmap:
-	lib_unmap(seg.c_base, at.c_bytes);
-	lib_unmap(seg.d_base, at.d_bytes);
+	lib_sys_unmap(seg.c_base, at.c_bytes);
+	lib_sys_unmap(seg.d_base, at.d_bytes);
 	return r;
 }
 
-void lib_segments_unmap(struct lib_segments *seg)
+/* Unmap them, and let the daemon close the lane. */
+void lib_segments_leave(struct lib_segments *seg)
 {
 	struct ckv_lane_map at;
 
 	if (seg->maps == NULL)
 		return;
 	at = ckv_lane_map(&seg->shape);
-	lib_unmap(seg->c_base, at.c_bytes);
-	lib_unmap(seg->d_base, at.d_bytes);
-	close(seg->kick_fd);
+	lib_sys_unmap(seg->c_base, at.c_bytes);
+	lib_sys_unmap(seg->d_base, at.d_bytes);
+	lib_sys_close(seg->kick_fd);
+	lib_session_bye(seg->maps->ckv, &seg->bye);
 	lib_maps_put(seg->maps);
-	seg->maps = NULL;
-	seg->kick_fd = -1;
+	*seg = (struct lib_segments){ .kick_fd = -1 };
 }
 
 /* Point everything that a lookup or a request touches at lane->seg. */
@@ -107,7 +106,10 @@ static void pins_reset(struct ckv_lane *lane)
 	lane->n_lent = 0;
 }
 
-/* Put aside the maps in use if something handed out lies in them. */
+/*
+ * Put aside the maps in use if something handed out lies in them. If their daemon
+ * lives, it keeps the lane for as long, so that nothing handed out is reused.
+ */
 static void put_aside(struct ckv_lane *lane)
 {
 	struct lib_old *old = lane->spare_old;
@@ -115,8 +117,10 @@ static void put_aside(struct ckv_lane *lane)
 	if (lane->n_pins_held == 0 && lane->n_lent == 0)
 		return;
 	*old = (struct lib_old){ .next = lane->olds, .maps = lane->maps,
+				 .bye = lane->seg.bye,
 				 .n_pins = lane->n_pins_held,
 				 .n_lent = lane->n_lent };
+	lane->seg.bye = NULL;
 	old->maps->refs++;
 	lane->olds = old;
 	lane->spare_old = NULL;
@@ -126,7 +130,7 @@ static void put_aside(struct ckv_lane *lane)
 int lib_lane_move(struct ckv_lane *lane)
 {
 	if (lane->spare_old == NULL)
-		lane->spare_old = malloc(sizeof *lane->spare_old);
+		lane->spare_old = lib_sys_alloc(1, sizeof *lane->spare_old);
 	if (lane->spare_old == NULL)
 		return -ENOMEM;
 	if (memcmp(&lane->fresh.shape, &lane->shape, sizeof lane->shape) != 0)
@@ -134,13 +138,13 @@ int lib_lane_move(struct ckv_lane *lane)
 	if (lane->maps != NULL) {
 		lib_requests_fail(lane, -ESTALE);
 		put_aside(lane);
-		lib_segments_unmap(&lane->seg);
+		lib_segments_leave(&lane->seg);
 	}
 	lane->seg = lane->fresh;
 	lane->fresh = (struct lib_segments){ .kick_fd = -1 };
 	lane_aim(lane);
 	pins_reset(lane);
-	lane->armed = 0;
+	lane->failed = 0;
 	return 0;
 }
 
@@ -151,13 +155,16 @@ void lib_lane_free(struct ckv_lane *lane)
 		struct lib_old *old = lane->olds;
 
 		lane->olds = old->next;
-		free(old);
+		lib_sys_free(old->bye);
+		lib_sys_free(old);
 	}
-	free(lane->spare_old);
-	free(lane->pin_free);
-	free(lane->requests);
+	lib_sys_free(lane->seg.bye);
+	lib_sys_free(lane->fresh.bye);
+	lib_sys_free(lane->spare_old);
+	lib_sys_free(lane->pin_free);
+	lib_sys_free(lane->requests);
 	lib_args_free(&lane->args);
-	free(lane);
+	lib_sys_free(lane);
 }
 
 /* Room for a lane of the shape that was granted. */
@@ -166,8 +173,8 @@ static int lane_room(struct ckv_lane *lane)
 	const struct ckv_lane_shape *s = &lane->shape;
 	int r;
 
-	lane->pin_free = calloc(s->n_pins, sizeof *lane->pin_free);
-	lane->requests = calloc(s->n_slots, sizeof *lane->requests);
+	lane->pin_free = lib_sys_alloc(s->n_pins, sizeof *lane->pin_free);
+	lane->requests = lib_sys_alloc(s->n_slots, sizeof *lane->requests);
 	if (lane->pin_free == NULL || lane->requests == NULL)
 		return -ENOMEM;
 	r = lib_args_init(&lane->args, s->arg_bytes, s->n_slots);
@@ -179,19 +186,46 @@ static int lane_room(struct ckv_lane *lane)
 
 static int lane_first(struct ckv_lane *lane)
 {
-	struct ckv *ckv = lane->ckv;
-	int r = lib_refresh_wait(lane->space);
+	int64_t deadline = lib_now_ns() + lib_call_timeout_ns;
+	struct lib_wait wait = { .done = 0 };
+	int r = lib_refresh_wait(lane->space, deadline);
 
 	if (r < 0)
 		return r;
-	r = lib_session_lane(lane);
+	r = lib_session_lane(lane, &wait);
 	if (r == 0)
-		r = lib_session_finish(ckv);
+		r = lib_session_finish(lane->ckv, &wait, deadline);
 	if (r < 0)
-		return lib_refused(ckv, r);
+		return lib_refused(lane->ckv, &wait, r);
 	lane->shape = lane->fresh.shape;
 	r = lane_room(lane);
-	return r < 0 ? r : lib_lane_move(lane);
+	if (r == 0)
+		r = lib_lane_move(lane);
+	return r < 0 ? lib_why(lane->ckv, r, "%s", ckv_strerror(r)) : 0;
+}
+
+/* Its memory is freed; what the daemon holds of it is given up. */
+void lib_lane_end(struct ckv_lane *lane)
+{
+	struct ckv *ckv = lane->ckv;
+	struct ckv_lane **at;
+
+	lib_session_forget(ckv, NULL, lane);
+	for (at = &lane->space->lanes; *at != NULL && *at != lane;
+	     at = &(*at)->next)
+		;
+	if (*at == lane) {
+		*at = lane->next;
+		ckv->n_lanes--;
+	}
+	lib_event_taken(lane);
+	lib_segments_leave(&lane->seg);
+	lib_segments_leave(&lane->fresh);
+	for (struct lib_old *old = lane->olds; old != NULL; old = old->next) {
+		lib_session_bye(ckv, &old->bye);
+		lib_maps_put(old->maps);
+	}
+	lib_lane_free(lane);
 }
 
 int ckv_lane_open(struct ckv_space *space, const struct ckv_lane_options *options,
@@ -203,7 +237,7 @@ int ckv_lane_open(struct ckv_space *space, const struct ckv_lane_options *option
 
 	if (lib_forked(ckv->mine))
 		return -ECHILD;
-	lane = calloc(1, sizeof *lane);
+	lane = lib_sys_alloc(1, sizeof *lane);
 	if (lane == NULL)
 		return -ENOMEM;
 	lane->mine = ckv->mine;
@@ -215,54 +249,36 @@ int ckv_lane_open(struct ckv_space *space, const struct ckv_lane_options *option
 		lane->shape = (struct ckv_lane_shape){
 			options->n_slots, options->n_pins, options->n_touches,
 			options->arg_bytes };
-	pthread_mutex_lock(&ckv->lock);
+	lib_call_enter(ckv, space);
 	r = lane_first(lane);
 	if (r < 0) {
-		lib_segments_unmap(&lane->fresh);
-		ckv->pending_lane = NULL;
+		lib_lane_end(lane);
 	} else {
 		lane->next = space->lanes;
 		space->lanes = lane;
+		ckv->n_lanes++;
 	}
-	pthread_mutex_unlock(&ckv->lock);
-	if (r < 0) {
-		lib_lane_free(lane);
+	lib_call_leave(ckv, space);
+	if (r < 0)
 		return r;
-	}
 	*ret_lane = lane;
 	return 0;
 }
 
-static void close_at_daemon(struct ckv *ckv, const struct lib_segments *seg)
-{
-	if (seg->maps == NULL || ckv->link == NULL ||
-	    seg->maps->link != ckv->link ||
-	    !ckv_world_alive(ckv->link->world, ckv->link->epoch))
-		return;
-	if (lib_session_id(ckv, CKV_LANE_CLOSE, seg->id) == 0)
-		lib_session_finish(ckv);
-}
-
 struct ckv_lane *ckv_lane_close(struct ckv_lane *lane)
 {
-	struct ckv_lane **at;
 	struct ckv *ckv;
+	int used;
 
 	if (lane == NULL || lib_forked(lane->mine))
 		return NULL;
 	ckv = lane->ckv;
-	pthread_mutex_lock(&ckv->lock);
-	lib_session_finish(ckv);
-	close_at_daemon(ckv, &lane->seg);
-	close_at_daemon(ckv, &lane->fresh);
-	for (at = &lane->space->lanes; *at != lane; at = &(*at)->next)
-		;
-	*at = lane->next;
-	lib_segments_unmap(&lane->seg);
-	lib_segments_unmap(&lane->fresh);
-	for (struct lib_old *old = lane->olds; old != NULL; old = old->next)
-		lib_maps_put(old->maps);
-	pthread_mutex_unlock(&ckv->lock);
-	lib_lane_free(lane);
-	return NULL;
+	lib_call_enter(ckv, NULL);
+	used = lib_lane_used(lane);
+	if (!used) {
+		lib_lane_end(lane);
+		lib_session_idle(ckv, lib_now_ns() + lib_call_timeout_ns);
+	}
+	lib_call_leave(ckv, NULL);
+	return used ? lane : NULL;
 }

@@ -8,25 +8,36 @@
  *   struct ckv_lane     one thread's rings and pins; moves to new maps by itself
  *
  * Locks: `ckv->lock` guards the socket, the lists, every reference count and
- * the mapping of slabs. A lane's own fields belong to its thread; a lookup that
- * meets a living daemon takes no lock. `space->lock` guards the copies of
- * geometry and secret that outlive an attachment; it is taken last.
+ * the mapping of slabs. Nobody waits while holding it, so lanes take it. Calls
+ * that wait for the daemon (attach, opening and closing) come one at a time by
+ * `ckv->turn`, taken before it. A lane's own fields belong to its thread; a
+ * lookup that meets a living daemon takes no lock. `space->lock` guards the
+ * copies of pool and secret that outlive an attachment; it is taken last.
  *
  * A mapping is never replaced in place: a lane holds a reference to the maps it
  * works on, and keeps old ones in `olds` until what was handed out of them
  * (pins, lent pages) has come back.
+ *
+ * Whatever a reply opens at the daemon has a lib_bye, made before the request
+ * is sent: when the reply cannot be taken, came too late, or is no longer of
+ * use, that is what gives it up there.
  */
 #ifndef CKV_LIB_H
 #define CKV_LIB_H
 
 #include "client/ckv.h"
+#include "client/sys.h"
 #include "proto/ckv_attach.h"
 #include "proto/ckv_ops.h"
 #include "proto/ckv_pin.h"
 
+#include <errno.h>
 #include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
 
-#define LIB_CALL_TIMEOUT_MS	10000	/* a reply on the control socket */
+#define LIB_CALL_TIMEOUT_NS	10000000000 /* a reply on the control socket */
+#define LIB_SLAB_WAIT_NS	100000000 /* a slab that was asked for again */
 #define LIB_REATTACH_NS		100000000 /* between two tries */
 #define LIB_SPIN_MIN_NS		5000	/* before a waiting thread sleeps */
 #define LIB_SPIN_MAX_NS		100000
@@ -37,10 +48,27 @@ struct lib_link {
 	uint64_t epoch;
 };
 
+/* What the daemon holds open for us, to be given up there. */
+struct lib_bye {
+	struct lib_bye *next;
+	uint64_t epoch;		/* of the daemon that holds it */
+	uint32_t id;
+	uint16_t type;		/* CKV_LANE_CLOSE, CKV_DETACH */
+};
+
+enum lib_slab {			/* the write mapping of a slab */
+	LIB_SLAB_NONE = 0,
+	LIB_SLAB_MAPPED = 1,
+	LIB_SLAB_LOST = 2,	/* it came and could not be mapped */
+};
+
 struct lib_maps {
 	unsigned refs;
 	uint64_t serial;	/* of the attachment; what a pin remembers */
+	struct ckv *ckv;
+	struct lib_maps *next_dead;
 	struct lib_link *link;
+	struct lib_bye *bye;
 	uint32_t space_id;
 	struct ckv_index index;
 	char *index_base;
@@ -48,9 +76,8 @@ struct lib_maps {
 	struct ckv_pool_shape pool;
 	char *read_base;	/* the pool, read-only */
 	char *write_base;	/* the same range again for lent pages, or NULL */
-	uint8_t *writable;	/* per slab: mapped at write_base */
-	uint32_t n_slabs_mapped;
-	int error;		/* why a slab could not be mapped */
+	uint8_t *writable;	/* per slab: enum lib_slab */
+	int write_error;	/* why a slab was lost */
 	uint8_t secret[32];
 };
 
@@ -59,25 +86,50 @@ enum lib_pending {
 	LIB_IDLE, LIB_HELLO, LIB_ATTACH, LIB_SLABS, LIB_LANE, LIB_DONE,
 };
 
+/* A thread that waits for its request; on its stack. */
+struct lib_wait {
+	int done;
+	int error;
+	char text[232];		/* what the daemon said about it */
+};
+
+/*
+ * The request under way. When its waiter has left, `space` and `lane` are NULL:
+ * its reply is still taken, and what it opened is given up.
+ */
+struct lib_call {
+	enum lib_pending pending;
+	int error;		/* why the reply cannot be taken */
+	struct lib_wait *wait;	/* NULL: nobody waits, lanes look in */
+	struct ckv_space *space;
+	struct ckv_lane *lane;
+	struct lib_bye *bye;
+	struct lib_maps *maps;	/* of an attach, being filled with slabs */
+	uint32_t space_id, n_slabs, n_slabs_seen;
+};
+
 struct ckv {
+	pthread_mutex_t turn;
 	pthread_mutex_t lock;
 	const uint32_t *mine;	/* 1; reads 0 in a child after fork() */
 	char *path;
 	char program[CKV_NAME_BYTES];
-	int event_fd;		/* epoll: holds the socket, whatever it is now */
+	int event_fd;		/* epoll: the socket, whatever it is now, and: */
+	int ready_fd;		/* eventfd: readable while n_ready > 0 */
+	uint32_t n_ready;	/* lanes with an event not yet polled for */
 	int sock;		/* -1: none */
 	struct lib_link *link;	/* welcomed, or NULL */
 	struct ckv_space *spaces;
+	uint32_t n_lanes;
+	uint32_t n_calls;	/* threads that have or await the turn */
+	struct lib_maps *dead_maps; /* unmapped when the lock is let go */
+	struct lib_bye *byes;	/* to be sent, oldest first */
 	uint64_t serial;	/* last one given to maps */
-	int64_t last_try_ns;	/* of reattaching */
-
-	enum lib_pending pending;
-	int pending_error;	/* how the last pending request ended */
-	int undo_error;		/* of the attach that a pending DETACH undoes */
-	char pending_text[232];	/* and what the daemon said about it */
-	struct ckv_space *pending_space;
-	struct ckv_lane *pending_lane;
-	struct lib_maps *pending_maps;	/* being filled with slabs */
+	int64_t next_connect_ns;
+	int64_t next_try_ns;	/* of anything, after a refusal */
+	struct lib_call call;
+	uint32_t n_refusals;	/* of requests nobody waited for */
+	char refusal[232];	/* the last one's text */
 	uint64_t why_serial;	/* tells connections apart in ckv_why() */
 };
 
@@ -88,8 +140,9 @@ struct ckv_space {
 	struct lib_maps *maps;	/* newest */
 	char name[CKV_NAME_BYTES];
 	uint32_t access;
+	uint32_t n_calls;	/* threads that open a lane */
 	enum ckv_want again;	/* what must be equal when it is attached again */
-	int64_t last_try_ns;	/* of attaching it again */
+	int64_t next_try_ns;	/* of attaching it again */
 	pthread_mutex_t lock;
 	struct ckv_geometry geometry;
 	struct ckv_pool_shape pool;
@@ -99,6 +152,7 @@ struct ckv_space {
 /* One opened lane's two segments, mapped. */
 struct lib_segments {
 	struct lib_maps *maps;	/* NULL: nothing here */
+	struct lib_bye *bye;
 	struct ckv_lane_shape shape;
 	char *c_base, *d_base;
 	int kick_fd;
@@ -109,6 +163,7 @@ struct lib_segments {
 struct lib_old {
 	struct lib_old *next;
 	struct lib_maps *maps;
+	struct lib_bye *bye;	/* the lane at the daemon, if that still lives */
 	uint32_t n_pins, n_lent;
 };
 
@@ -170,14 +225,44 @@ struct ckv_lane {
 	uint32_t n_open;		/* sent, not yet completed */
 	uint32_t n_sent;		/* ever */
 	int64_t spin_ns;		/* adaptive */
-	uint8_t armed;			/* asked for an event message */
+	uint8_t armed;			/* asked for an event, which has not been polled for */
+	uint8_t failed;			/* requests ended: the lane is of no use */
+	uint8_t ready;			/* it has come; ckv->lock */
+	uint32_t refusals_seen;
+	int64_t next_try_ns;		/* of opening it again */
 	struct lib_args args;
 
+	_Atomic uint32_t n_inside;	/* calls of it under way, one in the other */
 	struct lib_old *olds;
 	struct ckv_lane *next;
 	struct ckv_space *space;
 	struct ckv *ckv;
 };
+
+/*
+ * A call of this lane is under way, to the end of the block: closing it, from
+ * another thread, is refused meanwhile.
+ */
+#define LIB_INSIDE(lane)						\
+	_Atomic uint32_t *inside_ __attribute__((cleanup(lib_leave))) =	\
+		lib_enter(lane)
+
+static inline _Atomic uint32_t *lib_enter(struct ckv_lane *lane)
+{
+	ckv_hint_store32(&lane->n_inside,
+			 ckv_hint_load32(&lane->n_inside) + 1);
+	return &lane->n_inside;
+}
+
+static inline void lib_leave(_Atomic uint32_t **inside)
+{
+	ckv_state_store32(*inside, ckv_hint_load32(*inside) - 1);
+}
+
+static inline int lib_lane_used(const struct ckv_lane *lane)
+{
+	return ckv_state_load32(&lane->n_inside) != 0;
+}
 
 /* The private words of a pin. */
 struct lib_pin {
@@ -212,6 +297,20 @@ static inline int lib_lane_alive(const struct ckv_lane *lane)
 	return lane->world != NULL && ckv_world_alive(lane->world, lane->epoch);
 }
 
+/*
+ * reattach.c: can this lane be used? Brings it to a living daemon where there is one,
+ * without waiting. 0; -ESTALE: not now, so everything is a miss; -EPROTO: the
+ * daemon closed it for good.
+ */
+int lib_lane_recover(struct ckv_lane *lane);
+
+static inline int lib_lane_ready(struct ckv_lane *lane)
+{
+	if (lib_lane_alive(lane) && ckv_lane_state(lane->d) == 0)
+		return 0;
+	return lib_lane_recover(lane);
+}
+
 /* space.c: the secret of key derivation, as of now */
 void lib_space_secret(const struct ckv_space *space, uint8_t ret_secret[32]);
 
@@ -223,23 +322,47 @@ int lib_why(const struct ckv *ckv, int error, const char *format, ...)
 int lib_map(int fd, size_t bytes, int writable, void **ret_base);
 int lib_map_at(void *place, int fd, size_t bytes, int writable);
 int lib_reserve_range(size_t bytes, char **ret_base);
-void lib_unmap(const void *base, size_t bytes);
 int lib_wipe_page(const uint32_t **ret_mine);
 void lib_wipe_free(const uint32_t *mine);
 
-/* conn.c, space.c: under ckv->lock */
-int lib_conn_greet(struct ckv *ckv);
-int lib_conn_ready(struct ckv *ckv);
-int lib_refused(struct ckv *ckv, int error);
+/* conn.c; lib_conn_ready(), lib_refused(): ckv->turn and ckv->lock are held */
+void lib_lock(struct ckv *ckv);
+void lib_unlock(struct ckv *ckv);
+
+/* A call that waits: ckv->turn and ckv->lock are held between the two. */
+void lib_call_enter(struct ckv *ckv, struct ckv_space *space);
+void lib_call_leave(struct ckv *ckv, struct ckv_space *space);
+int lib_conn_ready(struct ckv *ckv, int64_t deadline_ns);
+int lib_refused(struct ckv *ckv, const struct lib_wait *wait, int error);
+
+/* What a call on a connection that had one answers when there is no daemon. */
+static inline int lib_gone(int error)
+{
+	return error == -ENOENT || error == -ECONNREFUSED ? -ESTALE : error;
+}
+
+/* space.c: under ckv->lock */
+int lib_space_used(const struct ckv_space *space);
+void lib_space_end(struct ckv_space *space);
 
 /* maps.c: under ckv->lock */
 void lib_link_put(struct lib_link *link);
+int lib_attached_ok(const struct ckv_attached *msg);
 int lib_maps_new(struct ckv *ckv, const struct ckv_attached *msg,
 		 const int *fds, struct lib_maps **ret_maps);
-int lib_maps_add_slabs(struct lib_maps *maps, const struct ckv_slabs *msg,
+int lib_maps_add_slabs(struct lib_maps *maps, uint32_t first, uint32_t n,
 		       const int *fds);
-int lib_maps_add_write(struct lib_maps *maps, uint32_t slab, int fd);
+void lib_maps_add_write(struct lib_maps *maps, uint32_t slab, int fd);
 void lib_maps_put(struct lib_maps *maps);
+void lib_maps_free(struct lib_maps *dead);
+
+/* slab.c: the write mapping of a lent page, asked for again if it was lost */
+int lib_slab_get(struct ckv_lane *lane, uint32_t slab);
+
+/* events.c: under ckv->lock */
+void lib_event_came(struct ckv *ckv, uint32_t lane_id);
+void lib_event_all(struct ckv *ckv);
+void lib_event_taken(struct ckv_lane *lane);
 
 /* control.c: packets on the socket */
 struct lib_packet {
@@ -259,31 +382,42 @@ struct lib_packet {
 };
 int lib_control_connect(const char *path, int *ret_sock);
 int lib_control_send(int sock, void *msg, size_t bytes, uint16_t type, int fd);
-int lib_control_receive(int sock, int wait_ms, struct lib_packet *ret_packet);
+int lib_control_receive(int sock, struct lib_packet *ret_packet);
 void lib_packet_close(struct lib_packet *packet);
 
 /* session.c: requests on the socket; under ckv->lock */
-int lib_session_connect(struct ckv *ckv);
+int lib_session_connect(struct ckv *ckv, struct lib_wait *wait);
 void lib_session_drop(struct ckv *ckv, int error);
 int lib_session_pump(struct ckv *ckv);
-int lib_session_finish(struct ckv *ckv);
-int lib_session_attach(struct ckv_space *space, enum ckv_want want);
-int lib_session_lane(struct ckv_lane *lane);
-int lib_session_id(struct ckv *ckv, uint16_t type, uint32_t id);
+int lib_session_attach(struct ckv_space *space, enum ckv_want want,
+		       struct lib_wait *wait);
+int lib_session_lane(struct ckv_lane *lane, struct lib_wait *wait);
+void lib_session_bye(struct ckv *ckv, struct lib_bye **bye);
+void lib_session_forget(struct ckv *ckv, const struct ckv_space *space,
+			const struct ckv_lane *lane);
+void lib_call_end(struct ckv *ckv, int error, const char *text);
+int lib_bye_new(struct ckv *ckv, uint16_t type, struct lib_bye **ret_bye);
+
+/* The same, and ckv->turn is held: ckv->lock is let go while they wait. */
+extern int64_t lib_call_timeout_ns;
+int lib_session_idle(struct ckv *ckv, int64_t deadline_ns);
+int lib_session_finish(struct ckv *ckv, struct lib_wait *wait,
+		       int64_t deadline_ns);
+void lib_session_end(struct ckv *ckv, int64_t deadline_ns);
 
 /* reply.c: what a packet means; under ckv->lock */
 int lib_reply(struct ckv *ckv, struct lib_packet *packet);
 
 /* reattach.c */
-int lib_refresh(struct ckv_lane *lane);
-int lib_refresh_wait(struct ckv_space *space);
+int lib_refresh_wait(struct ckv_space *space, int64_t deadline_ns);
 
 /* lane.c: under ckv->lock */
 int lib_segments_map(struct lib_maps *maps, const struct ckv_lane_opened *msg,
 		     const int *fds, struct lib_segments *ret_seg);
-void lib_segments_unmap(struct lib_segments *seg);
+void lib_segments_leave(struct lib_segments *seg);
 int lib_lane_move(struct ckv_lane *lane);
 void lib_lane_free(struct ckv_lane *lane);
+void lib_lane_end(struct ckv_lane *lane);
 
 /* old.c: what was handed out of maps that a lane has left */
 void lib_lane_unpin_old(struct ckv_lane *lane, uint64_t serial);
@@ -333,7 +467,6 @@ long lib_request_wait(struct ckv_lane *lane, struct lib_request *request);
 void lib_requests_reset(struct ckv_lane *lane);
 void lib_requests_fail(struct ckv_lane *lane, int error);
 long lib_request_collect(struct ckv_lane *lane, struct lib_request *request);
-int64_t lib_now_ns(void);
 
 /* write.c, answer.c: a completed request's answers to where its caller wants them */
 void lib_abort_silently(struct ckv_lane *lane, const struct ckv_page *page);

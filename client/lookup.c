@@ -286,18 +286,20 @@ long ckv_lookup(struct ckv_lane *lane, const uint8_t *keys, size_t n_keys,
 {
 	struct lib_found found;
 	struct lib_pin pin = { .word = { CKV_NONE, CKV_NONE } };
-	long r = 0;
+	LIB_INSIDE(lane);
+	long r;
 
 	if (lib_forked(lane->mine))
 		return -ECHILD;
 	if (n_keys > UINT32_MAX / 2 || (flags & ~3u) ||
 	    (ret_handles == NULL && n_keys > 0 && !(flags & CKV_EXISTS)))
 		return -EINVAL;
-	if ((!lib_lane_alive(lane) && lib_refresh(lane) < 0) ||
-	    ckv_lane_state(lane->d) == ESHUTDOWN) {
+	r = lib_lane_ready(lane);
+	if (r == -ESTALE) {
 		memset(found.n_at, 0, sizeof found.n_at);
-	} else if (ckv_lane_state(lane->d) != 0) {
-		return -EPROTO;
+		r = 0;
+	} else if (r < 0) {
+		return r;
 	} else {
 		r = lookup_alive(lane, (const struct ckv_key *)keys,
 				 (uint32_t)n_keys, flags, ret_handles, &found,

@@ -8,46 +8,53 @@
 
 #include <errno.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
+
+static int protection(int writable)
+{
+	return writable ? PROT_READ | PROT_WRITE : PROT_READ;
+}
 
 /* A file shorter than what is mapped would raise SIGBUS later. */
 static int long_enough(int fd, size_t bytes)
 {
-	struct stat st;
+	size_t has;
+	int r = lib_sys_size(fd, &has);
 
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	return st.st_size >= 0 && (size_t)st.st_size >= bytes ? 0 : -EPROTO;
+	return r < 0 ? r : has >= bytes ? 0 : -EPROTO;
 }
 
-/* Map `bytes` of `fd` at `place`, over what is mapped there. */
+/* Map `bytes` of `fd` at `place`, in a range that was reserved. */
 int lib_map_at(void *place, int fd, size_t bytes, int writable)
 {
 	int r = long_enough(fd, bytes);
+	void *base;
 
+	if (r == 0)
+		r = lib_sys_map(place, bytes, protection(writable),
+				MAP_SHARED | MAP_FIXED, fd, &base);
 	if (r < 0)
 		return r;
-	if (mmap(place, bytes, writable ? PROT_READ | PROT_WRITE : PROT_READ,
-		 MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
-		return -errno;
-	return madvise(place, bytes, MADV_DONTFORK) < 0 ? -errno : 0;
+	r = lib_sys_advise(place, bytes, MADV_DONTFORK);
+	if (r < 0)	/* nothing there again; if that fails, what is there is not used */
+		(void)lib_sys_map(place, bytes, PROT_NONE,
+				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE |
+				  MAP_FIXED, -1, &base);
+	return r;
 }
 
 int lib_map(int fd, size_t bytes, int writable, void **ret_base)
 {
-	void *base;
 	int r = long_enough(fd, bytes);
+	void *base;
 
+	if (r == 0)
+		r = lib_sys_map(NULL, bytes, protection(writable), MAP_SHARED,
+				fd, &base);
 	if (r < 0)
 		return r;
-	base = mmap(NULL, bytes, writable ? PROT_READ | PROT_WRITE : PROT_READ,
-		    MAP_SHARED, fd, 0);
-	if (base == MAP_FAILED)
-		return -errno;
-	if (madvise(base, bytes, MADV_DONTFORK) < 0) {
-		r = -errno;
-		munmap(base, bytes);
+	r = lib_sys_advise(base, bytes, MADV_DONTFORK);
+	if (r < 0) {
+		lib_sys_unmap(base, bytes);
 		return r;
 	}
 	*ret_base = base;
@@ -58,55 +65,51 @@ int lib_map(int fd, size_t bytes, int writable, void **ret_base)
 int lib_reserve_range(size_t bytes, char **ret_base)
 {
 	size_t huge = CKV_HUGE_BYTES, head;
+	void *all;
 	char *base;
+	int r;
 
-	base = mmap(NULL, bytes + huge, PROT_NONE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (base == MAP_FAILED)
-		return -errno;
+	r = lib_sys_map(NULL, bytes + huge, PROT_NONE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, &all);
+	if (r < 0)
+		return r;
+	base = all;
 	head = ckv_round_up((uintptr_t)base, huge) - (uintptr_t)base;
 	if (head > 0)
-		munmap(base, head);
-	munmap(base + head + bytes, huge - head);
+		lib_sys_unmap(base, head);
+	lib_sys_unmap(base + head + bytes, huge - head);
 	base += head;
-	if (madvise(base, bytes, MADV_DONTFORK) < 0) {
-		int r = -errno;
-
-		munmap(base, bytes);
+	r = lib_sys_advise(base, bytes, MADV_DONTFORK);
+	if (r < 0) {
+		lib_sys_unmap(base, bytes);
 		return r;
 	}
 	*ret_base = base;
 	return 0;
 }
 
-void lib_unmap(const void *base, size_t bytes)
-{
-	if (base != NULL)
-		munmap((void *)(uintptr_t)base, bytes);
-}
-
 /* A page that says 1 here and 0 in every child: the kernel wipes it. */
 int lib_wipe_page(const uint32_t **ret_mine)
 {
-	size_t bytes = (size_t)sysconf(_SC_PAGESIZE);
-	uint32_t *page;
+	size_t bytes = lib_sys_page_bytes();
+	void *page;
+	int r;
 
-	page = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (page == MAP_FAILED)
-		return -errno;
-	if (madvise(page, bytes, MADV_WIPEONFORK) < 0) {
-		int r = -errno;
-
-		munmap(page, bytes);
+	r = lib_sys_map(NULL, bytes, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS, -1, &page);
+	if (r < 0)
+		return r;
+	r = lib_sys_advise(page, bytes, MADV_WIPEONFORK);
+	if (r < 0) {
+		lib_sys_unmap(page, bytes);
 		return r;
 	}
-	*page = 1;
+	*(uint32_t *)page = 1;
 	*ret_mine = page;
 	return 0;
 }
 
 void lib_wipe_free(const uint32_t *mine)
 {
-	lib_unmap(mine, (size_t)sysconf(_SC_PAGESIZE));
+	lib_sys_unmap(mine, lib_sys_page_bytes());
 }

@@ -10,7 +10,6 @@
 #include "client/lib.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 /* Of addresses: twice what the largest pool takes, and a writer has them twice. */
 #define POOL_RANGE_MAX	(1ull << 45)
@@ -19,8 +18,8 @@ void lib_link_put(struct lib_link *link)
 {
 	if (link == NULL || --link->refs > 0)
 		return;
-	lib_unmap(link->world, CKV_WORLD_BYTES);
-	free(link);
+	lib_sys_unmap(link->world, CKV_WORLD_BYTES);
+	lib_sys_free(link);
 }
 
 static int geometry_ok(const struct ckv_geometry *g)
@@ -30,7 +29,8 @@ static int geometry_ok(const struct ckv_geometry *g)
 		g->layout == CKV_LAYOUT_OPAQUE);
 }
 
-static int shape_ok(const struct ckv_attached *msg)
+/* Can memory of this shape be? */
+int lib_attached_ok(const struct ckv_attached *msg)
 {
 	const struct ckv_pool_shape *p = &msg->pool;
 	uint64_t n_pages;
@@ -80,15 +80,13 @@ static int map_index(struct lib_maps *maps, uint32_t n_buckets, int fd)
 int lib_maps_new(struct ckv *ckv, const struct ckv_attached *msg,
 		 const int *fds, struct lib_maps **ret_maps)
 {
-	struct lib_maps *maps;
+	struct lib_maps *maps = lib_sys_alloc(1, sizeof *maps);
 	int r;
 
-	if (!shape_ok(msg))
-		return -EPROTO;
-	maps = calloc(1, sizeof *maps);
 	if (maps == NULL)
 		return -ENOMEM;
 	maps->refs = 1;
+	maps->ckv = ckv;
 	maps->link = ckv->link;
 	maps->link->refs++;
 	maps->space_id = msg->space_id;
@@ -102,7 +100,7 @@ int lib_maps_new(struct ckv *ckv, const struct ckv_attached *msg,
 	r = lib_reserve_range(ckv_pool_range(&maps->pool), &maps->read_base);
 	if (r < 0)
 		goto err_put;
-	maps->writable = calloc(maps->pool.n_slabs, 1);
+	maps->writable = lib_sys_alloc(maps->pool.n_slabs, 1);
 	if (maps->writable == NULL) {
 		r = -ENOMEM;
 		goto err_put;
@@ -126,54 +124,56 @@ static int map_slab(const struct lib_maps *maps, char *base, uint32_t slab,
 			  ckv_slab_bytes(pool), writable);
 }
 
-/* -EPROTO: not the slabs that come next. Other failures are kept in maps->error. */
-int lib_maps_add_slabs(struct lib_maps *maps, const struct ckv_slabs *msg,
+/* The next n slabs, for reading. */
+int lib_maps_add_slabs(struct lib_maps *maps, uint32_t first, uint32_t n,
 		       const int *fds)
 {
-	uint32_t n = msg->head.n_fds;
+	int r = 0;
 
-	if (msg->space_id != maps->space_id || n == 0 ||
-	    msg->first_slab != maps->n_slabs_mapped ||
-	    n > maps->pool.n_slabs - maps->n_slabs_mapped)
-		return -EPROTO;
-	for (uint32_t i = 0; fds != NULL && maps->error == 0 && i < n; i++)
-		maps->error = map_slab(maps, maps->read_base,
-				       msg->first_slab + i, fds[i], 0);
-	if (fds == NULL)
-		maps->error = -EMFILE;
-	maps->n_slabs_mapped += n;
-	return 0;
-}
-
-/* Map a slab for writing; again is no error. */
-int lib_maps_add_write(struct lib_maps *maps, uint32_t slab, int fd)
-{
-	int r;
-
-	if (slab >= maps->pool.n_slabs)
-		return -EPROTO;
-	if (maps->writable[slab])
-		return 0;
-	if (maps->write_base == NULL) {
-		r = lib_reserve_range(ckv_pool_range(&maps->pool),
-				      &maps->write_base);
-		if (r < 0)
-			return r;
-	}
-	r = map_slab(maps, maps->write_base, slab, fd, 1);
-	if (r == 0)
-		maps->writable[slab] = 1;
+	for (uint32_t i = 0; r == 0 && i < n; i++)
+		r = map_slab(maps, maps->read_base, first + i, fds[i], 0);
 	return r;
 }
 
+/* A slab for writing; again is no error. fd -1: there was no room for it here. */
+void lib_maps_add_write(struct lib_maps *maps, uint32_t slab, int fd)
+{
+	int r = fd < 0 ? -EMFILE : 0;
+
+	if (maps->writable[slab] == LIB_SLAB_MAPPED)
+		return;
+	if (r == 0 && maps->write_base == NULL)
+		r = lib_reserve_range(ckv_pool_range(&maps->pool),
+				      &maps->write_base);
+	if (r == 0)
+		r = map_slab(maps, maps->write_base, slab, fd, 1);
+	maps->writable[slab] = r < 0 ? LIB_SLAB_LOST : LIB_SLAB_MAPPED;
+	if (r < 0)
+		maps->write_error = r;
+}
+
+/* What nobody refers to any more is unmapped when the lock is let go. */
 void lib_maps_put(struct lib_maps *maps)
 {
 	if (maps == NULL || --maps->refs > 0)
 		return;
-	lib_unmap(maps->index_base, index_range_bytes(maps->index.n_buckets));
-	lib_unmap(maps->read_base, ckv_pool_range(&maps->pool));
-	lib_unmap(maps->write_base, ckv_pool_range(&maps->pool));
-	free(maps->writable);
+	maps->next_dead = maps->ckv->dead_maps;
+	maps->ckv->dead_maps = maps;
 	lib_link_put(maps->link);
-	free(maps);
+}
+
+void lib_maps_free(struct lib_maps *dead)
+{
+	while (dead != NULL) {
+		struct lib_maps *maps = dead;
+
+		dead = maps->next_dead;
+		lib_sys_unmap(maps->index_base,
+			      index_range_bytes(maps->index.n_buckets));
+		lib_sys_unmap(maps->read_base, ckv_pool_range(&maps->pool));
+		lib_sys_unmap(maps->write_base, ckv_pool_range(&maps->pool));
+		lib_sys_free(maps->writable);
+		lib_sys_free(maps->bye);
+		lib_sys_free(maps);
+	}
 }

@@ -2,11 +2,11 @@
  * old.c - what was handed out of maps that a lane has left.
  *
  * After the daemon died its memory is still mapped here as long as someone may
- * read a pinned page or write a lent one; the last thing given back unmaps it.
+ * read a pinned page or write a lent one; the last thing given back unmaps it. If
+ * only the connection was lost, the daemon keeps the lane just as long and is
+ * then told to close it.
  */
 #include "client/lib.h"
-
-#include <stdlib.h>
 
 static void old_put(struct ckv_lane *lane, struct lib_old *old)
 {
@@ -17,10 +17,11 @@ static void old_put(struct ckv_lane *lane, struct lib_old *old)
 	while (*at != old)
 		at = &(*at)->next;
 	*at = old->next;
-	pthread_mutex_lock(&lane->ckv->lock);
+	lib_lock(lane->ckv);
+	lib_session_bye(lane->ckv, &old->bye);
 	lib_maps_put(old->maps);
-	pthread_mutex_unlock(&lane->ckv->lock);
-	free(old);
+	lib_unlock(lane->ckv);
+	lib_sys_free(old);
 }
 
 /* A pin of an earlier attachment is given back. */

@@ -1,66 +1,51 @@
 /*
- * reattach.c - finding the daemon again after it died.
+ * reattach.c - finding the daemon again after it died, or after the connection to
+ * it broke.
  *
- * Called by whatever finds its daemon dead, such as every lookup. Each call goes
+ * Called by whatever finds its lane of no use, such as every lookup. Each call goes
  * as far as it can without waiting: connect, be welcomed, attach the space, open
- * the lane; replies are picked up by later calls. A try that failed is followed
- * by a pause of 100 ms. A daemon that refuses us (another version, another
- * geometry) leaves us where we are, and ckv_why() tells.
+ * the lane; replies are picked up by later calls. Each of these is tried at most
+ * once in 100 ms, and after a refusal nothing is tried for 100 ms on this
+ * connection; a lane that was refused lets the others go first. A daemon that refuses
+ * us (another version, another geometry) leaves us where we are, and ckv_why() tells.
  */
 #include "client/lib.h"
 
 #include <errno.h>
 
-static int link_alive(const struct ckv *ckv)
-{
-	return ckv->link != NULL &&
-	       ckv_world_alive(ckv->link->world, ckv->link->epoch);
-}
-
-static int may_try(int64_t *last_try_ns)
+/* May this be tried now? Then not again for a while. */
+static int may_try(struct ckv *ckv, int64_t *next_try_ns, int64_t pause_ns)
 {
 	int64_t now = lib_now_ns();
 
-	if (*last_try_ns != 0 && now - *last_try_ns < LIB_REATTACH_NS)
+	if (now < ckv->next_try_ns || now < *next_try_ns)
 		return 0;
-	*last_try_ns = now;
+	*next_try_ns = now + pause_ns;
 	return 1;
 }
 
-/* Take what has come; a refusal among it is for this thread to be told of. */
-static int pump(struct ckv *ckv)
+/* It could not even be asked for, by an error of our own. */
+static void not_asked(struct ckv *ckv, int error)
+{
+	ckv->next_try_ns = lib_now_ns() + LIB_REATTACH_NS;
+	lib_why(ckv, -ESTALE, "%s: %s", ckv->path, ckv_strerror(error));
+}
+
+/* 0: there is a session, and nothing is pending on it. */
+static int refresh_session(struct ckv *ckv)
 {
 	int r = lib_session_pump(ckv);
 
-	if (ckv->pending == LIB_IDLE && ckv->pending_text[0] != 0) {
-		lib_why(ckv, -ESTALE, "%s", ckv->pending_text);
-		ckv->pending_text[0] = 0;
-	}
-	return r;
-}
-
-/* -ESTALE until there is a living session. */
-static int refresh_session(struct ckv *ckv)
-{
-	int r;
-
-	if (ckv->link != NULL && !link_alive(ckv))
-		lib_session_drop(ckv, -ESTALE);
-	if (ckv->sock < 0) {
-		if (!may_try(&ckv->last_try_ns))
-			return -ESTALE;
-		r = lib_session_connect(ckv);
-		if (r < 0)
-			return lib_why(ckv, -ESTALE, "%s: %s", ckv->path,
-				       ckv_strerror(r));
-	}
-	r = pump(ckv);
-	if (r == -EAGAIN)
+	if (r == 0 || r == -EAGAIN)
+		return r;
+	if (!may_try(ckv, &ckv->next_connect_ns, LIB_REATTACH_NS))
 		return -ESTALE;
-	if (r == 0 && link_alive(ckv))
-		return 0;
-	lib_session_drop(ckv, -ESTALE);
-	return -ESTALE;
+	r = lib_session_connect(ckv, NULL);
+	if (r < 0) {
+		not_asked(ckv, r);
+		return r;
+	}
+	return lib_session_pump(ckv);
 }
 
 static int refresh_space(struct ckv_space *space)
@@ -70,66 +55,112 @@ static int refresh_space(struct ckv_space *space)
 
 	if (space->maps->link == ckv->link)
 		return 0;
-	if (!may_try(&space->last_try_ns))
+	if (!may_try(ckv, &space->next_try_ns, LIB_REATTACH_NS))
 		return -ESTALE;
-	r = lib_session_attach(space, space->again);
+	r = lib_session_attach(space, space->again, NULL);
+	if (r < 0)
+		not_asked(ckv, r);
 	if (r == 0)
-		r = pump(ckv);
+		r = lib_session_pump(ckv);
 	return r == 0 && space->maps->link == ckv->link ? 0 : -ESTALE;
 }
 
 static int refresh_lane(struct ckv_lane *lane)
 {
 	struct ckv *ckv = lane->ckv;
+	int r;
 
 	if (lane->fresh.maps != NULL && lane->fresh.maps != lane->space->maps)
-		lib_segments_unmap(&lane->fresh);
+		lib_segments_leave(&lane->fresh);
 	if (lane->fresh.maps == NULL) {
-		if (lib_session_lane(lane) < 0 || pump(ckv) < 0)
+		if (!may_try(ckv, &lane->next_try_ns,
+			     LIB_REATTACH_NS * (1 + (int64_t)ckv->n_lanes)))
 			return -ESTALE;
+		r = lib_session_lane(lane, NULL);
+		if (r < 0)
+			not_asked(ckv, r);
+		if (r == 0)
+			r = lib_session_pump(ckv);
 	}
 	if (lane->fresh.maps == NULL)
 		return -ESTALE;
-	return lib_lane_move(lane) < 0 ? -ESTALE : 0;
+	r = lib_lane_move(lane);
+	if (r == -EPROTO)	/* not what was asked for */
+		lib_segments_leave(&lane->fresh);
+	if (r == 0)
+		lane->next_try_ns = 0;
+	return r;
 }
 
 static int refresh(struct ckv_lane *lane)
 {
-	int r = refresh_session(lane->ckv);
+	struct ckv *ckv = lane->ckv;
+	int r = refresh_session(ckv);
 
+	/* Served no more, on a session that seems to live: it does not. */
+	if (r == 0 && lane->maps->link == ckv->link &&
+	    ckv_lane_state(lane->d) == ESHUTDOWN) {
+		lib_session_drop(ckv, -ESTALE);
+		r = -ESTALE;
+	}
 	if (r == 0)
 		r = refresh_space(lane->space);
 	if (r == 0)
 		r = refresh_lane(lane);
+	if (lane->refusals_seen != ckv->n_refusals) {
+		lane->refusals_seen = ckv->n_refusals;
+		lib_why(ckv, -ESTALE, "%s", ckv->refusal);
+	}
 	return r;
 }
 
-/*
- * Bring a lane whose daemon is dead to the one that lives now. 0 when it is
- * there, -ESTALE while it is not. Never waits.
- */
-int lib_refresh(struct ckv_lane *lane)
+static void fail_once(struct ckv_lane *lane, int error)
+{
+	if (!lane->failed)
+		lib_requests_fail(lane, error);
+	lane->failed = 1;
+}
+
+int lib_lane_recover(struct ckv_lane *lane)
 {
 	struct ckv *ckv = lane->ckv;
+	uint32_t state = ckv_lane_state(lane->d);
 	int r;
 
+	if (lib_lane_alive(lane) && state != 0 && state != ESHUTDOWN) {
+		fail_once(lane, -EPROTO);
+		return lib_why(ckv, -EPROTO, "the daemon closed the lane: %s",
+			       ckv_strerror(-(int)state));
+	}
+	fail_once(lane, -ESTALE);
 	if (pthread_mutex_trylock(&ckv->lock) != 0)
 		return -ESTALE;
 	r = refresh(lane);
-	pthread_mutex_unlock(&ckv->lock);
-	return r == 0 && lib_lane_alive(lane) ? 0 : -ESTALE;
+	lib_unlock(ckv);
+	return r == 0 && lib_lane_alive(lane) && ckv_lane_state(lane->d) == 0 ?
+	       0 : -ESTALE;
 }
 
-/* See that a space is attached to the living daemon, waiting for it. ckv->lock is held. */
-int lib_refresh_wait(struct ckv_space *space)
+/*
+ * See that a space is attached to the living daemon and nothing is pending,
+ * waiting for it. ckv->turn and ckv->lock are held.
+ */
+int lib_refresh_wait(struct ckv_space *space, int64_t deadline_ns)
 {
 	struct ckv *ckv = space->ckv;
-	int r = lib_conn_ready(ckv);
 
-	if (r < 0 || space->maps->link == ckv->link)
-		return r;
-	r = lib_session_attach(space, space->again);
-	if (r == 0)
-		r = lib_session_finish(ckv);
-	return r < 0 ? lib_refused(ckv, r) : 0;
+	for (;;) {
+		struct lib_wait wait = { .done = 0 };
+		int r = lib_conn_ready(ckv, deadline_ns);
+
+		if (r < 0)
+			return lib_gone(r);
+		if (space->maps->link == ckv->link)
+			return 0;
+		r = lib_session_attach(space, space->again, &wait);
+		if (r == 0)
+			r = lib_session_finish(ckv, &wait, deadline_ns);
+		if (r < 0)
+			return lib_refused(ckv, &wait, r);
+	}
 }

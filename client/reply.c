@@ -2,25 +2,20 @@
  * reply.c - what a packet of the daemon means.
  *
  * One request is pending at a time. Its reply, or its refusal, ends it; an event
- * and a slab for writing may come in between. A packet that fits nothing is
+ * and a slab for writing may come in between. A reply that cannot be taken (no
+ * descriptors, no address space), or that nobody wants any more, ends it too, and
+ * what it opened is given up at the daemon. A packet that fits nothing is
  * -EPROTO, and the caller gives the connection up.
  */
 #include "client/lib.h"
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
-
-static void end(struct ckv *ckv, int error)
-{
-	ckv->pending = LIB_IDLE;
-	ckv->pending_error = error;
-}
 
 static int map_world(const struct ckv_welcome *msg, int fd,
 		     struct lib_link **ret_link)
 {
-	struct lib_link *link = calloc(1, sizeof *link);
+	struct lib_link *link = lib_sys_alloc(1, sizeof *link);
 	void *base;
 	int r;
 
@@ -41,131 +36,188 @@ static int map_world(const struct ckv_welcome *msg, int fd,
 	return 0;
 
 err_unmap:
-	lib_unmap(base, CKV_WORLD_BYTES);
+	lib_sys_unmap(base, CKV_WORLD_BYTES);
 err_free:
-	free(link);
+	lib_sys_free(link);
 	return r;
 }
 
+/* Nothing hangs on the session yet, so whatever fails here ends it. */
 static int on_welcome(struct ckv *ckv, const struct lib_packet *packet)
 {
-	if (packet->truncated)
-		return -EMFILE;
-	if (packet->head.n_bytes != sizeof packet->welcome ||
-	    packet->n_fds != 2)
+	char text[100];
+	int r;
+
+	if (packet->head.n_bytes != sizeof packet->welcome)
 		return -EPROTO;
 	if (packet->welcome.layout_version != CKV_LAYOUT_VERSION) {
-		snprintf(ckv->pending_text, sizeof ckv->pending_text,
+		snprintf(text, sizeof text,
 			 "the daemon's layout is version %u, the library's %u",
 			 packet->welcome.layout_version, CKV_LAYOUT_VERSION);
+		lib_call_end(ckv, -EPROTONOSUPPORT, text);
 		return -EPROTONOSUPPORT;
 	}
-	return map_world(&packet->welcome, packet->fds[0], &ckv->link);
-}
-
-static int on_attached(struct ckv *ckv, const struct lib_packet *packet)
-{
 	if (packet->truncated)
 		return -EMFILE;
-	if (packet->head.n_bytes != sizeof packet->attached ||
-	    packet->n_fds != 2)
+	if (packet->n_fds != 2)
 		return -EPROTO;
-	return lib_maps_new(ckv, &packet->attached, packet->fds,
-			    &ckv->pending_maps);
+	r = map_world(&packet->welcome, packet->fds[0], &ckv->link);
+	if (r == 0)
+		lib_call_end(ckv, 0, "");
+	return r;
 }
 
-/* The pool has no room here: the daemon is told, then the attach has failed. */
-static void unmappable(struct ckv *ckv, struct lib_maps *maps)
+/* Its slabs still come, whatever happens here. */
+static int on_attached(struct ckv *ckv, const struct lib_packet *packet)
 {
-	ckv->undo_error = maps->error;
-	if (lib_session_id(ckv, CKV_DETACH, maps->space_id) == 0)
-		snprintf(ckv->pending_text, sizeof ckv->pending_text,
-			 "space %s: its pool could not be mapped",
-			 ckv->pending_space->name);
-	lib_maps_put(maps);
+	struct lib_call *call = &ckv->call;
+	int r = 0;
+
+	if (packet->head.n_bytes != sizeof packet->attached ||
+	    (!packet->truncated && packet->n_fds != 2) ||
+	    !lib_attached_ok(&packet->attached))
+		return -EPROTO;
+	if (packet->truncated)
+		r = -EMFILE;
+	else if (call->space != NULL)
+		r = lib_maps_new(ckv, &packet->attached, packet->fds,
+				 &call->maps);
+	if (r == -EPROTO)
+		return r;
+	call->pending = LIB_SLABS;
+	call->error = r;
+	call->space_id = call->bye->id = packet->attached.space_id;
+	call->n_slabs = packet->attached.pool.n_slabs;
+	return 0;
 }
 
 /* All slabs are there: the space lives in its new maps from now on. */
-static void adopt(struct ckv *ckv)
+static void adopt(struct ckv_space *space, struct lib_maps *maps)
 {
-	struct lib_maps *maps = ckv->pending_maps;
-	struct ckv_space *space = ckv->pending_space;
-
-	ckv->pending_maps = NULL;
-	if (maps->error != 0) {
-		unmappable(ckv, maps);
-		return;
-	}
-	lib_maps_put(space->maps);
-	space->maps = maps;
 	pthread_mutex_lock(&space->lock);
-	space->geometry = maps->geometry;
+	/* Attached again its shape is the same, and lanes read that; it was compared. */
+	if (space->maps == NULL)
+		space->geometry = maps->geometry;
+	else
+		memcpy(space->geometry.weights, maps->geometry.weights,
+		       sizeof space->geometry.weights);
 	space->pool = maps->pool;
 	memcpy(space->secret, maps->secret, sizeof space->secret);
 	pthread_mutex_unlock(&space->lock);
-	end(ckv, 0);
+	lib_maps_put(space->maps);
+	space->maps = maps;
+}
+
+static void attach_ends(struct ckv *ckv)
+{
+	struct lib_call *call = &ckv->call;
+	int error = call->error;
+	char text[200] = "";
+
+	if (error == 0 && call->space != NULL) {
+		call->maps->bye = call->bye;
+		call->bye = NULL;
+		adopt(call->space, call->maps);
+		call->maps = NULL;
+	} else {
+		if (call->space != NULL)
+			snprintf(text, sizeof text,
+				 "space %s: its memory could not be mapped: %s",
+				 call->space->name, ckv_strerror(error));
+		lib_session_bye(ckv, &call->bye);
+	}
+	lib_call_end(ckv, error, text);
 }
 
 static int on_slabs(struct ckv *ckv, const struct lib_packet *packet)
 {
-	struct lib_maps *maps = ckv->pending_maps;
-	int r;
+	struct lib_call *call = &ckv->call;
+	uint32_t n = packet->head.n_fds;
 
-	if (packet->head.n_bytes != sizeof packet->slabs)
+	if (packet->head.n_bytes != sizeof packet->slabs ||
+	    packet->slabs.space_id != call->space_id || n == 0 ||
+	    packet->slabs.first_slab != call->n_slabs_seen ||
+	    n > call->n_slabs - call->n_slabs_seen)
 		return -EPROTO;
-	r = lib_maps_add_slabs(maps, &packet->slabs,
-			       packet->truncated ? NULL : packet->fds);
-	if (r == 0 && maps->n_slabs_mapped == maps->pool.n_slabs)
-		adopt(ckv);
-	return r;
+	if (call->error == 0 && packet->truncated)
+		call->error = -EMFILE;
+	if (call->error == 0 && call->maps != NULL)
+		call->error = lib_maps_add_slabs(call->maps,
+						 call->n_slabs_seen, n,
+						 packet->fds);
+	call->n_slabs_seen += n;
+	if (call->n_slabs_seen == call->n_slabs)
+		attach_ends(ckv);
+	return 0;
 }
 
 static int on_lane(struct ckv *ckv, struct lib_packet *packet)
 {
-	struct ckv_lane *lane = ckv->pending_lane;
-	int r;
+	struct lib_call *call = &ckv->call;
+	struct ckv_lane *lane = call->lane;
+	char text[100] = "";
+	int r = 0;
 
-	if (packet->truncated)
-		return -EMFILE;
-	if (packet->head.n_bytes != sizeof packet->lane || packet->n_fds != 3)
+	if (packet->head.n_bytes != sizeof packet->lane ||
+	    (!packet->truncated && packet->n_fds != 3))
 		return -EPROTO;
-	lib_segments_unmap(&lane->fresh);
-	r = lib_segments_map(lane->space->maps, &packet->lane, packet->fds,
-			     &lane->fresh);
-	if (r == 0)
+	call->bye->id = packet->lane.lane_id;
+	if (packet->truncated) {
+		r = -EMFILE;
+	} else if (lane != NULL) {
+		lib_segments_leave(&lane->fresh);
+		r = lib_segments_map(lane->space->maps, &packet->lane,
+				     packet->fds, &lane->fresh);
+	}
+	if (r == -EPROTO)
+		return r;
+	if (r == 0 && lane != NULL) {
 		packet->fds[2] = -1;	/* the kick descriptor stays open */
-	return r;
+		lane->fresh.bye = call->bye;
+		call->bye = NULL;
+	} else {
+		if (r < 0)
+			snprintf(text, sizeof text, "the lane could not be "
+				 "mapped: %s", ckv_strerror(r));
+		lib_session_bye(ckv, &call->bye);
+	}
+	lib_call_end(ckv, r, text);
+	return 0;
 }
 
+/* If it cannot be mapped it is asked for again when a page in it is lent. */
 static int on_slab_write(struct ckv *ckv, const struct lib_packet *packet)
 {
+	uint32_t slab = packet->slabs.first_slab;
 	struct ckv_space *space = ckv->spaces;
 
-	if (packet->head.n_bytes != sizeof packet->slabs)
+	if (packet->head.n_bytes != sizeof packet->slabs ||
+	    (!packet->truncated && packet->n_fds != 1))
 		return -EPROTO;
-	if (packet->n_fds != 1)
-		return packet->truncated ? 0 : -EPROTO;
 	for (; space != NULL; space = space->next)
 		if (space->maps != NULL && space->maps->link == ckv->link &&
 		    space->maps->space_id == packet->slabs.space_id)
 			break;
 	if (space == NULL)
 		return 0;	/* detached while this was under way */
-	/* Without room to map it, its lent pages are given back by answer.c. */
-	return lib_maps_add_write(space->maps, packet->slabs.first_slab,
-				  packet->fds[0]) == -EPROTO ? -EPROTO : 0;
+	if (slab >= space->maps->pool.n_slabs)
+		return -EPROTO;
+	lib_maps_add_write(space->maps, slab,
+			   packet->n_fds == 1 ? packet->fds[0] : -1);
+	return 0;
 }
 
 static int on_refused(struct ckv *ckv, const struct lib_packet *packet)
 {
 	const struct ckv_refused *msg = &packet->refused;
+	char text[sizeof msg->text + 1];
 
-	if (packet->head.n_bytes != sizeof *msg || ckv->pending == LIB_IDLE ||
+	if (packet->head.n_bytes != sizeof *msg ||
+	    ckv->call.pending == LIB_IDLE || ckv->call.pending == LIB_SLABS ||
 	    msg->error == 0 || msg->error > 4095)
 		return -EPROTO;
-	snprintf(ckv->pending_text, sizeof ckv->pending_text, "%.*s",
-		 (int)sizeof msg->text, msg->text);
-	end(ckv, -(int)msg->error);
+	snprintf(text, sizeof text, "%.*s", (int)sizeof msg->text, msg->text);
+	lib_call_end(ckv, -(int)msg->error, text);
 	return 0;
 }
 
@@ -176,44 +228,33 @@ static int on_reply(struct ckv *ckv, struct lib_packet *packet)
 		[LIB_SLABS] = CKV_SLABS, [LIB_LANE] = CKV_LANE_OPENED,
 		[LIB_DONE] = CKV_DONE,
 	};
-	int r = 0;
 
-	if (ckv->pending == LIB_IDLE ||
-	    packet->head.type != expected[ckv->pending])
+	if (ckv->call.pending == LIB_IDLE ||
+	    packet->head.type != expected[ckv->call.pending])
 		return -EPROTO;
-	switch (ckv->pending) {
+	switch (ckv->call.pending) {
 	case LIB_HELLO:
-		r = on_welcome(ckv, packet);
-		break;
+		return on_welcome(ckv, packet);
 	case LIB_ATTACH:
-		r = on_attached(ckv, packet);
-		if (r < 0)	/* its slabs still come: no way to skip them */
-			return r;
-		ckv->pending = LIB_SLABS;
-		return 0;
+		return on_attached(ckv, packet);
 	case LIB_SLABS:
 		return on_slabs(ckv, packet);
 	case LIB_LANE:
-		r = on_lane(ckv, packet);
-		break;
-	case LIB_DONE:
-		r = ckv->undo_error;
-		ckv->undo_error = 0;
-		break;
-	case LIB_IDLE:
-		break;
+		return on_lane(ckv, packet);
+	default:
+		lib_call_end(ckv, 0, "");
+		return 0;
 	}
-	if (r == -EPROTO)
-		return r;
-	end(ckv, r);
-	return 0;
 }
 
-/* Act on one packet. -EPROTO or another error: this connection is of no more use. */
+/* Act on one packet. Any error: this connection is of no more use. */
 int lib_reply(struct ckv *ckv, struct lib_packet *packet)
 {
 	switch (packet->head.type) {
 	case CKV_EVENT:
+		if (packet->head.n_bytes != sizeof packet->id)
+			return -EPROTO;
+		lib_event_came(ckv, packet->id.id);
 		return 0;
 	case CKV_SLAB_WRITE:
 		return on_slab_write(ckv, packet);

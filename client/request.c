@@ -13,10 +13,6 @@
 #include "client/lib.h"
 
 #include <errno.h>
-#include <linux/futex.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
 
 enum {
 	LOOKS = 64,			/* at the ring, between looks at the clock */
@@ -47,24 +43,6 @@ static void give_back(struct ckv_lane *lane, struct lib_request *request)
 	lane->free_request = number(lane, request);
 }
 
-/* Can this lane ask anything? Brings it to a new daemon where there is one. */
-static int usable(struct ckv_lane *lane)
-{
-	uint32_t state;
-
-	if (!lib_lane_alive(lane)) {
-		lib_requests_fail(lane, -ESTALE);
-		if (lib_refresh(lane) < 0)
-			return -ESTALE;
-	}
-	state = ckv_lane_state(lane->d);
-	if (state == 0)
-		return 0;
-	lib_requests_fail(lane, -EPROTO);
-	return lib_why(lane->ckv, -EPROTO, "the daemon closed the lane: %s",
-		       ckv_strerror(-(int)state));
-}
-
 /*
  * A place for a request whose argument and answer fit in area_bytes. Until it
  * is sent, lib_request_collect() gives it back. NULL: *ret_error says why.
@@ -74,7 +52,7 @@ struct lib_request *lib_request_new(struct ckv_lane *lane, uint8_t op,
 {
 	struct lib_request *request;
 	uint32_t offset = 0;
-	int r = lib_forked(lane->mine) ? -ECHILD : usable(lane);
+	int r = lib_forked(lane->mine) ? -ECHILD : lib_lane_ready(lane);
 
 	if (r == 0 && area_bytes > lane->shape.arg_bytes)
 		r = lib_why(lane->ckv, -EINVAL, "the request needs %u bytes of "
@@ -111,11 +89,8 @@ const void *lib_request_answers(const struct ckv_lane *lane,
 
 static void kick(const struct ckv_lane *lane)
 {
-	uint64_t one = 1;
-
-	/* A counter that is full has woken the daemon already. */
-	if (write(lane->seg.kick_fd, &one, sizeof one) < 0)
-		return;
+	if (ckv_wake_needed(&lane->world->reactor_sleeping))
+		lib_sys_eventfd_add(lane->seg.kick_fd);
 }
 
 /* Put a filled request on the ring. On failure the place is given back. */
@@ -140,8 +115,7 @@ int lib_request_send(struct ckv_lane *lane, struct lib_request *request,
 		return r;
 	}
 	lane->n_open++;
-	if (ckv_wake_needed(&lane->world->reactor_sleeping))
-		kick(lane);
+	kick(lane);
 	return 0;
 }
 
@@ -223,14 +197,15 @@ static void sleep_once(struct ckv_lane *lane,
 		       const struct lib_request *request, int64_t most_ns)
 {
 	uint32_t value = ckv_futex_load(&lane->d->futex);
-	struct timespec most = { .tv_nsec = most_ns };
 
 	ckv_sleep_prepare(&lane->c->need_wake);
 	progress(lane);
 	if (!arrived(lane, request))
-		syscall(SYS_futex, &lane->d->futex, FUTEX_WAIT, value, &most,
-			NULL, 0);
+		lib_sys_futex_wait(&lane->d->futex, value, most_ns);
 	ckv_sleep_done(&lane->c->need_wake);
+	/* A kick may have failed; once more costs nothing. */
+	if (!arrived(lane, request))
+		kick(lane);
 }
 
 static int64_t clamp(int64_t ns)
@@ -260,7 +235,7 @@ static int await(struct ckv_lane *lane, const struct lib_request *request,
 		start = start == 0 ? now : start;
 		if (now - start < lane->spin_ns)
 			continue;
-		if (usable(lane) < 0 || arrived(lane, request))
+		if (lib_lane_ready(lane) < 0 || arrived(lane, request))
 			goto out;
 		if (timeout_ns >= 0)
 			left = timeout_ns - (now - start);
@@ -313,16 +288,18 @@ static int collect(struct ckv_lane *lane, struct ckv_event *ret_events, int max)
 	return n;
 }
 
-/* Event messages make the descriptor readable until they are taken. */
+/*
+ * The descriptor is readable until this lane's event is taken. The message of it
+ * may still be in the socket, among others'.
+ */
 static void take_events(struct ckv_lane *lane)
 {
 	if (!lane->armed)
 		return;
-	pthread_mutex_lock(&lane->ckv->lock);
-	if (lane->ckv->pending == LIB_IDLE)
-		lib_session_pump(lane->ckv);
-	pthread_mutex_unlock(&lane->ckv->lock);
-	lane->armed = 0;
+	lib_lock(lane->ckv);
+	lib_session_pump(lane->ckv);
+	lib_event_taken(lane);
+	lib_unlock(lane->ckv);
 }
 
 int ckv_poll(struct ckv_lane *lane, struct ckv_event *ret_events, int max)
@@ -332,7 +309,7 @@ int ckv_poll(struct ckv_lane *lane, struct ckv_event *ret_events, int max)
 	if (lib_forked(lane->mine))
 		return -ECHILD;
 	take_events(lane);
-	r = usable(lane);
+	r = lib_lane_ready(lane);
 	if (r == 0)
 		r = progress(lane);
 	max = collect(lane, ret_events, max);
@@ -352,15 +329,4 @@ int ckv_wait(struct ckv_lane *lane, int64_t timeout_ns,
 	r = await(lane, NULL, timeout_ns);
 	max = collect(lane, ret_events, max);
 	return max > 0 ? max : r;
-}
-
-int ckv_event_arm(struct ckv_lane *lane)
-{
-	int r = lib_forked(lane->mine) ? -ECHILD : usable(lane);
-
-	if (r < 0)
-		return r;
-	ckv_event_raise(&lane->c->event_arm);
-	lane->armed = 1;
-	return 0;
 }

@@ -1,94 +1,140 @@
 /*
  * session.c - requests on the control socket, one pending at a time.
  *
- * A request is sent without waiting; its reply is then either waited for
- * (lib_session_finish) or picked up by later calls (lib_session_pump), which is
- * how a lookup can reattach and never block. Whatever goes wrong with the
- * socket ends the session: it is closed and the pending request has failed.
+ * A request is sent without waiting. Its reply is waited for by a thread that
+ * has ckv->turn (lib_session_finish), or picked up by whoever looks in
+ * (lib_session_pump), which is how a lookup can reattach and never block.
+ *
+ * A waiter that gives up leaves the request pending: replies come in order, so
+ * the late one is known when it comes, and what it opened is given up again.
+ * Only a socket that is broken, or says what makes no sense, ends the session;
+ * then every lane of it finds its way back by reattach.c.
  */
 #include "client/lib.h"
 
 #include <errno.h>
-#include <sys/epoll.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
-static int send_pending(struct ckv *ckv, void *msg, size_t bytes, uint16_t type,
-			int fd, enum lib_pending pending)
+enum { LOOK_MS = 20 };		/* another thread may take the reply meanwhile */
+
+int64_t lib_call_timeout_ns = LIB_CALL_TIMEOUT_NS;
+
+/* The pending request is over. Its waiter is told, or lanes that look in. */
+void lib_call_end(struct ckv *ckv, int error, const char *text)
+{
+	struct lib_call *call = &ckv->call;
+
+	if (call->wait != NULL) {
+		call->wait->done = 1;
+		call->wait->error = error;
+		strncpy(call->wait->text, text, sizeof call->wait->text - 1);
+	} else if (error < 0 && call->pending != LIB_DONE) {
+		ckv->next_try_ns = lib_now_ns() + LIB_REATTACH_NS;
+		ckv->n_refusals++;
+		strncpy(ckv->refusal, text, sizeof ckv->refusal - 1);
+	}
+	lib_maps_put(call->maps);
+	lib_sys_free(call->bye);
+	*call = (struct lib_call){ .pending = LIB_IDLE };
+}
+
+/* Send a request; nothing else is pending. On failure nothing was sent. */
+static int start(struct ckv *ckv, void *msg, size_t bytes, uint16_t type, int fd,
+		 struct lib_call call)
 {
 	int r;
 
 	if (ckv->sock < 0)
 		return -ESTALE;
-	ckv->pending_text[0] = 0;
 	r = lib_control_send(ckv->sock, msg, bytes, type, fd);
-	if (r < 0) {
-		lib_session_drop(ckv, -ESTALE);
-		return -ESTALE;
-	}
-	ckv->pending = pending;
+	/* Closed: why, is perhaps among what can still be received. */
+	if (r < 0 && r != -EPIPE && r != -ECONNRESET)
+		return r == -EAGAIN ? -ETIMEDOUT : r;
+	ckv->call = call;
 	return 0;
 }
 
-static int send_hello(struct ckv *ckv)
+static int send_hello(struct ckv *ckv, struct lib_wait *wait)
 {
 	struct ckv_hello msg = { .layout_version = CKV_LAYOUT_VERSION,
-				 .pid = (uint32_t)getpid() };
+				 .pid = (uint32_t)lib_sys_pid() };
 	int fd, r;
 
 	memcpy(msg.name, ckv->program, sizeof msg.name);
-	/* By this the daemon learns of our death; -1 where the kernel has none. */
-	fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
-	r = send_pending(ckv, &msg, sizeof msg, CKV_HELLO, fd, LIB_HELLO);
-	if (fd >= 0)
-		close(fd);
+	/* By this the daemon learns of our death, where the kernel does not tell it. */
+	fd = lib_sys_own_pidfd();
+	if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM)
+		return fd;
+	r = start(ckv, &msg, sizeof msg, CKV_HELLO, fd < 0 ? -1 : fd,
+		  (struct lib_call){ .pending = LIB_HELLO, .wait = wait });
+	lib_sys_close(fd);
 	return r;
 }
 
-/* Connect and greet, without waiting for the answer. */
-int lib_session_connect(struct ckv *ckv)
+/* Connect and greet, without waiting for the answer. -EAGAIN: others are before us. */
+int lib_session_connect(struct ckv *ckv, struct lib_wait *wait)
 {
-	struct epoll_event event = { .events = EPOLLIN };
 	int sock, r;
 
 	r = lib_control_connect(ckv->path, &sock);
 	if (r < 0)
 		return r;
-	if (epoll_ctl(ckv->event_fd, EPOLL_CTL_ADD, sock, &event) < 0) {
-		r = -errno;
-		close(sock);
+	r = lib_sys_epoll_add(ckv->event_fd, sock);
+	if (r < 0) {
+		lib_sys_close(sock);
 		return r;
 	}
 	ckv->sock = sock;
-	return send_hello(ckv);
+	r = send_hello(ckv, wait);
+	if (r < 0)
+		lib_session_drop(ckv, r);
+	return r;
+}
+
+/* A lane is held for this process also by its next session; a space is not. */
+static void drop_byes(struct ckv *ckv)
+{
+	struct lib_bye **at = &ckv->byes, *bye;
+
+	while ((bye = *at) != NULL) {
+		if (bye->type == CKV_LANE_CLOSE) {
+			at = &bye->next;
+			continue;
+		}
+		*at = bye->next;
+		lib_sys_free(bye);
+	}
 }
 
 /* End the session; what was pending ends with `error`. */
 void lib_session_drop(struct ckv *ckv, int error)
 {
-	if (ckv->sock >= 0)
-		close(ckv->sock);
+	if (ckv->sock >= 0) {
+		lib_sys_epoll_remove(ckv->event_fd, ckv->sock);
+		lib_sys_close(ckv->sock);
+	}
 	ckv->sock = -1;
 	lib_link_put(ckv->link);
 	ckv->link = NULL;
-	lib_maps_put(ckv->pending_maps);
-	ckv->pending_maps = NULL;
-	ckv->pending_lane = NULL;
-	ckv->pending_space = NULL;
-	if (ckv->pending != LIB_IDLE)
-		ckv->pending_error = error;
-	ckv->pending = LIB_IDLE;
+	if (ckv->call.pending != LIB_IDLE)
+		lib_call_end(ckv, error, "");
+	drop_byes(ckv);
+	lib_event_all(ckv);
 }
 
 /* Take one packet. -EAGAIN: none. On any other failure the session has ended. */
-static int step(struct ckv *ckv, int wait_ms)
+static int step(struct ckv *ckv)
 {
 	struct lib_packet packet;
 	int r;
 
 	if (ckv->sock < 0)
 		return -ESTALE;
-	r = lib_control_receive(ckv->sock, wait_ms, &packet);
+	if (ckv->link != NULL &&
+	    !ckv_world_alive(ckv->link->world, ckv->link->epoch)) {
+		lib_session_drop(ckv, -ESTALE);
+		return -ESTALE;
+	}
+	r = lib_control_receive(ckv->sock, &packet);
 	if (r == -EAGAIN)
 		return r;
 	if (r == 0) {
@@ -100,61 +146,182 @@ static int step(struct ckv *ckv, int wait_ms)
 	return r;
 }
 
-/* Take what has come, without waiting. -EAGAIN: a request is still pending. */
+int lib_bye_new(struct ckv *ckv, uint16_t type, struct lib_bye **ret_bye)
+{
+	struct lib_bye *bye = lib_sys_alloc(1, sizeof *bye);
+
+	if (bye == NULL)
+		return -ENOMEM;
+	bye->epoch = ckv->link != NULL ? ckv->link->epoch : 0;
+	bye->type = type;
+	*ret_bye = bye;
+	return 0;
+}
+
+/* Give something up at the daemon as soon as the socket is free; takes *bye. */
+void lib_session_bye(struct ckv *ckv, struct lib_bye **bye)
+{
+	struct lib_bye **at = &ckv->byes;
+
+	if (*bye == NULL)
+		return;
+	while (*at != NULL)
+		at = &(*at)->next;
+	*at = *bye;
+	(*at)->next = NULL;
+	*bye = NULL;
+}
+
+/*
+ * Send the next bye. Once: it may have been acted on even if its reply never
+ * comes, and then its number may belong to something else.
+ */
+static void send_bye(struct ckv *ckv)
+{
+	while (ckv->byes != NULL && ckv->link != NULL &&
+	       ckv->call.pending == LIB_IDLE) {
+		struct lib_bye *bye = ckv->byes;
+		struct ckv_control_id msg = { .id = bye->id };
+
+		if (bye->epoch == ckv->link->epoch &&
+		    start(ckv, &msg, sizeof msg, bye->type, -1,
+			  (struct lib_call){ .pending = LIB_DONE }) < 0)
+			return;
+		ckv->byes = bye->next;
+		lib_sys_free(bye);
+	}
+}
+
+/*
+ * Take what has come, without waiting. 0: the session lives and nothing is pending;
+ * -EAGAIN: something is; else there is no session.
+ */
 int lib_session_pump(struct ckv *ckv)
 {
 	int r;
 
 	do
-		r = step(ckv, 0);
+		r = step(ckv);
 	while (r == 0);
 	if (r != -EAGAIN)
 		return r;
-	return ckv->pending == LIB_IDLE ? 0 : -EAGAIN;
+	send_bye(ckv);
+	return ckv->call.pending == LIB_IDLE && ckv->byes == NULL ? 0 : -EAGAIN;
 }
 
-/* Wait until nothing is pending; how it ended. */
-int lib_session_finish(struct ckv *ckv)
+static void look_away(struct ckv *ckv)
+{
+	int sock = ckv->sock;
+
+	lib_unlock(ckv);
+	lib_sys_wait_readable(sock, LOOK_MS);
+	lib_lock(ckv);
+}
+
+/* Wait until nothing is pending: as lib_session_pump(), or -ETIMEDOUT. */
+int lib_session_idle(struct ckv *ckv, int64_t deadline_ns)
 {
 	int r;
 
-	while (ckv->pending != LIB_IDLE) {
-		r = step(ckv, LIB_CALL_TIMEOUT_MS);
-		if (r == -EAGAIN)
-			lib_session_drop(ckv, -ETIMEDOUT);
+	while ((r = lib_session_pump(ckv)) == -EAGAIN) {
+		if (lib_now_ns() >= deadline_ns)
+			return -ETIMEDOUT;
+		look_away(ckv);
 	}
-	return ckv->pending_error;
+	return r;
+}
+
+/* Wait for the end of a request; how it ended. */
+int lib_session_finish(struct ckv *ckv, struct lib_wait *wait,
+		       int64_t deadline_ns)
+{
+	while (!wait->done) {
+		lib_session_pump(ckv);
+		if (wait->done)
+			break;
+		if (lib_now_ns() >= deadline_ns) {
+			ckv->call.wait = NULL;
+			ckv->call.space = NULL;
+			ckv->call.lane = NULL;
+			return -ETIMEDOUT;
+		}
+		look_away(ckv);
+	}
+	return wait->error;
+}
+
+/* A space or a lane is about to go; a reply for it will find nobody. */
+void lib_session_forget(struct ckv *ckv, const struct ckv_space *space,
+			const struct ckv_lane *lane)
+{
+	struct lib_call *call = &ckv->call;
+
+	if (space != NULL && call->space == space)
+		call->space = NULL;
+	if (lane != NULL && call->lane == lane)
+		call->lane = NULL;
 }
 
 /* Ask for a space; `want` says what of space->geometry must be equal. */
-int lib_session_attach(struct ckv_space *space, enum ckv_want want)
+int lib_session_attach(struct ckv_space *space, enum ckv_want want,
+		       struct lib_wait *wait)
 {
 	struct ckv_attach msg = { .access = space->access,
 				  .any_geometry = want };
+	struct lib_call call = { .pending = LIB_ATTACH, .space = space,
+				 .wait = wait };
 	struct ckv *ckv = space->ckv;
+	int r = lib_bye_new(ckv, CKV_DETACH, &call.bye);
 
+	if (r < 0)
+		return r;
 	memcpy(msg.space, space->name, sizeof msg.space);
 	if (want != CKV_WANT_ANY)
 		msg.geometry = space->geometry;
-	ckv->pending_space = space;
-	return send_pending(ckv, &msg, sizeof msg, CKV_ATTACH, -1, LIB_ATTACH);
+	r = start(ckv, &msg, sizeof msg, CKV_ATTACH, -1, call);
+	if (r < 0)
+		lib_sys_free(call.bye);
+	return r;
 }
 
 /* Ask for a lane of the shape it wants; it appears in lane->fresh. */
-int lib_session_lane(struct ckv_lane *lane)
+int lib_session_lane(struct ckv_lane *lane, struct lib_wait *wait)
 {
 	struct ckv_lane_open msg = { .space_id = lane->space->maps->space_id,
 				     .shape = lane->shape };
+	struct lib_call call = { .pending = LIB_LANE, .lane = lane,
+				 .wait = wait };
+	int r = lib_bye_new(lane->ckv, CKV_LANE_CLOSE, &call.bye);
 
-	lane->ckv->pending_lane = lane;
-	return send_pending(lane->ckv, &msg, sizeof msg, CKV_LANE_OPEN, -1,
-			    LIB_LANE);
+	if (r < 0)
+		return r;
+	r = start(lane->ckv, &msg, sizeof msg, CKV_LANE_OPEN, -1, call);
+	if (r < 0)
+		lib_sys_free(call.bye);
+	return r;
 }
 
-/* LANE_CLOSE or DETACH. */
-int lib_session_id(struct ckv *ckv, uint16_t type, uint32_t id)
+/*
+ * Nothing of this connection is used any more: the daemon is told, so that it
+ * keeps nothing for this process, and the socket is closed. A daemon that does not
+ * answer in time reads it when it can.
+ */
+void lib_session_end(struct ckv *ckv, int64_t deadline_ns)
 {
-	struct ckv_control_id msg = { .id = id };
+	struct ckv_control_id msg = { .id = CKV_NONE };
 
-	return send_pending(ckv, &msg, sizeof msg, type, -1, LIB_DONE);
+	if (ckv->sock >= 0 && lib_session_idle(ckv, deadline_ns) == 0 &&
+	    start(ckv, &msg, sizeof msg, CKV_DETACH, -1,
+		  (struct lib_call){ .pending = LIB_DONE }) == 0)
+		lib_session_idle(ckv, deadline_ns);
+	else if (ckv->sock >= 0)
+		(void)lib_control_send(ckv->sock, &msg, sizeof msg, CKV_DETACH,
+				       -1);
+	lib_session_drop(ckv, -ESTALE);
+	while (ckv->byes != NULL) {
+		struct lib_bye *bye = ckv->byes;
+
+		ckv->byes = bye->next;
+		lib_sys_free(bye);
+	}
 }

@@ -4,7 +4,6 @@
 #include "client/lib.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 _Static_assert(sizeof(((struct ckv_model *)0)->model) == CKV_MODEL_BYTES &&
 	       sizeof(((struct ckv_model *)0)->weights) == CKV_WEIGHTS_BYTES,
@@ -36,39 +35,52 @@ static struct ckv_geometry geometry_of(const struct ckv_model *model)
 	return g;
 }
 
-/* What the daemon said of the last request, or our own words for the error. */
-int lib_refused(struct ckv *ckv, int error)
-{
-	return lib_why(ckv, error, "%s", ckv->pending_text[0] != 0 ?
-					 ckv->pending_text :
-					 ckv_strerror(error));
-}
-
-/* See that there is a living session, waiting for it. ckv->lock is held. */
-int lib_conn_ready(struct ckv *ckv)
-{
-	lib_session_finish(ckv);
-	if (ckv->link != NULL &&
-	    ckv_world_alive(ckv->link->world, ckv->link->epoch))
-		return 0;
-	lib_session_drop(ckv, -ESTALE);
-	return lib_conn_greet(ckv);
-}
-
 static int attach_first(struct ckv_space *space, const struct ckv_model *want)
 {
+	int64_t deadline = lib_now_ns() + lib_call_timeout_ns;
+	struct lib_wait wait = { .done = 0 };
 	struct ckv *ckv = space->ckv;
-	int r = lib_conn_ready(ckv);
+	int r = lib_conn_ready(ckv, deadline);
 
 	if (r < 0)
-		return r;
+		return lib_gone(r);
 	if (want != NULL)
 		space->geometry = geometry_of(want);
 	r = lib_session_attach(space, want != NULL ? CKV_WANT_SAME :
-						     CKV_WANT_ANY);
+						     CKV_WANT_ANY, &wait);
 	if (r == 0)
-		r = lib_session_finish(ckv);
-	return r < 0 ? lib_refused(ckv, r) : 0;
+		r = lib_session_finish(ckv, &wait, deadline);
+	return r < 0 ? lib_refused(ckv, &wait, r) : 0;
+}
+
+/* Its memory is freed; what the daemon holds of it is given up. */
+void lib_space_end(struct ckv_space *space)
+{
+	struct ckv *ckv = space->ckv;
+	struct ckv_space **at;
+
+	while (space->lanes != NULL)
+		lib_lane_end(space->lanes);
+	for (at = &ckv->spaces; *at != NULL && *at != space; at = &(*at)->next)
+		;
+	if (*at == space)
+		*at = space->next;
+	lib_session_forget(ckv, space, NULL);
+	if (space->maps != NULL && space->maps->link == ckv->link)
+		lib_session_bye(ckv, &space->maps->bye);
+	lib_maps_put(space->maps);
+	pthread_mutex_destroy(&space->lock);
+	lib_sys_free(space);
+}
+
+int lib_space_used(const struct ckv_space *space)
+{
+	const struct ckv_lane *lane;
+
+	for (lane = space->lanes; lane != NULL; lane = lane->next)
+		if (lib_lane_used(lane))
+			return 1;
+	return space->n_calls > 0;
 }
 
 int ckv_attach(struct ckv *ckv, const char *name, const struct ckv_model *want,
@@ -88,7 +100,7 @@ int ckv_attach(struct ckv *ckv, const char *name, const struct ckv_model *want,
 		return lib_why(ckv, -EINVAL, "model: expected a text of at most "
 			       "%u letters and its final zero",
 			       CKV_MODEL_BYTES - 1);
-	space = calloc(1, sizeof *space);
+	space = lib_sys_alloc(1, sizeof *space);
 	if (space == NULL)
 		return -ENOMEM;
 	space->ckv = ckv;
@@ -98,52 +110,37 @@ int ckv_attach(struct ckv *ckv, const char *name, const struct ckv_model *want,
 	space->again = want == NULL && mode == CKV_READ ? CKV_WANT_SHAPE :
 							  CKV_WANT_SAME;
 	pthread_mutex_init(&space->lock, NULL);
-	pthread_mutex_lock(&ckv->lock);
+	lib_call_enter(ckv, NULL);
 	r = attach_first(space, want);
 	if (r == 0) {
 		space->next = ckv->spaces;
 		ckv->spaces = space;
+	} else {
+		lib_space_end(space);
 	}
-	pthread_mutex_unlock(&ckv->lock);
-	if (r < 0) {
-		pthread_mutex_destroy(&space->lock);
-		free(space);
+	lib_call_leave(ckv, NULL);
+	if (r < 0)
 		return r;
-	}
 	*ret_space = space;
 	return 0;
-}
-
-static void unlink_space(struct ckv_space *space)
-{
-	struct ckv_space **at = &space->ckv->spaces;
-
-	while (*at != space)
-		at = &(*at)->next;
-	*at = space->next;
 }
 
 struct ckv_space *ckv_detach(struct ckv_space *space)
 {
 	struct ckv *ckv;
+	int used;
 
 	if (space == NULL || lib_forked(space->ckv->mine))
 		return NULL;
 	ckv = space->ckv;
-	while (space->lanes != NULL)
-		ckv_lane_close(space->lanes);
-	pthread_mutex_lock(&ckv->lock);
-	lib_session_finish(ckv);
-	if (ckv->link != NULL && space->maps->link == ckv->link &&
-	    ckv_world_alive(ckv->link->world, ckv->link->epoch) &&
-	    lib_session_id(ckv, CKV_DETACH, space->maps->space_id) == 0)
-		lib_session_finish(ckv);
-	unlink_space(space);
-	lib_maps_put(space->maps);
-	pthread_mutex_unlock(&ckv->lock);
-	pthread_mutex_destroy(&space->lock);
-	free(space);
-	return NULL;
+	lib_call_enter(ckv, NULL);
+	used = lib_space_used(space);
+	if (!used) {
+		lib_space_end(space);
+		lib_session_idle(ckv, lib_now_ns() + lib_call_timeout_ns);
+	}
+	lib_call_leave(ckv, NULL);
+	return used ? space : NULL;
 }
 
 void ckv_space_get_info(const struct ckv_space *space,

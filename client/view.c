@@ -51,7 +51,7 @@ int lib_view_judge(const struct ckv_geometry *g, const void *data, uint64_t byte
 
 	if (table > bytes)
 		return -EBADMSG;
-	copy = malloc(table);
+	copy = lib_sys_alloc(1, table);
 	if (copy == NULL)
 		return -ENOMEM;
 	memcpy(copy, data, table);
@@ -64,7 +64,7 @@ int lib_view_judge(const struct ckv_geometry *g, const void *data, uint64_t byte
 			.scale = copy->scale, .block = copy->block,
 			.n_full = copy->n_full, .pin = { .n_blocks = 1 },
 		};
-	free(copy);
+	lib_sys_free(copy);
 	return ok ? 0 : -EBADMSG;
 }
 
@@ -89,12 +89,14 @@ int ckv_view_open(struct ckv_lane *lane, const uint8_t *key,
 	struct lib_pin pin = { .word = { CKV_NONE, CKV_NONE } };
 	struct ckv_block block;
 	struct ckv_view view;
+	LIB_INSIDE(lane);
 	int r;
 
 	if (lib_forked(lane->mine))
 		return -ECHILD;
-	if (!lib_lane_alive(lane) && lib_refresh(lane) < 0)
-		return -ENOENT;
+	r = lib_lane_ready(lane);
+	if (r < 0)
+		return r == -ESTALE ? -ENOENT : r;
 	r = view_pin(lane, (const struct ckv_key *)key, &pin, &block);
 	if (r < 0)
 		return r;

@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
 enum { REMEMBERED = 4 };
 
@@ -19,6 +18,7 @@ struct why {
 };
 
 static _Thread_local struct why whys[REMEMBERED];
+static _Thread_local struct why opening;	/* of the last ckv_open() that failed */
 static _Thread_local unsigned oldest;
 
 int lib_why(const struct ckv *ckv, int error, const char *format, ...)
@@ -26,12 +26,15 @@ int lib_why(const struct ckv *ckv, int error, const char *format, ...)
 	struct why *why = NULL;
 	va_list args;
 
-	for (int i = 0; i < REMEMBERED; i++)
+	if (ckv == NULL)
+		why = &opening;
+	for (int i = 0; why == NULL && i < REMEMBERED; i++)
 		if (whys[i].serial == ckv->why_serial)
 			why = &whys[i];
-	if (why == NULL)
+	if (why == NULL) {
 		why = &whys[oldest++ % REMEMBERED];
-	why->serial = ckv->why_serial;
+		why->serial = ckv->why_serial;
+	}
 	va_start(args, format);
 	vsnprintf(why->text, sizeof why->text, format, args);
 	va_end(args);
@@ -40,7 +43,9 @@ int lib_why(const struct ckv *ckv, int error, const char *format, ...)
 
 const char *ckv_why(const struct ckv *ckv)
 {
-	for (int i = 0; ckv != NULL && i < REMEMBERED; i++)
+	if (ckv == NULL)
+		return opening.text;
+	for (int i = 0; i < REMEMBERED; i++)
 		if (whys[i].serial == ckv->why_serial)
 			return whys[i].text;
 	return "";

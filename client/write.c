@@ -132,7 +132,7 @@ static int pages_current(struct ckv_lane *lane, const struct ckv_page *pages,
 			lane->n_lent--;
 	}
 	if (dead)
-		lib_refresh(lane);
+		lib_lane_ready(lane);
 	return r;
 }
 

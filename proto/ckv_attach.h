@@ -3,7 +3,8 @@
  *
  * The socket carries attach, descriptors and detach, nothing hot. One message is
  * one packet: a head, then the body its type names. Every request of a client
- * gets one reply, in order; EVENT and SLAB_WRITE come in between, unasked.
+ * gets one reply, in order; EVENT and SLAB_WRITE come in between. SLAB_WANT has
+ * no reply but the slab.
  *
  *   client                               daemon
  *   HELLO   (+ own pidfd)            ->  WELCOME      + world, global stats
@@ -11,7 +12,8 @@
  *                                        SLABS ...    + slab descriptors, read-only
  *   LANE    space, shape             ->  LANE_OPENED  + C, D, eventfd
  *   LANE_CLOSE lane                  ->  DONE
- *   DETACH  space                    ->  DONE
+ *   DETACH  space, or all            ->  DONE
+ *   SLAB_WANT slab                   ->  (SLAB_WRITE)
  *                                        SLAB_WRITE   + one slab, read-write
  *                                        EVENT        something completed on a lane
  *
@@ -19,7 +21,10 @@
  * is wrong. Slabs come in messages of at most CKV_FDS_MAX descriptors.
  *
  * A read-write slab is sent before the first completion that lends a page in
- * it. A client is dead when its pidfd says so; a closed socket is a detach.
+ * it; SLAB_WANT asks for it again, when it came and could not be mapped. A client is
+ * dead when its pidfd says so; a closed socket is a detach: its lanes are kept, and
+ * LANE_CLOSE on a later connection of the same process closes them. What was sent
+ * before a socket was closed is read, so DETACH of all is the last word.
  */
 #ifndef CKV_ATTACH_H
 #define CKV_ATTACH_H
@@ -35,7 +40,7 @@
 enum ckv_control_type {
 	CKV_HELLO = 1, CKV_WELCOME, CKV_ATTACH, CKV_ATTACHED, CKV_SLABS,
 	CKV_SLAB_WRITE, CKV_LANE_OPEN, CKV_LANE_OPENED, CKV_LANE_CLOSE,
-	CKV_DETACH, CKV_DONE, CKV_EVENT, CKV_REFUSED,
+	CKV_DETACH, CKV_DONE, CKV_EVENT, CKV_REFUSED, CKV_SLAB_WANT,
 };
 
 struct ckv_control_head {
@@ -121,7 +126,7 @@ CKV_AT(struct ckv_attached, pool, 360, 40);
 CKV_AT(struct ckv_attached, secret, 400, 32);
 CKV_SIZE(struct ckv_attached, 432);
 
-/* SLABS: descriptors of slabs first .. first + n_fds - 1. SLAB_WRITE: of one. */
+/* SLABS: descriptors of slabs first .. first + n_fds - 1. SLAB_WRITE, SLAB_WANT: of one. */
 struct ckv_slabs {
 	struct ckv_control_head head;
 	uint32_t space_id;
@@ -153,7 +158,10 @@ CKV_AT(struct ckv_lane_opened, zero, 20, 4);
 CKV_AT(struct ckv_lane_opened, shape, 24, 16);
 CKV_SIZE(struct ckv_lane_opened, 40);
 
-/* LANE_CLOSE and EVENT: a lane. DETACH: a space. DONE: zero. */
+/*
+ * LANE_CLOSE: a lane. EVENT: a lane on which something completed, or that was
+ * closed. DETACH: a space, CKV_NONE: all of them. DONE: zero.
+ */
 struct ckv_control_id {
 	struct ckv_control_head head;
 	uint32_t id;

@@ -112,6 +112,17 @@ static inline void ckv_hint_store32(_Atomic uint32_t *word, uint32_t value)
 	atomic_store_explicit(word, value, CKV_RELAXED);
 }
 
+/* Like a lane's state: who sees the new value sees what led to it. */
+static inline uint32_t ckv_state_load32(const _Atomic uint32_t *word)
+{
+	return atomic_load_explicit(word, CKV_ORDER_STATE_TAKE);
+}
+
+static inline void ckv_state_store32(_Atomic uint32_t *word, uint32_t value)
+{
+	atomic_store_explicit(word, value, CKV_ORDER_STATE_PUT);
+}
+
 /* The one writer of a counter adds to it; no locked instruction is needed. */
 static inline void ckv_count(_Atomic uint64_t *counter, uint64_t n)
 {

@@ -288,29 +288,80 @@ static int done(struct daemon *d, struct client *client)
 			    NULL, 0);
 }
 
+/*
+ * A lane of this client, or one that an earlier connection of the same process
+ * left behind. Numbers of processes of other pid namespaces are all 0.
+ */
+static struct lane *lane_of(struct daemon *d, const struct client *client,
+			    uint32_t lane_id)
+{
+	const struct client *owner;
+	struct lane *lane;
+
+	if (lane_id >= d->n_lanes_max || d->lane[lane_id].state == LANE_FREE)
+		return NULL;
+	lane = &d->lane[lane_id];
+	owner = &d->client[lane->client];
+	return owner == client || (owner->state == CLIENT_DETACHED &&
+				   owner->pid == client->pid &&
+				   client->pid != 0) ? lane : NULL;
+}
+
 int control_lane_close(struct daemon *d, struct client *client,
 		       uint32_t lane_id)
 {
-	if (lane_id >= d->n_lanes_max || d->lane[lane_id].state == LANE_FREE ||
-	    d->lane[lane_id].client != (uint32_t)(client - d->client))
+	struct lane *lane = lane_of(d, client, lane_id);
+	struct client *owner;
+
+	if (lane == NULL)
 		return control_refuse(d, client, -EINVAL, "lane %u is not open",
 				      lane_id);
-	lane_destroy(d, &d->lane[lane_id]);
+	owner = &d->client[lane->client];
+	lane_destroy(d, lane);
+	if (owner->state == CLIENT_DETACHED && owner->n_lanes == 0)
+		client_forget(d, owner);
 	return done(d, client);
+}
+
+/* It came, and the client had no room for it then. */
+int control_slab_want(struct daemon *d, struct client *client,
+		      const struct ckv_slabs *want)
+{
+	struct attachment *attached;
+	uint32_t slab = want->first_slab;
+
+	if (want->space_id >= d->n_hosts ||
+	    client->attached[want->space_id].access != CKV_ACCESS_WRITE ||
+	    slab >= d->host[want->space_id].pool.shape.n_slabs) {
+		(void)control_refuse(d, client, -EPROTO, "there is no slab %u "
+				     "to write in space %u", slab,
+				     want->space_id);
+		return -EPROTO;
+	}
+	attached = &client->attached[want->space_id];
+	if ((attached->slab_sent[slab / 64] >> (slab % 64) & 1) == 0)
+		return 0;	/* it is sent when a page in it is lent */
+	attached->slab_sent[slab / 64] &= ~(1ull << (slab % 64));
+	(void)control_send_slab(d, client, want->space_id, slab);
+	return 0;
 }
 
 int control_detach(struct daemon *d, struct client *client, uint32_t space_id)
 {
 	uint32_t index = (uint32_t)(client - d->client);
+	bool all = space_id == CKV_NONE;
 
-	if (space_id >= d->n_hosts || client->attached[space_id].access == 0)
+	if (!all && (space_id >= d->n_hosts ||
+		     client->attached[space_id].access == 0))
 		return control_refuse(d, client, -EINVAL, "space %u is not "
 				      "attached", space_id);
 	for (uint32_t i = 0; i < d->n_lanes_max; i++)
 		if (d->lane[i].state != LANE_FREE && d->lane[i].client == index &&
-		    d->lane[i].space == space_id)
+		    (all || d->lane[i].space == space_id))
 			lane_destroy(d, &d->lane[i]);
-	client->attached[space_id].access = 0;
+	for (uint32_t i = 0; i < d->n_hosts; i++)
+		if (all || i == space_id)
+			client->attached[i].access = 0;
 	stats_client(d, client, NULL);
 	return done(d, client);
 }

@@ -127,6 +127,7 @@ static int check(const struct incoming_message *m, char text[232])
 		[CKV_LANE_OPEN] = { sizeof(struct ckv_lane_open), 0 },
 		[CKV_LANE_CLOSE] = { sizeof(struct ckv_control_id), 0 },
 		[CKV_DETACH] = { sizeof(struct ckv_control_id), 0 },
+		[CKV_SLAB_WANT] = { sizeof(struct ckv_slabs), 0 },
 	};
 	const struct ckv_control_head *head = &m->body.head;
 	uint16_t type = head->type;
@@ -233,6 +234,8 @@ static int handle(struct daemon *d, struct client *client,
 		return control_lane_open(d, client, &message->body.lane_open);
 	case CKV_LANE_CLOSE:
 		return control_lane_close(d, client, message->body.id.id);
+	case CKV_SLAB_WANT:
+		return control_slab_want(d, client, &message->body.slabs);
 	default:
 		return control_detach(d, client, message->body.id.id);
 	}
@@ -250,6 +253,9 @@ void client_read(struct daemon *d, struct client *client)
 			client->readable = false;
 			return;
 		}
+		/* Said once; what was sent before the socket was closed follows. */
+		if (r == -ECONNRESET)
+			continue;
 		if (r <= 0) {
 			client_hang_up(d, client);
 			return;
@@ -257,6 +263,9 @@ void client_read(struct daemon *d, struct client *client)
 		was_known = client->state != CLIENT_CONNECTED;
 		r = handle(d, client, &message);
 		sys_close(message.fd);
+		/* It closed the socket and wants no answer, but meant what it sent. */
+		if (r == -EPIPE)
+			continue;
 		if (r < 0) {
 			if (!was_known)
 				ckv_count(&d->stats->clients_refused, 1);

@@ -16,6 +16,7 @@ struct incoming_message {
 		struct ckv_attach attach;
 		struct ckv_lane_open lane_open;
 		struct ckv_control_id id;
+		struct ckv_slabs slabs;
 		char all[CKV_CONTROL_BYTES_MAX];
 	} body;
 	size_t bytes;
@@ -37,6 +38,8 @@ int control_lane_open(struct daemon *d, struct client *client,
 		      const struct ckv_lane_open *open);
 int control_lane_close(struct daemon *d, struct client *client,
 		       uint32_t lane_id);
+int control_slab_want(struct daemon *d, struct client *client,
+		      const struct ckv_slabs *want);
 int control_detach(struct daemon *d, struct client *client, uint32_t space_id);
 
 #endif

@@ -133,6 +133,24 @@ static void stop_serving(struct daemon *d, struct lane *lane)
 		     watch_token(WATCH_LANE, lane->generation, index));
 }
 
+/* If the client asked for it since the last one. */
+static void send_event(struct daemon *d, struct lane *lane)
+{
+	struct ckv_control_id event = {
+		.id = (uint32_t)(lane - d->lane),
+	};
+	uint32_t arm = ckv_hint_load32(&lane->c_head->event_arm);
+
+	if (arm == lane->event_seen)
+		return;
+	lane->event_seen = arm;
+	if (control_send(d, &d->client[lane->client], &event, sizeof event,
+			 CKV_EVENT, NULL, 0) < 0)
+		ckv_count(&d->stats->events_dropped, 1);
+	else
+		ckv_count(&d->stats->events_sent, 1);
+}
+
 void lane_shut(struct daemon *d, struct lane *lane, uint32_t why)
 {
 	if (lane->state != LANE_OPEN)
@@ -142,6 +160,7 @@ void lane_shut(struct daemon *d, struct lane *lane, uint32_t why)
 	ckv_lane_shut(lane->d_head, why);
 	ckv_futex_bump(&lane->d_head->futex);
 	sys_futex_wake(&lane->d_head->futex);
+	send_event(d, lane);
 }
 
 void lane_lied(struct daemon *d, struct lane *lane, const char *what)
@@ -232,11 +251,6 @@ void lane_complete(struct daemon *d, struct lane *lane,
 /* One word for many completions. The fence before event_arm is the wake-up's. */
 void lane_flush(struct daemon *d, struct lane *lane)
 {
-	struct ckv_control_id event = {
-		.id = (uint32_t)(lane - d->lane),
-	};
-	uint32_t arm;
-
 	if (!lane->completed || lane->state != LANE_OPEN)
 		return;
 	lane->completed = false;
@@ -245,13 +259,5 @@ void lane_flush(struct daemon *d, struct lane *lane)
 		sys_futex_wake(&lane->d_head->futex);
 		ckv_count(&d->stats->wakeups_sent, 1);
 	}
-	arm = ckv_hint_load32(&lane->c_head->event_arm);
-	if (arm == lane->event_seen)
-		return;
-	lane->event_seen = arm;
-	if (control_send(d, &d->client[lane->client], &event, sizeof event,
-			 CKV_EVENT, NULL, 0) < 0)
-		ckv_count(&d->stats->events_dropped, 1);
-	else
-		ckv_count(&d->stats->events_sent, 1);
+	send_event(d, lane);
 }

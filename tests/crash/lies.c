@@ -293,6 +293,61 @@ static void deaf_opener(struct raw_lane *lane)
 	_exit(0);
 }
 
+/* Wants a slab again and again, and reads none. */
+static void deaf_wanter(struct raw_lane *lane)
+{
+	struct ckv_slabs want = { .space_id = lane->raw->space.space_id };
+	struct ckv_key key = raw_key(77, 0);
+	struct ckv_lent lent;
+
+	(void)raw_reserve(lane, NULL, &key, &lent);
+	raw_head(&want, CKV_SLAB_WANT, sizeof want, 0);
+	fcntl(lane->raw->fd, F_SETFL, O_NONBLOCK);
+	for (int i = 0; i < 5000; i++)
+		if (raw_send(lane->raw->fd, &want, sizeof want, NULL, 0) < 0)
+			raw_nap();
+	_exit(0);
+}
+
+/* Wants a slab that is not there: hung up. */
+static void wrong_slab(struct raw_lane *lane)
+{
+	struct ckv_slabs want = { .space_id = lane->raw->space.space_id,
+				  .first_slab = UINT32_MAX };
+	unsigned char bytes[CKV_CONTROL_BYTES_MAX];
+	int fds[CKV_FDS_MAX];
+	uint32_t n;
+	ssize_t r;
+
+	raw_head(&want, CKV_SLAB_WANT, sizeof want, 0);
+	if (raw_send(lane->raw->fd, &want, sizeof want, NULL, 0) != 0)
+		_exit(RAW_BROKEN);
+	do
+		r = raw_receive(lane->raw->fd, bytes, sizeof bytes, fds, &n);
+	while (r > 0);
+	_exit(r == 0 || r == -ECONNRESET ? 0 : (int)-r);
+}
+
+/* Closes every lane there may be, again and again; only its own may go. */
+static void closes_all_lanes(struct raw_lane *lane)
+{
+	unsigned char bytes[CKV_CONTROL_BYTES_MAX];
+	struct ckv_control_id close_it = { .id = 0 };
+	int fds[CKV_FDS_MAX];
+	uint32_t n;
+
+	raw_head(&close_it, CKV_LANE_CLOSE, sizeof close_it, 0);
+	for (uint32_t id = 0; id < 2000; id++) {
+		close_it.id = id;
+		if (raw_send(lane->raw->fd, &close_it, sizeof close_it, NULL,
+			     0) != 0 ||
+		    raw_receive(lane->raw->fd, bytes, sizeof bytes, fds,
+				&n) <= 0)
+			_exit(RAW_BROKEN);
+	}
+	_exit(0);
+}
+
 /* Random bytes of random length: hung up at the first. */
 static void garbage_message(struct raw_lane *lane)
 {
@@ -487,6 +542,9 @@ const struct lie lies[] = {
 	LIE(eventfd_full),
 	LIE(deaf_socket),
 	LIE(deaf_opener),
+	LIE(deaf_wanter),
+	LIE(wrong_slab),
+	LIE(closes_all_lanes),
 	LIE(garbage_message),
 	LIE(wrong_messages),
 	LIE(flood_of_descriptors),

@@ -183,6 +183,7 @@ union message {
 	struct ckv_attach attach;
 	struct ckv_lane_open lane_open;
 	struct ckv_control_id id;
+	struct ckv_slabs slabs;
 	uint8_t bytes[2 * CKV_CONTROL_BYTES_MAX];
 };
 
@@ -231,7 +232,13 @@ static size_t make_message(union message *m, struct fuzz_input *in)
 	case CKV_LANE_CLOSE:
 	case CKV_DETACH:
 		m->id.id = fuzz_u8(in);
+		if (m->id.id == 255)
+			m->id.id = CKV_NONE;
 		return sizeof m->id;
+	case CKV_SLAB_WANT:
+		m->slabs.space_id = fuzz_u8(in);
+		m->slabs.first_slab = fuzz_u8(in);
+		return sizeof m->slabs;
 	default:
 		return sizeof m->head + fuzz_take(in, m->bytes + sizeof m->head,
 						  fuzz_u8(in));

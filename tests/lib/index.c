@@ -57,6 +57,7 @@ static void lane_open(struct test_index *t, uint32_t n_pins)
 	for (uint32_t i = 0; i < n_pins; i++)
 		lane->pin_free[i] = n_pins - 1 - i;
 	lane->n_pin_free = n_pins;
+	lane->requests = calloc(shape.n_slots, sizeof *lane->requests);
 }
 
 void test_index_open(struct test_index *t, uint32_t n_entries, uint32_t n_pins)
@@ -97,6 +98,7 @@ void test_index_close(struct test_index *t)
 	free(t->pool);
 	free(t->lane.seg.c_base);
 	free(t->lane.seg.d_base);
+	free(t->lane.requests);
 	free(t->lane.pin_free);
 }
 

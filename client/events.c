@@ -1,0 +1,70 @@
+/*
+ * events.c - the descriptor that becomes readable.
+ *
+ * It is an epoll set of the control socket, over which the daemon says on which
+ * lane something completed, and of an eventfd. Whoever reads the socket may meet
+ * other lanes' events there: those are kept, and the eventfd is readable as
+ * long as a lane has one that it has not polled for.
+ */
+#include "client/lib.h"
+
+#include <errno.h>
+
+static void mark(struct ckv_lane *lane)
+{
+	if (!lane->armed || lane->ready)
+		return;
+	lane->ready = 1;
+	if (lane->ckv->n_ready++ == 0)
+		lib_sys_eventfd_add(lane->ckv->ready_fd);
+}
+
+void lib_event_came(struct ckv *ckv, uint32_t lane_id)
+{
+	struct ckv_space *space;
+	struct ckv_lane *lane;
+
+	for (space = ckv->spaces; space != NULL; space = space->next)
+		for (lane = space->lanes; lane != NULL; lane = lane->next)
+			if (lane->seg.maps != NULL && lane->seg.id == lane_id &&
+			    lane->seg.maps->link == ckv->link)
+				mark(lane);
+}
+
+/* The session has ended: every lane has an answer to collect, and it is -ESTALE. */
+void lib_event_all(struct ckv *ckv)
+{
+	struct ckv_space *space;
+	struct ckv_lane *lane;
+
+	for (space = ckv->spaces; space != NULL; space = space->next)
+		for (lane = space->lanes; lane != NULL; lane = lane->next)
+			mark(lane);
+}
+
+void lib_event_taken(struct ckv_lane *lane)
+{
+	if (!lane->ready)
+		return;
+	lane->ready = lane->armed = 0;
+	if (--lane->ckv->n_ready == 0)
+		lib_sys_eventfd_clear(lane->ckv->ready_fd);
+}
+
+int ckv_event_fd(const struct ckv *ckv)
+{
+	return lib_forked(ckv->mine) ? -ECHILD : ckv->event_fd;
+}
+
+int ckv_event_arm(struct ckv_lane *lane)
+{
+	int r = lib_forked(lane->mine) ? -ECHILD : lib_lane_ready(lane);
+
+	if (r < 0)
+		return r;
+	lib_lock(lane->ckv);
+	ckv_event_raise(&lane->c->event_arm);
+	lane->armed = 1;
+	lib_unlock(lane->ckv);
+	return 0;
+}

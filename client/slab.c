@@ -1,0 +1,65 @@
+/*
+ * slab.c - the write mapping of a slab in which a page was lent.
+ *
+ * The daemon sends its descriptor once, before the page's number, so it waits in
+ * the socket. If it came when there was no descriptor or address space left here,
+ * the page is given back, with that error, and the daemon is asked for it again
+ * when the next page in it is lent. That is the one thing for which a lane waits for
+ * the socket, a moment and only after such a failure.
+ */
+#include "client/lib.h"
+
+#include <errno.h>
+
+static int ask_again(struct lib_maps *maps, uint32_t slab)
+{
+	struct ckv_slabs msg = { .space_id = maps->space_id,
+				 .first_slab = slab };
+	int r = lib_control_send(maps->ckv->sock, &msg, sizeof msg,
+				 CKV_SLAB_WANT, -1);
+
+	if (r == 0)
+		maps->writable[slab] = LIB_SLAB_NONE;
+	return r;
+}
+
+/* Has the answer come? ckv->lock is let go while it has not. */
+static int await_slab(struct lib_maps *maps, uint32_t slab)
+{
+	struct ckv *ckv = maps->ckv;
+	int64_t deadline = lib_now_ns() + LIB_SLAB_WAIT_NS;
+
+	while (maps->writable[slab] == LIB_SLAB_NONE) {
+		int sock = ckv->sock;
+
+		if (maps->link != ckv->link || lib_now_ns() >= deadline)
+			return -EAGAIN;
+		lib_unlock(ckv);
+		lib_sys_wait_readable(sock, 1);
+		lib_lock(ckv);
+		lib_session_pump(ckv);
+	}
+	return maps->writable[slab] == LIB_SLAB_MAPPED ? 0 : maps->write_error;
+}
+
+/* See that pages of this slab can be written. ckv->lock is held. */
+int lib_slab_get(struct ckv_lane *lane, uint32_t slab)
+{
+	struct lib_maps *maps = lane->maps;
+	struct ckv *ckv = lane->ckv;
+	int r;
+
+	if (maps->writable[slab] == LIB_SLAB_MAPPED)
+		return 0;
+	if (maps->writable[slab] == LIB_SLAB_NONE) {
+		lib_session_pump(ckv);
+		if (maps->writable[slab] == LIB_SLAB_MAPPED)
+			return 0;
+		if (maps->writable[slab] == LIB_SLAB_LOST)
+			return maps->write_error;
+	}
+	if (maps->link != ckv->link || ckv->sock < 0)
+		return -EAGAIN;
+	r = ask_again(maps, slab);
+	return r < 0 ? r : await_slab(maps, slab);
+}
