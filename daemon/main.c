@@ -2,8 +2,9 @@
  * main.c - arguments, then the daemon.
  *
  * Exit status: 0 a clean stop (or --check found nothing), 1 it could not start
- * or broke, 2 wrong arguments.
+ * (or --check found why) or broke, 2 wrong arguments.
  */
+#include "daemon/shell/budget.h"
 #include "daemon/shell/config.h"
 #include "daemon/shell/daemon.h"
 #include "daemon/shell/log.h"
@@ -49,13 +50,26 @@ static void say(void *context, const char *text)
 	fprintf(stderr, "ckvd: %s\n", line);
 }
 
-static int check(const struct config *config, bool json)
+static int check(struct config *config, bool json)
 {
-	if (json)
+	struct budget_given given;
+	struct budget budget;
+	int r;
+
+	log_setup(LOG_WARNING);
+	r = daemon_check(config, &given);
+	budget_count(config, &budget);
+	if (json) {
+		fputc('{', stdout);
 		config_print_json(config, stdout);
-	else
+		fputs(", ", stdout);
+		budget_print_json(config, &budget, &given, stdout);
+		fputs("}\n", stdout);
+	} else {
 		config_print(config, stdout);
-	return fflush(stdout) == 0 ? 0 : 1;
+		budget_print(config, &budget, &given, stdout);
+	}
+	return r == 0 && fflush(stdout) == 0 ? 0 : 1;
 }
 
 static int serve(struct config *config, const char *path)
@@ -65,6 +79,7 @@ static int serve(struct config *config, const char *path)
 
 	log_setup((enum log_level)config->daemon.log_level);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);	/* then it is an error of the call */
 	umask(0077);
 	r = daemon_start(config, path, &d);
 	if (r < 0) {

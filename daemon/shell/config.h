@@ -102,7 +102,12 @@ int config_reload(struct config *now, const struct config *wanted,
 /* Every key with type, limits, default and help; the resolved numbers. */
 void config_help(FILE *out);
 void config_print(const struct config *config, FILE *out);
+/* As two members of an object, which the caller begins and ends. */
 void config_print_json(const struct config *config, FILE *out);
+
+/* Threads that compress, and threads that touch the pools: as given, or by processors. */
+uint32_t config_workers(const struct daemon_params *params);
+uint32_t config_touch_threads(const struct daemon_params *params);
 
 /* May this user, of these groups, attach for access (enum ckv_access)? */
 bool config_allows(const struct config_space *space, uint32_t access,
@@ -136,6 +141,9 @@ int param_set(const struct param *param, void *params, const char *text,
 /* And back, as one would write it in the file. */
 void param_text(const struct param *param, const void *params,
 		char text[CONFIG_TEXT_BYTES]);
+
+/* A string of JSON, with its quotes. */
+void config_json_text(const char *text, FILE *out);
 
 /*
  * Fill what follows from the keys. -EINVAL and, at `text`, the key and what is

@@ -104,6 +104,22 @@ static int resolve_opaque(const struct space_params *p, struct ckv_geometry *g,
 	return 0;
 }
 
+uint32_t config_workers(const struct daemon_params *p)
+{
+	if (p->workers != CONFIG_NONE)
+		return (uint32_t)p->workers;
+	return sys_processors() < 2 ? 1 : 2;
+}
+
+uint32_t config_touch_threads(const struct daemon_params *p)
+{
+	uint32_t n = sys_processors();
+
+	if (p->touch_threads != 0)
+		return (uint32_t)p->touch_threads;
+	return n > 16 ? 16 : n;
+}
+
 static int resolve_geometry(struct config_space *space, char text[512])
 {
 	const struct space_params *p = &space->params;

@@ -97,7 +97,7 @@ void config_print(const struct config *config, FILE *out)
 	}
 }
 
-static void json_text(const char *text, FILE *out)
+void config_json_text(const char *text, FILE *out)
 {
 	fputc('"', out);
 	for (; *text; text++) {
@@ -127,7 +127,7 @@ static void json_section(const struct param *param, const void *params,
 		else
 			value = 0;
 		if (param[i].type == PARAM_TEXT || param[i].type == PARAM_CHOICE)
-			json_text(text, out);
+			config_json_text(text, out);
 		else if (param[i].type == PARAM_FLAG)
 			fputs(value ? "true" : "false", out);
 		else if (value == CONFIG_NONE)
@@ -139,7 +139,7 @@ static void json_section(const struct param *param, const void *params,
 
 void config_print_json(const struct config *config, FILE *out)
 {
-	fputs("{\"daemon\": {", out);
+	fputs("\"daemon\": {", out);
 	json_section(daemon_param, &config->daemon, out);
 	fputs("}, \"spaces\": [", out);
 	for (uint32_t i = 0; i < config->n_spaces; i++) {
@@ -155,7 +155,7 @@ void config_print_json(const struct config *config, FILE *out)
 			p->n_block_pages, p->n_view_pages, p->n_slabs,
 			ckv_slab_bytes(p), s->n_pages_max, s->policy->name);
 	}
-	fputs("]}\n", out);
+	fputs("]", out);
 }
 
 /* Each key of a section that differs: taken, or told as refused. */

@@ -1,10 +1,12 @@
 /*
  * daemon.c - everything up, in order, and down again.
  *
- * The socket comes last: whoever can connect finds a daemon that is ready. The
- * life word is set just before and cleared first.
+ * What can refuse is asked first, so that a start that fails has taken nothing; then
+ * comes memory. The socket comes last: whoever can connect finds a daemon that is
+ * ready. The life word is set just before and cleared first.
  */
 #include "daemon/shell/daemon.h"
+#include "daemon/shell/budget.h"
 #include "daemon/shell/host.h"
 #include "daemon/shell/jobs.h"
 #include "daemon/shell/log.h"
@@ -24,20 +26,20 @@ static int create_clients(struct daemon *d)
 	r = sys_alloc(d->n_clients_max, sizeof d->client[0], &d->client);
 	if (r < 0)
 		return r;
-	for (uint32_t i = 0; i < d->n_hosts; i++)
+	for (uint32_t i = 0; i < d->config->n_spaces; i++)
 		n_words += (d->config->space[i].pool.n_slabs + 63) / 64;
 	for (uint32_t i = 0; i < d->n_clients_max; i++) {
 		struct client *client = &d->client[i];
 
 		client->socket = client->pidfd = -1;
-		r = sys_alloc(d->n_hosts, sizeof client->attached[0],
+		r = sys_alloc(d->config->n_spaces, sizeof client->attached[0],
 			      &client->attached);
 		if (r == 0)
 			r = sys_alloc(n_words, sizeof *word, &client->slab_bits);
 		if (r < 0)
 			return r;
 		word = client->slab_bits;
-		for (uint32_t s = 0; s < d->n_hosts; s++) {
+		for (uint32_t s = 0; s < d->config->n_spaces; s++) {
 			client->attached[s].slab_sent = word;
 			word += (d->config->space[s].pool.n_slabs + 63) / 64;
 		}
@@ -101,35 +103,79 @@ static int step(const char *what, int r)
 	return r;
 }
 
+static void say_refused(void *context, const char *text)
+{
+	(void)context;
+	log_line(LOG_ERROR, "%s", text);
+}
+
+static void say_warned(void *context, const char *text)
+{
+	(void)context;
+	log_line(LOG_WARNING, "%s", text);
+}
+
+static int judge_memory(struct daemon *d, pid_t pid, struct budget_given *ret_given)
+{
+	const struct config_complaint refused = { say_refused, NULL };
+	const struct config_complaint warned = { say_warned, NULL };
+	struct budget budget;
+
+	budget_count(d->config, &budget);
+	budget_look(d->placement ? (int)d->config->daemon.numa_node :
+		    MACHINE_ANY_NODE, pid, ret_given);
+	return budget_judge(d->config, &budget, ret_given, &refused, &warned);
+}
+
+/*
+ * All that can refuse, before a byte of memory is made or touched: the socket, the
+ * loop, the node, what the machine gives. `only_look`: take nothing, and go on after
+ * a refusal, to tell of all.
+ */
+static int judge(struct daemon *d, bool only_look, struct budget_given *ret_given)
+{
+	const struct daemon_params *p = &d->config->daemon;
+	uint32_t n_watches = 8 + 2 * (uint32_t)p->max_clients +
+			     (uint32_t)p->max_lanes;
+	pid_t pid = 0;
+	int r, memory;
+
+	r = step("socket", only_look ? listen_look(d, &pid) : listen_claim(d));
+	if (r < 0 && !only_look)
+		return r;
+	if (p->numa_node != CONFIG_NONE && (r == 0 || only_look))
+		r = step("NUMA node", placement_create((uint32_t)p->numa_node,
+						       &d->placement)) < 0 ?
+		    -EINVAL : r;
+	if (r < 0 && !only_look)
+		return r;
+	memory = step("memory", judge_memory(d, pid, ret_given));
+	if (memory < 0)
+		r = memory;
+	if (r < 0 && !only_look)
+		return r;
+	memory = step("event loop", loop_create((enum loop_kind)p->loop, n_watches,
+						&d->loop));
+	return memory < 0 ? memory : r;
+}
+
 static int bring_up(struct daemon *d)
 {
-	uint32_t n_watches = 8;
-	int r;
+	struct budget_given given;
+	int r = judge(d, false, &given);
 
 	/* Two starts never have the same epoch: the clock, and never 0. */
 	d->epoch = sys_real_ns() | 1;
-	r = sys_raise_descriptors();
-	if (r >= 0 && r < 1024)
-		log_line(LOG_WARNING, "at most %d descriptors are allowed", r);
-	n_watches += 2 * (uint32_t)d->config->daemon.max_clients +
-		     (uint32_t)d->config->daemon.max_lanes;
-	r = step("event loop",
-		 loop_create((enum loop_kind)d->config->daemon.loop, n_watches,
-			     &d->loop));
-	if (r == 0 && d->config->daemon.numa_node != CONFIG_NONE)
-		r = step("NUMA node",
-			 placement_create((uint32_t)d->config->daemon.numa_node,
-					  &d->placement));
-	if (r == 0)
-		r = step("spaces", create_hosts(d));
 	if (r == 0)
 		r = step("client table", create_clients(d));
 	if (r == 0)
 		r = step("lane table", create_lanes(d));
 	if (r == 0)
-		r = step("stats memory", stats_create(d));
-	if (r == 0)
 		r = step("workers", jobs_create(d));
+	if (r == 0)
+		r = step("spaces", create_hosts(d));
+	if (r == 0)
+		r = step("stats memory", stats_create(d));
 	if (r == 0)
 		r = step("signals", signals_open(d));
 	if (r == 0)
@@ -185,18 +231,40 @@ void daemon_destroy(struct daemon *d)
 	config_free(config);
 }
 
+static int alloc_daemon(struct config *config, struct daemon **ret_daemon)
+{
+	struct daemon *d;
+	int r = sys_alloc(1, sizeof *d, &d);
+
+	if (r < 0)
+		return r;
+	d->config = config;
+	d->listen_fd = d->lock_fd = d->signal_fd = -1;
+	*ret_daemon = d;
+	return 0;
+}
+
+int daemon_check(struct config *config, struct budget_given *ret_given)
+{
+	struct daemon *d;
+	int r = alloc_daemon(config, &d);
+
+	if (r < 0)
+		return r;
+	r = judge(d, true, ret_given);
+	take_down(d);
+	return r;
+}
+
 int daemon_start(struct config *config, const char *config_path,
 		 struct daemon **ret_daemon)
 {
 	struct daemon *d;
-	int r;
+	int r = alloc_daemon(config, &d);
 
-	r = sys_alloc(1, sizeof *d, &d);
 	if (r < 0)
 		return r;
-	d->config = config;
 	d->config_path = config_path;
-	d->listen_fd = d->lock_fd = d->signal_fd = -1;
 	d->started_ns = d->now_ns = sys_now_ns();
 	r = bring_up(d);
 	if (r < 0) {

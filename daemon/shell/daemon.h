@@ -158,6 +158,22 @@ int daemon_start(struct config *config, const char *config_path,
 		 struct daemon **ret_daemon);
 void daemon_destroy(struct daemon *d);		/* NULL is allowed */
 
+struct budget_given;
+
+/*
+ * Judge all that a start judges before it makes anything, and make nothing: 0, or one
+ * of the errors, which have been said in the log. *ret_given: what the machine gives.
+ */
+int daemon_check(struct config *config, struct budget_given *ret_given);
+
+/*
+ * Everything about the socket that may refuse: its group, its directory, another
+ * daemon. From then on it is ours. -errno: said in the log.
+ */
+int listen_claim(struct daemon *d);
+/* The same without taking it. *ret_pid: who serves there now; 0: nobody, or unknown. */
+int listen_look(const struct daemon *d, pid_t *ret_pid);
+/* Be connected to. */
 int listen_open(struct daemon *d);
 void listen_close(struct daemon *d);
 

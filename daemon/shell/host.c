@@ -12,7 +12,6 @@
 #include <inttypes.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 static void say_progress(void *context, uint64_t touched_bytes,
 			 uint64_t total_bytes)
@@ -21,15 +20,6 @@ static void say_progress(void *context, uint64_t touched_bytes,
 
 	log_line(LOG_INFO, "space %s: %" PRIu64 " of %" PRIu64 " MiB ready",
 		 host->config->name, touched_bytes >> 20, total_bytes >> 20);
-}
-
-static uint32_t n_touch_threads(const struct daemon_params *p)
-{
-	long n = sysconf(_SC_NPROCESSORS_ONLN);
-
-	if (p->touch_threads != 0)
-		return (uint32_t)p->touch_threads;
-	return n < 1 ? 1 : n > 16 ? 16 : (uint32_t)n;
 }
 
 static void say_pages(const struct daemon_params *p, const struct host *host)
@@ -50,13 +40,11 @@ static void say_pages(const struct daemon_params *p, const struct host *host)
 			 p->huge_pages ? "2 MiB" : "4 KiB");
 }
 
-static int create_core(struct host *host, const struct daemon_params *p,
-		       uint64_t epoch)
+void host_core_config(const struct config_space *c, const struct daemon_params *p,
+		      struct space_config *ret_config)
 {
-	struct config_space *c = host->config;
-	struct space_config config = {
+	*ret_config = (struct space_config){
 		.geometry = c->geometry, .pool = c->pool,
-		.epoch = epoch,
 		.n_buckets = space_buckets(&c->pool), .policy = c->policy,
 		.n_lanes_max = (uint32_t)p->max_lanes,
 		.n_clients_max = (uint32_t)p->max_clients,
@@ -64,12 +52,21 @@ static int create_core(struct host *host, const struct daemon_params *p,
 		.n_lent_max = (uint32_t)c->params.lent_pages,
 		.n_pages_max = c->n_pages_max,
 	};
+}
+
+static int create_core(struct host *host, const struct daemon_params *p,
+		       uint64_t epoch)
+{
+	struct space_config config;
 	struct space_memory memory = {
 		.index = host->index.base, .records = host->records.base,
 		.stats = host->stats,
 	};
-	int r = sys_random(config.seed, sizeof config.seed);
+	int r;
 
+	host_core_config(host->config, p, &config);
+	config.epoch = epoch;
+	r = sys_random(config.seed, sizeof config.seed);
 	if (r >= 0)
 		r = space_create(&config, &memory, &host->space);
 	if (r == 0) {
@@ -119,7 +116,7 @@ int host_create(struct config_space *config, const struct daemon_params *p,
 		struct placement *placement, uint64_t epoch, struct host *host)
 {
 	struct pool_options options = {
-		.huge_pages = p->huge_pages, .n_threads = n_touch_threads(p),
+		.huge_pages = p->huge_pages, .n_threads = config_touch_threads(p),
 		.progress = say_progress, .context = host,
 		.bind = placement_bind, .bind_context = placement,
 	};

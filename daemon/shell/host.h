@@ -8,6 +8,11 @@
 
 struct placement;
 
+/* What the core of a space is made from; without its seed and epoch. */
+void host_core_config(const struct config_space *config,
+		      const struct daemon_params *p,
+		      struct space_config *ret_config);
+
 /*
  * Map and touch everything, make the core, which tells the pages it lends apart from
  * another daemon's by `epoch`. -errno: said in the log, undone.

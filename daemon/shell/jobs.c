@@ -37,7 +37,7 @@ int jobs_create(struct daemon *d)
 	n_all = jobs->n_jobs + jobs->n_own;
 	jobs->n_links_max = (uint32_t)n_links;
 	/* Touched as far as chains are long. */
-	per_link = sizeof(struct space_link) + sizeof(uint64_t) + sizeof(bool);
+	per_link = JOBS_LINK_BYTES;
 	jobs->link_bytes = n_all * ckv_round_up(n_links * per_link, 64);
 	r = sys_map_private(jobs->link_bytes, PROT_READ | PROT_WRITE, &memory);
 	if (r < 0)
@@ -55,7 +55,7 @@ int jobs_create(struct daemon *d)
 		job->link = (void *)(job->sum + n_links);
 		job->summed = (void *)(job->link + n_links);
 	}
-	r = workers_create((uint32_t)p->workers, &jobs->workers);
+	r = workers_create(config_workers(p), &jobs->workers);
 	if (r < 0)
 		goto err_jobs;
 	r = loop_watch(d->loop, workers_fd(jobs->workers),

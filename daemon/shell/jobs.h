@@ -22,6 +22,9 @@
 
 #include "daemon/shell/daemon.h"
 
+/* Private memory of a job for each block of its chain. */
+#define JOBS_LINK_BYTES	(sizeof(struct space_link) + sizeof(uint64_t) + sizeof(bool))
+
 int jobs_create(struct daemon *d);	/* d->jobs; -errno: nothing is left */
 void jobs_destroy(struct daemon *d);
 

@@ -3,7 +3,8 @@
  *
  * PATH.lock is locked for as long as the daemon lives: who holds it may
  * replace the socket that a killed one left behind. Someone who answers at
- * PATH without the lock is left alone.
+ * PATH without the lock is left alone. Both are
+ * looked at first, before there is any memory; the socket itself comes last.
  */
 #include "daemon/shell/daemon.h"
 #include "daemon/shell/log.h"
@@ -14,6 +15,7 @@
 #include <grp.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static int lock(struct daemon *d)
 {
@@ -56,15 +58,19 @@ static bool listener_is_gone(int fd)
 	return sys_stat(proc, &s) == -ENOENT;
 }
 
-/* Nobody may answer at the path; then what is there may go. */
-static int clear_path(const char *path)
+enum place { PLACE_EMPTY, PLACE_STALE, PLACE_SERVED };
+
+/* What is at the path, and the process that serves there; 0: not known. */
+static int look_at(const char *path, pid_t *ret_pid)
 {
+	struct ucred peer = { .pid = 0 };
+	socklen_t bytes = sizeof peer;
 	struct stat s;
 	int fd, r;
 
 	r = sys_stat(path, &s);
 	if (r == -ENOENT)
-		return 0;
+		return PLACE_EMPTY;
 	if (r == 0 && !S_ISSOCK(s.st_mode)) {
 		log_line(LOG_ERROR, "%s: exists and is not a socket", path);
 		return -EEXIST;
@@ -79,44 +85,110 @@ static int clear_path(const char *path)
 	r = sys_connect(fd, path);
 	if (r == 0 && listener_is_gone(fd))
 		r = -ECONNREFUSED;
+	if (r == 0 && sys_socket_option(fd, SO_PEERCRED, &peer, &bytes) < 0)
+		peer.pid = 0;
 	sys_close(fd);
-	if (r == 0 || r == -EAGAIN || r == -EPROTOTYPE) {
+	*ret_pid = peer.pid;
+	if (r == 0 || r == -EAGAIN || r == -EPROTOTYPE)
+		return PLACE_SERVED;
+	return r == -ECONNREFUSED || r == -ENOENT ? PLACE_STALE : r;
+}
+
+/* Nobody may answer at the path; then what is there may go. */
+static int clear_path(const char *path)
+{
+	pid_t pid;
+	int r = look_at(path, &pid);
+
+	if (r == PLACE_SERVED) {
 		log_line(LOG_ERROR, "%s: another program serves this socket",
 			 path);
 		return -EADDRINUSE;
 	}
-	if (r != -ECONNREFUSED && r != -ENOENT)
+	if (r != PLACE_STALE)
 		return r;
 	log_line(LOG_INFO, "%s: replacing the socket of a daemon that is gone",
 		 path);
 	return sys_unlink(path);
 }
 
-static int set_owner(const struct daemon_params *p)
+/* The group that the socket shall have, or (gid_t)-1. */
+static int find_group(const struct daemon_params *p, gid_t *ret_gid)
 {
 	const struct group *group;
-	int r;
 
-	r = sys_chmod_path(p->socket, (mode_t)p->socket_mode);
-	if (r < 0 || p->socket_group[0] == 0)
-		return r;
+	*ret_gid = (gid_t)-1;
+	if (p->socket_group[0] == 0)
+		return 0;
 	group = getgrnam(p->socket_group);
 	if (group == NULL) {
 		log_line(LOG_ERROR, "socket_group = %s: there is no such group",
 			 p->socket_group);
 		return -EINVAL;
 	}
-	return sys_chown_path(p->socket, (uid_t)-1, group->gr_gid);
+	*ret_gid = group->gr_gid;
+	return 0;
+}
+
+/*
+ * The lock is a file of ours in the socket's directory, so what may be done with
+ * it may be done with the socket later.
+ */
+int listen_claim(struct daemon *d)
+{
+	const struct daemon_params *p = &d->config->daemon;
+	gid_t gid;
+	int r = find_group(p, &gid);
+
+	if (r == 0)
+		r = lock(d);
+	if (r < 0)
+		return r;
+	if (gid != (gid_t)-1)
+		r = sys_chown(d->lock_fd, (uid_t)-1, gid);
+	if (r < 0) {
+		log_line(LOG_ERROR, "socket_group = %s: %s", p->socket_group,
+			 strerror(-r));
+		return r;
+	}
+	return clear_path(p->socket);
+}
+
+int listen_look(const struct daemon *d, pid_t *ret_pid)
+{
+	const struct daemon_params *p = &d->config->daemon;
+	char dir[CONFIG_TEXT_BYTES], *slash;
+	pid_t pid = 0;
+	gid_t gid;
+	int r = find_group(p, &gid), place;
+
+	snprintf(dir, sizeof dir, "%s", p->socket);
+	slash = strrchr(dir, '/');
+	if (slash == NULL)
+		strcpy(dir, ".");
+	else
+		slash[slash == dir] = 0;
+	place = sys_access(dir, W_OK | X_OK);
+	if (place == -ENOENT)
+		log_line(LOG_WARNING, "%s: is not there yet; a start needs it", dir);
+	else if (place < 0)
+		log_line(LOG_ERROR, "%s: %s", dir, strerror(-place));
+	else
+		place = look_at(p->socket, &pid);
+	if (place == PLACE_SERVED)
+		log_line(LOG_WARNING, "%s: served by process %d, which a start "
+			 "must not find; its memory counts as free here",
+			 p->socket, (int)pid);
+	*ret_pid = pid;
+	return r < 0 ? r : place < 0 && place != -ENOENT ? place : 0;
 }
 
 int listen_open(struct daemon *d)
 {
 	const struct daemon_params *p = &d->config->daemon;
-	int r = lock(d);
+	gid_t gid;
+	int r = find_group(p, &gid);
 
-	if (r < 0)
-		return r;
-	r = clear_path(p->socket);
 	if (r < 0)
 		return r;
 	d->listen_fd = sys_socket();
@@ -125,7 +197,9 @@ int listen_open(struct daemon *d)
 	r = sys_bind(d->listen_fd, p->socket);
 	if (r < 0)
 		goto err_say;
-	r = set_owner(p);
+	r = sys_chmod_path(p->socket, (mode_t)p->socket_mode);
+	if (r == 0 && gid != (gid_t)-1)
+		r = sys_chown_path(p->socket, (uid_t)-1, gid);
 	if (r == 0)
 		r = sys_listen(d->listen_fd, 64);
 	if (r == 0)

@@ -54,7 +54,7 @@ int stats_create(struct daemon *d)
 		.magic = CKV_STATS_MAGIC, .layout_version = CKV_LAYOUT_VERSION,
 		.pid = (uint32_t)getpid(), .n_spaces = d->n_hosts,
 		.n_client_rows = d->n_clients_max,
-		.n_workers = (uint32_t)d->config->daemon.workers,
+		.n_workers = config_workers(&d->config->daemon),
 		.started_s = sys_real_ns() / 1000000000u,
 	};
 	int r;

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +27,7 @@ static _Thread_local int fault_error;
 static pthread_mutex_t count_lock = PTHREAD_MUTEX_INITIALIZER;
 static long n_descriptors;
 static long n_mapped_bytes;
+static long n_memfds;
 
 void sys_fault_arm(long nth, int error)
 {
@@ -77,6 +79,11 @@ long sys_mapped_bytes(void)
 	return n_mapped_bytes;
 }
 
+long sys_memfds(void)
+{
+	return n_memfds;
+}
+
 int sys_alloc(size_t n, size_t bytes, void *ret_pointer)
 {
 	void *p = sys_fault() ? NULL : calloc(n ? n : 1, bytes ? bytes : 1);
@@ -94,6 +101,7 @@ void sys_free(void *pointer)
 
 int sys_memfd(const char *name)
 {
+	count(&n_memfds, 1);
 	return sys_fault() ? -errno : sys_count_descriptor(
 		memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
 }
@@ -116,6 +124,11 @@ int sys_chmod(int fd, mode_t mode)
 int sys_chmod_path(const char *path, mode_t mode)
 {
 	return sys_fault() || chmod(path, mode) != 0 ? -errno : 0;
+}
+
+int sys_chown(int fd, uid_t uid, gid_t gid)
+{
+	return sys_fault() || fchown(fd, uid, gid) != 0 ? -errno : 0;
 }
 
 int sys_chown_path(const char *path, uid_t uid, gid_t gid)
@@ -245,6 +258,11 @@ int sys_stat(const char *path, struct stat *ret_stat)
 	return sys_fault() || stat(path, ret_stat) != 0 ? -errno : 0;
 }
 
+int sys_access(const char *path, int mode)
+{
+	return sys_fault() || access(path, mode) != 0 ? -errno : 0;
+}
+
 int sys_unlink(const char *path)
 {
 	return sys_fault() || unlink(path) != 0 ? -errno : 0;
@@ -270,6 +288,16 @@ int sys_signalfd(const sigset_t *signals)
 {
 	return sys_fault() ? -errno : sys_count_descriptor(
 		signalfd(-1, signals, SFD_NONBLOCK | SFD_CLOEXEC));
+}
+
+uint64_t sys_limit(int resource)
+{
+	struct rlimit limit;
+
+	if (sys_fault() || getrlimit((__rlimit_resource_t)resource, &limit) != 0 ||
+	    limit.rlim_cur == RLIM_INFINITY)
+		return UINT64_MAX;
+	return limit.rlim_cur;
 }
 
 int sys_raise_descriptors(void)
@@ -342,6 +370,17 @@ int sys_thread(pthread_t *ret_thread, void *(*run)(void *), void *argument)
 pid_t sys_thread_id(void)
 {
 	return (pid_t)syscall(SYS_gettid);
+}
+
+uint32_t sys_processors(void)
+{
+	unsigned long mask[128];	/* 8192 of them */
+	int n;
+
+	if (sched_getaffinity(0, sizeof mask, (cpu_set_t *)mask) != 0)
+		return 1;
+	n = CPU_COUNT_S(sizeof mask, (cpu_set_t *)mask);
+	return n < 1 ? 1 : (uint32_t)n;
 }
 
 /*

@@ -32,6 +32,7 @@ long sys_fault_calls(void);
 /* Open descriptors and mapped bytes of the daemon, by this file's count. */
 long sys_descriptors(void);
 long sys_mapped_bytes(void);
+long sys_memfds(void);		/* ever made */
 
 /* Memory. sys_alloc() gives zeroed memory; sys_map() maps `bytes` of fd. */
 int sys_alloc(size_t n, size_t bytes, void *ret_pointer);
@@ -54,12 +55,15 @@ int sys_close(int fd);		/* negative: nothing to close */
 ssize_t sys_read(int fd, void *data, size_t bytes);
 ssize_t sys_write(int fd, const void *data, size_t bytes);
 ssize_t sys_pwrite(int fd, const void *data, size_t bytes, off_t offset);
+int sys_chown(int fd, uid_t uid, gid_t gid);
+int sys_access(const char *path, int mode);
 int sys_stat(const char *path, struct stat *ret_stat);
 int sys_unlink(const char *path);
 int sys_rename(const char *from, const char *to);
 int sys_lock(int fd);		/* whole file, at once or -EWOULDBLOCK */
 int sys_eventfd(void);
 int sys_signalfd(const sigset_t *signals);
+uint64_t sys_limit(int resource); /* RLIMIT_..., the soft one; UINT64_MAX: none */
 int sys_raise_descriptors(void); /* soft limit to the hard one; the limit */
 
 /* Sockets. A descriptor that arrives is counted as opened. */
@@ -91,6 +95,7 @@ void sys_uring_exit(struct io_uring *ring);
 /* Threads. Signals stay with the thread that calls. */
 int sys_thread(pthread_t *ret_thread, void *(*run)(void *), void *argument);
 pid_t sys_thread_id(void);
+uint32_t sys_processors(void);	/* that this thread may use; at least 1 */
 
 /*
  * Make `word` a robust futex of this thread: when the thread dies with its id

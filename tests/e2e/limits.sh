@@ -1,0 +1,86 @@
+#!/bin/bash
+# limits.sh - a daemon that the machine, its control group or its limits cannot give
+# what it needs says so with both numbers and ends, by itself and before it takes memory.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+dir=$(mktemp -d "${TMPDIR:-/tmp}/ckv-limits.XXXXX")
+ckvd=${CKVD:-build/ckvd} group=
+finish() {
+	[ -n "$group" ] && rmdir "$group"
+	rm -rf "$dir"
+}
+trap finish EXIT
+n=0 bad=0
+
+check() {
+	n=$((n + 1))
+	if "${@:2}" >"$dir/out" 2>&1; then
+		echo "ok $n - $1"
+	else
+		echo "not ok $n - $1"
+		sed 's/^/  /' "$dir/out" >&2
+		bad=1
+	fi
+}
+
+skip() {
+	n=$((n + 1))
+	echo "ok $n - $1 # SKIP $2"
+}
+
+# config POOL: DIR/conf.
+config() {
+	printf '[daemon]\nsocket = %s/sock\n[space s]\nmodel = m\nlayers = 2\nkv_heads = 2\nhead_dim = 64\npool = %s\n' \
+		"$dir" "$1" >"$dir/conf"
+}
+
+# refused TEXT COMMAND...: it ends with 1, not by a signal, and says TEXT.
+refused() {
+	"${@:2}" >"$dir/said" 2>&1
+	local rc=$?
+	cat "$dir/said"
+	[ $rc -eq 1 ] && grep -q "$1" "$dir/said" && [ ! -e "$dir/sock" ]
+}
+
+limited() { bash -c "ulimit $1 && exec $ckvd --config $dir/conf ${2-}"; }
+
+# In a control group of 64 MiB.
+grouped() { bash -c "echo \$\$ >$group/cgroup.procs && exec $ckvd --config $dir/conf ${1-}"; }
+
+# A group of our own below the one we are in, with a limit; version 1 here.
+make_group() {
+	local below
+	below=$(sed -n 's/^[0-9]*:\([^:]*,\)\{0,1\}memory\(,[^:]*\)\{0,1\}://p' /proc/self/cgroup)
+	for group in "/sys/fs/cgroup/memory$below/ckv-test-$$" \
+		"/sys/fs/cgroup/memory/ckv-test-$$"; do
+		mkdir "$group" 2>/dev/null || continue
+		echo 64M 2>/dev/null >"$group/memory.limit_in_bytes" && return 0
+		rmdir "$group"
+	done
+	group=
+	return 1
+}
+
+config 8MiB
+check "files that are too long for RLIMIT_FSIZE" \
+	refused 'RLIMIT_FSIZE allows' limited '-f 512'
+check "the same by --check" refused 'RLIMIT_FSIZE allows' limited '-f 512' --check
+check "more descriptors than allowed" refused 'RLIMIT_NOFILE allows 24' limited '-n 24'
+config 16TiB
+check "more memory than any machine has" \
+	refused 'needs 16.* of memory .*gives at most .* of it free' "$ckvd" --config "$dir/conf"
+check "the same by --check" \
+	refused 'needs 16.* of memory .*gives at most .* of it free' "$ckvd" --config "$dir/conf" --check
+config 128MiB
+if make_group; then
+	check "more memory than the control group has" \
+		refused "needs 1.* control group /.*ckv-test-$$ gives at most 64.0 MiB" grouped
+	check "the same by --check" \
+		refused "needs 1.* control group /.*ckv-test-$$ gives at most 64.0 MiB" grouped --check
+	config 8MiB
+	check "what fits in the group is accepted by --check" grouped --check
+else
+	skip "more memory than the control group has" "no memory controller of version 1 to use"
+fi
+echo "1..$n"
+exit $bad

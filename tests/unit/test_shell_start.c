@@ -1,0 +1,334 @@
+/*
+ * test_shell_start.c - what a start refuses, before it has made any memory.
+ */
+#include "daemon/shell/budget.h"
+#include "daemon/shell/daemon.h"
+#include "daemon/shell/log.h"
+#include "daemon/shell/sys.h"
+
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define MIB	(1024ull * 1024)
+#define SPACE	"[space a]\nmodel = m\nlayers = 1\nkv_heads = 1\nhead_dim = 64\n"
+
+static char dir[] = "/tmp/ckv-test-XXXXXX";
+static char said[8192];
+
+static void setup(void)
+{
+	char path[64];
+	int fd;
+
+	strcpy(dir, "/tmp/ckv-test-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	log_setup(LOG_INFO);
+	snprintf(path, sizeof path, "%s/log", dir);
+	fd = open(path, O_RDWR | O_CREAT | O_APPEND, 0600);
+	dup2(fd, 2);
+	close(fd);
+	signal(SIGXFSZ, SIG_IGN);
+}
+
+static void teardown(void)
+{
+	char command[64];
+
+	snprintf(command, sizeof command, "rm -r %s", dir);
+	ck_assert_int_eq(system(command), 0);
+}
+
+/* What was logged since the last time. */
+static const char *logged(void)
+{
+	ssize_t n = pread(2, said, sizeof said - 1, 0);
+
+	said[n > 0 ? n : 0] = 0;
+	ck_assert_int_eq(ftruncate(2, 0), 0);
+	return said;
+}
+
+static void complain(void *context, const char *text)
+{
+	(void)context;
+	strncat(said, text, sizeof said - strlen(said) - 2);
+	strcat(said, "\n");
+}
+
+static const struct config_complaint complaint = { complain, NULL };
+
+/* The socket is DIR/sock unless the lines say another. */
+static struct config *make(const char *lines, const char *spaces)
+{
+	struct config *config;
+	char text[2048];
+
+	snprintf(text, sizeof text, "[daemon]\nmax_clients = 2\nmax_lanes = 2\n"
+		 "workers = 1\nhuge_pages = no\n%s%s", lines, spaces);
+	said[0] = 0;
+	ck_assert_msg(config_parse("test", text, &complaint, &config) == 0, "%s",
+		      said);
+	if (strstr(lines, "socket =") == NULL)
+		snprintf(config->daemon.socket, sizeof config->daemon.socket,
+			 "%s/sock", dir);
+	return config;
+}
+
+/* A start is refused with this error and this text, and has made no memory at all. */
+static void is_refused(const char *lines, const char *spaces, int error,
+		       const char *text)
+{
+	struct config *config = make(lines, spaces);
+	long memfds = sys_memfds();
+	struct daemon *d;
+
+	(void)logged();
+	ck_assert_int_eq(daemon_start(config, "test", &d), error);
+	ck_assert_msg(strstr(logged(), text) != NULL, "%s", said);
+	ck_assert_int_eq(sys_memfds() - memfds, 0);
+	config_free(config);
+}
+
+/* Another daemon at the socket: said at once. */
+START_TEST(a_second_daemon_makes_no_memory)
+{
+	struct config *config = make("", SPACE "pool = 1MiB\n");
+	long fds, mapped, memfds = sys_memfds();
+	struct daemon *d;
+
+	ck_assert_int_eq(daemon_start(config, "test", &d), 0);
+	ck_assert_int_gt(sys_memfds(), memfds);
+	fds = sys_descriptors();
+	mapped = sys_mapped_bytes();
+	is_refused("", SPACE "pool = 1GiB\n", -EADDRINUSE, "another ckvd serves");
+	ck_assert_int_eq(sys_descriptors(), fds);
+	ck_assert_int_eq(sys_mapped_bytes(), mapped);
+	ck_assert_int_eq(access(config->daemon.socket, F_OK), 0);
+	daemon_destroy(d);
+}
+END_TEST
+
+/* A wrong path, group, node or loop, or somebody else's socket. */
+START_TEST(what_is_wrong_is_said_before_memory_is_made)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	char lines[128];
+	int fd;
+
+	is_refused("socket = /nowhere/at/all/sock\n", SPACE "pool = 1MiB\n", -ENOENT,
+		   "/nowhere/at/all/sock.lock: No such file");
+	is_refused("socket_group = no-such-group\n", SPACE "pool = 1MiB\n", -EINVAL,
+		   "socket_group = no-such-group: there is no such group");
+	is_refused("numa_node = 1000\n", SPACE "pool = 1MiB\n", -EINVAL,
+		   "none of that number");
+	snprintf(a.sun_path, sizeof a.sun_path, "%s/theirs", dir);
+	snprintf(lines, sizeof lines, "socket = %s\n", a.sun_path);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
+	ck_assert_int_eq(listen(fd, 1), 0);
+	is_refused(lines, SPACE "pool = 1MiB\n", -EADDRINUSE,
+		   "another program serves");
+	close(fd);
+	snprintf(lines, sizeof lines, "socket = %s/log\n", dir);
+	is_refused(lines, SPACE "pool = 1MiB\n", -EEXIST, "is not a socket");
+	ck_assert_int_eq(sys_descriptors(), 0);
+}
+END_TEST
+
+static uint64_t mapped_bytes(void)
+{
+	unsigned long pages = 0;
+	FILE *in = fopen("/proc/self/statm", "r");
+
+	ck_assert_ptr_nonnull(in);
+	ck_assert_int_eq(fscanf(in, "%lu", &pages), 1);
+	fclose(in);
+	return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Limits of this process, each named with both numbers. */
+START_TEST(limits_are_named_before_memory_is_made)
+{
+	static const struct {
+		__rlimit_resource_t resource;
+		rlim_t limit;
+		int error;
+		const char *text;
+	} row[] = {
+		{ RLIMIT_FSIZE, MIB, -EFBIG, "space a: needs files of 2.0 MiB; "
+		  "RLIMIT_FSIZE allows 1.0 MiB" },
+		{ RLIMIT_AS, 6 * MIB, -ENOMEM, "of addresses; RLIMIT_AS allows " },
+		{ RLIMIT_NOFILE, 20, -EMFILE, "descriptors for its slabs; "
+		  "RLIMIT_NOFILE allows 20" },
+	};
+	struct config *config = make("", SPACE "pool = 8MiB\n");
+	struct rlimit before, limit;
+	long memfds = sys_memfds();
+	struct daemon *d;
+	int r;
+
+	getrlimit(row[_i].resource, &before);
+	limit = (struct rlimit){ row[_i].limit, before.rlim_max };
+	if (row[_i].resource == RLIMIT_AS)
+		limit.rlim_cur += mapped_bytes();
+	if (row[_i].resource == RLIMIT_NOFILE)	/* a start raises it to the hard one */
+		limit.rlim_max = limit.rlim_cur;
+	ck_assert_int_eq(setrlimit(row[_i].resource, &limit), 0);
+	r = daemon_start(config, "test", &d);
+	(void)setrlimit(row[_i].resource, &before);
+	ck_assert_int_eq(r, row[_i].error);
+	ck_assert_msg(strstr(logged(), row[_i].text) != NULL, "%s", said);
+	ck_assert_int_eq(sys_memfds() - memfds, 0);
+	config_free(config);
+}
+END_TEST
+
+/* More than this very machine has. */
+START_TEST(a_pool_above_the_machine_makes_no_memory)
+{
+	is_refused("", "[space big]\nmodel = m\nlayers = 32\nkv_heads = 32\n"
+		   "head_dim = 128\npool = 16TiB\n", -ENOMEM,
+		   "space big: needs 16.");
+}
+END_TEST
+
+static struct config *config_;
+static struct budget budget;
+
+/* What machine gives, against one space of 512 MiB. */
+static int judge(uint64_t free_bytes, const char *name)
+{
+	struct budget_given given = {
+		.memory = { .free_bytes = free_bytes, .limit_bytes = 1024 * MIB },
+		.file_bytes = UINT64_MAX, .range_bytes = UINT64_MAX,
+		.n_files = UINT64_MAX,
+	};
+
+	strcpy(given.memory.name, name);
+	said[0] = 0;
+	return budget_judge(config_, &budget, &given, &complaint, &complaint);
+}
+
+/* All that is taken counts, to the byte; both numbers are said, and what may come. */
+START_TEST(memory_is_compared_to_the_byte)
+{
+	config_ = make("max_lane_arg_bytes = 64MiB\n", SPACE "pool = 512MiB\n");
+	budget_count(config_, &budget);
+	ck_assert_uint_eq(budget.space[0].pages, 512 * MIB);
+	ck_assert_uint_gt(budget.space[0].sum, 512 * MIB +
+			  budget.space[0].index + budget.space[0].records);
+	ck_assert_uint_eq(budget.sum, budget.space[0].sum + budget.own);
+	ck_assert_int_eq(judge(budget.sum - 1, "control group /x"), -ENOMEM);
+	ck_assert_msg(strstr(said, "space a: needs 5") != NULL &&
+		      strstr(said, " MiB of memory (pages 512.0 MiB, index ") != NULL &&
+		      strstr(said, "; control group /x gives at most 1.0 GiB, 5") != NULL,
+		      "%s", said);
+	/* Two lanes with 64 MiB each way may come on top. */
+	ck_assert_uint_gt(budget.at_limits, 256 * MIB);
+	ck_assert_int_eq(judge(budget.sum, "the machine"), 0);
+	ck_assert_msg(strstr(said, "if all lanes and jobs") != NULL, "%s", said);
+	ck_assert_int_eq(judge(budget.sum + budget.at_limits, "the machine"), 0);
+	ck_assert_str_eq(said, "");
+	ck_assert_int_eq(judge(MACHINE_UNKNOWN, ""), 0);
+	ck_assert_msg(strstr(said, "cannot be read") != NULL, "%s", said);
+	config_free(config_);
+}
+END_TEST
+
+/* Spaces count together. */
+START_TEST(spaces_are_added_up)
+{
+	config_ = make("", SPACE "pool = 512MiB\n[space b]\nmodel = m\nlayers = 1\n"
+		       "kv_heads = 1\nhead_dim = 64\npool = 256MiB\n");
+	budget_count(config_, &budget);
+	ck_assert_int_eq(judge(700 * MIB, "the machine"), -ENOMEM);
+	ck_assert_msg(strstr(said, "space a and the other spaces: needs 8") != NULL &&
+		      strstr(said, "(pages 768.0 MiB") != NULL, "%s", said);
+	config_free(config_);
+}
+END_TEST
+
+/* The check tells of everything at once, takes nothing and leaves nothing. */
+START_TEST(a_check_judges_like_a_start)
+{
+	struct config *config = make("socket_group = no-such-group\n"
+				     "numa_node = 1000\n",
+				     "[space big]\nmodel = m\nlayers = 32\n"
+				     "kv_heads = 32\nhead_dim = 128\npool = 16TiB\n");
+	long memfds = sys_memfds();
+	struct budget_given given;
+	char path[64];
+
+	ck_assert_int_lt(daemon_check(config, &given), 0);
+	(void)logged();
+	ck_assert_msg(strstr(said, "no such group") && strstr(said, "of that number") &&
+		      strstr(said, "space big: needs 16."), "%s", said);
+	config_free(config);
+	config = make("", SPACE "pool = 1MiB\n");
+	ck_assert_int_eq(daemon_check(config, &given), 0);
+	ck_assert_uint_gt(given.memory.free_bytes, 0);
+	snprintf(path, sizeof path, "%s/sock.lock", dir);
+	ck_assert_int_ne(access(path, F_OK), 0);
+	ck_assert_int_eq(sys_memfds() - memfds, 0);
+	ck_assert_int_eq(sys_descriptors(), 0);
+	ck_assert_int_eq(sys_mapped_bytes(), 0);
+	config_free(config);
+}
+END_TEST
+
+/* Beside a running daemon a check passes: what that one holds will be free. */
+START_TEST(a_check_beside_a_daemon_counts_its_memory_as_free)
+{
+	struct config *config = make("", SPACE "pool = 64MiB\n");
+	struct budget_given before, after;
+	struct daemon *d;
+
+	ck_assert_int_eq(daemon_check(config, &before), 0);
+	ck_assert_int_eq(daemon_start(config, "test", &d), 0);
+	(void)logged();
+	ck_assert_int_eq(daemon_check(config, &after), 0);
+	ck_assert_msg(strstr(logged(), "its memory counts as free") != NULL, "%s",
+		      said);
+	ck_assert_int_eq(access(config->daemon.socket, F_OK), 0);
+	daemon_destroy(d);
+}
+END_TEST
+
+static void add_tests(TCase *t)
+{
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, a_second_daemon_makes_no_memory);
+	tcase_add_test(t, what_is_wrong_is_said_before_memory_is_made);
+	tcase_add_test(t, a_pool_above_the_machine_makes_no_memory);
+	tcase_add_test(t, memory_is_compared_to_the_byte);
+	tcase_add_test(t, spaces_are_added_up);
+	tcase_add_test(t, a_check_judges_like_a_start);
+	tcase_add_test(t, a_check_beside_a_daemon_counts_its_memory_as_free);
+	/* Last: a hard limit cannot be raised again. */
+	tcase_add_loop_test(t, limits_are_named_before_memory_is_made, 0, 3);
+}
+
+int main(void)
+{
+	Suite *s = suite_create("shell_start");
+	TCase *t = tcase_create("start");
+	SRunner *runner;
+	int failed;
+
+	add_tests(t);
+	suite_add_tcase(s, t);
+	runner = srunner_create(s);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed != 0;
+}
