@@ -15,7 +15,7 @@
 #include <string.h>
 
 #define WORD_BYTES	160u	/* the longest value: a list of ranges */
-#define BLANKS		" \t"
+#define BLANKS		" \t\n\r\v\f"	/* a file of one line ends in one */
 
 struct parse {
 	const char *at;

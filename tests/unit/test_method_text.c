@@ -22,6 +22,10 @@ static const struct {
 	{ "chunkkv(keep=1/4, chunk=16, window=32)", "chunkkv(keep=1/4, " CHUNKKV },
 	{ " chunkkv ( keep = 0.25,chunk=16 ,\twindow=32 ) ",
 	  "chunkkv(keep=1/4, " CHUNKKV },
+	{ "\r\nchunkkv\n(\n\tkeep\v=\n1/4\r\n,\fchunk=16\n)\n",
+	  "chunkkv(keep=1/4, " CHUNKKV },
+	{ "tova(keep=1/4)\n+\nint8\n", "tova(keep=1/4) + kivi(bits=8, group=64, "
+	  "full=0)" },
 	{ "chunkkv(reuse=2, keep=50/100, mode=paper, kernel=7)",
 	  "chunkkv(keep=1/2, chunk=16, window=32, mode=paper, reuse=2)" },
 	{ "chunkkv(keep=1)", "chunkkv(keep=1/1, " CHUNKKV },
