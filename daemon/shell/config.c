@@ -163,8 +163,8 @@ static void begin_section(struct reader *r, const char *line)
 	}
 	memcpy(name, line + 1, bytes);
 	name[bytes] = 0;
-	if (strncmp(name, "space ", 6) == 0) {
-		begin_space(r, name + 6 + strspn(name + 6, " "));
+	if (strncmp(name, "space", 5) == 0 && (name[5] == ' ' || name[5] == '\t')) {
+		begin_space(r, name + 6 + strspn(name + 6, " \t"));
 	} else if (strcmp(name, "daemon") == 0 && !r->has_daemon) {
 		r->has_daemon = true;
 		r->skip = false;

@@ -61,7 +61,7 @@ static int number(const char *text, int base, const struct suffix *suffix,
 	n = strtoull(text, &end, base);
 	if (errno != 0)
 		return -EINVAL;
-	while (*end == ' ')
+	while (*end == ' ' || *end == '\t')
 		end++;
 	if (strcmp(text, "0") == 0) {
 		*ret_value = 0;

@@ -13,6 +13,9 @@
 #define GOOD	"[space a]\nmodel = m\nlayers = 2\nkv_heads = 4\nhead_dim = 8\n" \
 		"pool = 64M\n"
 
+#define OPAQUE	"[space a]\nmodel = m\nlayout = opaque\npool = 1M\n"
+#define HEX_63	"0123456789abcdefABCDEF0123456789abcdef0123456789abcdef012345678"
+
 static char said[4096];
 
 static void collect(void *context, const char *text)
@@ -133,6 +136,26 @@ static const struct {
 	{ GOOD "dtype = f8_e4m3\ncompress = fp8\n",
 	  "f.conf:1: space a: compress = fp8: blocks of this dtype are not compressed; "
 	  "expected f32, f16 or bf16" },
+	{ GOOD "layout = token-major\ncompress = fp8\n",
+	  "f.conf:1: space a: compress = fp8: layout token-major cannot be compressed; "
+	  "expected head-major" },
+	{ OPAQUE "block_bytes = 4K\ncompress = fp8\n",
+	  "f.conf:1: space a: compress = fp8: layout opaque cannot be compressed; "
+	  "expected head-major" },
+	{ OPAQUE, "f.conf:1: space a: layout = opaque: the key block_bytes is missing" },
+	{ OPAQUE "block_bytes = 0\n", "f.conf:5: block_bytes = 0: expected a size in" },
+	{ GOOD "block_bytes = 4K\n",
+	  "f.conf:1: space a: block_bytes: only with layout = opaque" },
+	{ GOOD "layout = 2\n",
+	  "f.conf:7: layout = 2: expected one of head-major|token-major|opaque" },
+	{ "[space a]\nmodel = m\nlayout = token-major\npool = 1M\n",
+	  "f.conf:1: space a: the key layers is missing" },
+	{ GOOD "weights = 12\n",
+	  "f.conf:1: space a: weights = 12: expected 64 hex digits" },
+	{ GOOD "weights = " HEX_63 "\n", HEX_63 ": expected 64 hex digits" },
+	{ GOOD "weights = " HEX_63 "g\n", HEX_63 "g: expected 64 hex digits" },
+	{ GOOD "weights = " HEX_63 "@\n", HEX_63 "@: expected 64 hex digits" },
+	{ GOOD "weights = " HEX_63 "00\n", HEX_63 "00: expected 0 to 64 letters" },
 	{ GOOD "floor = 1\ncompress = random(keep=1/2) + kivi(bits=2, group=32)\n",
 	  "f.conf:1: space a: compress = random(keep=1/2) + kivi(bits=2, group=32): floor "
 	  "1 %: random + kivi(bits=2, group=32) is not recorded; " },
@@ -197,6 +220,65 @@ START_TEST(numbers_follow_from_keys)
 	ck_assert_uint_eq(p->first_view_page, 12 * 1024);
 	ck_assert_uint_eq(c->space[0].n_pages_max, 256);
 	config_free(c);
+}
+END_TEST
+
+/* The fingerprint in the order it is written; none is zeros. Opaque pages have a size only. */
+START_TEST(a_page_has_a_meaning)
+{
+	struct config *c;
+	const struct ckv_geometry *g;
+
+	ck_assert_int_eq(parse(GOOD "layout = token-major\n"
+			       "weights = 00123456789abcdefABCDEF000000000"
+			       "000000000000000000000000000000ff\n"
+			       "[space\tb]\nmodel = m\nlayout = opaque\npool = 1\tM\n"
+			       "block_bytes = 5000\nlayers = 7\ndtype = f16\n", &c), 0);
+	g = &c->space[0].geometry;
+	ck_assert_uint_eq(g->layout, CKV_LAYOUT_TOKEN_MAJOR);
+	ck_assert_uint_eq(g->weights[1], 0x12);
+	ck_assert_uint_eq(g->weights[7], 0xde);
+	ck_assert_uint_eq(g->weights[9], 0xbc);
+	ck_assert_uint_eq(g->weights[CKV_WEIGHTS_BYTES - 1], 0xff);
+	ck_assert_uint_eq(g->opaque_bytes, 0);
+	g = &c->space[1].geometry;
+	ck_assert_uint_eq(g->layout, CKV_LAYOUT_OPAQUE);
+	ck_assert_uint_eq(g->opaque_bytes, 5000);
+	ck_assert_uint_eq(g->n_layers + g->n_kv_heads + g->dim_k + g->dim_v +
+			  g->dtype + g->weights[0], 0);
+	ck_assert_uint_eq(g->block_tokens, 16);
+	ck_assert_uint_eq(c->space[1].pool.page_bytes, 8192);
+	config_free(c);
+}
+END_TEST
+
+/* A value of 255 letters is taken whole, with a comment behind it; one of 256 is refused. */
+START_TEST(long_values_are_taken_whole)
+{
+	char text[4000], name[CONFIG_TEXT_BYTES + 1];
+	struct config *c;
+
+	memset(name, 'n', sizeof name);
+	name[CONFIG_TEXT_BYTES - 1] = 0;
+	snprintf(text, sizeof text, "; %s %s\n[space a]\n model\t=  %s \t; %s\r\n"
+		 "layers = 2\nkv_heads = 4\nhead_dim = 8\npool = 1M\n", name, name,
+		 name, name);
+	ck_assert_msg(parse(text, &c) == 0, "%s", said);
+	ck_assert_str_eq(c->space[0].geometry.model, name);
+	config_free(c);
+	name[CONFIG_TEXT_BYTES - 1] = 'n';
+	name[CONFIG_TEXT_BYTES] = 0;
+	snprintf(text, sizeof text, "[space a]\nmodel = %s\n", name);
+	ck_assert_int_eq(parse(text, &c), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(said, ": expected 1 to 255 letters"));
+	snprintf(text, sizeof text, GOOD "policy = %900s%300s\n", name, name);
+	ck_assert_int_eq(parse(text, &c), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(said, "f.conf:7: the line is longer than 1023 "
+				     "letters"));
+	snprintf(text, sizeof text, "%s\n" GOOD "a = b\n", name);
+	ck_assert_int_eq(parse(text, &c), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(said, "f.conf:1: expected key = value or "
+				     "[section]"));
 }
 END_TEST
 
@@ -442,6 +524,8 @@ int main(void)
 			    (int)(sizeof wrong / sizeof wrong[0]));
 	tcase_add_test(t, all_complaints_come_at_once);
 	tcase_add_test(t, numbers_follow_from_keys);
+	tcase_add_test(t, a_page_has_a_meaning);
+	tcase_add_test(t, long_values_are_taken_whole);
 	tcase_add_test(t, the_smallest_pool_is_one_page);
 	tcase_add_test(t, the_bounds_of_each_key_are_taken);
 	tcase_add_test(t, an_unset_slab_follows_the_pool);
