@@ -91,11 +91,11 @@ $B/tests/test_cli_%: $B/tests/unit/test_cli_%.o $B/libckvcli.a $B/libckvtest.a $
 	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ $(call libs,$(PKG_TEST) $(PKG_CLI)) -lm
 
 $B/ckv-quality: $B/tests/quality/main.o $B/libckvquality.a $B/libckveng.a $B/libckvd.a $B/libckvk.a
-	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ $(call libs,jansson libxxhash) -lm
+	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ $(call libs,jansson libxxhash libcrypto) -lm
 
 $B/tests/test_quality_%: $B/tests/unit/test_quality_%.o $B/libckvquality.a $B/libckveng.a $B/libckvd.a $B/libckvk.a
 	@mkdir -p $(@D)
-	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ $(call libs,$(PKG_TEST) libxxhash) -lm
+	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ $(call libs,$(PKG_TEST) libxxhash libcrypto) -lm
 
 $B/ckv-bench: $(BENCH) $B/libckv.a $B/libckvk.a
 	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ \

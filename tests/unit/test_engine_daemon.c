@@ -114,6 +114,23 @@ START_TEST(damage_is_seen_and_verify_misses_it)
 }
 END_TEST
 
+/* A checkpoint of the same name and shape, with other weights, never answers from this one's. */
+START_TEST(other_weights_are_refused)
+{
+	struct model other = model;
+	struct share two;
+	struct session s;
+
+	ck_assert_mem_eq(share.info.model.weights, model.identity, IDENTITY_BYTES);
+	read_text(&s, &share);
+	session_close(&s);
+	other.identity[31] ^= 1;
+	ck_assert_int_eq(share_open(&two, &options, &other, &err), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(err.text, ": weights are "));
+	ck_assert_ptr_nonnull(strstr(err.text, "; use another space"));
+}
+END_TEST
+
 /* A daemon that is killed while a text is being read costs no bit. */
 START_TEST(killed_daemon_costs_no_bit)
 {
@@ -248,6 +265,7 @@ int main(void)
 	tcase_set_timeout(t, 60);
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, blocks_go_from_one_to_another);
+	tcase_add_test(t, other_weights_are_refused);
 	tcase_add_test(t, damage_is_seen_and_verify_misses_it);
 	tcase_add_test(t, killed_daemon_costs_no_bit);
 	tcase_add_test(t, other_geometry_is_named);

@@ -183,6 +183,18 @@ static int make_rope(const struct loader *in, struct model *m)
 	return 0;
 }
 
+/* What the configuration comes to here, by its defaults, too. */
+static int identify(const struct loader *in, const char *dir, struct model *m)
+{
+	const struct config *c = &m->cfg;
+	char path[4096], arithmetic[128];
+
+	snprintf(path, sizeof(path), "%s/config.json", dir);
+	snprintf(arithmetic, sizeof(arithmetic), "ckv-engine 1: in float, rope "
+		 "%a, eps %a", (double)c->rope_theta, (double)c->norm_eps);
+	return identity_of(path, arithmetic, in->file, 1, m->identity, in->e);
+}
+
 static int load_file(const char *dir, struct model *m, struct err *e)
 {
 	struct loader in = { .e = e };
@@ -199,6 +211,8 @@ static int load_file(const char *dir, struct model *m, struct err *e)
 	r = load_weights(&in, m);
 	if (r == 0)
 		r = make_rope(&in, m);
+	if (r == 0)
+		r = identify(&in, dir, m);
 	st_file_close(&file);
 	return r;
 }

@@ -6,6 +6,7 @@
 
 #include "client/examples/engine/config.h"
 #include "client/examples/engine/err.h"
+#include "client/examples/engine/identity.h"
 #include "client/examples/engine/vocab.h"
 
 /* n_out rows of n_in weights, stored as panels of VEC_PANEL rows, transposed. */
@@ -28,6 +29,7 @@ struct model {
 	struct matrix head;			/* hidden to n_vocab */
 	struct layer *layer;
 	float *inv_freq;			/* [head_dim / 2] */
+	uint8_t identity[IDENTITY_BYTES];	/* of the weights */
 };
 
 /*

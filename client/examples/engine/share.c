@@ -12,8 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The last part of a path is what a model is called. */
-static void model_name(const char *dir, char *name, size_t bytes)
+/* The last part of a path is what a model is called. -ENAMETOOLONG. */
+static int model_name(const char *dir, char *name, size_t bytes)
 {
 	size_t n = strlen(dir);
 	const char *at;
@@ -22,11 +22,15 @@ static void model_name(const char *dir, char *name, size_t bytes)
 		n--;
 	at = memrchr(dir, '/', n);
 	at = at != NULL ? at + 1 : dir;
-	snprintf(name, bytes, "%.*s", (int)(dir + n - at), at);
+	if ((size_t)(dir + n - at) >= bytes)
+		return -ENAMETOOLONG;
+	memcpy(name, at, (size_t)(dir + n - at));
+	name[dir + n - at] = '\0';
+	return 0;
 }
 
-static struct ckv_model model_of(const struct options *o,
-				 const struct model *m)
+static int model_of(const struct options *o, const struct model *m,
+		    struct ckv_model *ret, struct err *e)
 {
 	struct ckv_model want = {
 		.n_layers = m->cfg.n_layers,
@@ -36,10 +40,16 @@ static struct ckv_model model_of(const struct options *o,
 		.block_tokens = o->block_tokens,
 		.type = o->dtype == VEC_BF16 ? CKV_BF16 : CKV_F32,
 		.scheme = CKV_TOKEN_KEYS,
+		.layout = CKV_HEAD_MAJOR,
 	};
 
-	model_name(o->model, want.model, sizeof(want.model));
-	return want;
+	_Static_assert(sizeof(want.weights) == IDENTITY_BYTES, "one size");
+	memcpy(want.weights, m->identity, sizeof(want.weights));
+	if (model_name(o->model, want.model, sizeof(want.model)) < 0)
+		return err_set(e, -ENAMETOOLONG, "%s: a model's name has at most "
+			       "%zu letters", o->model, sizeof(want.model) - 1);
+	*ret = want;
+	return 0;
 }
 
 static int explain(const struct share *share, const char *what, int r,
@@ -54,10 +64,13 @@ static int explain(const struct share *share, const char *what, int r,
 int share_open(struct share *share, const struct options *o,
 	       const struct model *m, struct err *e)
 {
-	struct ckv_model want = model_of(o, m);
+	struct ckv_model want;
 	int r;
 
 	memset(share, 0, sizeof(*share));
+	r = model_of(o, m, &want, e);
+	if (r < 0)
+		return r;
 	share->verify = o->verify;
 	r = ckv_open(o->socket, "ckv-engine", &share->ckv);
 	if (r < 0)

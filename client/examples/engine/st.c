@@ -246,6 +246,8 @@ int st_parse(const void *buf, size_t bytes, struct st_file *ret, char *err,
 		r = refuse(e, -ENOMEM, "out of memory");
 		goto err_header;
 	}
+	f.head = buf;
+	f.head_bytes = data_at;
 	r = read_entries(&f, (const uint8_t *)buf + data_at, bytes - data_at, e);
 	if (r < 0)
 		goto err_tensors;

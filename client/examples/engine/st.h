@@ -36,6 +36,8 @@ struct st_tensor {
 
 struct st_file {
 	json_t *header;
+	const uint8_t *head;		/* the length and the JSON, as they are */
+	size_t head_bytes;
 	struct st_tensor *tensor;	/* sorted by their place in the data */
 	size_t n_tensors;
 	void *map;			/* st_file_open(): the mapping, else NULL */
