@@ -28,7 +28,7 @@ const struct cli_command cli_commands[] = {
 	  cmd_top },
 	{ "spaces", "", "", 0, 0,
 	  "the spaces and their geometry",
-	  "One line per space: model, geometry, page size, pages, policy, memory.\n"
+	  "One line per space: model, weights, geometry, layout, page size, pages, policy, memory.\n"
 	  "\n"
 	  "  ckv spaces\n"
 	  "  ckv spaces --json | jq -r '.[].name'\n",

@@ -5,6 +5,8 @@
 #include "client/cli/show.h"
 #include "client/cli/text.h"
 
+#define MODEL_SHOWN	40u	/* letters */
+
 const char *show_dtype(uint32_t dtype)
 {
 	switch (dtype) {
@@ -44,6 +46,17 @@ static const char *show_weights(char text[2 * CKV_WEIGHTS_BYTES + 1],
 	return text;
 }
 
+/* A long name is known by its end. */
+static void model_cell(struct table *t, const char *model)
+{
+	size_t n = strlen(model);
+
+	if (n > MODEL_SHOWN)
+		table_cell(t, "...%s", model + n - (MODEL_SHOWN - 3));
+	else
+		table_cell(t, "%s", model);
+}
+
 void show_spaces(FILE *file, const struct shot *shot)
 {
 	static const char *const heads[] = {
@@ -61,7 +74,7 @@ void show_spaces(FILE *file, const struct shot *shot)
 		char text[TEXT_SHORT], hex[2 * CKV_WEIGHTS_BYTES + 1];
 
 		table_cell(&t, "%s", row->name);
-		table_cell(&t, "%s", g->model);
+		model_cell(&t, g->model);
 		table_cell(&t, "%s", show_weights(hex, row, 6));
 		table_cell(&t, "%u", g->n_layers);
 		table_cell(&t, "%u", g->n_kv_heads);

@@ -43,8 +43,8 @@ static int differ(const struct host *host, const uint8_t *theirs, char text[232]
 	show(theirs, bytes, there);
 	n = snprintf(text, 232, "space %.40s: weights are %s here, %s at the client",
 		     host->config->name, here, there);
-	snprintf(text + n, 232 - (size_t)n, brief ? "; other weights need another "
-		 "space, or this one when it is empty" : "; use another space");
+	snprintf(text + n, 232 - (size_t)n, brief ? "; use another space, or "
+		 "restart ckvd to empty this one" : "; use another space");
 	return -EINVAL;
 }
 
@@ -71,8 +71,7 @@ static bool is_free(const struct daemon *d, uint32_t space)
 	for (uint32_t i = 0; i < d->n_clients_max; i++) {
 		const struct attachment *a = &d->client[i].attached[space];
 
-		if (d->client[i].state != CLIENT_FREE && a->access != 0 &&
-		    a->holds_weights)
+		if (a->access != 0 && a->holds_weights)
 			return false;
 	}
 	return true;

@@ -100,6 +100,50 @@ static void status_all(FILE *file, const struct shot *shot)
 	show_status(file, shot, "/tmp/s", true);
 }
 
+/* Model, weights and layout: short in the table, whole in --json. */
+START_TEST(spaces_say_what_a_page_means)
+{
+	struct ckv_space_row *row = ckv_stats_space(stats, 0);
+	struct shot shot;
+	json_t *json, *g;
+	char *text;
+
+	shot = take(true);
+	json = show_spaces_json(&shot);
+	g = json_object_get(json_array_get(json, 0), "geometry");
+	ck_assert(json_is_null(json_object_get(g, "weights")));
+	json_decref(json);
+	shot_free(&shot);
+	memset(row->geometry.model, 'm', CKV_MODEL_BYTES - 1);
+	row->geometry.model[CKV_MODEL_BYTES - 2] = 'e';
+	memset(row->geometry.weights, 0xab, CKV_WEIGHTS_BYTES);
+	row->geometry.layout = CKV_LAYOUT_OPAQUE;
+	row->geometry.opaque_bytes = 12345;
+	ckv_hint_store32(&row->weights_known, 1);
+	ckv_hint_store32(&ckv_stats_space(stats, 1)->weights_known, 1);
+	shot = take(true);
+	text = text_of(show_spaces, &shot);
+	ck_assert_ptr_nonnull(strstr(text, " ...mmm"));
+	ck_assert_ptr_nonnull(strstr(text, "mme  abababababab  "));
+	ck_assert_ptr_nonnull(strstr(text, "  opaque  "));
+	ck_assert_ptr_nonnull(strstr(text, "  none  "));
+	json = show_spaces_json(&shot);
+	g = json_object_get(json_array_get(json, 0), "geometry");
+	ck_assert_uint_eq(strlen(json_string_value(json_object_get(g, "model"))),
+			  255);
+	ck_assert_str_eq(json_string_value(json_object_get(g, "weights")),
+			 "abababababababababababababababab"
+			 "abababababababababababababababab");
+	ck_assert_str_eq(json_string_value(json_object_get(g, "layout")), "opaque");
+	ck_assert_int_eq(json_integer_value(json_object_get(g, "block_bytes")),
+			 12345);
+	ck_assert(json_is_null(json_object_get(g, "dtype")));
+	json_decref(json);
+	shot_free(&shot);
+	free(text);
+}
+END_TEST
+
 /* Every counter of the table is in --json with its value. */
 START_TEST(status_json_has_every_counter)
 {
@@ -323,6 +367,7 @@ int main(void)
 	int failed;
 
 	tcase_add_checked_fixture(all, setup, teardown);
+	tcase_add_test(all, spaces_say_what_a_page_means);
 	tcase_add_test(all, status_json_has_every_counter);
 	tcase_add_test(all, status_all_explains_every_counter);
 	tcase_add_test(all, status_says_whose_word_hits_are);
