@@ -25,6 +25,7 @@ struct bench_row {
 	double	    value[BENCH_REPEATS_MAX];
 	int	    n_values;
 	char	    why[200];		/* why it could not be measured */
+	bool	    failed;		/* and it must be */
 };
 
 /* A sample of latencies in nanoseconds; sorted by bench_percentile(). */
@@ -39,6 +40,7 @@ struct bench {
 	int	    n_rows;
 	int	    repeats;
 	bool	    quick;
+	bool	    failed;		/* a row that must be measured was not */
 	const char *bin_dir;		/* where ckvd and ckv are */
 	const char *trace;
 	char	    work_dir[64];	/* private, removed at the end */
@@ -50,6 +52,10 @@ void bench_add(struct bench *b, const char *key, double value);
 
 /* Say why a row has no value. */
 void bench_why(struct bench *b, const char *key, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* The same for a row without which nobody may believe the others. */
+void bench_fail(struct bench *b, const char *key, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
 /* The median of what a row has, NaN if nothing. */
@@ -102,6 +108,7 @@ void bench_write(struct bench *b);
 void bench_pool(struct bench *b);
 void bench_idle(struct bench *b);
 void bench_death(struct bench *b);
+void bench_neighbour(struct bench *b);
 void bench_chunkkv(struct bench *b);
 void bench_norms(struct bench *b);
 void bench_gather(struct bench *b);

@@ -12,33 +12,46 @@
 
 enum { BATCH = 64, START_WAIT_MS = 60000 };
 
-static bool write_config(const char *path, const char *socket, bool small_pages,
-			 uint64_t pool_bytes)
+static bool write_config(const char *path, const char *socket,
+			 const char *spaces)
 {
 	FILE *f = fopen(path, "w");
 
 	if (f == NULL)
 		return false;
-	fprintf(f,
-		"[daemon]\n"
-		"socket = %s\n"
-		"\n"
-		"[space bench]\n"
-		"model = bench\n"
-		"layers = %d\n"
-		"kv_heads = %d\n"
-		"head_dim = %d\n"
-		"block_tokens = 16\n"
-		"dtype = bf16\n"
-		"views = 0\n"
-		"pool = %lluMiB\n",
-		socket, small_pages ? 1 : 32, small_pages ? 1 : 8,
-		small_pages ? 64 : 128, (unsigned long long)(pool_bytes >> 20));
+	fprintf(f, "[daemon]\nsocket = %s\nsocket_mode = 0666\n\n%s", socket,
+		spaces);
 	return fclose(f) == 0;
 }
 
 bool daemon_start(struct bench *b, struct bench_daemon *d, bool small_pages,
 		  uint64_t pool_bytes, const char **ret_why)
+{
+	char space[300];
+
+	daemon_space(space, sizeof space, "bench", small_pages, pool_bytes);
+	return daemon_start_with(b, d, space, ret_why);
+}
+
+void daemon_space(char *text, size_t size, const char *name, bool small_pages,
+		  uint64_t pool_bytes)
+{
+	snprintf(text, size,
+		 "[space %s]\n"
+		 "model = bench\n"
+		 "layers = %d\n"
+		 "kv_heads = %d\n"
+		 "head_dim = %d\n"
+		 "block_tokens = 16\n"
+		 "dtype = bf16\n"
+		 "views = 0\n"
+		 "pool = %lluMiB\n\n",
+		 name, small_pages ? 1 : 32, small_pages ? 1 : 8,
+		 small_pages ? 64 : 128, (unsigned long long)(pool_bytes >> 20));
+}
+
+bool daemon_start_with(struct bench *b, struct bench_daemon *d,
+		       const char *spaces, const char **ret_why)
 {
 	static int number;
 	char config[128], binary[256], log[128];
@@ -49,7 +62,7 @@ bool daemon_start(struct bench *b, struct bench_daemon *d, bool small_pages,
 	snprintf(config, sizeof config, "%s/%d.conf", b->work_dir, number);
 	snprintf(log, sizeof log, "%s/%d.log", b->work_dir, number++);
 	snprintf(binary, sizeof binary, "%s/ckvd", b->bin_dir);
-	if (!write_config(config, d->socket, small_pages, pool_bytes)) {
+	if (!write_config(config, d->socket, spaces)) {
 		*ret_why = "cannot write the configuration";
 		return false;
 	}

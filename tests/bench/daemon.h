@@ -19,6 +19,12 @@ struct bench_daemon {
 bool daemon_start(struct bench *b, struct bench_daemon *d, bool small_pages,
 		  uint64_t pool_bytes, const char **ret_why);
 
+/* The same with other sections, which daemon_space() writes. */
+bool daemon_start_with(struct bench *b, struct bench_daemon *d,
+		       const char *spaces, const char **ret_why);
+void daemon_space(char *text, size_t size, const char *name, bool small_pages,
+		  uint64_t pool_bytes);
+
 /* SIGTERM and wait. */
 void daemon_stop(struct bench_daemon *d);
 

@@ -38,6 +38,13 @@ ROW("client_kill_pidfd_ms_p50", "  of which the kernel, until the pidfd is ready
 ROW("idle_wakeups_per_s", "wake-ups of an idle daemon, 8 clients", "1/s", BENCH_AT_MOST, 1.05),
 ROW("daemon_bytes_per_block", "daemon memory besides pools, 1 M blocks", "B/block", BENCH_AT_MOST, 200),
 ROW("reader_kill_restart_miss_ms", "daemon killed: until a reader's clean miss", "ms", BENCH_INFO, 0),
+ROW("neighbour_nop_us_p99", "beside three hostile clients: NOP round trip, p99", "us", BENCH_AT_MOST, 1000),
+ROW("neighbour_nop_alone_us_p99", "  without them", "us", BENCH_INFO, 0),
+ROW("neighbour_nop_other_us_p99", "  they are in another space", "us", BENCH_INFO, 0),
+ROW("neighbour_nop_same_us_p99", "  they are in the same space", "us", BENCH_INFO, 0),
+ROW("neighbour_publish_ratio", "  reserve + publish, batches of 64, beside / without", "x", BENCH_AT_LEAST, 0.5),
+ROW("neighbour_publish_other_ratio", "  they are in another space", "x", BENCH_INFO, 0),
+ROW("neighbour_publish_same_ratio", "  they are in the same space", "x", BENCH_INFO, 0),
 ROW("redis_exists_ns_p50", "Redis: exists", "ns", BENCH_INFO, 0),
 ROW("redis_get_2mib_ns_p50", "Redis: get 2 MiB and sum all bytes", "ns", BENCH_INFO, 0),
 ROW("redis_set_2mib_ns_p50", "Redis: set 2 MiB", "ns", BENCH_INFO, 0),
@@ -87,6 +94,7 @@ static const struct group groups[] = {
 	{ "encode", bench_encode, false },
 	{ "chunkkv", bench_chunkkv, false },
 	{ "death", bench_death, false },
+	{ "neighbour", bench_neighbour, false },
 	{ "idle", bench_idle, true },
 	{ "replay", bench_replay, true },
 };
@@ -155,7 +163,7 @@ static void usage(void)
 	     "  --json FILE     also write one flat JSON object\n"
 	     "  --only GROUP    one group of rows: memcpy socket keys index lmdb ring\n"
 	     "                  write pool redis norms gather encode chunkkv death\n"
-	     "                  idle replay\n"
+	     "                  neighbour idle replay\n"
 	     "  --bin DIR       where ckvd is (build)\n"
 	     "  --trace FILE    for the replay (tests/data/traces/...)\n");
 }
@@ -206,5 +214,5 @@ int main(int argc, char **argv)
 	if (system(command) != 0)
 		fprintf(stderr, "bench: could not remove %s\n", b.work_dir);
 	free(b.replay_json);
-	return r < 0 ? 1 : 0;
+	return r < 0 || b.failed ? 1 : 0;
 }

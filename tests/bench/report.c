@@ -64,7 +64,8 @@ static void print_row(const struct bench *b, const struct bench_row *row)
 	printf("  %-8s", row->unit);
 	if (row->sense != BENCH_INFO)
 		printf(" %s %-8g %s", row->sense == BENCH_AT_MOST ? "<=" : ">=",
-		       row->budget, isnan(median) ? "" : met ? "met" : "MISSED");
+		       row->budget, isnan(median) ? row->failed ? "MISSED" : "" :
+		       met ? "met" : "MISSED");
 	if (row->why[0] != 0)
 		printf("  (%s)", row->why);
 	putchar('\n');

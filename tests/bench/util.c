@@ -33,7 +33,7 @@ void bench_add(struct bench *b, const char *key, double value)
 {
 	struct bench_row *row = find_row(b, key);
 
-	if (row->n_values < BENCH_REPEATS_MAX)
+	if (row->n_values < BENCH_REPEATS_MAX && !row->failed)
 		row->value[row->n_values++] = value;
 }
 
@@ -45,6 +45,18 @@ void bench_why(struct bench *b, const char *key, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(row->why, sizeof row->why, format, args);
 	va_end(args);
+}
+
+void bench_fail(struct bench *b, const char *key, const char *format, ...)
+{
+	struct bench_row *row = find_row(b, key);
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(row->why, sizeof row->why, format, args);
+	va_end(args);
+	row->n_values = 0;
+	row->failed = b->failed = true;
 }
 
 static int by_value(const void *a, const void *b)

@@ -239,19 +239,8 @@ void raw_close(struct raw *raw)
 	close(raw->fd);
 }
 
-void raw_lane_open(struct raw *raw, struct raw_lane *lane)
+static void lane_map(struct raw_lane *lane, const int *fds)
 {
-	struct ckv_lane_open open = { .space_id = raw->space.space_id };
-	struct ckv_lane_opened opened;
-	int fds[CKV_FDS_MAX];
-
-	memset(lane, 0, sizeof *lane);
-	lane->raw = raw;
-	raw_head(&open, CKV_LANE_OPEN, sizeof open, 0);
-	must(raw_send(raw->fd, &open, sizeof open, NULL, 0) == 0);
-	expect(raw, CKV_LANE_OPENED, &opened, sizeof opened, fds, 3);
-	lane->id = opened.lane_id;
-	lane->shape = opened.shape;
 	lane->map = ckv_lane_map(&lane->shape);
 	lane->c = map(fds[0], lane->map.c_bytes, PROT_READ | PROT_WRITE);
 	lane->d = map(fds[1], lane->map.d_bytes, PROT_READ);
@@ -266,6 +255,41 @@ void raw_lane_open(struct raw *raw, struct raw_lane *lane)
 		.slots = (void *)(lane->d + lane->map.completions),
 		.credit = &lane->c_head->comp_credit,
 		.n_slots = lane->shape.n_slots };
+}
+
+int raw_lane_ask(struct raw *raw, struct raw_lane *lane,
+		 const struct ckv_lane_shape *shape)
+{
+	struct ckv_lane_open open = { .space_id = raw->space.space_id,
+				      .shape = *shape };
+	char text[CKV_CONTROL_BYTES_MAX];
+	const struct ckv_control_head *head = (const void *)text;
+	const struct ckv_lane_opened *opened = (const void *)text;
+	const struct ckv_refused *refused = (const void *)text;
+	int fds[CKV_FDS_MAX];
+	uint32_t n_fds;
+
+	memset(lane, 0, sizeof *lane);
+	lane->raw = raw;
+	raw_head(&open, CKV_LANE_OPEN, sizeof open, 0);
+	must(raw_send(raw->fd, &open, sizeof open, NULL, 0) == 0);
+	do
+		must(raw_receive(raw->fd, text, sizeof text, fds, &n_fds) > 0);
+	while (head->type == CKV_EVENT);
+	if (head->type == CKV_REFUSED)
+		return -(int)refused->error;
+	must(head->type == CKV_LANE_OPENED && n_fds == 3);
+	lane->id = opened->lane_id;
+	lane->shape = opened->shape;
+	lane_map(lane, fds);
+	return 0;
+}
+
+void raw_lane_open(struct raw *raw, struct raw_lane *lane)
+{
+	static const struct ckv_lane_shape any;
+
+	must(raw_lane_ask(raw, lane, &any) == 0);
 }
 
 void raw_lane_close(struct raw_lane *lane)

@@ -63,6 +63,10 @@ int raw_hello(int fd, pid_t pid, uint32_t layout_version, void *ret);
 void raw_open(struct raw *raw, const char *socket_path);
 void raw_attach(struct raw *raw, const char *space, uint32_t access);
 void raw_lane_open(struct raw *raw, struct raw_lane *lane);
+
+/* A lane of a shape; a field of 0: the daemon's default. 0, or why it was refused. */
+int raw_lane_ask(struct raw *raw, struct raw_lane *lane,
+		 const struct ckv_lane_shape *shape);
 void raw_lane_close(struct raw_lane *lane);
 
 /* Unmap everything and hang up; the lanes are closed or dead. */
