@@ -16,6 +16,7 @@ enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
 struct cli {
 	const char *socket;	/* where the daemon listens */
 	const char *ckvd;	/* --ckvd, NULL: to be found */
+	const char *config;	/* of the daemon, NULL: where it is by default */
 	bool	    json;
 	bool	    all;
 	bool	    force;
@@ -57,6 +58,9 @@ int cmd_help(const struct cli *cli);
 
 /* Print "ckv: ..." on stderr. Returns CLI_FAILED, for the caller to return. */
 int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* The daemon program: as given, else beside this one, else to be looked for in $PATH. */
+const char *cli_ckvd(const struct cli *cli, char *out, size_t bytes);
 
 /* Zeroed memory for n objects. Ends the program with a message when there is none. */
 void *cli_alloc(size_t n, size_t bytes);

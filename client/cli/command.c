@@ -83,12 +83,13 @@ const struct cli_command cli_commands[] = {
 	  "\n"
 	  "  ckv kick 4711\n",
 	  cmd_kick },
-	{ "doctor", "", "", 0, 0,
+	{ "doctor", "", "cd", 0, 0,
 	  "what this machine lacks, what that costs, and what to do",
 	  "Tries things out instead of guessing, and changes nothing. Needs no daemon.\n"
 	  "Exit code 1 if something fails that ckv cannot do without.\n"
 	  "\n"
 	  "  ckv doctor\n"
+	  "  ckv doctor --config my.conf      do its pools fit into this machine?\n"
 	  "  ckv doctor --json | jq '.[] | select(.level != \"ok\")'\n",
 	  cmd_doctor },
 	{ "bench", "SPACE", "nf", 1, 1,

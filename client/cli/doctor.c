@@ -11,6 +11,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -119,9 +120,11 @@ json_t *doctor_json(const struct doctor *doctor)
 int cmd_doctor(const struct cli *cli)
 {
 	struct doctor doctor = { .n = 0 };
+	char path[PATH_MAX];
 
 	doctor_kernel(&doctor);
 	doctor_memory(&doctor);
+	doctor_pools(&doctor, cli_ckvd(cli, path, sizeof path), cli->config);
 	doctor_processor(&doctor);
 	doctor_daemon(&doctor, cli->socket);
 	if (!cli->json)

@@ -4,6 +4,8 @@
 #ifndef CKV_CLI_DOCTOR_H
 #define CKV_CLI_DOCTOR_H
 
+#include "machine/machine.h"
+
 #include <jansson.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -13,7 +15,7 @@ enum doctor_level { DOCTOR_OK, DOCTOR_WARN, DOCTOR_FAIL };
 struct finding {
 	enum doctor_level level;
 	const char *name;	/* "io_uring" */
-	char what[192];		/* what was found */
+	char what[512];		/* what was found */
 	const char *cost;	/* what it costs; NULL when ok */
 	const char *todo;	/* what to do about it; NULL when ok */
 };
@@ -32,8 +34,13 @@ void doctor_add(struct doctor *doctor, enum doctor_level level,
 
 void doctor_kernel(struct doctor *doctor);	/* io_uring, pidfd, limits */
 void doctor_memory(struct doctor *doctor);	/* huge pages, memfd, NUMA */
+/* config NULL: that of the system, if there is one. */
+void doctor_pools(struct doctor *doctor, const char *ckvd, const char *config);
 void doctor_processor(struct doctor *doctor);	/* instructions, clock, GPU */
 void doctor_daemon(struct doctor *doctor, const char *socket);
+
+/* The finding about what the machine gives. */
+void doctor_amount(struct doctor *doctor, const struct machine_memory *memory);
 
 /* First line of a file without its newline, "" if it cannot be read. */
 const char *doctor_read(const char *path, char *out, size_t bytes);

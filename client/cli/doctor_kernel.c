@@ -128,7 +128,7 @@ static const char *limit_text(rlim_t n, char *out, int as_bytes)
 
 static void check_limits(struct doctor *doctor)
 {
-	struct rlimit files, locked;
+	struct rlimit files, locked, length, range;
 	char soft[TEXT_SHORT], hard[TEXT_SHORT];
 
 	getrlimit(RLIMIT_NOFILE, &files);
@@ -146,6 +146,16 @@ static void check_limits(struct doctor *doctor)
 		   "RLIMIT_MEMLOCK %s, at most %s",
 		   limit_text(locked.rlim_cur, soft, 1),
 		   limit_text(locked.rlim_max, hard, 1));
+	getrlimit(RLIMIT_FSIZE, &length);
+	getrlimit(RLIMIT_AS, &range);
+	doctor_add(doctor, length.rlim_cur == RLIM_INFINITY &&
+		   range.rlim_cur == RLIM_INFINITY ? DOCTOR_OK : DOCTOR_WARN,
+		   "memory limits", "pools whose slabs or addresses are longer are "
+		   "refused; engines map whole pools too",
+		   "LimitFSIZE= and LimitAS= in the unit, or ulimit -f and -v",
+		   "RLIMIT_FSIZE %s, RLIMIT_AS %s",
+		   limit_text(length.rlim_cur, soft, 1),
+		   limit_text(range.rlim_cur, hard, 1));
 }
 
 void doctor_kernel(struct doctor *doctor)

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -123,46 +122,58 @@ static void check_memfd(struct doctor *doctor)
 	close(fd);
 }
 
-static uint64_t meminfo_bytes(const char *name)
+static int open_file(void *context, const char *path)
 {
-	char line[128];
-	unsigned long long kib = 0;
-	FILE *file = fopen("/proc/meminfo", "re");
-
-	while (file && fgets(line, sizeof line, file))
-		if (strncmp(line, name, strlen(name)) == 0)
-			kib = strtoull(line + strlen(name), NULL, 10);
-	if (file)
-		fclose(file);
-	return (uint64_t)kib * 1024;
+	(void)context;
+	return open(path, O_RDONLY | O_CLOEXEC);
 }
 
-/* A container's own limit, 0 if there is none. */
-static uint64_t cgroup_bytes(void)
+static long read_file(void *context, int file, char *text, size_t bytes)
 {
-	char text[64];
+	(void)context;
+	return read(file, text, bytes);
+}
 
-	doctor_read("/sys/fs/cgroup/memory.max", text, sizeof text);
-	if (*text == '\0')
-		doctor_read("/sys/fs/cgroup/memory/memory.limit_in_bytes", text,
-			    sizeof text);
-	return strtoull(text, NULL, 10);
+static void close_file(void *context, int file)
+{
+	(void)context;
+	close(file);
+}
+
+void doctor_amount(struct doctor *doctor, const struct machine_memory *m)
+{
+	char a[TEXT_SHORT], t[TEXT_SHORT], l[TEXT_SHORT], f[TEXT_SHORT];
+	int other = m->free_bytes < m->available_bytes;
+
+	if (m->free_bytes == MACHINE_UNKNOWN) {
+		doctor_add(doctor, DOCTOR_WARN, "memory",
+			   "nobody knows whether a pool fits",
+			   "show /proc/meminfo here", "cannot be read");
+		return;
+	}
+	doctor_add(doctor, m->free_bytes >= 1u << 30 ? DOCTOR_OK : DOCTOR_WARN,
+		   "memory", "only a small pool fits; a pool counts as shared "
+		   "memory of the daemon's control group",
+		   "make the pools smaller, or give the daemon more",
+		   "%s of %s available%s%.160s%s%s%s%s%s",
+		   m->available_bytes == MACHINE_UNKNOWN ? "an unknown part" :
+		   text_bytes(a, m->available_bytes), text_bytes(t, m->total_bytes),
+		   other ? "; " : "", other ? m->name : "",
+		   other ? " gives at most " : "",
+		   other ? text_bytes(l, m->limit_bytes) : "", other ? ", " : "",
+		   other ? text_bytes(f, m->free_bytes) : "",
+		   other ? " of it free" : "");
 }
 
 static void check_amount(struct doctor *doctor)
 {
-	uint64_t available = meminfo_bytes("MemAvailable:");
-	uint64_t total = meminfo_bytes("MemTotal:"), limit = cgroup_bytes();
-	char a[TEXT_SHORT], t[TEXT_SHORT], l[TEXT_SHORT];
-	int limited = limit > 0 && limit < total;
+	static const struct machine_files files = {
+		.open = open_file, .read = read_file, .close = close_file,
+	};
+	struct machine_memory m;
 
-	doctor_add(doctor, available >= 1u << 30 ? DOCTOR_OK : DOCTOR_WARN,
-		   "memory", "only a small pool fits; a pool counts as shared "
-		   "memory of the daemon's control group",
-		   "make the pools smaller, or give the daemon more",
-		   "%s of %s available%s%s", text_bytes(a, available),
-		   text_bytes(t, total), limited ? ", control group limit " : "",
-		   limited ? text_bytes(l, limit) : "");
+	machine_memory(&files, MACHINE_ANY_NODE, &m);
+	doctor_amount(doctor, &m);
 }
 
 static void check_numa(struct doctor *doctor)

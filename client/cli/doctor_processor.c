@@ -3,6 +3,7 @@
  */
 #include "client/cli/doctor.h"
 
+#include <sched.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -63,11 +64,15 @@ static void check_clock(struct doctor *doctor)
 
 static void check_processors(struct doctor *doctor)
 {
-	long n = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned long mask[128];	/* 8192 of them */
+	long online = sysconf(_SC_NPROCESSORS_ONLN), n = online;
 
+	if (sched_getaffinity(0, sizeof mask, (cpu_set_t *)mask) == 0)
+		n = CPU_COUNT_S(sizeof mask, (cpu_set_t *)mask);
 	doctor_add(doctor, n >= 2 ? DOCTOR_OK : DOCTOR_WARN, "processors",
 		   "daemon and engine take turns, so a round trip is a switch",
-		   "give it two or more", "%ld online", n);
+		   "give it two or more: taskset, AllowedCPUs= or CPUAffinity=",
+		   "%ld usable of %ld", n, online);
 }
 
 static void check_gpu(struct doctor *doctor)

@@ -22,6 +22,8 @@ static const struct cli_option {
 	const char *help;
 } options[] = {
 	{ 'a', "all", NULL, "every counter, with its unit and meaning" },
+	{ 'c', "config", "FILE", "the daemon's configuration (default\n"
+	  "                      /etc/ckv/ckvd.conf)" },
 	{ 'd', "ckvd", "PATH", "the daemon program to run" },
 	{ 'n', "count", "N", "how many times each thing is timed (default 10000)" },
 	{ 'x', "drop", "KEY", "forget one: the first 8 digits of its key, or more" },
@@ -96,6 +98,7 @@ static int take(struct cli *cli, char letter, const char *value)
 {
 	switch (letter) {
 	case 'a': cli->all = true; return 0;
+	case 'c': cli->config = value; return 0;
 	case 'd': cli->ckvd = value; return 0;
 	case 'f': cli->force = true; return 0;
 	case 'x': cli->drop = value; return 0;

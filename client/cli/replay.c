@@ -11,13 +11,15 @@
 #include <unistd.h>
 
 /* ckvd beside this program or in ../sbin; "ckvd" to look in $PATH. */
-static const char *find_ckvd(char *out, size_t bytes)
+const char *cli_ckvd(const struct cli *cli, char *out, size_t bytes)
 {
 	static const char *const places[] = { "ckvd", "../sbin/ckvd" };
 	ssize_t n = readlink("/proc/self/exe", out, bytes - 1);
 	char *slash;
 	size_t room;
 
+	if (cli->ckvd != NULL)
+		return cli->ckvd;
 	if (n <= 0)
 		return "ckvd";
 	out[n] = '\0';
@@ -36,7 +38,7 @@ static const char *find_ckvd(char *out, size_t bytes)
 int cmd_replay(const struct cli *cli)
 {
 	char path[PATH_MAX];
-	const char *ckvd = cli->ckvd ? cli->ckvd : find_ckvd(path, sizeof path);
+	const char *ckvd = cli_ckvd(cli, path, sizeof path);
 	char **argv, name[] = "ckvd", replay[] = "--replay";
 
 	if (cli->n_args == 0) {

@@ -4,7 +4,7 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 dir=$(mktemp -d "${TMPDIR:-/tmp}/ckv-limits.XXXXX")
-ckvd=${CKVD:-build/ckvd} group=
+ckvd=${CKVD:-build/ckvd} ckv=${CKV:-build/ckv} group=
 finish() {
 	[ -n "$group" ] && rmdir "$group"
 	rm -rf "$dir"
@@ -47,6 +47,12 @@ limited() { bash -c "ulimit $1 && exec $ckvd --config $dir/conf ${2-}"; }
 # In a control group of 64 MiB.
 grouped() { bash -c "echo \$\$ >$group/cgroup.procs && exec $ckvd --config $dir/conf ${1-}"; }
 
+# Where only that group is mounted, as in a container.
+doctored() {
+	unshare -m bash -c "mount --bind $group /sys/fs/cgroup/memory && exec $ckv doctor" >"$dir/said"
+	grep '^warn  memory .*gives at most 64.0 MiB' "$dir/said" || ! cat "$dir/said"
+}
+
 # A group of our own below the one we are in, with a limit; version 1 here.
 make_group() {
 	local below
@@ -77,6 +83,11 @@ if make_group; then
 		refused "needs 1.* control group /.*ckv-test-$$ gives at most 64.0 MiB" grouped
 	check "the same by --check" \
 		refused "needs 1.* control group /.*ckv-test-$$ gives at most 64.0 MiB" grouped --check
+	if unshare -m true 2>"$dir/out"; then
+		check "doctor sees the limit of a container's group" doctored
+	else
+		skip "doctor sees the limit of a container's group" "no mount namespace"
+	fi
 	config 8MiB
 	check "what fits in the group is accepted by --check" grouped --check
 else
