@@ -9,66 +9,123 @@
 
 #include <errno.h>
 
-/* Where a lent page is written; its slab is mapped. */
-static char *lent_place(const struct ckv_lane *lane, uint32_t page)
+/* Where a lent page is written. 0; -EMFILE, -ENOMEM...: it cannot be mapped here. */
+static int lent_place(struct ckv_lane *lane, uint32_t page, void **ret_place)
 {
-	return lane->maps->write_base + ckv_page_offset(&lane->pool, page);
-}
+	int r;
 
-/* 0, or why the page cannot be written here. */
-static int page_mapped(struct ckv_lane *lane, uint32_t page)
-{
 	if (page >= lane->n_pages_host)
 		return -EPROTO;
-	return lib_slab_get(lane, page / lane->pool.slab_pages);
+	r = lib_slab_get(lane, page / lane->pool.slab_pages);
+	if (r == 0)
+		*ret_place = lane->maps->write_base +
+			     ckv_page_offset(&lane->pool, page);
+	return r;
+}
+
+/* One answer to where its caller wants it. */
+static void tell_lent(const struct ckv_lane *lane, const struct ckv_lent *lent,
+		      int status, void *place, struct ckv_page *ret)
+{
+	struct lib_lent private_ = {
+		.slot = lent->slot, .generation = lent->generation,
+		.lending = lent->lending, .epoch = lane->epoch,
+		.serial = lane->maps->serial,
+	};
+
+	ret->data = place;
+	ret->status = status;
+	ret->page = lent->page;
+	memcpy(ret->private_, &private_, sizeof private_);
+}
+
+/*
+ * From page `from` on nothing can be had here: the daemon takes back what it lent,
+ * the deepest first, and nobody sees a page that it has back.
+ */
+static void give_up(struct ckv_lane *lane, struct lib_request *request,
+		    uint32_t from, int why)
+{
+	const struct ckv_lent *answers = lib_request_answers(lane, request);
+	struct ckv_page_name *names = lib_request_args(lane, request);
+	struct ckv_page *ret = request->ret;
+	uint32_t n = 0;
+
+	for (uint32_t i = request->n; i-- > from; ) {
+		struct ckv_lent lent = answers[i];
+
+		if (lent.status == 0) {
+			names[n++] = (struct ckv_page_name){
+				lent.page, lent.lending, lane->epoch };
+			lent.status = i == from ? why : -ECANCELED;
+		}
+		tell_lent(lane, &lent, lent.status, NULL, &ret[i]);
+	}
+	lib_request_abort(lane, request, n);
 }
 
 static long answer_reserve(struct ckv_lane *lane, struct lib_request *request)
 {
 	const struct ckv_lent *answers = lib_request_answers(lane, request);
 	struct ckv_page *ret = request->ret;
-	uint32_t n = request->n, n_lent = 0;
-	uint8_t lost[CKV_BATCH_MAX];
+	uint32_t n_lent = 0, i;
+	int r = 0;
 
 	lib_lock(lane->ckv);
-	for (uint32_t i = 0; i < n; i++) {
-		struct lib_lent private_;
-		struct ckv_lent lent;
-		int r;
+	for (i = 0; i < request->n; i++) {
+		struct ckv_lent lent = answers[i];
+		void *place = NULL;
 
-		memcpy(&lent, &answers[i], sizeof lent);
-		private_ = (struct lib_lent){
-			.slot = lent.slot, .generation = lent.generation,
-			.lending = lent.lending, .epoch = lane->epoch,
-			.serial = lane->maps->serial };
-		r = lent.status != 0 ? lent.status :
-				       page_mapped(lane, lent.page);
-		ret[i].status = r;
-		ret[i].page = lent.page;
-		ret[i].data = r != 0 ? NULL : lent_place(lane, lent.page);
-		memcpy(ret[i].private_, &private_, sizeof private_);
-		n_lent += r == 0;
-		lost[i] = lent.status == 0 && r != 0;
+		if (lent.status == 0)
+			r = lent_place(lane, lent.page, &place);
+		if (lent.status == 0 && r == 0)
+			r = lib_lent_add(&lane->lent, &(struct lib_lending){
+				lent.page, lent.lending, lent.slot,
+				lent.generation });
+		if (r < 0)
+			break;
+		tell_lent(lane, &lent, lent.status, place, &ret[i]);
+		n_lent += lent.status == 0;
 	}
 	lib_unlock(lane->ckv);
-	lane->n_lent += n_lent;
-	for (uint32_t i = 0; i < n; i++)
-		if (lost[i])
-			lib_abort_silently(lane, &ret[i]);
+	if (r < 0)
+		give_up(lane, request, i, r);
 	return n_lent;
 }
 
-/* Published or given back: these pages are the lane's no more. */
+/* Published or given back, or why not: many of these pages are the lane's no more. */
 static long answer_pages(struct ckv_lane *lane, struct lib_request *request)
 {
-	const int32_t *status = lib_request_answers(lane, request);
-	uint32_t n = (uint32_t)request->result;
+	const int32_t *answers = lib_request_answers(lane, request);
+	int32_t *ret = request->ret, first = 0, status = 0;
+	long n = 0;
 
-	lane->n_lent -= n < lane->n_lent ? n : lane->n_lent;
-	for (uint32_t i = 0; n == 0 && i < request->n; i++)
-		if (status[i] < 0)
-			return status[i];
-	return request->result;
+	for (uint32_t i = 0; i < request->n; i++) {
+		status = answers[i];
+		lib_page_answered(lane, request, i, status);
+		if (ret != NULL)
+			ret[i] = status;
+		n += status == 0;
+		first = first != 0 ? first : status;
+	}
+	if (request->ret_last != NULL)
+		*request->ret_last = status;
+	return n > 0 ? n : first;
+}
+
+/* There are no answers: the request failed as a whole. */
+long lib_answer_none(struct lib_request *request)
+{
+	int error = (int)request->result;
+	int32_t *ret = request->ret;
+
+	if (request->op != CKV_OP_PUBLISH && request->op != CKV_OP_ABORT)
+		return error;
+	for (uint32_t i = 0; ret != NULL && i < request->n; i++)
+		ret[i] = error;
+	if (request->ret_last != NULL)
+		*request->ret_last = error;
+	return error;
 }
 
 static long answer_drop(struct ckv_lane *lane, struct lib_request *request)
@@ -111,7 +168,7 @@ long lib_answer(struct ckv_lane *lane, struct lib_request *request)
 	if (request->op == CKV_OP_COMPRESS || request->op == CKV_OP_STAT)
 		return answer_view(lane, request);
 	if (request->result < 0)
-		return request->result;
+		return lib_answer_none(request);
 	switch (request->op) {
 	case CKV_OP_RESERVE:
 		return answer_reserve(lane, request);

@@ -7,7 +7,7 @@
  * into pages that the daemon lends.
  *
  * Every function returns 0 (or a count) on success and -errno on failure, and
- * leaves its `ret_` arguments alone when it fails. Sizes are bytes unless the
+ * leaves its `ret_` arguments alone when it fails (but see ret_status). Sizes are bytes unless the
  * name ends in _tokens, _blocks or _pages; times are nanoseconds. A key is 32
  * bytes; an array of n keys is n * 32 bytes. The library never prints, never
  * exits and never touches signal handlers.
@@ -269,7 +269,7 @@ int ckv_pin_valid(const struct ckv_lane *lane, const struct ckv_pin *pin);
 /* ---- writing ---------------------------------------------------------- */
 
 struct ckv_page {		/* the answer for one key, or one scratch page */
-	void	*data;		/* write here; NULL unless status is 0 */
+	void	*data;		/* write here until it is given back; NULL unless status is 0 */
 	int32_t	 status;	/* 0, or the reason, see below */
 	uint32_t page;
 	uint32_t private_[8];
@@ -280,7 +280,7 @@ struct ckv_page {		/* the answer for one key, or one scratch page */
  * (NULL: keys[0] is a root). At most 1024 keys. Returns how many pages were lent;
  * ret_pages[i].status says for each key:
  *
- *   0            lent to this lane until published or aborted
+ *   0            lent to this lane until published or given back
  *   -EEXIST      stored already; the following keys were tried
  *   -EALREADY    being written by someone
  *   -ENOENT      the parent is not stored
@@ -288,7 +288,16 @@ struct ckv_page {		/* the answer for one key, or one scratch page */
  *   -EXFULL      the index has no place for this key
  *   -EDQUOT      this client may not hold more unpublished pages
  *   -EAGAIN      try again
- *   -ECANCELED   not tried, because an earlier key failed
+ *   -EMFILE, -ENOMEM  the page could not be mapped here for writing, for want of
+ *                descriptors, or of memory or address space; the daemon has it back
+ *   -ECANCELED   not lent, or taken back at once, because an earlier key failed
+ *
+ * A lent page stays mapped until it is given back, also when the daemon dies: what
+ * is written then is lost and harms nobody. It is given back by the first call that
+ * says 0, -EEXIST, -ECANCELED or -ESTALE of it, by the abort of a page that it was
+ * reserved under, and by ckv_lane_close(); then it must not be written any more. A
+ * page is known by when it was lent: one that was given back is never taken for what
+ * its memory is lent for next, by this daemon or another.
  *
  * The call itself: -EACCES the space is attached read-only; -EPROTO the lane
  * was closed by the daemon.
@@ -296,7 +305,10 @@ struct ckv_page {		/* the answer for one key, or one scratch page */
 long ckv_reserve(struct ckv_lane *lane, const uint8_t *parent,
 		 const uint8_t *keys, size_t n_keys, struct ckv_page *ret_pages);
 
-/* Borrow n_pages without keys, for window queries. All or nothing: 0 or -ENOSPC... */
+/*
+ * Borrow n_pages without keys, for window queries. All or nothing: 0, or the status
+ * of the first page that could not be lent, as above, and ret_pages is left alone.
+ */
 int ckv_reserve_scratch(struct ckv_lane *lane, size_t n_pages,
 			struct ckv_page *ret_pages);
 
@@ -306,22 +318,46 @@ enum ckv_publish_flag {
 };
 
 /*
- * Make pages visible, parents first; nobody may change them afterwards. With
- * `ret_pin` the deepest of them is pinned from its first moment, so the caller
- * may go on reading all of them. `n_tokens` is of the last page; the others are full.
- * Without CKV_SUM or CKV_SUMMED the daemon sums the pages later. Returns the
- * number published; it is n_pages, or the rest stay lent and nothing is pinned.
+ * Make pages visible, parents first; nobody may change them afterwards. `n_tokens` is
+ * of the last page; the others are full. Without CKV_SUM or CKV_SUMMED the daemon sums
+ * the pages later. Each page is judged by itself, in order. Returns how many this call
+ * published; if it published none, what the first page was refused for.
  *
- *   -ENOENT   the first page's parent is not published
- *   -EAGAIN   ret_pin: every pin word of this lane is in use
+ * ret_status (may be NULL) always says what became of each page, whatever the call
+ * returns:
+ *
+ *   0            published by this call
+ *   -EEXIST      published before: a repetition, and no harm
+ *   -ENOENT      its parent is not published; the page stays lent
+ *   -EINVAL      a scratch page; it stays lent
+ *   -ECANCELED   it was given back before: by name, or because a page that it was
+ *                reserved under was
+ *   -ESTALE      lent by a daemon that is gone, or not to this lane, or given back
+ *                and lent anew
+ *   else         the call failed as a whole with this error, and the page stays lent:
+ *                -EAGAIN too many requests are outstanding, or, with ret_pin, every
+ *                pin word of this lane is in use; -EINVAL an argument, or a page that
+ *                was not lent; -EACCES; -EPROTO the lane was closed by the daemon
+ *
+ * With `ret_pin` the last of them is pinned from its first moment, so the caller may
+ * go on reading it and all its ancestors. Where the call returns a count the caller
+ * owns ret_pin; it is an empty one, with n_blocks 0, unless the last page's status is 0.
  */
 long ckv_publish(struct ckv_lane *lane, const struct ckv_page *pages,
 		 size_t n_pages, uint32_t n_tokens, unsigned flags,
-		 const uint64_t *sums, struct ckv_pin *ret_pin);
+		 const uint64_t *sums, int32_t *ret_status,
+		 struct ckv_pin *ret_pin);
 
-/* Give lent pages back unpublished; pages under them go too. Count or -errno. */
+/*
+ * Give lent pages back unpublished, the last first; pages reserved under them go too,
+ * whoever holds them: their own ckv_publish() or ckv_abort() says -ECANCELED. Pages
+ * that were not lent (status is not 0) are passed over. Returns how many this call gave
+ * back by name; if none, what the first was refused for. ret_status (may be NULL) as
+ * of ckv_publish(): 0, -EEXIST, -ECANCELED, -ESTALE; a page that was passed over has
+ * the status it had.
+ */
 long ckv_abort(struct ckv_lane *lane, const struct ckv_page *pages,
-	       size_t n_pages);
+	       size_t n_pages, int32_t *ret_status);
 
 /*
  * Forget blocks or views, deepest first. Returns how many were forgotten; ret_status
@@ -434,6 +470,7 @@ struct ckv_view_info {
  *   -EPERM   the space's accuracy floor; ckv_why() names the measured row
  *   -ENOSPC  the space's view pages are used up
  *   -EDOM    NaN or infinite input, or one too large to encode; ckv_why() says where
+ *   -ESTALE  also: a page of `queries` is not lent to this lane, or not any more
  */
 int ckv_compress(struct ckv_lane *lane, const uint8_t *chain, const char *method,
 		 const struct ckv_queries *queries, struct ckv_view_info *ret_info);
@@ -525,7 +562,7 @@ int ckv_submit_reserve(struct ckv_lane *lane, const uint8_t *parent,
 		       struct ckv_page *ret_pages, uint64_t tag);
 int ckv_submit_publish(struct ckv_lane *lane, const struct ckv_page *pages,
 		       size_t n_pages, uint32_t n_tokens, const uint64_t *sums,
-		       uint64_t tag);
+		       int32_t *ret_status, uint64_t tag);
 int ckv_submit_compress(struct ckv_lane *lane, const uint8_t *chain,
 			const char *method, const struct ckv_queries *queries,
 			struct ckv_view_info *ret_info, uint64_t tag);

@@ -103,7 +103,6 @@ static void pins_reset(struct ckv_lane *lane)
 	lane->n_pin_free = n;
 	lane->pin_high = 0;
 	lane->n_pins_held = 0;
-	lane->n_lent = 0;
 }
 
 /*
@@ -114,13 +113,15 @@ static void put_aside(struct ckv_lane *lane)
 {
 	struct lib_old *old = lane->spare_old;
 
-	if (lane->n_pins_held == 0 && lane->n_lent == 0)
+	lib_lent_sweep(&lane->lent, &lane->index);
+	if (lane->n_pins_held == 0 && lane->lent.n == 0)
 		return;
 	*old = (struct lib_old){ .next = lane->olds, .maps = lane->maps,
 				 .bye = lane->seg.bye,
 				 .n_pins = lane->n_pins_held,
-				 .n_lent = lane->n_lent };
+				 .lent = lane->lent };
 	lane->seg.bye = NULL;
+	lane->lent = (struct lib_lent_set){ .n = 0 };
 	old->maps->refs++;
 	lane->olds = old;
 	lane->spare_old = NULL;
@@ -155,9 +156,11 @@ void lib_lane_free(struct ckv_lane *lane)
 		struct lib_old *old = lane->olds;
 
 		lane->olds = old->next;
+		lib_lent_free(&old->lent);
 		lib_sys_free(old->bye);
 		lib_sys_free(old);
 	}
+	lib_lent_free(&lane->lent);
 	lib_sys_free(lane->seg.bye);
 	lib_sys_free(lane->fresh.bye);
 	lib_sys_free(lane->spare_old);

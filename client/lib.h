@@ -159,12 +159,24 @@ struct lib_segments {
 	uint32_t id;
 };
 
+/* Pages that were handed out and have not come back, see lent.c. */
+struct lib_lending {
+	uint32_t page, lending;
+	uint32_t slot, generation;	/* of its entry; CKV_NONE: scratch */
+};
+
+struct lib_lent_set {
+	struct lib_lending *row;
+	uint32_t n, n_rows;	/* n_rows: 0 or a power of two */
+};
+
 /* Maps that a lane left and that something handed out still lies in. */
 struct lib_old {
 	struct lib_old *next;
 	struct lib_maps *maps;
 	struct lib_bye *bye;	/* the lane at the daemon, if that still lives */
-	uint32_t n_pins, n_lent;
+	uint32_t n_pins;
+	struct lib_lent_set lent;
 };
 
 /* Free stretches of the argument area, sorted by place. */
@@ -182,6 +194,7 @@ struct lib_request {
 	uint8_t done;		/* completed, not yet collected */
 	uint8_t waited;		/* of a waiting form: ckv_poll() leaves it */
 	uint8_t lost;		/* its lane is gone: there is no answer */
+	uint8_t silent;		/* nobody hears of its end */
 	uint32_t n;
 	uint32_t arg_offset, area_bytes;
 	uint32_t next;		/* in the free list or the queue of the done */
@@ -189,6 +202,7 @@ struct lib_request {
 	uint64_t tag;		/* the caller's */
 	long result;
 	void *ret;		/* where the answers go, by op */
+	int32_t *ret_last;	/* PUBLISH: the last page's status; NULL: unasked */
 };
 
 struct ckv_lane {
@@ -208,7 +222,7 @@ struct ckv_lane {
 	uint32_t *pin_free;
 	uint32_t n_pin_free;
 	uint32_t n_pins_held;		/* pins out, under `maps` */
-	uint32_t n_lent;		/* pages out, under `maps` */
+	struct lib_lent_set lent;	/* pages out, under `maps` */
 
 	struct lib_maps *maps;		/* that of `seg` */
 	struct ckv_d_head *d;
@@ -223,6 +237,7 @@ struct ckv_lane {
 	uint32_t free_request;		/* first of the list, or CKV_NONE */
 	uint32_t done_first, done_last;	/* queue for ckv_poll(), or CKV_NONE */
 	uint32_t n_open;		/* sent, not yet completed */
+	uint32_t n_silent;		/* of these, silent ones */
 	uint32_t n_sent;		/* ever */
 	int64_t spin_ns;		/* adaptive */
 	uint8_t armed;			/* asked for an event, which has not been polled for */
@@ -421,7 +436,19 @@ void lib_lane_end(struct ckv_lane *lane);
 
 /* old.c: what was handed out of maps that a lane has left */
 void lib_lane_unpin_old(struct ckv_lane *lane, uint64_t serial);
-int lib_lane_page_old(struct ckv_lane *lane, const void *data);
+void lib_lane_forget_old(struct ckv_lane *lane, uint64_t serial, uint32_t page,
+			 uint32_t lending);
+
+/* lent.c: which pages are out */
+int lib_lent_add(struct lib_lent_set *set, const struct lib_lending *lent);
+int lib_lent_remove(struct lib_lent_set *set, uint32_t page, uint32_t lending);
+void lib_lent_sweep(struct lib_lent_set *set, const struct ckv_index *index);
+void lib_lent_free(struct lib_lent_set *set);
+struct ckv_page_name lib_page_name(const struct ckv_page *page);
+int lib_page_current(const struct ckv_lane *lane, const struct ckv_page *page);
+void lib_page_forget(struct ckv_lane *lane, const struct ckv_page *page);
+void lib_page_answered(struct ckv_lane *lane, const struct lib_request *request,
+		       uint32_t i, int status);
 
 /* search.c: what the index holds of a chain */
 struct lib_hit {
@@ -464,13 +491,14 @@ const void *lib_request_answers(const struct ckv_lane *lane,
 int lib_request_send(struct ckv_lane *lane, struct lib_request *request,
 		     uint32_t arg_bytes, uint32_t n, uint8_t flags);
 long lib_request_wait(struct ckv_lane *lane, struct lib_request *request);
+void lib_request_abort(struct ckv_lane *lane, struct lib_request *request,
+		       uint32_t n);
 void lib_requests_reset(struct ckv_lane *lane);
 void lib_requests_fail(struct ckv_lane *lane, int error);
 long lib_request_collect(struct ckv_lane *lane, struct lib_request *request);
 
-/* write.c, answer.c: a completed request's answers to where its caller wants them */
-void lib_abort_silently(struct ckv_lane *lane, const struct ckv_page *page);
-struct ckv_page_name lib_page_name(const struct ckv_page *page);
+/* answer.c: a completed request's answers to where its caller wants them */
 long lib_answer(struct ckv_lane *lane, struct lib_request *request);
+long lib_answer_none(struct lib_request *request);
 
 #endif

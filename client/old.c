@@ -12,7 +12,7 @@ static void old_put(struct ckv_lane *lane, struct lib_old *old)
 {
 	struct lib_old **at = &lane->olds;
 
-	if (old->n_pins > 0 || old->n_lent > 0)
+	if (old->n_pins > 0 || old->lent.n > 0)
 		return;
 	while (*at != old)
 		at = &(*at)->next;
@@ -21,36 +21,36 @@ static void old_put(struct ckv_lane *lane, struct lib_old *old)
 	lib_session_bye(lane->ckv, &old->bye);
 	lib_maps_put(old->maps);
 	lib_unlock(lane->ckv);
+	lib_lent_free(&old->lent);
 	lib_sys_free(old);
 }
 
-/* A pin of an earlier attachment is given back. */
-void lib_lane_unpin_old(struct ckv_lane *lane, uint64_t serial)
+static struct lib_old *old_of(const struct ckv_lane *lane, uint64_t serial)
 {
 	struct lib_old *old = lane->olds;
 
 	while (old != NULL && old->maps->serial != serial)
 		old = old->next;
+	return old;
+}
+
+/* A pin of an earlier attachment is given back. */
+void lib_lane_unpin_old(struct ckv_lane *lane, uint64_t serial)
+{
+	struct lib_old *old = old_of(lane, serial);
+
 	if (old == NULL || old->n_pins == 0)
 		return;
 	old->n_pins--;
 	old_put(lane, old);
 }
 
-/* If a lent page is of an earlier attachment, forget it. Was it? */
-int lib_lane_page_old(struct ckv_lane *lane, const void *data)
+/* So is a page that one lent, unless it was before. */
+void lib_lane_forget_old(struct ckv_lane *lane, uint64_t serial, uint32_t page,
+			 uint32_t lending)
 {
-	for (struct lib_old *old = lane->olds; old != NULL; old = old->next) {
-		const struct lib_maps *maps = old->maps;
-		size_t bytes = ckv_pool_range(&maps->pool);
-		uintptr_t offset = (uintptr_t)data - (uintptr_t)maps->write_base;
+	struct lib_old *old = old_of(lane, serial);
 
-		if (maps->write_base == NULL || offset >= bytes)
-			continue;
-		if (old->n_lent > 0)
-			old->n_lent--;
+	if (old != NULL && lib_lent_remove(&old->lent, page, lending))
 		old_put(lane, old);
-		return 1;
-	}
-	return 0;
 }

@@ -93,9 +93,8 @@ static void kick(const struct ckv_lane *lane)
 		lib_sys_eventfd_add(lane->seg.kick_fd);
 }
 
-/* Put a filled request on the ring. On failure the place is given back. */
-int lib_request_send(struct ckv_lane *lane, struct lib_request *request,
-		     uint32_t arg_bytes, uint32_t n, uint8_t flags)
+static int put(struct ckv_lane *lane, struct lib_request *request,
+	       uint32_t arg_bytes, uint32_t n, uint8_t flags)
 {
 	struct ckv_req slot = {
 		.op = request->op, .flags = flags,
@@ -110,13 +109,45 @@ int lib_request_send(struct ckv_lane *lane, struct lib_request *request,
 	slot.tag = request->sent;
 	memcpy(&msg, &slot, sizeof msg);
 	r = ckv_ring_put(&lane->tx, &msg);
-	if (r < 0) {
-		give_back(lane, request);
+	if (r < 0)
 		return r;
-	}
 	lane->n_open++;
 	kick(lane);
 	return 0;
+}
+
+/* Put a filled request on the ring. On failure the place is given back. */
+int lib_request_send(struct ckv_lane *lane, struct lib_request *request,
+		     uint32_t arg_bytes, uint32_t n, uint8_t flags)
+{
+	int r = put(lane, request, arg_bytes, n, flags);
+
+	if (r < 0)
+		give_back(lane, request);
+	return r;
+}
+
+/*
+ * The request that is being collected becomes an ABORT of the n pages whose names
+ * were written over its argument: it needs no place that might be wanting, and
+ * nobody waits for it. The ring has room for it as soon as the daemon has gone
+ * on, since this request has left it.
+ */
+void lib_request_abort(struct ckv_lane *lane, struct lib_request *request,
+		       uint32_t n)
+{
+	request->op = CKV_OP_ABORT;
+	request->silent = 1;
+	request->done = 0;
+	while (put(lane, request, n * (uint32_t)sizeof(struct ckv_page_name), n,
+		   0) < 0) {
+		if (!lib_lane_alive(lane) || ckv_lane_state(lane->d) != 0) {
+			request->silent = 0;	/* the daemon has them back */
+			return;
+		}
+		__builtin_ia32_pause();
+	}
+	lane->n_silent++;
 }
 
 /* A request is over: for its waiter to see, or in the queue for ckv_poll(). */
@@ -128,6 +159,11 @@ static void finish(struct ckv_lane *lane, struct lib_request *request,
 	request->done = 1;
 	request->result = result;
 	lane->n_open--;
+	if (request->silent) {
+		lane->n_silent--;
+		give_back(lane, request);
+		return;
+	}
 	if (request->waited)
 		return;
 	request->next = CKV_NONE;
@@ -138,6 +174,15 @@ static void finish(struct ckv_lane *lane, struct lib_request *request,
 	lane->done_last = no;
 }
 
+/* There will be no answer about these pages: they are the lane's no more. */
+static void pages_lost(struct ckv_lane *lane, const struct lib_request *request)
+{
+	if (request->op != CKV_OP_PUBLISH && request->op != CKV_OP_ABORT)
+		return;
+	for (uint32_t i = 0; i < request->n; i++)
+		lib_page_answered(lane, request, i, -ESTALE);
+}
+
 /* Everything not collected has no answer any more; what is not done, is now. */
 void lib_requests_fail(struct ckv_lane *lane, int error)
 {
@@ -146,15 +191,12 @@ void lib_requests_fail(struct ckv_lane *lane, int error)
 
 		if (request->op == 0 || request->lost || request->sent == 0)
 			continue;
+		pages_lost(lane, request);
 		if (!request->done)
 			finish(lane, request, error);
 		else if (request->op != CKV_OP_NOP)
 			request->result = error;
 		request->lost = 1;
-		if (request->op == CKV_OP_PUBLISH ||
-		    request->op == CKV_OP_ABORT)
-			lane->n_lent -= request->n < lane->n_lent ?
-					request->n : lane->n_lent;
 	}
 }
 
@@ -258,9 +300,11 @@ long lib_request_collect(struct ckv_lane *lane, struct lib_request *request)
 {
 	long result = request->done ? request->result : 0;
 
-	if (request->done && !request->lost)
-		result = lib_answer(lane, request);
-	give_back(lane, request);
+	if (request->done)
+		result = request->lost ? lib_answer_none(request) :
+					 lib_answer(lane, request);
+	if (!request->silent)
+		give_back(lane, request);
 	return result;
 }
 
@@ -323,7 +367,7 @@ int ckv_wait(struct ckv_lane *lane, int64_t timeout_ns,
 
 	if (lib_forked(lane->mine))
 		return -ECHILD;
-	if (lane->n_open == 0 && lane->done_first == CKV_NONE)
+	if (lane->n_open == lane->n_silent && lane->done_first == CKV_NONE)
 		return 0;
 	take_events(lane);
 	r = await(lane, NULL, timeout_ns);

@@ -14,15 +14,6 @@ static int space_writable(const struct ckv_lane *lane)
 		       lane->space->name);
 }
 
-/* What a page is called at the daemon that lent it, whichever that was. */
-struct ckv_page_name lib_page_name(const struct ckv_page *page)
-{
-	struct lib_lent lent;
-
-	memcpy(&lent, page->private_, sizeof lent);
-	return (struct ckv_page_name){ page->page, lent.lending, lent.epoch };
-}
-
 /* A request of n items, `item_bytes` each, after `head_bytes`. */
 static struct lib_request *batch_new(struct ckv_lane *lane, uint8_t op,
 				     size_t n, size_t area_bytes, int *ret_error)
@@ -84,8 +75,8 @@ long ckv_reserve(struct ckv_lane *lane, const uint8_t *parent,
 	return r < 0 ? r : lib_request_wait(lane, request);
 }
 
-int ckv_reserve_scratch(struct ckv_lane *lane, size_t n_pages,
-			struct ckv_page *ret_pages)
+static int reserve_scratch(struct ckv_lane *lane, size_t n_pages,
+			   struct ckv_page *pages)
 {
 	struct lib_request *request;
 	long n;
@@ -95,7 +86,7 @@ int ckv_reserve_scratch(struct ckv_lane *lane, size_t n_pages,
 			    n_pages * sizeof(struct ckv_lent), &r);
 	if (request == NULL)
 		return r;
-	request->ret = ret_pages;
+	request->ret = pages;
 	r = lib_request_send(lane, request, 0, (uint32_t)n_pages,
 			     CKV_REQ_SCRATCH);
 	if (r < 0)
@@ -103,41 +94,55 @@ int ckv_reserve_scratch(struct ckv_lane *lane, size_t n_pages,
 	n = lib_request_wait(lane, request);
 	if (n < 0 || (size_t)n == n_pages)
 		return n < 0 ? (int)n : 0;
-	/* All or nothing: the few that came go back. */
-	r = -ENOSPC;
-	for (size_t i = 0; i < n_pages; i++) {
-		if (ret_pages[i].status == 0)
-			ckv_abort(lane, &ret_pages[i], 1);
-		else
-			r = ret_pages[i].status;
-	}
+	/* All or nothing: the few that came go back. The first failure is why. */
+	ckv_abort(lane, pages, n_pages, NULL);
+	for (size_t i = 0; r == 0 && i < n_pages; i++)
+		r = pages[i].status;
 	return r;
+}
+
+int ckv_reserve_scratch(struct ckv_lane *lane, size_t n_pages,
+			struct ckv_page *ret_pages)
+{
+	struct ckv_page *pages = lib_sys_alloc(n_pages, sizeof *pages);
+	int r;
+
+	if (pages == NULL && n_pages > 0)
+		return -ENOMEM;
+	r = reserve_scratch(lane, n_pages, pages);
+	if (r == 0)
+		memcpy(ret_pages, pages, n_pages * sizeof *pages);
+	lib_sys_free(pages);
+	return r;
+}
+
+/* A request about pages that did not go out; all statuses are `error`. */
+static int pages_refused(struct ckv_lane *lane, const struct ckv_page *pages,
+			 size_t n_pages, int error, int32_t *ret_status)
+{
+	for (size_t i = 0; i < n_pages; i++) {
+		if (error == -ESTALE && pages[i].status == 0)
+			lib_page_forget(lane, &pages[i]);
+		if (ret_status != NULL)
+			ret_status[i] = error;
+	}
+	return error;
 }
 
 /*
- * Pages of an attachment that has ended are nobody's: forget them. -ESTALE if any
- * was, or if the daemon is gone now.
+ * A page that is about to be named. One of an earlier attachment is over, so it is
+ * forgotten now; it is named all the same, and the daemon answers -ESTALE.
  */
-static int pages_current(struct ckv_lane *lane, const struct ckv_page *pages,
-			 size_t n_pages)
+static struct ckv_page_name name_page(struct ckv_lane *lane,
+				      const struct ckv_page *page)
 {
-	int dead = !lib_lane_alive(lane), r = dead ? -ESTALE : 0;
-
-	for (size_t i = 0; i < n_pages; i++) {
-		if (pages[i].data == NULL)
-			continue;
-		if (lib_lane_page_old(lane, pages[i].data))
-			r = -ESTALE;
-		else if (dead && lane->n_lent > 0)
-			lane->n_lent--;
-	}
-	if (dead)
-		lib_lane_ready(lane);
-	return r;
+	if (!lib_page_current(lane, page))
+		lib_page_forget(lane, page);
+	return lib_page_name(page);
 }
 
-static void fill_items(const struct ckv_lane *lane,
-		       const struct ckv_page *pages, size_t n_pages,
+static void fill_items(struct ckv_lane *lane, const struct ckv_page *pages,
+		       size_t n_pages,
 		       uint32_t n_tokens, unsigned flags, const uint64_t *sums,
 		       struct ckv_publish_item *items)
 {
@@ -145,7 +150,7 @@ static void fill_items(const struct ckv_lane *lane,
 
 	for (size_t i = 0; i < n_pages; i++) {
 		struct ckv_publish_item item = {
-			.name = lib_page_name(&pages[i]),
+			.name = name_page(lane, &pages[i]),
 			.n_tokens = (uint16_t)(i + 1 < n_pages ? full : n_tokens),
 		};
 
@@ -153,7 +158,7 @@ static void fill_items(const struct ckv_lane *lane,
 			item.flags = CKV_ENTRY_SUMMED;
 		if (flags & CKV_SUMMED)
 			item.checksum = sums[i];
-		else if (flags & CKV_SUM)
+		else if (flags & CKV_SUM && lib_page_current(lane, &pages[i]))
 			item.checksum = ckv_checksum(pages[i].data,
 						     lane->pool.page_bytes);
 		items[i] = item;
@@ -174,6 +179,29 @@ static int publish_ok(const struct ckv_lane *lane, const struct ckv_page *pages,
 	return 1;
 }
 
+/* Pin the last page before anyone can see its block. */
+static int pin_last(struct ckv_lane *lane, const struct ckv_page *last,
+		    struct lib_pin *pin)
+{
+	struct lib_lent lent;
+	int r;
+
+	if (!lib_page_current(lane, last))
+		return 0;
+	memcpy(&lent, last->private_, sizeof lent);
+	r = lib_pin_claim(lane, lent.slot, lent.generation, &pin->word[0]);
+	if (r == 0)
+		pin->serial = lane->maps->serial;
+	return r;
+}
+
+static void unpin_last(struct ckv_lane *lane, const struct lib_pin *pin)
+{
+	/* After a move of the lane the word is gone with the old segment. */
+	if (pin->serial != 0 && lane->maps->serial == pin->serial)
+		lib_pin_give(lane, pin->word[0]);
+}
+
 static int send_publish(struct ckv_lane *lane, const struct ckv_page *pages,
 			size_t n_pages, uint32_t n_tokens, unsigned flags,
 			const uint64_t *sums, struct lib_pin *pin,
@@ -181,7 +209,6 @@ static int send_publish(struct ckv_lane *lane, const struct ckv_page *pages,
 {
 	size_t bytes = n_pages * sizeof(struct ckv_publish_item);
 	struct lib_request *request;
-	struct lib_lent lent;
 	int r;
 
 	if (lib_forked(lane->mine))
@@ -189,129 +216,133 @@ static int send_publish(struct ckv_lane *lane, const struct ckv_page *pages,
 	if (!publish_ok(lane, pages, n_pages, n_tokens, flags, sums))
 		return lib_why(lane->ckv, -EINVAL, "publish: a page that is not "
 			       "lent, n_tokens or flags out of range");
-	r = pages_current(lane, pages, n_pages);
-	if (r < 0)
-		return r;
 	request = batch_new(lane, CKV_OP_PUBLISH, n_pages, bytes, &r);
 	if (request == NULL)
 		return r;
-	fill_items(lane, pages, n_pages, n_tokens, flags, sums,
-		   lib_request_args(lane, request));
 	if (pin != NULL) {
-		/* Held before anyone can see the block. */
-		memcpy(&lent, pages[n_pages - 1].private_, sizeof lent);
-		r = lib_pin_claim(lane, lent.slot, lent.generation,
-				  &pin->word[0]);
+		r = pin_last(lane, &pages[n_pages - 1], pin);
 		if (r < 0) {
 			lib_request_collect(lane, request);
 			return r;
 		}
-		pin->serial = lane->maps->serial;
 	}
+	fill_items(lane, pages, n_pages, n_tokens, flags, sums,
+		   lib_request_args(lane, request));
 	*ret_request = request;
 	r = lib_request_send(lane, request, (uint32_t)bytes, (uint32_t)n_pages,
 			     0);
 	if (r < 0 && pin != NULL)
-		lib_pin_give(lane, pin->word[0]);
+		unpin_last(lane, pin);
 	return r;
 }
 
 int ckv_submit_publish(struct ckv_lane *lane, const struct ckv_page *pages,
 		       size_t n_pages, uint32_t n_tokens, const uint64_t *sums,
-		       uint64_t tag)
+		       int32_t *ret_status, uint64_t tag)
 {
 	struct lib_request *request;
 	int r = send_publish(lane, pages, n_pages, n_tokens,
 			     sums != NULL ? CKV_SUMMED : 0, sums, NULL, &request);
 
-	if (r == 0)
-		request->tag = tag;
-	return r;
+	if (r < 0)
+		return pages_refused(lane, pages, n_pages, r, ret_status);
+	request->ret = ret_status;
+	request->tag = tag;
+	return 0;
+}
+
+/* The caller owns the pin if its page was published, else an empty one. */
+static void hand_pin(struct ckv_lane *lane, struct lib_pin *pin, long n,
+		     struct ckv_pin *ret_pin)
+{
+	*ret_pin = (struct ckv_pin){ .n_blocks = 0 };
+	if (pin->serial == 0)
+		return;
+	lane->n_pins_held++;
+	ret_pin->n_blocks = (uint32_t)n;
+	for (int l = 0; l <= CKV_HOST; l++)
+		ret_pin->n_at[l] = ret_pin->n_blocks;
+	memcpy(ret_pin->private_, pin, sizeof *pin);
 }
 
 long ckv_publish(struct ckv_lane *lane, const struct ckv_page *pages,
 		 size_t n_pages, uint32_t n_tokens, unsigned flags,
-		 const uint64_t *sums, struct ckv_pin *ret_pin)
+		 const uint64_t *sums, int32_t *ret_status,
+		 struct ckv_pin *ret_pin)
 {
 	struct lib_pin pin = { .word = { CKV_NONE, CKV_NONE } };
 	struct lib_request *request;
 	int r = send_publish(lane, pages, n_pages, n_tokens, flags, sums,
 			     ret_pin != NULL ? &pin : NULL, &request);
+	int32_t last = -ESTALE;
 	long n;
 
 	if (r < 0)
-		return r;
+		return pages_refused(lane, pages, n_pages, r, ret_status);
+	request->ret = ret_status;
+	request->ret_last = &last;
 	n = lib_request_wait(lane, request);
 	if (ret_pin == NULL)
 		return n;
-	/* After a move of the lane the word is gone with the old segment. */
-	if (n != (long)n_pages) {
-		if (lane->maps->serial == pin.serial)
-			lib_pin_give(lane, pin.word[0]);
-		pin = (struct lib_pin){ .word = { CKV_NONE, CKV_NONE } };
-	} else {
-		lane->n_pins_held++;
+	if (last != 0) {
+		unpin_last(lane, &pin);
+		pin.serial = 0;
 	}
-	if (n < 0)
-		return n;
-	*ret_pin = (struct ckv_pin){ .n_blocks = pin.serial ? (uint32_t)n : 0 };
-	for (int l = 0; l <= CKV_HOST; l++)
-		ret_pin->n_at[l] = ret_pin->n_blocks;
-	memcpy(ret_pin->private_, &pin, sizeof pin);
+	if (n > 0)
+		hand_pin(lane, &pin, n, ret_pin);
 	return n;
 }
 
-/* Those of `pages` that are lent. How many; the request is sent. */
+/* Those of `pages` that are lent, the last first. How many; the request is sent. */
 static int send_abort(struct ckv_lane *lane, const struct ckv_page *pages,
 		      size_t n_pages, struct lib_request **ret_request)
 {
-	struct ckv_page_name *items;
 	struct lib_request *request;
+	struct ckv_page_name *names;
 	uint32_t n = 0;
 	int r;
 
 	request = batch_new(lane, CKV_OP_ABORT, n_pages,
-			    n_pages * sizeof *items, &r);
+			    n_pages * sizeof *names, &r);
 	if (request == NULL)
 		return r;
-	items = lib_request_args(lane, request);
-	/* The deepest first: each is still there when its turn comes. */
+	names = lib_request_args(lane, request);
 	for (size_t i = n_pages; i-- > 0; )
 		if (pages[i].status == 0)
-			items[n++] = lib_page_name(&pages[i]);
+			names[n++] = name_page(lane, &pages[i]);
 	if (n == 0) {
 		lib_request_collect(lane, request);
 		return 0;
 	}
 	*ret_request = request;
-	r = lib_request_send(lane, request, n * (uint32_t)sizeof *items, n, 0);
+	r = lib_request_send(lane, request, n * (uint32_t)sizeof *names, n, 0);
 	return r < 0 ? r : (int)n;
 }
 
 long ckv_abort(struct ckv_lane *lane, const struct ckv_page *pages,
-	       size_t n_pages)
+	       size_t n_pages, int32_t *ret_status)
 {
-	struct lib_request *request;
-	int r;
+	int32_t answers[CKV_BATCH_MAX], status, first = 0;
+	struct lib_request *request = NULL;
+	int n = send_abort(lane, pages, n_pages, &request);
+	long r = n;
 
-	if (lib_forked(lane->mine))
-		return -ECHILD;
-	r = pages_current(lane, pages, n_pages);
-	if (r == 0)
-		r = send_abort(lane, pages, n_pages, &request);
-	return r <= 0 ? r : lib_request_wait(lane, request);
-}
-
-/* Give a page back that its caller never got; nobody hears of the answer. */
-void lib_abort_silently(struct ckv_lane *lane, const struct ckv_page *page)
-{
-	struct ckv_page given = *page;
-	struct lib_request *request;
-
-	given.status = 0;
-
-	if (send_abort(lane, &given, 1, &request) > 0)
-		lib_request_wait(lane, request);
+	if (n < 0)
+		return pages_refused(lane, pages, n_pages, n, ret_status);
+	if (n > 0) {
+		request->ret = answers;
+		r = lib_request_wait(lane, request);
+	}
+	for (size_t i = 0; i < n_pages; i++) {
+		status = pages[i].status;
+		if (status == 0) {
+			status = answers[--n];
+			first = first != 0 ? first : status;
+		}
+		if (ret_status != NULL)
+			ret_status[i] = status;
+	}
+	return r < 0 ? first : r;
 }
 
 long ckv_drop(struct ckv_lane *lane, const uint8_t *keys, size_t n_keys,

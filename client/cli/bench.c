@@ -106,10 +106,10 @@ static int write_once(struct bench *b, double *ret_ns)
 			return r < 0 ? (int)r : page.status;
 		sum = ckv_checksum(page.data, b->page_bytes);
 		start = now_ns();
-		r = ckv_publish(b->lane, &page, 1, 1, CKV_SUMMED, &sum, NULL);
+		r = ckv_publish(b->lane, &page, 1, 1, CKV_SUMMED, &sum, NULL, NULL);
 		ns += now_ns() - start;
 		if (r < 1) {
-			ckv_abort(b->lane, &page, 1);
+			ckv_abort(b->lane, &page, 1, NULL);
 			return r < 0 ? (int)r : -EIO;
 		}
 	}

@@ -147,7 +147,7 @@ int publish_chain(struct ckv_lane *lane, const uint8_t *keys, size_t n_keys)
 		for (size_t i = 0; i < n; i++)
 			if (pages[i].status != 0)
 				return pages[i].status;
-		r = ckv_publish(lane, pages, n, 16, CKV_SUMMED, sums, NULL);
+		r = ckv_publish(lane, pages, n, 16, CKV_SUMMED, sums, NULL, NULL);
 		if (r < 0)
 			return (int)r;
 	}

@@ -53,7 +53,7 @@ static void be_victim(const struct bench_daemon *d, int out)
 			_exit(2);
 		for (uint32_t k = 0; k < n; k++)
 			memset(pages[k].data, 1, info.page_bytes);
-		if (ckv_publish(lane, pages, n, 16, CKV_SUMMED, sums, NULL) < 0 ||
+		if (ckv_publish(lane, pages, n, 16, CKV_SUMMED, sums, NULL, NULL) < 0 ||
 		    ckv_lookup(lane, keys, n, 0, handles, &pins[i]) != (long)n)
 			_exit(3);
 		left -= n;
@@ -129,7 +129,7 @@ static bool kill_and_reserve(struct ckv_lane *lane, pid_t victim,
 	pthread_join(watcher, NULL);
 	*ret_pidfd_ms = (double)(watch.dead_ns - t) / 1e6;
 	if (page.status == 0)
-		ckv_abort(lane, &page, 1);
+		ckv_abort(lane, &page, 1, NULL);
 	close(watch.pidfd);
 	waitpid(victim, NULL, 0);
 	return refused && page.status == 0;

@@ -75,7 +75,7 @@ static int put(struct ckv_lane *lane, const uint8_t *keys, size_t first,
 		else
 			memcpy(pages[i].data, source(first + i), BLOCK_BYTES);
 	}
-	r = ckv_publish(lane, pages, BATCH, 16, CKV_SUMMED, sums, NULL);
+	r = ckv_publish(lane, pages, BATCH, 16, CKV_SUMMED, sums, NULL, NULL);
 	*ret_ns = (double)(now_ns() - t) / BATCH;
 	return r < 0 ? (int)r : 0;
 }

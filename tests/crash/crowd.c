@@ -108,10 +108,10 @@ static bool write_rest(struct worker *w, const struct ckv_key *keys, long n_foun
 	if (n_ok < (size_t)lent || draw(w) % 8 == 0) {
 		for (size_t i = n; i-- > 0; )
 			if (pages[i].status == 0)
-				(void)ckv_abort(w->lane, &pages[i], 1);
+				(void)ckv_abort(w->lane, &pages[i], 1, NULL);
 		return false;
 	}
-	if (ckv_publish(w->lane, pages, n_ok, 1, draw(w) % 2 ? CKV_SUM : 0, NULL,
+	if (ckv_publish(w->lane, pages, n_ok, 1, draw(w) % 2 ? CKV_SUM : 0, NULL, NULL,
 			NULL) != (long)n_ok)
 		return false;
 	ckv_count(&w->crowd->n_written, n_ok);

@@ -116,13 +116,13 @@ static void give_up(struct storm_lane *l, struct storm_job *job, uint32_t from)
 	long r = 0;
 
 	if (draw(l, 2)) {
-		r = ckv_abort(l->lane, job->page + from, job->n - from);
+		r = ckv_abort(l->lane, job->page + from, job->n - from, NULL);
 		judge(l, "abort", r);
 	} else {
 		for (uint32_t i = job->n; i-- > from; ) {
 			if (job->page[i].status != 0)
 				continue;
-			r = ckv_abort(l->lane, &job->page[i], 1);
+			r = ckv_abort(l->lane, &job->page[i], 1, NULL);
 			judge(l, "abort of one", r);
 		}
 	}
@@ -143,7 +143,7 @@ static void publish(struct storm_lane *l, struct storm_job *job, uint32_t n)
 	}
 	job->n = n;
 	r = ckv_submit_publish(l->lane, job->page, n, l->info.model.block_tokens,
-			       summed ? job->sum : NULL, tag_of(l, job));
+			       summed ? job->sum : NULL, NULL, tag_of(l, job));
 	judge(l, "publish", r);
 	if (r == 0)
 		job_sent(l, job, JOB_PUBLISHING);

@@ -87,7 +87,7 @@ static long put_from(uint32_t chain, uint32_t first, uint32_t n)
 	for (uint32_t i = 0; i < n; i++)
 		for (size_t at = 0; at < info.page_bytes / sizeof(float); at++)
 			((float *)pages[i].data)[at] = (float)chain;
-	r = ckv_publish(lane, pages, n, TOKENS, CKV_SUM, NULL, NULL);
+	r = ckv_publish(lane, pages, n, TOKENS, CKV_SUM, NULL, NULL, NULL);
 	return r == (long)n ? 0 : -EIO;
 }
 

@@ -59,7 +59,7 @@ static void be_client(int ready)
 	    ckv_attach(c, "tiny", NULL, CKV_WRITE, &space) < 0 ||
 	    ckv_lane_open(space, NULL, &lane) < 0 ||
 	    ckv_reserve(lane, NULL, keys[0], 4, pages) != 4 ||
-	    ckv_publish(lane, pages, 3, 16, CKV_SUM, NULL, NULL) != 3 ||
+	    ckv_publish(lane, pages, 3, 16, CKV_SUM, NULL, NULL, NULL) != 3 ||
 	    ckv_lookup(lane, keys[0], 3, 0, handles, &pin) != 3)
 		_exit(1);
 	if (write(ready, "y", 1) != 1)

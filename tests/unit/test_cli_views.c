@@ -44,7 +44,7 @@ static void make_view(struct viewer *v)
 	ck_assert_int_eq(ckv_reserve(v->lane, NULL, keys[0], 4, pages), 4);
 	for (int i = 0; i < 4; i++)
 		memset(pages[i].data, i, 16384);
-	ck_assert_int_eq(ckv_publish(v->lane, pages, 4, 16, CKV_SUM, NULL, NULL),
+	ck_assert_int_eq(ckv_publish(v->lane, pages, 4, 16, CKV_SUM, NULL, NULL, NULL),
 			 4);
 	ck_assert_int_eq(ckv_reserve_scratch(v->lane, 1, &scratch), 0);
 	memset(scratch.data, 0, 16384);

@@ -141,12 +141,14 @@ long ckv_reserve(struct ckv_lane *lane, const uint8_t *parent,
 
 long ckv_publish(struct ckv_lane *lane, const struct ckv_page *pages,
 		 size_t n_pages, uint32_t n_tokens, unsigned flags,
-		 const uint64_t *sums, struct ckv_pin *ret_pin)
+		 const uint64_t *sums, int32_t *ret_status,
+		 struct ckv_pin *ret_pin)
 {
 	int r = call();
 
 	(void)lane;
 	(void)sums;
+	(void)ret_status;
 	if (r < 0)
 		return r;
 	ck_assert_uint_eq(n_tokens, BLOCK);
@@ -159,11 +161,12 @@ long ckv_publish(struct ckv_lane *lane, const struct ckv_page *pages,
 }
 
 long ckv_abort(struct ckv_lane *lane, const struct ckv_page *pages,
-	       size_t n_pages)
+	       size_t n_pages, int32_t *ret_status)
 {
 	int r = call();
 
 	(void)lane;
+	(void)ret_status;
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < n_pages; i++) {

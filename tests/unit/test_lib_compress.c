@@ -74,7 +74,7 @@ static void store(uint32_t text)
 	for (uint32_t b = 0; b < BLOCKS; b++)
 		for (uint32_t i = 0; i < info.page_bytes / 4; i++)
 			((float *)pages[b].data)[i] = number_at(i + b * 65537);
-	ck_assert_int_eq(ckv_publish(lane, pages, BLOCKS, BLOCK, CKV_SUM, NULL,
+	ck_assert_int_eq(ckv_publish(lane, pages, BLOCKS, BLOCK, CKV_SUM, NULL, NULL,
 				     NULL), BLOCKS);
 }
 
@@ -248,7 +248,7 @@ START_TEST(only_what_is_read_counts)
 	((float *)in.pages[0].data)[7] += 1;
 	b = made("snapkv(keep=1/2)", &in);
 	ck_assert_mem_ne(a.key, b.key, sizeof a.key);
-	ckv_abort(lane, in.pages, INPUT_PAGES);
+	ckv_abort(lane, in.pages, INPUT_PAGES, NULL);
 	bring(lane, WINDOW, 1, &in);
 	b = made("snapkv(keep=1/2)", &in);
 	ck_assert_mem_ne(a.key, b.key, sizeof a.key);
@@ -306,7 +306,7 @@ START_TEST(what_cannot_be_encoded_gives_its_pages_back)
 				     pages), 1);
 	for (uint32_t i = 0; i < info.page_bytes / 4; i++)
 		((float *)pages[0].data)[i] = i == at ? INFINITY : 1;
-	ck_assert_int_eq(ckv_publish(lane, pages, 1, BLOCK, CKV_SUM, NULL, NULL), 1);
+	ck_assert_int_eq(ckv_publish(lane, pages, 1, BLOCK, CKV_SUM, NULL, NULL, NULL), 1);
 	refused("kivi", NULL, -EDOM, "layer 1: a value is NaN or infinite: kv head 1, "
 		"token 307, element 9");
 	ck_assert_int_eq(counter("view_pages_used"), 0);

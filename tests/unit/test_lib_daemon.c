@@ -57,7 +57,7 @@ static void store(struct ckv_lane *l, uint32_t n)
 	ck_assert_int_eq(ckv_reserve(l, NULL, keys, n, pages), n);
 	for (uint32_t i = 0; i < n; i++)
 		fill(pages[i].data, i);
-	ck_assert_int_eq(ckv_publish(l, pages, n, TOKENS, CKV_SUM, NULL, NULL),
+	ck_assert_int_eq(ckv_publish(l, pages, n, TOKENS, CKV_SUM, NULL, NULL, NULL),
 			 n);
 }
 
@@ -145,7 +145,7 @@ START_TEST(two_clients_do_not_write_one_key_twice)
 	ck_assert_int_eq(ckv_reserve(other_lane, NULL, keys, 1, &other_page), 0);
 	ck_assert_int_eq(other_page.status, -EALREADY);
 	fill(mine.data, 0);
-	ck_assert_int_eq(ckv_publish(lane, &mine, 1, TOKENS, CKV_SUM, NULL,
+	ck_assert_int_eq(ckv_publish(lane, &mine, 1, TOKENS, CKV_SUM, NULL, NULL,
 				     NULL), 1);
 	ck_assert_int_eq(ckv_reserve(other_lane, NULL, keys, 1, &other_page), 0);
 	ck_assert_int_eq(other_page.status, -EEXIST);
@@ -170,11 +170,11 @@ START_TEST(publish_takes_its_pin_first)
 	for (int i = 0; i < 64; i++)
 		ck_assert_int_eq(ckv_lookup(small, keys, 1, 0, &handle,
 					    &held[i]), 1);
-	ck_assert_int_eq(ckv_publish(small, &page, 1, TOKENS, CKV_SUM, NULL,
+	ck_assert_int_eq(ckv_publish(small, &page, 1, TOKENS, CKV_SUM, NULL, NULL,
 				     &pin), -EAGAIN);
 	ck_assert_int_eq(seen(lane), 1);
 	ckv_unpin(small, &held[0]);
-	ck_assert_int_eq(ckv_publish(small, &page, 1, TOKENS, CKV_SUM, NULL,
+	ck_assert_int_eq(ckv_publish(small, &page, 1, TOKENS, CKV_SUM, NULL, NULL,
 				     &pin), 1);
 	ck_assert_int_eq(seen(lane), 2);
 }
@@ -187,7 +187,7 @@ START_TEST(abort_and_drop_forget)
 	int32_t status[BLOCKS];
 
 	ck_assert_int_eq(ckv_reserve(lane, NULL, keys, 2, pages), 2);
-	ck_assert_int_ge(ckv_abort(lane, pages, 2), 1);
+	ck_assert_int_ge(ckv_abort(lane, pages, 2, NULL), 1);
 	ck_assert_int_eq(seen(lane), 0);
 	store(lane, 2);
 	ck_assert_int_eq(ckv_drop(lane, keys, 1, status), 0);
@@ -206,7 +206,7 @@ START_TEST(publish_with_a_pin_holds_the_block)
 	int32_t status;
 
 	ck_assert_int_eq(ckv_reserve(lane, NULL, keys, 2, pages), 2);
-	ck_assert_int_eq(ckv_publish(lane, pages, 2, TOKENS, CKV_SUM, NULL,
+	ck_assert_int_eq(ckv_publish(lane, pages, 2, TOKENS, CKV_SUM, NULL, NULL,
 				     &pin), 2);
 	ck_assert_uint_eq(pin.n_blocks, 2);
 	ck_assert_int_eq(ckv_pin_valid(lane, &pin), 0);
@@ -421,7 +421,7 @@ static void *writer(void *arg)
 		ckv_keys(space, NULL, t, TOKENS, NULL, 0, key);
 		ck_assert_int_eq(ckv_reserve(l, NULL, key, 1, &page), 1);
 		memset(page.data, (int)(seed + i), info.page_bytes);
-		ck_assert_int_eq(ckv_publish(l, &page, 1, TOKENS, CKV_SUM, NULL,
+		ck_assert_int_eq(ckv_publish(l, &page, 1, TOKENS, CKV_SUM, NULL, NULL,
 					     NULL), 1);
 		ck_assert_int_eq(ckv_lookup(l, key, 1, CKV_VERIFY, &handle,
 					    &pin), 1);

@@ -95,7 +95,7 @@ static void round_trip(uint64_t bytes)
 
 	ck_assert_int_eq(ckv_reserve(lane, NULL, key, 1, &page), 1);
 	memset(page.data, 0x5a, bytes);
-	ck_assert_int_eq(ckv_publish(lane, &page, 1, TOKENS, CKV_SUM, NULL, NULL),
+	ck_assert_int_eq(ckv_publish(lane, &page, 1, TOKENS, CKV_SUM, NULL, NULL, NULL),
 			 1);
 	ck_assert_int_eq(ckv_lookup(lane, key, 1, CKV_VERIFY, &handle, &pin), 1);
 	ck_assert_int_eq(((const uint8_t *)handle.data)[bytes - 1], 0x5a);

@@ -43,7 +43,7 @@ static void store(uint8_t value)
 
 	ck_assert_int_eq(ckv_reserve(lane, NULL, key, 1, &page), 1);
 	memset(page.data, value, info.page_bytes);
-	ck_assert_int_eq(ckv_publish(lane, &page, 1, 16, CKV_SUM, NULL, NULL), 1);
+	ck_assert_int_eq(ckv_publish(lane, &page, 1, 16, CKV_SUM, NULL, NULL, NULL), 1);
 }
 
 static long found(void)
@@ -164,7 +164,7 @@ START_TEST(old_pages_stay_until_given_back)
 	ck_assert_int_eq(*(const uint8_t *)handle.data, 7);
 	memset(page[0].data, 1, info.page_bytes);
 	ck_assert_int_eq(ckv_pin_valid(lane, &pin), -ESTALE);
-	ck_assert_int_eq(ckv_publish(lane, page, 1, 16, 0, NULL, NULL), -ESTALE);
+	ck_assert_int_eq(ckv_publish(lane, page, 1, 16, 0, NULL, NULL, NULL), -ESTALE);
 	ck_assert_ptr_nonnull(lane->olds);
 	ckv_unpin(lane, &pin);
 	ck_assert_ptr_null(lane->olds);

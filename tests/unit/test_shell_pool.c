@@ -114,7 +114,7 @@ static void fill_pool(struct ckv_lane *lane, uint32_t n, size_t page_bytes)
 		memcpy(key + 8, &i, sizeof i);
 		ck_assert_int_eq(ckv_reserve(lane, NULL, key, 1, &page), 1);
 		memset(page.data, (int)(i % 251) + 1, page_bytes);
-		ck_assert_int_eq(ckv_publish(lane, &page, 1, 16, CKV_SUM, NULL,
+		ck_assert_int_eq(ckv_publish(lane, &page, 1, 16, CKV_SUM, NULL, NULL,
 					     NULL), 1);
 	}
 	for (uint32_t i = 0; i < n; i++) {

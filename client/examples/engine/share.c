@@ -161,7 +161,7 @@ static int borrow(struct share *share, struct kv *kv, struct claim *c)
 		c->refused = c->lent[i].status;
 	for (; i < n; i++)
 		if (c->lent[i].status == 0)
-			ckv_abort(share->lane, &c->lent[i], 1);
+			ckv_abort(share->lane, &c->lent[i], 1, NULL);
 	return r;
 }
 
@@ -193,11 +193,15 @@ int claim_publish(struct share *share, struct claim *c)
 	if (c->n_lent == 0 || c->published)
 		return 0;
 	n = ckv_publish(share->lane, c->lent, c->n_lent,
-			share->info.model.block_tokens, CKV_SUM, NULL, &c->own);
-	if (n == (long)c->n_lent)
+			share->info.model.block_tokens, CKV_SUM, NULL, NULL,
+			&c->own);
+	if (n == (long)c->n_lent) {
 		c->published = true;
-	else
+	} else {
 		c->refused = n < 0 ? (int)n : -EAGAIN;
+		if (n > 0)
+			ckv_unpin(share->lane, &c->own);
+	}
 	return c->published ? 0 : c->refused;
 }
 
@@ -220,7 +224,7 @@ void claim_end(struct share *share, struct claim *c)
 	if (c->published)
 		ckv_unpin(share->lane, &c->own);
 	else if (c->n_lent > 0)
-		ckv_abort(share->lane, c->lent, c->n_lent);
+		ckv_abort(share->lane, c->lent, c->n_lent, NULL);
 	free(c->keys);
 	free(c->lent);
 	memset(c, 0, sizeof(*c));

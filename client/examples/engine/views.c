@@ -109,7 +109,7 @@ static int compress(struct session *s, const struct options *o,
 		explain(s->share, "pages for the queries", r, e);
 	} else {
 		r = compress_each(s, o, &q, chain, made, e);
-		ckv_abort(s->share->lane, pages, n_pages);
+		ckv_abort(s->share->lane, pages, n_pages, NULL);
 	}
 	free(pages);
 	return r;
