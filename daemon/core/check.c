@@ -24,6 +24,7 @@ static void check_entry(const struct space *s, uint32_t page, uint8_t level)
 	assert((block.generation & 1) == 0);
 	assert(block.generation == record->generation);
 	assert(memcmp(&block.key, &record->key, sizeof block.key) == 0);
+	assert(record->fingerprint == s->fingerprint);
 	assert(table_parent_page(s, record->slot) == record->parent_page);
 	if (level == CKV_LEVEL_NONE) {
 		assert(!ckv_index_find(&s->index, &place, &record->key, &slot,

@@ -196,6 +196,7 @@ void space_set_user_limit(struct space *s, uint32_t n_user_lent_max)
 
 void space_set_fingerprint(struct space *s, uint64_t fingerprint)
 {
+	assert(space_is_empty(s));
 	s->fingerprint = fingerprint;
 }
 

@@ -107,7 +107,7 @@ void space_set_user_limit(struct space *space, uint32_t n_user_lent_max);
 
 /*
  * The geometry's fingerprint for the records that are written from now on; 0 at first.
- * Older records keep theirs, so change it only while space_is_empty().
+ * Older records keep theirs, so the space must be empty.
  */
 void space_set_fingerprint(struct space *space, uint64_t fingerprint);
 

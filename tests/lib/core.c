@@ -59,6 +59,7 @@ void core_open(struct core *core, const struct space_config *config)
 	       core->memory.stats);
 	r = space_create(config, &core->memory, &core->space);
 	assert(r == 0);
+	space_set_fingerprint(core->space, 0x1234);
 	core->index.buckets = (void *)((char *)core->memory.index +
 				       CKV_INDEX_HEAD_BYTES);
 	core->index.n_buckets = config->n_buckets;

@@ -320,6 +320,29 @@ static int view_put(uint32_t key, uint32_t name, uint32_t n_pages)
 	return r;
 }
 
+/* Empty is a space without a block, a lent page and a view; then it may mean something else. */
+START_TEST(what_is_there_is_not_empty)
+{
+	struct ckv_lent lent;
+
+	ck_assert(space_is_empty(core.space));
+	ck_assert_int_eq(core_reserve(&core, a, 0, 1, &lent), 0);
+	ck_assert(!space_is_empty(core.space));
+	ck_assert_int_eq(core_publish(&core, a, &lent), 0);
+	ck_assert(!space_is_empty(core.space));
+	ck_assert_int_eq(core_drop(&core, 1), 0);
+	ck_assert(space_is_empty(core.space));
+	ck_assert_int_eq(view_put(1, 50, 3), 0);
+	ck_assert(!space_is_empty(core.space));
+	ck_assert_int_eq(core_drop(&core, 1), 0);
+	ck_assert(space_is_empty(core.space));
+	space_set_fingerprint(core.space, 0x5678);
+	put_chain(1, 2);
+	ck_assert_int_eq(view_put(9, 50, 3), 0);
+	space_check(core.space);
+}
+END_TEST
+
 /* A view is found by key and, the newest one, by name; an equal one is refused. */
 START_TEST(views_are_found)
 {
@@ -447,7 +470,7 @@ int main(void)
 		reservations_keep_their_parent, lying_words_are_harmless,
 		pin_high_bounds_the_scan, held_chain_stays,
 		held_scratch_outlives_its_lane, unsummed_blocks_are_offered,
-		views_are_found, views_stay_in_a_slab, views_push_out_old_views,
+		what_is_there_is_not_empty, views_are_found, views_stay_in_a_slab, views_push_out_old_views,
 		scan_resistance_differs, policies_have_names,
 	};
 	Suite *s = suite_create("core_evict");
