@@ -376,8 +376,12 @@ static void wrong_messages(struct raw_lane *lane)
 
 	for (uint16_t type = 0; type < 40; type++) {
 		int fd = raw_connect(lies_socket);
-		static const uint32_t bytes[] = { 16, 24, 40, 88, 96, 192, 200,
-						  256, 511 };
+		static const uint32_t bytes[] = {
+			16, sizeof(struct ckv_control_id), 40,
+			sizeof(struct ckv_hello), sizeof(struct ckv_welcome),
+			sizeof(struct ckv_attach), sizeof(struct ckv_attached),
+			sizeof(struct ckv_refused), 511,
+		};
 
 		for (size_t i = 0; fd >= 0 && i < 9; i++) {
 			for (size_t w = 0; w < 128; w++)
@@ -551,6 +555,7 @@ const struct lie lies[] = {
 	LIE(another_process),
 	LIE(old_layout),
 	LIE(old_protocol),
+	LIE(another_identity),
 	LIE(not_invited),
 	LIE(silent_crowd),
 	LIE(compress_reserved),

@@ -19,6 +19,9 @@ extern const unsigned n_lies;
 extern struct ckv_page_name lies_foreign_page;
 extern const char *lies_socket;
 
+/* lies_attach.c */
+void another_identity(struct raw_lane *lane);
+
 /* lies_views.c */
 void compress_reserved(struct raw_lane *lane);
 void compress_foreign_page(struct raw_lane *lane);

@@ -27,7 +27,8 @@
 	"[space tiny]\nmodel = tiny\nlayers = 1\nkv_heads = 1\n"	\
 	"head_dim = 64\ndtype = f32\npool = 4M\nslab = 2M\n"	\
 	"[space other]\nmodel = other\nlayers = 1\nkv_heads = 1\n"	\
-	"head_dim = 64\npool = 4M\nslab = 2M\nallow_write = 65533\n"
+	"head_dim = 64\npool = 4M\nslab = 2M\nallow_write = 65533\n"	\
+	"layout = opaque\nblock_bytes = 5000\n"
 
 enum { CONNECTIONS = 2, STEPS_MAX = 24 };
 
@@ -200,8 +201,9 @@ static size_t make_attach(struct ckv_attach *a, struct fuzz_input *in)
 	a->any_geometry = fuzz_u8(in) ^ CKV_WANT_ANY;
 	a->geometry = daemon_here->config->space[which % 2].geometry;
 	field = fuzz_u8(in);
+	/* Any part of it, by one byte. */
 	if (field != 0)
-		((uint8_t *)&a->geometry)[field % sizeof a->geometry] ^= field;
+		((uint8_t *)&a->geometry)[field * sizeof a->geometry / 256] ^= field;
 	return sizeof *a;
 }
 
@@ -245,6 +247,22 @@ static size_t make_message(union message *m, struct fuzz_input *in)
 	}
 }
 
+/* Nobody holds weights that are not known, and who writes holds them. */
+static void check_weights(void)
+{
+	const struct daemon *d = daemon_here;
+
+	for (uint32_t i = 0; i < d->n_clients_max; i++)
+		for (uint32_t s = 0; s < d->n_hosts; s++) {
+			const struct attachment *a = &d->client[i].attached[s];
+
+			if (a->access == CKV_ACCESS_WRITE)
+				assert(a->holds_weights);
+			if (a->access != 0 && a->holds_weights)
+				assert(d->host[s].weights_known);
+		}
+}
+
 static void step(struct connection *connection, struct fuzz_input *in)
 {
 	uint8_t how = fuzz_u8(in);
@@ -278,6 +296,7 @@ static void step(struct connection *connection, struct fuzz_input *in)
 	if (is_there(c))
 		client_read(daemon_here, c->client);
 	receive_all(c);
+	check_weights();
 }
 
 static void close_connection(struct connection *c)
