@@ -47,8 +47,7 @@ int compress_object(const struct ckv_geometry *g, uint32_t n_tokens,
 		.run_bytes = sizeof(struct ckv_view_run), .align = CKV_LINE,
 	};
 
-	if (g->layout != CKV_LAYOUT_HEAD_MAJOR ||
-	    !inputs_elem(g->dtype, &o.elem))
+	if (!inputs_elem(g->dtype, &o.elem))
 		return -EINVAL;
 	*ret_object = o;
 	return 0;

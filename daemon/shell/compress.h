@@ -43,7 +43,7 @@ struct compress {
 
 /*
  * What a chain of n_tokens is to the kernels that lay views out; no queries. -EINVAL:
- * rows of this dtype, or of this layout, are not compressed.
+ * rows of this dtype are not compressed.
  */
 int compress_object(const struct ckv_geometry *g, uint32_t n_tokens,
 		    struct ckv_object *ret_object);

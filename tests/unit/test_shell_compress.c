@@ -287,6 +287,24 @@ START_TEST(a_space_without_values_is_compressed)
 }
 END_TEST
 
+/* Rows are found by the head-major layout; a chain that lies otherwise is not begun. */
+START_TEST(another_layout_is_not_compressed)
+{
+	struct ckv_method m;
+	struct compress c;
+
+	fill(CKV_DTYPE_F32);
+	ck_assert_int_eq(ckv_method_parse("plain", &m, why), 0);
+	c = request(&m, TOKENS);
+	geometry.layout = CKV_LAYOUT_TOKEN_MAJOR;
+	ck_assert_int_eq(compress_check(&c, 0, why), -EINVAL);
+	geometry.layout = CKV_LAYOUT_HEAD_MAJOR;
+	ck_assert_str_eq(why, "layout token-major cannot be compressed; expected "
+			 "head-major");
+	ck_assert_int_eq(compress_check(&c, 0, why), 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("shell_compress");
@@ -296,6 +314,7 @@ int main(void)
 
 	tcase_set_timeout(t, 30);
 	tcase_add_loop_test(t, a_view_is_what_the_kernels_give, 0, 2 * N_METHODS);
+	tcase_add_test(t, another_layout_is_not_compressed);
 	tcase_add_test(t, log_sum_exps_are_read);
 	tcase_add_test(t, shared_positions_are_stored_once);
 	tcase_add_test(t, a_space_without_values_is_compressed);
