@@ -47,8 +47,8 @@ struct ckv_lane;		/* one thread's way into a space */
 
 /*
  * Connect to the daemon that listens at `path` (NULL: $CKV_SOCKET, else
- * /run/ckv/ckvd.sock). `program` is shown by `ckv clients` (NULL: the command name).
- * The caller owns *ret_ckv and gives it back to ckv_close().
+ * /run/ckv/ckvd.sock). `program` is shown by `ckv clients`, up to 63 letters of it
+ * (NULL: the command name). The caller owns *ret_ckv and gives it back to ckv_close().
  *
  *   -ENOENT, -ECONNREFUSED  no daemon there
  *   -EACCES                 the socket does not let this user in

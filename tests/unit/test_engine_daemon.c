@@ -118,9 +118,11 @@ END_TEST
 START_TEST(other_weights_are_refused)
 {
 	struct model other = model;
+	static const uint8_t zeros[IDENTITY_BYTES];
 	struct share two;
 	struct session s;
 
+	ck_assert_mem_ne(model.identity, zeros, IDENTITY_BYTES);
 	ck_assert_mem_eq(share.info.model.weights, model.identity, IDENTITY_BYTES);
 	read_text(&s, &share);
 	session_close(&s);

@@ -207,6 +207,22 @@ START_TEST(weights_are_compared)
 }
 END_TEST
 
+/* What is stored holds them when everybody has gone; the next who comes then names them. */
+START_TEST(stored_blocks_hold_the_weights)
+{
+	struct ckv_model m = long_model(0x17), other = long_model(0x18);
+
+	attach("plain", &m, CKV_WRITE);
+	round_trip(100);
+	space = ckv_detach(space);
+	try_other("plain", &other, -EINVAL, "weights are 171717171717.. here");
+	attach("plain", &m, CKV_WRITE);
+	ck_assert_int_eq(ckv_drop(lane, key, 1, NULL), 1);
+	space = ckv_detach(space);
+	try_other("plain", &other, 0, "");
+}
+END_TEST
+
 static void reattach(void)
 {
 	struct timespec pause = { .tv_nsec = 5000000 };
@@ -272,6 +288,7 @@ int main(void)
 	tcase_add_test(all, opaque_pages_have_a_size_only);
 	tcase_add_loop_test(all, other_layouts_are_not_compressed, 0, 2);
 	tcase_add_test(all, weights_are_compared);
+	tcase_add_test(all, stored_blocks_hold_the_weights);
 	tcase_add_loop_test(all, a_reattached_one_wants_what_it_had, 0, 2);
 	tcase_add_test(all, a_reattached_reader_names_nothing);
 	suite_add_tcase(suite, all);

@@ -463,8 +463,9 @@ static int take_options(int argc, char **argv, struct stage *s, bool *ret_json)
 			*ret_json = true;
 		} else if (strcmp(argv[i], "--quick") == 0) {
 			s->n_questions = 4;
-		} else if (strcmp(argv[i], "--model") == 0 && i + 1 < argc) {
-			snprintf(s->model, sizeof(s->model), "%s", argv[++i]);
+		} else if (strcmp(argv[i], "--model") == 0 && i + 1 < argc &&
+			   strlen(argv[i + 1]) < sizeof(s->model)) {
+			strcpy(s->model, argv[++i]);
 		} else {
 			fputs(help, strcmp(argv[i], "--help") == 0 ? stdout :
 			      stderr);
