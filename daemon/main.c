@@ -31,7 +31,7 @@ static const char usage[] =
 	"Serve a key-value cache to the inference processes of this machine.\n"
 	"\n"
 	"  --config FILE   configuration (default " DEFAULT_CONFIG ")\n"
-	"  --check         read it, print every number that follows from it, exit\n"
+	"  --check         judge it as a start would, print every number, exit\n"
 	"  --json          print JSON\n"
 	"  --replay TRACE  run a trace through the policies and print hit ratios\n"
 	"\n"
@@ -52,7 +52,9 @@ static void say(void *context, const char *text)
 
 static int check(struct config *config, bool json)
 {
-	struct budget_given given;
+	struct budget_given given = {
+		.memory = { .free_bytes = MACHINE_UNKNOWN },
+	};
 	struct budget budget;
 	int r;
 

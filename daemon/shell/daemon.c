@@ -127,6 +127,12 @@ static int judge_memory(struct daemon *d, pid_t pid, struct budget_given *ret_gi
 	return budget_judge(d->config, &budget, ret_given, &refused, &warned);
 }
 
+/* The error of two results that came first. */
+static int first(int r, int next)
+{
+	return r < 0 ? r : next;
+}
+
 /*
  * All that can refuse, before a byte of memory is made or touched: the socket, the
  * loop, the node, what the machine gives. `only_look`: take nothing, and go on after
@@ -138,25 +144,20 @@ static int judge(struct daemon *d, bool only_look, struct budget_given *ret_give
 	uint32_t n_watches = 8 + 2 * (uint32_t)p->max_clients +
 			     (uint32_t)p->max_lanes;
 	pid_t pid = 0;
-	int r, memory;
+	int r;
 
 	r = step("socket", only_look ? listen_look(d, &pid) : listen_claim(d));
-	if (r < 0 && !only_look)
-		return r;
 	if (p->numa_node != CONFIG_NONE && (r == 0 || only_look))
-		r = step("NUMA node", placement_create((uint32_t)p->numa_node,
-						       &d->placement)) < 0 ?
-		    -EINVAL : r;
-	if (r < 0 && !only_look)
-		return r;
-	memory = step("memory", judge_memory(d, pid, ret_given));
-	if (memory < 0)
-		r = memory;
-	if (r < 0 && !only_look)
-		return r;
-	memory = step("event loop", loop_create((enum loop_kind)p->loop, n_watches,
-						&d->loop));
-	return memory < 0 ? memory : r;
+		r = first(r, step("NUMA node",
+				  placement_create((uint32_t)p->numa_node,
+						   &d->placement)));
+	if (r == 0 || only_look)
+		r = first(r, step("memory", judge_memory(d, pid, ret_given)));
+	if (r == 0 || only_look)
+		r = first(r, step("event loop",
+				  loop_create((enum loop_kind)p->loop, n_watches,
+					      &d->loop)));
+	return r;
 }
 
 static int bring_up(struct daemon *d)
