@@ -15,6 +15,7 @@
 
 #define LINE_BYTES	4096u	/* of longer lines the beginning counts */
 #define PATH_BYTES	1024u
+#define NODES_MAX	1024
 #define NO_LIMIT	(1ull << 60)	/* and above: version 1 says "none" so */
 
 typedef void line_fn(void *argument, const char *line);
@@ -287,23 +288,99 @@ static void judge_commit(const struct machine_files *files,
 			 "", "vm.overcommit_memory=2");
 }
 
-static void judge_node(const struct machine_files *files, int node,
-		       struct machine_memory *m)
+/* What is free of a node's memory; false: there is no such node to be seen. */
+static bool node_amount(const struct machine_files *files, int node,
+			uint64_t *ret_free, uint64_t *ret_total)
 {
-	char path[64], free[32], total[32], active[40], inactive[40], name[16];
-	uint64_t limit;
+	char path[64], free[32], total[32], active[40], inactive[40];
+	uint64_t n;
 
 	snprintf(path, sizeof path, "/sys/devices/system/node/node%d/meminfo", node);
 	snprintf(total, sizeof total, "Node %d MemTotal", node);
 	snprintf(free, sizeof free, "Node %d MemFree", node);
 	snprintf(active, sizeof active, "Node %d Active(file)", node);
 	snprintf(inactive, sizeof inactive, "Node %d Inactive(file)", node);
+	n = machine_value(files, path, total);
+	if (n == MACHINE_UNKNOWN)
+		return false;
+	*ret_total = n;
+	*ret_free = amount(files, path, free) + amount(files, path, active) +
+		    amount(files, path, inactive);
+	return true;
+}
+
+static void judge_node(const struct machine_files *files, int node,
+		       struct machine_memory *m)
+{
+	uint64_t free, total;
+	char name[16];
+
 	snprintf(name, sizeof name, "%d", node);
-	limit = machine_value(files, path, total);
-	if (limit != MACHINE_UNKNOWN)
-		consider(m, amount(files, path, free) +
-			 amount(files, path, active) +
-			 amount(files, path, inactive), limit, "NUMA node ", name);
+	if (node_amount(files, node, &free, &total))
+		consider(m, free, total, "NUMA node ", name);
+}
+
+struct list {
+	const char *name;	/* of a line; "": the first */
+	bool found;
+	char text[128];		/* "0-1,4" */
+};
+
+static void list_line(void *argument, const char *line)
+{
+	struct list *l = argument;
+	size_t bytes = strlen(l->name);
+
+	if (l->found || strncmp(line, l->name, bytes) != 0)
+		return;
+	line += bytes;
+	line += strspn(line, ": \t");
+	l->found = strlen(line) < sizeof l->text;
+	if (l->found)
+		strcpy(l->text, line);
+}
+
+static bool list_has(const struct list *l, int n)
+{
+	const char *p = l->text;
+
+	while (*p >= '0' && *p <= '9') {
+		char *end;
+		long from = strtol(p, &end, 10), to = from;
+
+		if (*end == '-')
+			to = strtol(end + 1, &end, 10);
+		if (n >= from && n <= to)
+			return true;
+		p = end + (*end == ',');
+	}
+	return false;
+}
+
+/* A cpuset may leave only some nodes to this process. */
+static void judge_allowed(const struct machine_files *files,
+			  struct machine_memory *m)
+{
+	struct list allowed = { .name = "Mems_allowed_list" }, all = { .name = "" };
+	uint64_t free, total, free_bytes = 0, total_bytes = 0;
+	bool is_left_out = false;
+
+	(void)each_line(files, "/proc/self/status", list_line, &allowed);
+	(void)each_line(files, "/sys/devices/system/node/has_memory", list_line,
+			&all);
+	for (int n = 0; allowed.found && all.found && n < NODES_MAX; n++) {
+		if (!list_has(&all, n))
+			continue;
+		if (!list_has(&allowed, n)) {
+			is_left_out = true;
+		} else if (node_amount(files, n, &free, &total)) {
+			free_bytes += free;
+			total_bytes += total;
+		}
+	}
+	if (is_left_out && total_bytes > 0)
+		consider(m, free_bytes, total_bytes, "allowed nodes ",
+			 allowed.text);
 }
 
 void machine_memory(const struct machine_files *files, int node,
@@ -319,6 +396,7 @@ void machine_memory(const struct machine_files *files, int node,
 	judge_commit(files, &m);
 	judge_groups(files, true, &m);
 	judge_groups(files, false, &m);
+	judge_allowed(files, &m);
 	if (node >= 0)
 		judge_node(files, node, &m);
 	*ret_memory = m;

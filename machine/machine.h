@@ -4,7 +4,8 @@
  * The shortest of what /proc/meminfo calls available and of what is left in the
  * control group of this process and in each group above it, version 1 and 2, as far
  * as they are mounted; of what may be committed, where the kernel does not overcommit;
- * and of one NUMA node, if memory shall come from it alone. A memfd is bound by these;
+ * of the NUMA nodes that a cpuset allows; and of one node, if memory shall come from it
+ * alone. A memfd is bound by these;
  * the size of /dev/shm or of another tmpfs is no limit for it.
  *
  * Nothing is called here but what the caller gives: the daemon's calls, those of a

@@ -158,6 +158,23 @@ static const struct {
 	      "Node 1 MemTotal: 2097152 kB\nNode 1 MemFree:    524288 kB\n"
 	      "Node 1 Active(file): 262144 kB\nNode 1 Inactive(file): 262144 kB\n" } },
 	  "NUMA node 1", 2048 * MIB, 1024 * MIB },
+	{ "a cpuset that leaves some nodes", MACHINE_ANY_NODE,
+	  { MEMINFO, { "/proc/self/status", "Mems_allowed:\t5\n"
+	      "Mems_allowed_list:\t1,3-4\n" },
+	    { "/sys/devices/system/node/has_memory", "0-1,3\n" },
+	    { "/sys/devices/system/node/node0/meminfo",
+	      "Node 0 MemTotal: 2097152 kB\nNode 0 MemFree: 2097152 kB\n" },
+	    { "/sys/devices/system/node/node1/meminfo",
+	      "Node 1 MemTotal: 1048576 kB\nNode 1 MemFree: 524288 kB\n" },
+	    { "/sys/devices/system/node/node3/meminfo",
+	      "Node 3 MemTotal: 1048576 kB\nNode 3 MemFree: 262144 kB\n" } },
+	  "allowed nodes 1,3-4", 2048 * MIB, 768 * MIB },
+	{ "a cpuset that leaves all nodes", MACHINE_ANY_NODE,
+	  { MEMINFO, { "/proc/self/status", "Mems_allowed_list:\t0-7\n" },
+	    { "/sys/devices/system/node/has_memory", "0\n" },
+	    { "/sys/devices/system/node/node0/meminfo",
+	      "Node 0 MemTotal: 2097152 kB\nNode 0 MemFree: 1024 kB\n" } },
+	  "the machine", 4096 * MIB, 2048 * MIB },
 };
 
 static char root[] = "/tmp/ckv-test-XXXXXX";
