@@ -7,43 +7,53 @@
  */
 #include "daemon/core/state.h"
 
-int chain_list(const struct space *s, uint32_t deepest,
-	       struct space_link *ret_links, uint32_t n_links_max)
+void walk_begin(struct space_walk *walk, uint32_t deepest)
 {
-	struct ckv_block block;
-	uint32_t page, n = 0;
-
-	for (page = deepest; page != CKV_NONE; page = s->records[page].parent_page)
-		if (++n > n_links_max)
-			return -E2BIG;
-	page = deepest;
-	for (uint32_t i = n; i-- > 0; page = s->records[page].parent_page) {
-		ckv_entry_load(ckv_index_entry(&s->index,
-					       s->records[page].slot), &block);
-		ret_links[i] = (struct space_link){
-			.page = page,
-			.n_tokens = block.n_tokens,
-		};
-	}
-	return (int)n;
+	*walk = (struct space_walk){ .page = deepest, .part = CKV_NONE };
 }
 
-int space_chain_hold(struct space *s, const struct ckv_key *key,
-		     struct space_link *ret_links, uint32_t n_links_max)
+int space_walk_begin(struct space *s, const struct ckv_key *key,
+		     struct space_walk *ret_walk)
 {
 	struct ckv_place place = ckv_index_place(&s->index, key);
 	uint32_t slot, deepest;
-	int n;
 
 	if (table_find(s, &place, key, &slot) != TABLE_PUBLISHED)
 		return -ENOENT;
 	deepest = table_page(s, slot);
 	if (space_is_view(s, deepest))
 		return -ENOENT;
-	n = chain_list(s, deepest, ret_links, n_links_max);
-	if (n > 0)
-		node_gain(s, deepest);
-	return n;
+	node_gain(s, deepest);
+	walk_begin(ret_walk, deepest);
+	return 0;
+}
+
+int space_walk_on(const struct space *s, struct space_walk *walk,
+		  struct space_link *links, uint32_t n_links_max, int32_t *units)
+{
+	struct ckv_block block;
+
+	for (; walk->page != CKV_NONE; *units -= UNITS_FIND) {
+		const struct ckv_record *record = &s->records[walk->page];
+
+		if (*units <= 0)
+			return SPACE_MORE;
+		if (walk->n == n_links_max)
+			return -E2BIG;
+		ckv_entry_load(ckv_index_entry(&s->index, record->slot), &block);
+		if (walk->n > 0 &&
+		    block.n_tokens != s->config.geometry.block_tokens)
+			walk->part = walk->n;
+		walk->n_tokens += block.n_tokens;
+		links[n_links_max - ++walk->n] = (struct space_link){
+			.page = walk->page,
+			.n_tokens = block.n_tokens,
+			.checksum = record->checksum,
+			.summed = (record->flags & CKV_ENTRY_SUMMED) != 0,
+		};
+		walk->page = record->parent_page;
+	}
+	return (int)walk->n;
 }
 
 int space_scratch_hold(struct space *s, int lane,

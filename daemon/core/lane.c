@@ -89,12 +89,13 @@ uint32_t space_user_lent(const struct space *s, uint32_t user)
 	return s->user_lent[user];
 }
 
-uint32_t space_lane_pins(const struct space *s, int number)
+uint32_t space_lane_pins(const struct space *s, int number, uint32_t first,
+			 uint32_t n_words)
 {
 	const struct lane *lane = lane_of(s, number);
 	uint32_t high = lane_pin_high(lane), n = 0;
 
-	for (uint32_t i = 0; i < high; i++)
+	for (uint32_t i = first; i < high && i - first < n_words; i++)
 		n += ckv_pin_slot(&lane->memory.pins[i]) != CKV_NONE;
 	return n;
 }

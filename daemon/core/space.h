@@ -133,8 +133,9 @@ void space_lane_close(struct space *space, int lane);
 uint32_t space_client_lent(const struct space *space, uint32_t client);
 uint32_t space_user_lent(const struct space *space, uint32_t user);
 
-/* Pin words in use on a lane, bounded by what it was given. */
-uint32_t space_lane_pins(const struct space *space, int lane);
+/* Words in use among n_words of a lane's pins, bounded by what it was given. */
+uint32_t space_lane_pins(const struct space *space, int lane, uint32_t first,
+			 uint32_t n_words);
 
 /* ---- requests ---- */
 
@@ -244,13 +245,34 @@ void space_touch(struct space *space, uint32_t slot);
 struct space_link {		/* one block of a held chain, root first */
 	uint32_t page;
 	uint32_t n_tokens;
+	uint64_t checksum;
+	bool summed;		/* it has a checksum */
+};
+
+/* A held chain is listed from its end, some links at a time. */
+struct space_walk {
+	uint32_t page;		/* private: the next one */
+	uint32_t n;		/* links listed */
+	uint32_t part;		/* but for the last block: one that is not full, so many
+				 * before the last; CKV_NONE: there is none */
+	uint64_t n_tokens;
 };
 
 /*
- * Hold the chain that ends in `key` and list it, root first: its length. It is
- * not evicted and not dropped until space_release() of the last page listed.
- * -ENOENT; -E2BIG longer than n_links_max.
+ * Hold the chain that ends in `key`: 0 or -ENOENT. It is not evicted and not dropped
+ * until space_release() of its last page.
  */
+int space_walk_begin(struct space *space, const struct ckv_key *key,
+		     struct space_walk *ret_walk);
+
+/*
+ * List it while *units is positive: its length n, which is in the last n of
+ * links[n_links_max], root first; SPACE_MORE; -E2BIG longer than that.
+ */
+int space_walk_on(const struct space *space, struct space_walk *walk,
+		  struct space_link *links, uint32_t n_links_max, int32_t *units);
+
+/* Both at once, listed from links[0]: for tests. -E2BIG: not held. */
 int space_chain_hold(struct space *space, const struct ckv_key *key,
 		     struct space_link *ret_links, uint32_t n_links_max);
 
@@ -332,11 +354,14 @@ enum space_auto {		/* when a chain's turn comes */
 void space_set_auto(struct space *space, enum space_auto automatic, bool anew);
 
 /*
- * The next chain whose turn has come: its length, *ret_key its last block's key,
- * listed root first and held until space_tip_done(); 0: none now. The hold gives
- * way to writers and to DROP: then the pages may change under the reader, and
+ * The next chain whose turn has come: 1, *ret_key its last block's key, held until
+ * space_tip_done(), to be listed with space_walk_on() while it is; 0: none now. The hold
+ * gives way to writers and to DROP: then the pages may change under the reader, and
  * space_tip_held() is false.
  */
+int space_tip_begin(struct space *space, uint32_t *ret_tip,
+		    struct ckv_key *ret_key, struct space_walk *ret_walk);
+/* The same, with the list from links[0], its length: for tests. */
 int space_tip_next(struct space *space, uint32_t *ret_tip,
 		   struct ckv_key *ret_key, struct space_link *ret_links,
 		   uint32_t n_links_max);

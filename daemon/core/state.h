@@ -297,9 +297,8 @@ void tips_leave(struct space *s, uint32_t first);
 
 /* ---- hold.c, view.c ---- */
 
-/* The chain that ends in a published page, root first: its length, or -E2BIG. */
-int chain_list(const struct space *s, uint32_t deepest,
-	       struct space_link *ret_links, uint32_t n_links_max);
+/* List the chain that ends in a published page that is held. */
+void walk_begin(struct space_walk *walk, uint32_t deepest);
 void sum_enqueue(struct space *s, uint32_t page);
 void view_free(struct space *s, uint32_t first_page);
 /* Choose views that leave for new ones; spend those of the batch from `first` on. */

@@ -133,3 +133,46 @@ int64_t space_view_alloc(struct space *s, uint32_t n_pages)
 		space_step(s);
 	return r;
 }
+
+static int list_all(struct space *s, struct space_walk *walk,
+		    struct space_link *links, uint32_t n_links_max)
+{
+	int32_t units = INT32_MAX;
+	int n = space_walk_on(s, walk, links, n_links_max, &units);
+
+	if (n > 0)
+		memmove(links, links + (n_links_max - (uint32_t)n),
+			(uint32_t)n * sizeof links[0]);
+	return n;
+}
+
+int space_chain_hold(struct space *s, const struct ckv_key *key,
+		     struct space_link *ret_links, uint32_t n_links_max)
+{
+	struct space_walk walk;
+	int r = space_walk_begin(s, key, &walk);
+	uint32_t deepest;
+
+	if (r < 0)
+		return r;
+	deepest = walk.page;
+	r = list_all(s, &walk, ret_links, n_links_max);
+	if (r < 0)
+		space_release(s, deepest);
+	return r;
+}
+
+int space_tip_next(struct space *s, uint32_t *ret_tip, struct ckv_key *ret_key,
+		   struct space_link *ret_links, uint32_t n_links_max)
+{
+	struct space_walk walk;
+	int n;
+
+	while (space_tip_begin(s, ret_tip, ret_key, &walk) > 0) {
+		n = list_all(s, &walk, ret_links, n_links_max);
+		if (n > 0)
+			return n;
+		space_tip_done(s, *ret_tip, n);
+	}
+	return 0;
+}

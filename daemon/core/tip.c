@@ -20,7 +20,6 @@
 
 #define QUEUE_LOOK	1024u	/* tips taken from the queue by one call */
 #define VICTIMS_LOOK	64u	/* next victims that PRESSURE looks at */
-#define LONG_LOOK	4u	/* chains that are too long, walked by one call */
 #define PRESSURE_SHARE	16u	/* one of so many pages free: no pressure */
 
 /* ---- the queue of PUBLISH: each page at most once, as in hold.c ---- */
@@ -265,25 +264,17 @@ static uint32_t tip_begin(struct space *s)
 	return i;
 }
 
-int space_tip_next(struct space *s, uint32_t *ret_tip, struct ckv_key *ret_key,
-		   struct space_link *ret_links, uint32_t n_links_max)
+int space_tip_begin(struct space *s, uint32_t *ret_tip, struct ckv_key *ret_key,
+		    struct space_walk *ret_walk)
 {
-	for (uint32_t look = 0; look < LONG_LOOK; look++) {
-		uint32_t tip = tip_begin(s), page;
-		int n;
+	uint32_t tip = tip_begin(s);
 
-		if (tip == CKV_NONE)
-			return 0;
-		page = s->tips[tip].page;
-		n = chain_list(s, page, ret_links, n_links_max);
-		if (n > 0) {
-			*ret_tip = tip;
-			*ret_key = s->records[page].key;
-			return n;
-		}
-		space_tip_done(s, tip, n);
-	}
-	return 0;
+	if (tip == CKV_NONE)
+		return 0;
+	*ret_tip = tip;
+	*ret_key = s->records[s->tips[tip].page].key;
+	walk_begin(ret_walk, s->tips[tip].page);
+	return 1;
 }
 
 bool space_tip_held(const struct space *s, uint32_t tip)

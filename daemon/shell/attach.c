@@ -275,12 +275,12 @@ int control_lane_open(struct daemon *d, struct client *client,
 	    control_send(d, client, &opened, sizeof opened, CKV_LANE_OPENED,
 			 fds, 3);
 	if (fds[1] < 0 || r < 0)
-		lane_destroy(d, lane);
+		lane_end(d, lane);
 	sys_close(fds[1]);
 	return r;
 }
 
-static int done(struct daemon *d, struct client *client)
+int control_done(struct daemon *d, struct client *client)
 {
 	struct ckv_control_id message = { .id = 0 };
 
@@ -298,7 +298,7 @@ static struct lane *lane_of(struct daemon *d, const struct client *client,
 	const struct client *owner;
 	struct lane *lane;
 
-	if (lane_id >= d->n_lanes_max || d->lane[lane_id].state == LANE_FREE)
+	if (lane_id >= d->n_lanes_max || !lane_is_there(&d->lane[lane_id]))
 		return NULL;
 	lane = &d->lane[lane_id];
 	owner = &d->client[lane->client];
@@ -311,16 +311,13 @@ int control_lane_close(struct daemon *d, struct client *client,
 		       uint32_t lane_id)
 {
 	struct lane *lane = lane_of(d, client, lane_id);
-	struct client *owner;
 
 	if (lane == NULL)
 		return control_refuse(d, client, -EINVAL, "lane %u is not open",
 				      lane_id);
-	owner = &d->client[lane->client];
-	lane_destroy(d, lane);
-	if (owner->state == CLIENT_DETACHED && owner->n_lanes == 0)
-		client_forget(d, owner);
-	return done(d, client);
+	lane_end(d, lane);
+	lane_await(d, lane, client);
+	return 0;
 }
 
 /* It came, and the client had no room for it then. */
@@ -348,20 +345,24 @@ int control_slab_want(struct daemon *d, struct client *client,
 
 int control_detach(struct daemon *d, struct client *client, uint32_t space_id)
 {
-	uint32_t index = (uint32_t)(client - d->client);
 	bool all = space_id == CKV_NONE;
+	uint32_t at = client->turn_lane, next;
 
 	if (!all && (space_id >= d->n_hosts ||
 		     client->attached[space_id].access == 0))
 		return control_refuse(d, client, -EINVAL, "space %u is not "
 				      "attached", space_id);
-	for (uint32_t i = 0; i < d->n_lanes_max; i++)
-		if (d->lane[i].state != LANE_FREE && d->lane[i].client == index &&
-		    (all || d->lane[i].space == space_id))
-			lane_destroy(d, &d->lane[i]);
+	for (uint32_t n = client->n_lanes - client->n_ending; n > 0; n--) {
+		next = d->lane[at].next;
+		if (all || d->lane[at].space == space_id) {
+			lane_end(d, &d->lane[at]);
+			lane_await(d, &d->lane[at], client);
+		}
+		at = next;
+	}
 	for (uint32_t i = 0; i < d->n_hosts; i++)
 		if (all || i == space_id)
 			client->attached[i].access = 0;
 	stats_client(d, client, NULL);
-	return done(d, client);
+	return client->n_awaited > 0 ? 0 : control_done(d, client);
 }

@@ -38,30 +38,23 @@ static void done(struct job *job)
 
 static const struct job_own own = { .wanted = wanted, .done = done };
 
-/* The next chain of a space that can have its view. */
+/* The next chain of a space that may have its view. */
 static bool begin_one(struct host *host, struct job *job)
 {
 	const struct ckv_method *method = &host->config->compress;
-	char why[CKV_METHOD_WHY_BYTES] = "";
 	struct ckv_key chain, name;
 	struct space_view view;
+	struct space_walk walk;
 
 	for (uint32_t look = 0; look < LOOK_MAX; look++) {
-		int r = space_tip_next(host->space, &job->tip, &chain, job->link,
-				       job->jobs->n_links_max);
-
-		if (r <= 0)
+		if (space_tip_begin(host->space, &job->tip, &chain, &walk) == 0)
 			return false;
 		job_name(&chain, method->text, &name);
-		if (space_view_newest(host->space, &name, &view) == 0)
-			r = -EEXIST;
-		else
-			r = jobs_own(job, host, &chain, (uint32_t)r, method,
-				     &own, why);
-		if (r == 0)
+		if (space_view_newest(host->space, &name, &view) < 0) {
+			jobs_own(job, host, &chain, &walk, method, &own);
 			return true;
-		say(host, r, why);
-		space_tip_done(host->space, job->tip, r);
+		}
+		space_tip_done(host->space, job->tip, -EEXIST);
 	}
 	return false;
 }

@@ -5,7 +5,7 @@
  * SO_PEERPIDFD exists; else the client sends its own, which must name the
  * process that connected.
  */
-#include "daemon/shell/daemon.h"
+#include "daemon/shell/control.h"
 #include "daemon/shell/log.h"
 #include "daemon/shell/sys.h"
 
@@ -28,6 +28,7 @@ struct client *client_by_token(struct daemon *d, uint64_t token)
 				NULL;
 
 	if (client == NULL || client->state == CLIENT_FREE ||
+	    client->state == CLIENT_ENDING ||
 	    (client->generation & 0xffffff) != (token >> 32 & 0xffffff))
 		return NULL;
 	return client;
@@ -70,6 +71,8 @@ static void admit(struct daemon *d, int fd)
 	client->pidfd = -1;
 	client->since_ns = d->now_ns;
 	client->n_requests = client->n_lanes = client->n_fds_unread = 0;
+	client->n_ending = client->n_awaited = client->owed = 0;
+	client->turn_lane = CKV_NONE;
 	r = loop_watch(d->loop, fd, watch_token(WATCH_SOCKET, client->generation,
 						index_of(d, client)));
 	if (r < 0) {
@@ -190,9 +193,8 @@ void client_forget(struct daemon *d, struct client *client)
 	bool known = client->state != CLIENT_CONNECTED;
 
 	assert(client->state != CLIENT_FREE);
-	for (uint32_t i = 0; client->n_lanes > 0; i++)
-		if (d->lane[i].state != LANE_FREE && d->lane[i].client == index)
-			lane_destroy(d, &d->lane[i]);
+	while (client->turn_lane != CKV_NONE)
+		lane_end(d, &d->lane[client->turn_lane]);
 	close_socket(d, client);
 	if (client->pidfd >= 0) {
 		loop_unwatch(d->loop, client->pidfd,
@@ -202,7 +204,7 @@ void client_forget(struct daemon *d, struct client *client)
 	}
 	for (uint32_t i = 0; i < d->n_hosts; i++)
 		client->attached[i].access = 0;
-	client->state = CLIENT_FREE;
+	client->state = client->n_lanes > 0 ? CLIENT_ENDING : CLIENT_FREE;
 	if (!known)
 		return;
 	stats_client(d, client, NULL);
@@ -210,18 +212,41 @@ void client_forget(struct daemon *d, struct client *client)
 	ckv_hint_store64(&d->stats->clients, d->n_clients);
 }
 
+void client_awaited(struct daemon *d, struct client *client)
+{
+	int r;
+
+	if (--client->n_awaited > 0)
+		return;
+	r = control_done(d, client);
+	/* Who closed the socket wants no answer, but meant what it sent. */
+	if (r < 0 && r != -EPIPE)
+		client_hang_up(d, client);
+}
+
+void client_lane_ended(struct daemon *d, struct client *client)
+{
+	if (client->n_lanes > 0)
+		return;
+	if (client->state == CLIENT_ENDING)
+		client->state = CLIENT_FREE;
+	else if (client->state == CLIENT_DETACHED)
+		client_forget(d, client);
+}
+
 void client_hang_up(struct daemon *d, struct client *client)
 {
-	uint32_t index = index_of(d, client);
+	uint32_t at = client->turn_lane;
 
 	close_socket(d, client);
 	if (client->n_lanes == 0) {
 		client_forget(d, client);
 		return;
 	}
-	for (uint32_t i = 0; i < d->n_lanes_max; i++)
-		if (d->lane[i].state == LANE_OPEN && d->lane[i].client == index)
-			lane_shut(d, &d->lane[i], ESHUTDOWN);
+	for (uint32_t n = client->n_lanes - client->n_ending; n > 0; n--) {
+		lane_shut(d, &d->lane[at], ESHUTDOWN);
+		at = d->lane[at].next;
+	}
 	client->state = CLIENT_DETACHED;
 	stats_client(d, client, NULL);
 }

@@ -247,7 +247,8 @@ void client_read(struct daemon *d, struct client *client)
 	bool was_known;
 	int r;
 
-	for (int i = 0; i < MESSAGES_PER_TURN; i++) {
+	/* LANE_CLOSE and DETACH are over when the lanes have ended. */
+	for (int i = 0; i < MESSAGES_PER_TURN && client->n_awaited == 0; i++) {
 		r = receive(client, &message);
 		if (r == -EAGAIN) {
 			client->readable = false;

@@ -52,10 +52,11 @@ static int create_lanes(struct daemon *d)
 	int r;
 
 	d->n_lanes_max = (uint32_t)d->config->daemon.max_lanes;
+	d->ending_head = d->ending_tail = CKV_NONE;
 	r = sys_alloc(d->n_lanes_max, sizeof d->lane[0], &d->lane);
 	if (r == 0)
-		r = sys_alloc(d->n_lanes_max, sizeof d->open_lane[0],
-			      &d->open_lane);
+		r = sys_alloc(d->n_clients_max, sizeof d->serving[0],
+			      &d->serving);
 	return r;
 }
 
@@ -68,7 +69,7 @@ static int create_hosts(struct daemon *d)
 		return r;
 	for (uint32_t i = 0; i < d->config->n_spaces; i++) {
 		r = host_create(&d->config->space[i], &d->config->daemon,
-				d->placement, d->epoch, &d->host[i]);
+				d->placement, d->epoch, &d->pace, &d->host[i]);
 		if (r < 0)
 			return r;
 		d->n_hosts++;
@@ -188,14 +189,18 @@ static int bring_up(struct daemon *d)
 
 static void destroy_clients(struct daemon *d)
 {
-	for (uint32_t i = 0; d->client && i < d->n_clients_max; i++) {
-		if (d->client[i].state != CLIENT_FREE)
+	for (uint32_t i = 0; d->client && i < d->n_clients_max; i++)
+		if (d->client[i].state != CLIENT_FREE &&
+		    d->client[i].state != CLIENT_ENDING)
 			client_forget(d, &d->client[i]);
+	while (d->lane && lanes_end(d))
+		;
+	for (uint32_t i = 0; d->client && i < d->n_clients_max; i++) {
 		sys_free(d->client[i].slab_bits);
 		sys_free(d->client[i].attached);
 	}
 	sys_free(d->client);
-	sys_free(d->open_lane);
+	sys_free(d->serving);
 	sys_free(d->lane);
 }
 

@@ -12,7 +12,8 @@
  *   DETACHED   its socket is closed and its process lives: rings are served no
  *              more, but it may still read what it pinned and write what it was
  *              lent, so pins and lent pages stay until the process is dead
- *   FREE       dead, or gone with nothing left open
+ *   ENDING     dead, or gone: its lanes are being taken down
+ *   FREE       nothing of it is left
  *
  * A lane's life:
  *
@@ -20,7 +21,14 @@
  *   SHUT       its client lied, or detached: not served, state says why. Its pins
  *              count and its lent pages stay lent (the client may still be writing
  *              into them) until LANE_CLOSE, DETACH or the client's death
+ *   ENDING     closed, or its client is dead: pins count no more, what was lent is taken
+ *              back some pages a turn. Its number and its client's are not used again
+ *              before that is over
  *   FREE
+ *
+ * Work is counted in units (core/state.h: an item is one to three, of about 50 ns). A
+ * client has work_per_turn of them in each turn, for all its lanes; a request that is
+ * not over then goes on in later turns, and the lane's other requests wait in its ring.
  */
 #ifndef CKV_DAEMON_H
 #define CKV_DAEMON_H
@@ -39,6 +47,12 @@
 #define TICK_NS		1000000000u
 #define CLIENT_GROUPS_MAX 256u
 #define TOKENS_MAX	64	/* reports taken from the loop at once */
+
+/* Work units of what the shell does itself. */
+#define UNITS_REQUEST	1	/* taken, judged, answered */
+#define UNITS_CALL	20	/* a system call: a futex is woken */
+#define UNITS_MESSAGE	40	/* one that sends */
+#define UNITS_METHOD	60	/* a method's text is read, a view's name made */
 
 /* What a report of the loop is about: kind 8 | generation 24 | index 32. */
 enum watch_kind {
@@ -62,11 +76,21 @@ struct host {				/* a space and its memory */
 	struct memory index, records, stats_memory;
 	struct ckv_space_stats *stats;
 	uint64_t index_huge_bytes;
-	uint64_t drained_turn;		/* when its lanes' touches were last taken */
 	char compress_text[CKV_METHOD_TEXT_BYTES]; /* of automatic views; empty: none yet */
 };
 
-enum lane_state { LANE_FREE, LANE_OPEN, LANE_SHUT };
+enum lane_state { LANE_FREE, LANE_OPEN, LANE_SHUT, LANE_ENDING };
+
+/* The request of a lane that is being done, from its slot to its completion. */
+struct run {
+	bool on;
+	bool ended;			/* the core's part of it, with `result` */
+	int result;
+	struct ckv_req request;
+	struct space_task task;
+	uint32_t n_sent;		/* RESERVE: for so many answers slabs were sent */
+	struct job *job;		/* COMPRESS: its chain is being listed */
+};
 
 struct lane {
 	enum lane_state state;
@@ -83,8 +107,15 @@ struct lane {
 	struct ckv_ring_end requests, completions;
 	uint32_t event_seen;
 	uint32_t n_jobs;
+	uint32_t next, prev;		/* of its client's lanes, a ring, unless ENDING */
+	uint32_t next_ending;
+	uint32_t asker, asker_generation; /* ENDING: the client that waits; CKV_NONE */
+	struct run run;
+	size_t area_bytes;		/* of each of these two */
+	unsigned char *argument, *answer; /* of the request that is being done */
 	bool completed;			/* since its client was last woken */
 	uint64_t claim[CKV_CLAIMS];	/* as folded into the stats so far */
+	uint32_t n_pins_used, n_pins_counting; /* when they were last counted */
 };
 
 struct attachment {
@@ -95,6 +126,7 @@ struct attachment {
 
 enum client_state {
 	CLIENT_FREE, CLIENT_CONNECTED, CLIENT_ATTACHED, CLIENT_DETACHED,
+	CLIENT_ENDING,
 };
 
 struct client {
@@ -107,7 +139,12 @@ struct client {
 	bool readable;			/* the socket has not said -EAGAIN yet */
 	uint64_t since_ns;
 	uint64_t n_requests;
-	uint32_t n_lanes;
+	uint32_t n_lanes;		/* ENDING ones, too */
+	uint32_t n_ending;
+	uint32_t turn_lane;		/* the one that is served next; CKV_NONE */
+	uint32_t serving_place;		/* in daemon.serving, if turn_lane is a lane */
+	uint32_t owed;			/* units taken beyond its share of the last turn */
+	uint32_t n_awaited;		/* lanes whose end it waits for: then CKV_DONE */
 	uint32_t n_fds_unread;		/* at most; sent and perhaps not received */
 	struct attachment *attached;	/* [n_spaces] */
 	uint64_t *slab_bits;		/* what attached[].slab_sent point into */
@@ -140,12 +177,14 @@ struct daemon {
 	uint32_t n_clients_max, n_clients;
 	struct lane *lane;		/* [max_lanes] */
 	uint32_t n_lanes_max, n_lanes;
-	uint32_t *open_lane;		/* [n_open]: indexes of lanes that are served */
-	uint32_t n_open;
+	uint32_t *serving;		/* [n_serving]: clients that have lanes */
+	uint32_t n_serving, first_served;
+	uint32_t ending_head, ending_tail; /* lanes, through next_ending; CKV_NONE */
+	struct space_pace pace;		/* of all spaces' scans */
+	bool step_wanted;		/* somebody waits for a space's step */
+	uint32_t next_host, next_drain;	/* whose step is next, whose touches */
+	uint32_t next_row, next_pin;	/* what the tick has not come to: stats.c */
 	struct jobs *jobs;
-
-	unsigned char argument[ARGUMENT_BYTES];	/* the request being judged */
-	unsigned char answer[ARGUMENT_BYTES];
 };
 
 /* ---- start and stop: daemon.c, listen.c ---- */
@@ -194,6 +233,9 @@ void client_died(struct daemon *d, struct client *client);
 /* Close the socket. What is left open decides whether the client is forgotten. */
 void client_hang_up(struct daemon *d, struct client *client);
 void client_forget(struct daemon *d, struct client *client);
+/* A lane whose end it waits for has ended; a lane of its own has. */
+void client_awaited(struct daemon *d, struct client *client);
+void client_lane_ended(struct daemon *d, struct client *client);
 struct client *client_by_token(struct daemon *d, uint64_t token);
 
 /* Read what is known about the peer; `text` says what is wrong. */
@@ -215,7 +257,18 @@ int control_send_slab(struct daemon *d, struct client *client, uint32_t space,
  */
 int lane_create(struct daemon *d, struct client *client, uint32_t space,
 		const struct ckv_lane_shape *shape);
-void lane_destroy(struct daemon *d, struct lane *lane);
+/* Closed, or its client is dead: the end begins. */
+void lane_end(struct daemon *d, struct lane *lane);
+/* The client that asked for it hears when it is over. */
+void lane_await(struct daemon *d, struct lane *lane, struct client *client);
+/* Go on with the ends of lanes, for one turn. Are there any? */
+bool lanes_end(struct daemon *d);
+/* Neither free nor ending? */
+static inline bool lane_is_there(const struct lane *lane)
+{
+	return lane->state == LANE_OPEN || lane->state == LANE_SHUT;
+}
+
 /* No longer served; `why` is a positive errno the client can read. */
 void lane_shut(struct daemon *d, struct lane *lane, uint32_t why);
 /* The client broke the protocol: shut, counted, logged with what it did. */
@@ -226,15 +279,23 @@ void lane_fold_claims(struct daemon *d, struct lane *lane);
 bool lane_ready(const struct lane *lane);
 /* Room for one more completion, by what the client says it collected. */
 bool lane_has_room(const struct lane *lane);
-/* Put a completion; lane_flush() tells the client of all that were put. */
+/* Put a completion; lane_flush() tells the client of all that were put, for so many units. */
 void lane_complete(struct daemon *d, struct lane *lane,
 		   const struct ckv_req *request, int32_t result);
-void lane_flush(struct daemon *d, struct lane *lane);
+int32_t lane_flush(struct daemon *d, struct lane *lane);
 
-/* ---- requests: requests.c ---- */
+/* ---- requests: requests.c, turns.c ---- */
 
-/* Take up to requests_per_turn requests; how many were taken. */
-uint32_t lane_serve(struct daemon *d, struct lane *lane);
+/* Do requests while *units is positive; what was done is subtracted. */
+void lane_serve(struct daemon *d, struct lane *lane, int32_t *units);
+/* The lane is no longer served: end the request that is being done. */
+void lane_cancel(struct daemon *d, struct lane *lane);
+
+/* Each client's share of a turn: the units that all of them took. */
+uint32_t serve_clients(struct daemon *d);
+bool any_lane_ready(const struct daemon *d);
+/* What requests and jobs wait for: at most one step of one space. Was there one? */
+bool serve_steps(struct daemon *d);
 
 /* ---- shown numbers: stats.c ---- */
 
@@ -243,5 +304,7 @@ void stats_client(struct daemon *d, struct client *client, const char *name);
 /* Show whose weights a space holds now. */
 void stats_weights(struct daemon *d, uint32_t space);
 void stats_tick(struct daemon *d);
+/* Go on with what the tick has begun, a piece in each turn. Is there any? */
+bool stats_turn(struct daemon *d);
 
 #endif

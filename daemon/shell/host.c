@@ -55,7 +55,7 @@ void host_core_config(const struct config_space *c, const struct daemon_params *
 }
 
 static int create_core(struct host *host, const struct daemon_params *p,
-		       uint64_t epoch)
+		       uint64_t epoch, struct space_pace *pace)
 {
 	struct space_config config;
 	struct space_memory memory = {
@@ -66,6 +66,7 @@ static int create_core(struct host *host, const struct daemon_params *p,
 
 	host_core_config(host->config, p, &config);
 	config.epoch = epoch;
+	config.pace = pace;
 	r = sys_random(config.seed, sizeof config.seed);
 	if (r >= 0)
 		r = space_create(&config, &memory, &host->space);
@@ -113,7 +114,8 @@ static int create_memory(struct host *host, const struct daemon_params *p,
 }
 
 int host_create(struct config_space *config, const struct daemon_params *p,
-		struct placement *placement, uint64_t epoch, struct host *host)
+		struct placement *placement, uint64_t epoch,
+		struct space_pace *pace, struct host *host)
 {
 	struct pool_options options = {
 		.huge_pages = p->huge_pages, .n_threads = config_touch_threads(p),
@@ -125,7 +127,7 @@ int host_create(struct config_space *config, const struct daemon_params *p,
 	*host = (struct host){ .config = config };
 	r = create_memory(host, p, &options);
 	if (r == 0)
-		r = create_core(host, p, epoch);
+		r = create_core(host, p, epoch, pace);
 	if (r < 0) {
 		log_line(LOG_ERROR, "space %s: no memory for it: %s",
 			 config->name, strerror(-r));

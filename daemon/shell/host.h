@@ -18,7 +18,8 @@ void host_core_config(const struct config_space *config,
  * another daemon's by `epoch`. -errno: said in the log, undone.
  */
 int host_create(struct config_space *config, const struct daemon_params *p,
-		struct placement *placement, uint64_t epoch, struct host *host);
+		struct placement *placement, uint64_t epoch,
+		struct space_pace *pace, struct host *host);
 void host_destroy(struct host *host);		/* a zeroed one is allowed */
 
 #endif

@@ -125,9 +125,9 @@ static int check_pages(struct job *job)
 	size_t page_bytes = job->host->pool.shape.page_bytes;
 
 	for (uint32_t i = 0; i < job->n_links; i++) {
-		if (!job->summed[i] ||
+		if (!job->link[i].summed ||
 		    ckv_page_checksum(page_at(job->host, job->link[i].page),
-				      page_bytes) == job->sum[i])
+				      page_bytes) == job->link[i].checksum)
 			continue;
 		snprintf(job->text, sizeof job->text, "block %u of the chain does "
 			 "not match its checksum", i);

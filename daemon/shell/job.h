@@ -23,7 +23,13 @@ struct job_own {
 	void (*done)(struct job *job);
 };
 
-enum job_stage { JOB_FREE, JOB_DIGEST, JOB_FOLLOW, JOB_SELECT, JOB_WRITE };
+enum job_stage {
+	JOB_FREE,
+	JOB_LIST,		/* the reactor lists the chain, some blocks a turn */
+	JOB_DIGEST, JOB_FOLLOW, JOB_SELECT,
+	JOB_ROOM,		/* waits for a step of the space */
+	JOB_WRITE,
+};
 
 struct job {
 	struct work work;
@@ -44,15 +50,17 @@ struct job {
 	uint32_t n_query_heads;		/* 0: no queries came */
 	struct inputs inputs;
 	struct compress compress;
-	struct space_link *link;	/* the chain, root first */
-	uint64_t *sum;			/* checksums of its pages ... */
-	bool *summed;			/* ... that have one */
+	struct space_walk walk;		/* LIST */
+	struct space_link *links;	/* [n_links_max]; the chain is at its end ... */
+	struct space_link *link;	/* ... here, root first */
 	uint32_t n_links;
+	uint32_t deepest;		/* its last page, held, unless own */
 	uint32_t scratch[CKV_BATCH_MAX];
 	uint32_t n_scratch;
 
 	/* What came of it. */
 	struct ckv_key digest, key, name;
+	struct space_wait wait;		/* ROOM */
 	int64_t first_page;
 	uint32_t n_pages;
 	uint64_t checksum;
@@ -75,6 +83,9 @@ struct jobs {
 	struct daemon *daemon;
 	struct job *job;		/* [n_jobs] of clients, then [n_own] */
 	uint32_t n_jobs, n_own, n_queued;
+	uint32_t n_listed;		/* of the daemon's own, in LIST */
+	uint32_t n_rooms;		/* in ROOM */
+	bool uncollected;		/* workers have perhaps finished more */
 	uint32_t n_links_max;
 	void *link_memory;		/* all jobs' links, sums and flags */
 	size_t link_bytes;
@@ -96,13 +107,15 @@ void job_reply(const struct space_view *view, struct ckv_view_reply *reply);
 
 /*
  * Compress for the daemon itself, from what is stored alone. The job is from
- * job_new_own(), job->link[n_links] the chain, root first, which the caller holds.
- * 0: own->done() is called from the reactor when it has ended; the job is free again
- * then. -EINVAL: `why` says what is wrong with the chain; nothing began.
+ * job_new_own(), `walk` is of the chain, which the caller holds. own->done() is called
+ * from the reactor when it has ended; the job is free again then.
  */
-int jobs_own(struct job *job, struct host *host, const struct ckv_key *chain,
-	     uint32_t n_links, const struct ckv_method *method,
-	     const struct job_own *own, char why[CKV_METHOD_WHY_BYTES]);
+void jobs_own(struct job *job, struct host *host, const struct ckv_key *chain,
+	      const struct space_walk *walk, const struct ckv_method *method,
+	      const struct job_own *own);
+
+/* Go on listing: 0 it is listed; SPACE_MORE; -EINVAL and job->text. */
+int job_list(struct job *job, int32_t *units);
 
 /* Key of a view and name for STAT, from chain, method and digest. */
 void job_name(const struct ckv_key *chain, const char method[CKV_METHOD_BYTES],

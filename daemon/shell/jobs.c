@@ -13,6 +13,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#define COLLECT_MAX	4u	/* finished stages taken back in a turn */
+#define LIST_UNITS	128	/* for own jobs' chains in a turn */
+
 static void count_queued(struct jobs *jobs)
 {
 	ckv_hint_store64(&jobs->daemon->stats->jobs_queued,
@@ -22,7 +25,7 @@ static void count_queued(struct jobs *jobs)
 int jobs_create(struct daemon *d)
 {
 	const struct daemon_params *p = &d->config->daemon;
-	size_t n_links = p->max_job_blocks, per_link;
+	size_t n_links = p->max_job_blocks;
 	struct jobs *jobs;
 	uint32_t n_all;
 	char *memory;
@@ -37,8 +40,7 @@ int jobs_create(struct daemon *d)
 	n_all = jobs->n_jobs + jobs->n_own;
 	jobs->n_links_max = (uint32_t)n_links;
 	/* Touched as far as chains are long. */
-	per_link = JOBS_LINK_BYTES;
-	jobs->link_bytes = n_all * ckv_round_up(n_links * per_link, 64);
+	jobs->link_bytes = n_all * n_links * JOBS_LINK_BYTES;
 	r = sys_map_private(jobs->link_bytes, PROT_READ | PROT_WRITE, &memory);
 	if (r < 0)
 		goto err_free;
@@ -50,10 +52,8 @@ int jobs_create(struct daemon *d)
 		struct job *job = &jobs->job[i];
 
 		job->jobs = jobs;
-		job->sum = (void *)(memory + i * ckv_round_up(n_links * per_link,
-							      64));
-		job->link = (void *)(job->sum + n_links);
-		job->summed = (void *)(job->link + n_links);
+		job->links = (void *)(memory + i * n_links *
+				      JOBS_LINK_BYTES);
 	}
 	r = workers_create(config_workers(p), &jobs->workers);
 	if (r < 0)
@@ -181,15 +181,14 @@ static void end(struct job *job, const struct ckv_view_reply *reply)
 {
 	struct jobs *jobs = job->jobs;
 
-	assert(job->n_scratch == 0 && job->n_links > 0);
+	assert(job->n_scratch == 0);
 	free_memory(job);
 	job->stage = JOB_FREE;
 	jobs->n_queued--;
 	if (job->own != NULL) {
 		job->own->done(job);
 	} else {
-		space_release(job->host->space,
-			      job->link[job->n_links - 1].page);
+		space_release(job->host->space, job->deepest);
 		answer(jobs->daemon, job, reply);
 	}
 	count_queued(jobs);
@@ -282,6 +281,47 @@ static void after_digest(struct job *job)
 		start(job, JOB_SELECT, job_select);
 }
 
+/* View pages for the job: it goes on, waits for a step of the space, or has failed. */
+static void get_room(struct job *job)
+{
+	const struct ckv_pool_shape *pool = &job->host->pool.shape;
+	struct jobs *jobs = job->jobs;
+
+	job->first_page = space_view_get(job->host->space, job->n_pages,
+					 &job->wait);
+	if (job->first_page == SPACE_WAIT) {
+		jobs->n_rooms += job->stage != JOB_ROOM;
+		job->stage = JOB_ROOM;
+		jobs->daemon->step_wanted = true;
+		return;
+	}
+	jobs->n_rooms -= job->stage == JOB_ROOM;
+	if (job->first_page < 0) {
+		snprintf(job->text, sizeof job->text, "%u view pages in one piece "
+			 "are wanted; the space has %u, and what is in use may "
+			 "not be evicted", job->n_pages, pool->n_view_pages);
+		finish(job, -ENOSPC, NULL);
+		return;
+	}
+	start(job, JOB_WRITE, job_write);
+}
+
+void jobs_step(struct daemon *d, struct host *host)
+{
+	struct jobs *jobs = d->jobs;
+	uint32_t left = jobs->n_rooms;
+
+	for (uint32_t i = 0; left > 0 && i < jobs->n_jobs + jobs->n_own; i++) {
+		struct job *job = &jobs->job[i];
+
+		if (job->stage != JOB_ROOM)
+			continue;
+		left--;
+		if (job->host == host)
+			get_room(job);
+	}
+}
+
 static void after_select(struct job *job)
 {
 	const struct ckv_pool_shape *pool = &job->host->pool.shape;
@@ -305,15 +345,8 @@ static void after_select(struct job *job)
 		return;
 	}
 	job->n_pages = (uint32_t)n_pages;
-	job->first_page = space_view_alloc(job->host->space, job->n_pages);
-	if (job->first_page < 0) {
-		snprintf(job->text, sizeof job->text, "%u view pages in one piece "
-			 "are wanted; the space has %u, and what is in use may "
-			 "not be evicted", job->n_pages, pool->n_view_pages);
-		finish(job, -ENOSPC, NULL);
-		return;
-	}
-	start(job, JOB_WRITE, job_write);
+	job->wait = (struct space_wait){ .waits = false };
+	get_room(job);
 }
 
 static void after_write(struct job *job)
@@ -360,11 +393,15 @@ static void after_sum(struct jobs *jobs)
 
 void jobs_collect(struct daemon *d)
 {
-	struct work *work;
+	struct work *work = NULL;
 
-	while ((work = workers_take(d->jobs->workers)) != NULL) {
-		struct job *job = (struct job *)work;
+	for (uint32_t i = 0; i < COLLECT_MAX; i++) {
+		struct job *job;
 
+		work = workers_take(d->jobs->workers);
+		if (work == NULL)
+			break;
+		job = (struct job *)work;
 		if (work == &d->jobs->sum.work)
 			after_sum(d->jobs);
 		else if (job->stage == JOB_DIGEST)
@@ -374,6 +411,40 @@ void jobs_collect(struct daemon *d)
 		else
 			after_write(job);
 	}
+	d->jobs->uncollected = work != NULL;
+}
+
+/* One of the daemon's own: its chain may be taken from it at any time. */
+static void list_own(struct job *job, int32_t *units)
+{
+	int r = job->own->wanted(job) ? job_list(job, units) : -ECANCELED;
+
+	if (r == SPACE_MORE)
+		return;
+	job->jobs->n_listed--;
+	if (r == 0) {
+		job_start(job);
+		return;
+	}
+	job->stage = JOB_FREE;
+	job->result = r;
+	job->own->done(job);
+}
+
+bool jobs_turn(struct daemon *d)
+{
+	struct jobs *jobs = d->jobs;
+	int32_t units = LIST_UNITS;
+	bool worked = jobs->uncollected;
+
+	if (jobs->uncollected)
+		jobs_collect(d);
+	if (jobs->n_listed == 0)
+		return worked;
+	for (uint32_t i = 0; i < jobs->n_own && units > 0; i++)
+		if (jobs->job[jobs->n_jobs + i].stage == JOB_LIST)
+			list_own(&jobs->job[jobs->n_jobs + i], &units);
+	return true;
 }
 
 void jobs_idle(struct daemon *d)

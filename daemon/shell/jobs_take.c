@@ -4,6 +4,7 @@
  */
 #include "daemon/shell/job.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -37,23 +38,39 @@ int jobs_find_view(const struct space *space, const struct ckv_view_query *query
 	return r;
 }
 
-/* Tokens of the held chain; only its last block may be part full. */
-static int count_tokens(struct job *job, char why[CKV_METHOD_WHY_BYTES])
+/* The chain is listed; only its last block may be part full. */
+static int judge_chain(struct job *job)
 {
-	uint32_t full = job->host->config->geometry.block_tokens;
-	uint64_t n = 0;
+	const struct space_walk *walk = &job->walk;
 
-	for (uint32_t i = 0; i < job->n_links; i++) {
-		n += job->link[i].n_tokens;
-		if (i + 1 < job->n_links && job->link[i].n_tokens != full) {
-			snprintf(why, CKV_METHOD_WHY_BYTES, "block %u of the chain "
-				 "has %u of %u tokens", i, job->link[i].n_tokens,
-				 full);
-			return -EINVAL;
-		}
+	if (walk->part != CKV_NONE) {
+		uint32_t i = walk->n - 1 - walk->part;
+
+		snprintf(job->text, sizeof job->text, "block %u of the chain "
+			 "has %u of %u tokens", i, job->link[i].n_tokens,
+			 job->host->config->geometry.block_tokens);
+		return -EINVAL;
 	}
-	job->compress.n_tokens = n > UINT32_MAX ? UINT32_MAX : (uint32_t)n;
+	job->compress.n_tokens = walk->n_tokens > UINT32_MAX ? UINT32_MAX :
+				 (uint32_t)walk->n_tokens;
 	return 0;
+}
+
+int job_list(struct job *job, int32_t *units)
+{
+	int r = space_walk_on(job->host->space, &job->walk, job->links,
+			      job->jobs->n_links_max, units);
+
+	if (r == -E2BIG) {
+		snprintf(job->text, sizeof job->text, "the chain has more than "
+			 "%u blocks (max_job_blocks)", job->jobs->n_links_max);
+		return -EINVAL;
+	}
+	if (r < 0)
+		return r;
+	job->n_links = (uint32_t)r;
+	job->link = job->links + (job->jobs->n_links_max - job->n_links);
+	return judge_chain(job);
 }
 
 /* Do the scratch pages hold what the method reads? */
@@ -74,16 +91,6 @@ static int judge(struct daemon *d, struct job *job,
 	want.window = ckv_selection_window(&select);
 	job->n_query_heads = arg->n_window != 0 ? arg->n_query_heads : 0;
 	return inputs_judge(arg, &want, &job->inputs, why);
-}
-
-/* Of a held chain: what it is made of, and whether the method fits. */
-static int look(struct job *job, char why[CKV_METHOD_WHY_BYTES])
-{
-	for (uint32_t i = 0; i < job->n_links; i++)
-		job->summed[i] = space_sum_get(job->host->space,
-					       job->link[i].page,
-					       &job->sum[i]) > 0;
-	return count_tokens(job, why);
 }
 
 static void init_job(struct job *job, struct host *host,
@@ -130,35 +137,11 @@ static int hold_scratch(struct job *job, const struct lane *lane,
 	return 0;
 }
 
-static int hold(struct daemon *d, struct job *job, const struct lane *lane,
-		const struct ckv_compress_arg *arg, char why[CKV_METHOD_WHY_BYTES])
+/* A job for a request, its chain held. */
+static int take(struct daemon *d, struct lane *lane,
+		const struct ckv_req *request, struct ckv_view_reply *reply)
 {
-	struct space *space = job->host->space;
-	int r = space_chain_hold(space, &job->chain, job->link,
-				 job->jobs->n_links_max);
-
-	if (r == -E2BIG) {
-		snprintf(why, CKV_METHOD_WHY_BYTES, "the chain has more than %u blocks "
-			 "(max_job_blocks)", job->jobs->n_links_max);
-		return -EINVAL;
-	}
-	if (r <= 0)
-		return r < 0 ? r : -ENOENT;
-	job->n_links = (uint32_t)r;
-	r = look(job, why);
-	if (r == 0)
-		r = judge(d, job, arg, why);
-	if (r == 0)
-		r = hold_scratch(job, lane, (const void *)(arg + 1), why);
-	if (r < 0)
-		space_release(space, job->link[job->n_links - 1].page);
-	return r;
-}
-
-int jobs_compress(struct daemon *d, struct lane *lane,
-		  const struct ckv_req *request, struct ckv_view_reply *reply)
-{
-	const struct ckv_compress_arg *arg = (const void *)d->argument;
+	const struct ckv_compress_arg *arg = (const void *)lane->argument;
 	struct host *host = &d->host[lane->space];
 	struct job *job = job_new(d->jobs);
 	char why[CKV_METHOD_WHY_BYTES];
@@ -185,29 +168,79 @@ int jobs_compress(struct daemon *d, struct lane *lane,
 	job->lane = (uint32_t)(lane - d->lane);
 	job->lane_generation = lane->generation;
 	job->request = *request;
-	job->n_scratch = request->n;
-	r = hold(d, job, lane, arg, reply->text);
+	job->n_scratch = 0;
+	r = space_walk_begin(host->space, &job->chain, &job->walk);
 	if (r < 0)
 		return r;
-	lane->n_jobs++;
-	job_start(job);
-	return 1;
+	job->deepest = job->walk.page;
+	job->stage = JOB_LIST;
+	lane->run.job = job;
+	return 0;
 }
 
-int jobs_own(struct job *job, struct host *host, const struct ckv_key *chain,
-	     uint32_t n_links, const struct ckv_method *method,
-	     const struct job_own *own, char why[CKV_METHOD_WHY_BYTES])
+void jobs_cancel(struct job *job)
 {
+	assert(job->stage == JOB_LIST && job->own == NULL);
+	space_release(job->host->space, job->deepest);
+	job->stage = JOB_FREE;
+}
+
+/* The chain is listed: does the method fit, and are the inputs there? */
+static int judge_request(struct daemon *d, const struct lane *lane,
+			 struct job *job)
+{
+	const struct ckv_compress_arg *arg = (const void *)lane->argument;
 	int r;
 
-	init_job(job, host, chain);
-	job->method = *method;
-	job->n_links = n_links;
-	r = look(job, why);
+	job->n_scratch = job->request.n;
+	r = judge(d, job, arg, job->text);
+	if (r == 0)
+		r = hold_scratch(job, lane, (const void *)(arg + 1), job->text);
+	return r;
+}
+
+int jobs_compress(struct daemon *d, struct lane *lane,
+		  const struct ckv_req *request, struct ckv_view_reply *reply,
+		  int32_t *units)
+{
+	struct job *job;
+	int r = 0;
+
+	if (lane->run.job == NULL) {
+		memset(reply, 0, sizeof *reply);
+		*units -= UNITS_METHOD;
+		r = take(d, lane, request, reply);
+	}
 	if (r < 0)
 		return r;
+	job = lane->run.job;
+	r = job_list(job, units);
+	if (r == SPACE_MORE)
+		return r;
+	lane->run.job = NULL;
+	if (r == 0) {
+		*units -= UNITS_METHOD + (int32_t)request->n;
+		r = judge_request(d, lane, job);
+	}
+	if (r < 0) {
+		memcpy(reply->text, job->text, sizeof reply->text);
+		jobs_cancel(job);
+		return r;
+	}
+	lane->n_jobs++;
+	job_start(job);
+	return JOB_TAKEN;
+}
+
+void jobs_own(struct job *job, struct host *host, const struct ckv_key *chain,
+	      const struct space_walk *walk, const struct ckv_method *method,
+	      const struct job_own *own)
+{
+	init_job(job, host, chain);
+	job->method = *method;
+	job->walk = *walk;
 	job->own = own;
 	job->work.low = true;
-	job_start(job);
-	return 0;
+	job->stage = JOB_LIST;
+	job->jobs->n_listed++;
 }

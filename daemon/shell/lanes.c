@@ -1,5 +1,9 @@
 /*
  * lanes.c - a lane's memory, its completions and its end.
+ *
+ * The lanes of a client that have not ended are a ring, in which they are served by
+ * turns. A lane that is ending is in the daemon's queue instead: pages that were lent on
+ * it are taken back, and then its memory, some in each turn.
  */
 #include "daemon/shell/daemon.h"
 #include "daemon/shell/log.h"
@@ -8,6 +12,9 @@
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
+
+#define END_UNITS 128		/* for ending lanes in a turn */
 
 static struct lane *free_lane(struct daemon *d)
 {
@@ -54,6 +61,65 @@ static int map_segments(struct lane *lane)
 	return 0;
 }
 
+/* Copies of a request and of its answers, which are never larger than this. */
+static int map_areas(struct lane *lane)
+{
+	size_t bytes = lane->shape.arg_bytes;
+	int r;
+
+	if (bytes > ARGUMENT_BYTES)
+		bytes = ARGUMENT_BYTES;
+	r = sys_map_private(2 * bytes, PROT_READ | PROT_WRITE, &lane->argument);
+	if (r < 0)
+		return r;
+	lane->answer = lane->argument + bytes;
+	lane->area_bytes = bytes;
+	return 0;
+}
+
+static void unmap(struct lane *lane)
+{
+	sys_unmap(lane->argument, 2 * lane->area_bytes);
+	memory_destroy(&lane->d);
+	memory_destroy(&lane->c);
+}
+
+/* The ring of a client's lanes; a client with lanes is among those served. */
+static void enter_ring(struct daemon *d, struct client *client, uint32_t index)
+{
+	struct lane *lane = &d->lane[index], *first;
+
+	if (client->turn_lane == CKV_NONE) {
+		lane->next = lane->prev = client->turn_lane = index;
+		client->serving_place = d->n_serving;
+		d->serving[d->n_serving++] = (uint32_t)(client - d->client);
+		return;
+	}
+	first = &d->lane[client->turn_lane];
+	lane->next = client->turn_lane;
+	lane->prev = first->prev;
+	d->lane[first->prev].next = index;
+	first->prev = index;
+}
+
+static void leave_ring(struct daemon *d, struct client *client, uint32_t index)
+{
+	const struct lane *lane = &d->lane[index];
+	uint32_t last;
+
+	if (lane->next == index) {
+		client->turn_lane = CKV_NONE;
+		last = d->serving[--d->n_serving];
+		d->serving[client->serving_place] = last;
+		d->client[last].serving_place = client->serving_place;
+		return;
+	}
+	d->lane[lane->next].prev = lane->prev;
+	d->lane[lane->prev].next = lane->next;
+	if (client->turn_lane == index)
+		client->turn_lane = lane->next;
+}
+
 static int enter_space(struct daemon *d, struct lane *lane)
 {
 	char *base = lane->c.base;
@@ -89,6 +155,9 @@ int lane_create(struct daemon *d, struct client *client, uint32_t space,
 	r = map_segments(lane);
 	if (r < 0)
 		return r;
+	r = map_areas(lane);
+	if (r < 0)
+		goto err_segments;
 	lane->eventfd = sys_eventfd();
 	if (lane->eventfd < 0) {
 		r = lane->eventfd;
@@ -104,7 +173,7 @@ int lane_create(struct daemon *d, struct client *client, uint32_t space,
 	if (r < 0)
 		goto err_leave;
 	lane->state = LANE_OPEN;
-	d->open_lane[d->n_open++] = index;
+	enter_ring(d, client, index);
 	d->n_lanes++;
 	client->n_lanes++;
 	ckv_hint_store64(&d->stats->lanes, d->n_lanes);
@@ -115,6 +184,8 @@ err_leave:
 err_close:
 	sys_close(lane->eventfd);
 err_unmap:
+	sys_unmap(lane->argument, 2 * lane->area_bytes);
+err_segments:
 	memory_destroy(&lane->d);
 	memory_destroy(&lane->c);
 	return r;
@@ -124,17 +195,13 @@ static void stop_serving(struct daemon *d, struct lane *lane)
 {
 	uint32_t index = (uint32_t)(lane - d->lane);
 
-	for (uint32_t i = 0; i < d->n_open; i++)
-		if (d->open_lane[i] == index) {
-			d->open_lane[i] = d->open_lane[--d->n_open];
-			break;
-		}
+	lane_cancel(d, lane);
 	loop_unwatch(d->loop, lane->eventfd,
 		     watch_token(WATCH_LANE, lane->generation, index));
 }
 
-/* If the client asked for it since the last one. */
-static void send_event(struct daemon *d, struct lane *lane)
+/* If the client asked for it since the last one: the units that it took. */
+static int32_t send_event(struct daemon *d, struct lane *lane)
 {
 	struct ckv_control_id event = {
 		.id = (uint32_t)(lane - d->lane),
@@ -142,13 +209,14 @@ static void send_event(struct daemon *d, struct lane *lane)
 	uint32_t arm = ckv_hint_load32(&lane->c_head->event_arm);
 
 	if (arm == lane->event_seen)
-		return;
+		return 0;
 	lane->event_seen = arm;
 	if (control_send(d, &d->client[lane->client], &event, sizeof event,
 			 CKV_EVENT, NULL, 0) < 0)
 		ckv_count(&d->stats->events_dropped, 1);
 	else
 		ckv_count(&d->stats->events_sent, 1);
+	return UNITS_MESSAGE;
 }
 
 void lane_shut(struct daemon *d, struct lane *lane, uint32_t why)
@@ -160,7 +228,7 @@ void lane_shut(struct daemon *d, struct lane *lane, uint32_t why)
 	ckv_lane_shut(lane->d_head, why);
 	ckv_futex_bump(&lane->d_head->futex);
 	sys_futex_wake(&lane->d_head->futex);
-	send_event(d, lane);
+	(void)send_event(d, lane);
 }
 
 void lane_lied(struct daemon *d, struct lane *lane, const char *what)
@@ -173,22 +241,79 @@ void lane_lied(struct daemon *d, struct lane *lane, const char *what)
 	lane_shut(d, lane, EPROTO);
 }
 
-void lane_destroy(struct daemon *d, struct lane *lane)
+void lane_end(struct daemon *d, struct lane *lane)
 {
-	assert(lane->state != LANE_FREE);
+	uint32_t index = (uint32_t)(lane - d->lane);
+	struct client *client = &d->client[lane->client];
+
+	assert(lane->state == LANE_OPEN || lane->state == LANE_SHUT);
 	lane_fold_claims(d, lane);
 	if (lane->state == LANE_OPEN)
 		stop_serving(d, lane);
 	ckv_lane_shut(lane->d_head, ESHUTDOWN);
-	space_lane_close(d->host[lane->space].space, lane->number);
-	sys_close(lane->eventfd);
-	memory_destroy(&lane->d);
-	memory_destroy(&lane->c);
-	lane->state = LANE_FREE;
+	leave_ring(d, client, index);
+	space_lane_end(d->host[lane->space].space, lane->number);
+	lane->state = LANE_ENDING;
 	lane->generation++;
-	d->client[lane->client].n_lanes--;
+	client->n_ending++;
+	lane->next_ending = lane->asker = CKV_NONE;
+	if (d->ending_head == CKV_NONE)
+		d->ending_head = index;
+	else
+		d->lane[d->ending_tail].next_ending = index;
+	d->ending_tail = index;
+}
+
+void lane_await(struct daemon *d, struct lane *lane, struct client *client)
+{
+	assert(lane->state == LANE_ENDING && lane->asker == CKV_NONE);
+	lane->asker = (uint32_t)(client - d->client);
+	lane->asker_generation = client->generation;
+	client->n_awaited++;
+}
+
+/* Who waited for the end of a lane, and of others perhaps, hears of it. */
+static void tell_asker(struct daemon *d, const struct lane *lane)
+{
+	struct client *asker;
+
+	if (lane->asker == CKV_NONE)
+		return;
+	asker = &d->client[lane->asker];
+	if (asker->state == CLIENT_ATTACHED &&
+	    asker->generation == lane->asker_generation)
+		client_awaited(d, asker);
+}
+
+/* Nothing is lent on it any more. */
+static void lane_free(struct daemon *d, struct lane *lane)
+{
+	struct client *client = &d->client[lane->client];
+
+	d->ending_head = lane->next_ending;
+	sys_close(lane->eventfd);
+	unmap(lane);
+	lane->state = LANE_FREE;
+	client->n_lanes--;
+	client->n_ending--;
 	d->n_lanes--;
 	ckv_hint_store64(&d->stats->lanes, d->n_lanes);
+	tell_asker(d, lane);
+	client_lane_ended(d, client);
+}
+
+bool lanes_end(struct daemon *d)
+{
+	int32_t units = END_UNITS;
+	struct lane *lane;
+
+	if (d->ending_head == CKV_NONE)
+		return false;
+	lane = &d->lane[d->ending_head];
+	if (space_lane_take_back(d->host[lane->space].space, lane->number,
+				 &units))
+		lane_free(d, lane);
+	return true;
 }
 
 /* The counters of the stats table follow enum ckv_claim. */
@@ -226,7 +351,7 @@ bool lane_has_room(const struct lane *lane)
 
 bool lane_ready(const struct lane *lane)
 {
-	return ckv_ring_ready(&lane->requests) && lane_has_room(lane);
+	return lane->run.on || (ckv_ring_ready(&lane->requests) && lane_has_room(lane));
 }
 
 void lane_complete(struct daemon *d, struct lane *lane,
@@ -249,15 +374,18 @@ void lane_complete(struct daemon *d, struct lane *lane,
 }
 
 /* One word for many completions. The fence before event_arm is the wake-up's. */
-void lane_flush(struct daemon *d, struct lane *lane)
+int32_t lane_flush(struct daemon *d, struct lane *lane)
 {
+	int32_t units = 0;
+
 	if (!lane->completed || lane->state != LANE_OPEN)
-		return;
+		return 0;
 	lane->completed = false;
 	if (ckv_wake_needed(&lane->c_head->need_wake)) {
 		ckv_futex_bump(&lane->d_head->futex);
 		sys_futex_wake(&lane->d_head->futex);
 		ckv_count(&d->stats->wakeups_sent, 1);
+		units += UNITS_CALL;
 	}
-	send_event(d, lane);
+	return units + send_event(d, lane);
 }

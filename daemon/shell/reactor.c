@@ -1,7 +1,9 @@
 /*
  * reactor.c - the one thread that decides everything, turn by turn.
  *
- * A turn looks at every open lane, then, when the loop hints at something or
+ * A turn gives every client its share of work (turns.c), makes a step of a space for those
+ * who wait for one, goes on with what is done behind (lanes that end, chains that jobs
+ * list, shown numbers), a bounded piece of each, then, when the loop hints at something or
  * some time has passed, at the descriptors. With nothing to do the reactor
  * looks again for a while (the time doubles when it was too short and halves
  * when it was of no use), then announces that it sleeps, looks once more, and
@@ -16,30 +18,9 @@
 #include <string.h>
 #include <systemd/sd-daemon.h>
 
+#define TURN_UNITS	3u	/* what a turn costs that does nothing */
 #define CLOCK_TURNS	16u	/* looking at the clock costs as much as at some lanes */
 #define POLL_NS		100000u	/* a busy reactor looks at descriptors this often */
-
-static uint32_t serve_lanes(struct daemon *d)
-{
-	uint32_t n = 0;
-
-	/* A lane that is closed meanwhile is replaced by the last one. */
-	for (uint32_t i = 0; i < d->n_open; i++) {
-		struct lane *lane = &d->lane[d->open_lane[i]];
-
-		if (lane_ready(lane))
-			n += lane_serve(d, lane);
-	}
-	return n;
-}
-
-static bool any_lane_ready(const struct daemon *d)
-{
-	for (uint32_t i = 0; i < d->n_open; i++)
-		if (lane_ready(&d->lane[d->open_lane[i]]))
-			return true;
-	return false;
-}
 
 static void report(struct daemon *d, uint64_t token)
 {
@@ -109,16 +90,6 @@ void tick(struct daemon *d)
 	uint64_t patience_ns = d->config->daemon.hello_timeout;
 
 	d->tick_ns = d->now_ns + TICK_NS;
-	for (uint32_t i = 0; i < d->n_lanes_max; i++) {
-		struct lane *lane = &d->lane[i];
-
-		if (lane->state == LANE_FREE)
-			continue;
-		lane_fold_claims(d, lane);
-		if (lane->state == LANE_OPEN)
-			space_touch_drain(d->host[lane->space].space,
-					  lane->number);
-	}
 	for (uint32_t i = 0; i < d->n_clients_max; i++)
 		if (d->client[i].state == CLIENT_CONNECTED &&
 		    d->now_ns - d->client[i].since_ns > patience_ns) {
@@ -142,7 +113,7 @@ static int sleep_until_tick(struct daemon *d)
 	jobs_idle(d);
 	auto_begin(d);
 	ckv_sleep_prepare(&d->world->reactor_sleeping);
-	if (!any_lane_ready(d)) {
+	if (!any_lane_ready(d) && !d->step_wanted) {
 		wait_ns = d->tick_ns > d->now_ns ? d->tick_ns - d->now_ns : 0;
 		ckv_count(&d->stats->reactor_sleeps, 1);
 		r = poll_loop(d, wait_ns, &n);
@@ -160,6 +131,13 @@ static int sleep_until_tick(struct daemon *d)
 	return r;
 }
 
+/* Some recency of one space's readers; a step takes it before it evicts, too. */
+static void drain_touches(struct daemon *d)
+{
+	d->next_drain = d->next_drain + 1 < d->n_hosts ? d->next_drain + 1 : 0;
+	(void)space_touches_drain(d->host[d->next_drain].space);
+}
+
 /* What is done every CLOCK_TURNS turns: the clock, descriptors, the tick. */
 static int turn_slow(struct daemon *d)
 {
@@ -173,6 +151,7 @@ static int turn_slow(struct daemon *d)
 		d->worked |= n > 0;
 	}
 	d->worked |= serve_sockets(d);
+	drain_touches(d);
 	if (d->now_ns >= d->tick_ns)
 		tick(d);
 	if (d->worked)
@@ -185,9 +164,15 @@ static int turn_slow(struct daemon *d)
 
 static int turn(struct daemon *d)
 {
-	bool worked = serve_lanes(d) > 0;
+	uint32_t units = serve_clients(d);
+	bool worked = units > 0;
 
 	d->turn++;
+	space_pace_pay(&d->pace, units + TURN_UNITS);
+	worked |= serve_steps(d);
+	worked |= lanes_end(d);
+	worked |= jobs_turn(d);
+	worked |= stats_turn(d);
 	d->worked |= worked;
 	if (d->turn % CLOCK_TURNS == 0 || d->sockets_wait || loop_hint(d->loop))
 		return turn_slow(d);

@@ -4,11 +4,17 @@
  * A slot is copied by the ring, its argument by take_argument(); only the
  * copies are judged. -EPROTO from here or from the core means that only a
  * broken client sends this: the lane is closed and nothing completes.
+ *
+ * A lane does one request at a time, in the order in which they came. One that is not
+ * over when the units are used up, or that waits for a step of its space, is the lane's
+ * run until it is: copies of its argument and answers are the lane's own. The end of
+ * serving ends it, in lane_cancel().
  */
 #include "daemon/shell/daemon.h"
 #include "daemon/shell/jobs.h"
 #include "daemon/shell/log.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -84,13 +90,13 @@ static int judge(const struct lane *lane, const struct ckv_req *request)
 }
 
 /* Copy once. Nothing after this looks at the client's memory. */
-static void take_argument(struct daemon *d, const struct lane *lane,
-			  const struct ckv_req *request)
+static void take_argument(struct lane *lane, const struct ckv_req *request)
 {
 	const char *area = (const char *)lane->c.base + lane->map.args;
 
-	memcpy(d->argument, area + request->arg_offset, request->arg_bytes);
-	__asm__ volatile("" : : "r"(d->argument) : "memory");
+	assert(request->arg_bytes <= lane->area_bytes);
+	memcpy(lane->argument, area + request->arg_offset, request->arg_bytes);
+	__asm__ volatile("" : : "r"(lane->argument) : "memory");
 }
 
 /* Take back what was just lent from the i-th answer on, the deepest first. */
@@ -112,120 +118,154 @@ static void take_back(struct daemon *d, const struct lane *lane,
 	}
 }
 
+/* The slab of the i-th answer cannot be sent: the request ends there. */
+static int stop_lending(struct daemon *d, struct lane *lane, uint32_t i)
+{
+	struct run *run = &lane->run;
+	struct ckv_lent *lent = (void *)lane->answer;
+	int n_lent = 0;
+
+	space_cancel(d->host[lane->space].space, &run->task);
+	take_back(d, lane, lent, i, run->task.next);
+	lent[i].status = -EAGAIN;
+	for (uint32_t j = run->task.next; j < run->request.n; j++)
+		lent[j] = (struct ckv_lent){ .status = -ECANCELED,
+					     .page = CKV_NONE, .slot = CKV_NONE };
+	for (uint32_t j = 0; j < i; j++)
+		n_lent += lent[j].status == 0;
+	return n_lent;
+}
+
 /*
  * Every page that is lent needs its slab mapped for writing. A page whose slab
  * cannot be sent now is taken back, with all that was lent after it.
  */
-static int send_slabs(struct daemon *d, struct lane *lane,
-		      const struct ckv_req *request, struct ckv_lent *lent,
-		      int n_lent)
+static int send_slabs(struct daemon *d, struct lane *lane, int32_t *units)
 {
 	struct client *client = &d->client[lane->client];
-	struct host *host = &d->host[lane->space];
-	int n_sent = 0;
+	const struct ckv_lent *lent = (const void *)lane->answer;
+	struct run *run = &lane->run;
+	uint32_t slab, slab_pages = d->host[lane->space].pool.shape.slab_pages;
 
-	for (uint32_t i = 0; i < request->n && n_sent < n_lent; i++) {
-		if (lent[i].status != 0)
+	for (; run->n_sent < run->task.next; run->n_sent++) {
+		if (lent[run->n_sent].status != 0)
 			continue;
-		if (control_send_slab(d, client, lane->space,
-				lent[i].page / host->pool.shape.slab_pages) < 0) {
-			take_back(d, lane, lent, i, request->n);
-			lent[i].status = -EAGAIN;
-			break;
-		}
-		n_sent++;
+		slab = lent[run->n_sent].page / slab_pages;
+		if (client->attached[lane->space].slab_sent[slab / 64] >>
+		    slab % 64 & 1)
+			continue;
+		if (*units <= 0)
+			return SPACE_MORE;
+		*units -= UNITS_MESSAGE;
+		if (control_send_slab(d, client, lane->space, slab) < 0)
+			return stop_lending(d, lane, run->n_sent);
 	}
-	return n_sent;
-}
-
-/* Recency of the readers, before something of theirs is evicted. */
-static void drain_touches(struct daemon *d, uint32_t space)
-{
-	struct host *host = &d->host[space];
-
-	if (host->drained_turn == d->turn)
-		return;
-	host->drained_turn = d->turn;
-	for (uint32_t i = 0; i < d->n_open; i++)
-		if (d->lane[d->open_lane[i]].space == space)
-			space_touch_drain(host->space,
-					  d->lane[d->open_lane[i]].number);
-}
-
-static int reserve(struct daemon *d, struct lane *lane,
-		   const struct ckv_req *request)
-{
-	struct space *space = d->host[lane->space].space;
-	const struct ckv_reserve_arg *arg = (const void *)d->argument;
-	struct ckv_lent *lent = (void *)d->answer;
-	int r;
-
-	drain_touches(d, lane->space);
-	if (is_scratch(request))
-		r = space_reserve_scratch(space, lane->number, request->n, lent);
-	else
-		r = space_reserve(space, lane->number, &arg->parent,
-				  (const struct ckv_key *)(arg + 1), request->n,
-				  lent);
-	return r <= 0 ? r : send_slabs(d, lane, request, lent, r);
+	return run->result;
 }
 
 static int stat_view(struct daemon *d, const struct lane *lane)
 {
-	const struct ckv_view_query *query = (const void *)d->argument;
-	struct ckv_view_reply *reply = (void *)d->answer;
+	const struct ckv_view_query *query = (const void *)lane->argument;
+	struct ckv_view_reply *reply = (void *)lane->answer;
 
 	memset(reply, 0, sizeof *reply);
 	return jobs_find_view(d->host[lane->space].space, query, reply);
 }
 
-/* The operation itself: its result, or -EPROTO. d->answer is filled. */
-static int perform(struct daemon *d, struct lane *lane,
-		   const struct ckv_req *request)
+static void answer(struct daemon *d, struct lane *lane, int32_t result)
 {
-	struct space *space = d->host[lane->space].space;
-	void *answer = d->answer;
-
-	switch (request->op) {
-	case CKV_OP_RESERVE:
-		return reserve(d, lane, request);
-	case CKV_OP_PUBLISH:
-		return space_publish(space, lane->number,
-				     (const void *)d->argument, request->n,
-				     answer);
-	case CKV_OP_ABORT:
-		return space_abort(space, lane->number,
-				   (const void *)d->argument, request->n,
-				   answer);
-	case CKV_OP_PREFETCH:
-		return space_prefetch(space, (const void *)d->argument,
-				      request->n);
-	case CKV_OP_DROP:
-		return space_drop(space, (const void *)d->argument, request->n,
-				  answer);
-	case CKV_OP_STAT:
-		return stat_view(d, lane);
-	default:
-		return 0;
-	}
-}
-
-static void answer(struct daemon *d, struct lane *lane,
-		   const struct ckv_req *request, int32_t result)
-{
+	const struct ckv_req *request = &lane->run.request;
 	const struct op_shape *shape = shape_of(request);
 	char *area = (char *)lane->d.base + lane->map.results;
-	size_t bytes = shape == NULL ? 0 : shape->reply_bytes +
+	size_t bytes = shape->reply_bytes +
 		       (size_t)shape->answer_bytes * request->n;
 
 	/* An answer that was not worked out would show an older one. */
 	if (bytes > 0 && (result >= 0 || shape->reply_bytes > 0))
-		memcpy(area + request->arg_offset, d->answer, bytes);
+		memcpy(area + request->arg_offset, lane->answer, bytes);
 	lane_complete(d, lane, request, result);
 }
 
-static void serve_one(struct daemon *d, struct lane *lane,
-		      const struct ckv_req *request)
+/* What the core does item by item. */
+static void begin_task(struct lane *lane)
+{
+	static const enum space_op ops[] = {
+		[CKV_OP_RESERVE] = SPACE_RESERVE, [CKV_OP_PUBLISH] = SPACE_PUBLISH,
+		[CKV_OP_ABORT] = SPACE_ABORT, [CKV_OP_PREFETCH] = SPACE_PREFETCH,
+		[CKV_OP_DROP] = SPACE_DROP,
+	};
+	const struct ckv_reserve_arg *arg = (const void *)lane->argument;
+	const struct ckv_req *request = &lane->run.request;
+	struct space_task *task = &lane->run.task;
+
+	task->op = is_scratch(request) ? SPACE_SCRATCH : ops[request->op];
+	task->lane = lane->number;
+	task->n = request->n;
+	task->items = lane->argument;
+	task->answers = lane->answer;
+	if (task->op == SPACE_RESERVE) {
+		task->parent = arg->parent;
+		task->items = arg + 1;
+	}
+}
+
+/* Go on with the lane's request: its result, SPACE_MORE, SPACE_WAIT. */
+static int go_on(struct daemon *d, struct lane *lane, int32_t *units)
+{
+	struct run *run = &lane->run;
+
+	switch (run->request.op) {
+	case CKV_OP_NOP:
+		return 0;
+	case CKV_OP_STAT:
+		*units -= UNITS_METHOD;
+		return stat_view(d, lane);
+	case CKV_OP_COMPRESS:
+		return jobs_compress(d, lane, &run->request,
+				     (void *)lane->answer, units);
+	default:
+		break;
+	}
+	if (!run->ended)
+		run->result = space_run(d->host[lane->space].space, &run->task,
+					units);
+	run->ended = run->result != SPACE_MORE && run->result != SPACE_WAIT;
+	return run->request.op == CKV_OP_RESERVE ? send_slabs(d, lane, units) :
+	       run->result;
+}
+
+/* False: the request is not over. */
+static bool serve_run(struct daemon *d, struct lane *lane, int32_t *units)
+{
+	int r = go_on(d, lane, units);
+
+	if (r == SPACE_WAIT)
+		d->step_wanted = true;
+	if (r == SPACE_WAIT || r == SPACE_MORE)
+		return false;
+	lane->run.on = false;
+	if (r == -EPROTO)
+		lane_lied(d, lane, "a request's items are malformed");
+	else if (r != JOB_TAKEN)
+		answer(d, lane, r);
+	return true;
+}
+
+void lane_cancel(struct daemon *d, struct lane *lane)
+{
+	struct run *run = &lane->run;
+
+	if (!run->on)
+		return;
+	run->on = false;
+	if (run->task.begun && !run->ended)
+		space_cancel(d->host[lane->space].space, &run->task);
+	if (run->job != NULL)
+		jobs_cancel(run->job);
+}
+
+static void begin(struct daemon *d, struct lane *lane,
+		  const struct ckv_req *request)
 {
 	int r = judge(lane, request);
 
@@ -237,47 +277,55 @@ static void serve_one(struct daemon *d, struct lane *lane,
 		lane_complete(d, lane, request, r);
 		return;
 	}
-	take_argument(d, lane, request);
-	if (request->op == CKV_OP_COMPRESS) {
-		memset(d->answer, 0, sizeof(struct ckv_view_reply));
-		r = jobs_compress(d, lane, request, (void *)d->answer);
-		if (r > 0)
-			return;		/* completes later */
-	} else {
-		r = perform(d, lane, request);
-	}
-	if (r == -EPROTO) {
-		lane_lied(d, lane, "a request's items are malformed");
+	lane->run = (struct run){ .on = true, .request = *request };
+	if (request->op == CKV_OP_NOP)
 		return;
-	}
-	answer(d, lane, request, r);
+	take_argument(lane, request);
+	if (request->op != CKV_OP_COMPRESS && request->op != CKV_OP_STAT)
+		begin_task(lane);
 }
 
-uint32_t lane_serve(struct daemon *d, struct lane *lane)
+/* The next request of the ring: 1, or 0 if there is none, or none may come. */
+static uint32_t take_request(struct daemon *d, struct lane *lane)
 {
-	uint32_t n = 0, max = (uint32_t)d->config->daemon.requests_per_turn;
 	struct ckv_req request;
 	struct ckv_msg message;
 	int r;
 
-	while (n < max && lane->state == LANE_OPEN) {
-		if (!lane_has_room(lane))
+	if (!lane_has_room(lane))
+		return 0;
+	r = ckv_ring_take(&lane->requests, &message);
+	if (r == -EPROTO)
+		lane_lied(d, lane, "a sequence number of its request "
+			  "ring is wrong");
+	if (r < 0)
+		return 0;
+	memcpy(&request, &message, sizeof request);
+	begin(d, lane, &request);
+	return 1;
+}
+
+void lane_serve(struct daemon *d, struct lane *lane, int32_t *units)
+{
+	int32_t before = *units;
+	uint32_t n = 0, taken;
+
+	while (*units > 0 && lane->state == LANE_OPEN) {
+		if (!lane->run.on) {
+			taken = take_request(d, lane);
+			if (taken == 0)
+				break;
+			n += taken;
+			*units -= UNITS_REQUEST;
+		}
+		if (lane->run.on && !serve_run(d, lane, units))
 			break;
-		r = ckv_ring_take(&lane->requests, &message);
-		if (r == -EPROTO)
-			lane_lied(d, lane, "a sequence number of its request "
-				  "ring is wrong");
-		if (r < 0)
-			break;
-		n++;
-		memcpy(&request, &message, sizeof request);
-		serve_one(d, lane, &request);
 	}
 	if (n > 0) {
 		ckv_ring_credit(&lane->requests);
 		ckv_count(&d->stats->requests, n);
 		d->client[lane->client].n_requests += n;
-		lane_flush(d, lane);
 	}
-	return n;
+	*units -= lane_flush(d, lane);
+	ckv_count(&d->stats->work_units, (uint64_t)(before - *units));
 }

@@ -9,6 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#define ROWS_PER_TURN	8u
+#define PINS_PER_TURN	4096u
+
 static struct ckv_client_row *row_of(struct daemon *d, struct client *client)
 {
 	return ckv_stats_client(d->stats_memory.base, d->n_hosts,
@@ -80,9 +83,11 @@ void stats_client(struct daemon *d, struct client *client, const char *name)
 		[CLIENT_CONNECTED] = CKV_CLIENT_FREE,
 		[CLIENT_ATTACHED] = CKV_CLIENT_ATTACHED,
 		[CLIENT_DETACHED] = CKV_CLIENT_DETACHED,
+		[CLIENT_ENDING] = CKV_CLIENT_FREE,
 	};
 	struct ckv_client_row *row = row_of(d, client);
 	uint64_t pins = 0, lent = 0, spaces = 0;
+	uint32_t at = client->turn_lane;
 
 	if (name != NULL) {
 		copy_name(row->name, name);
@@ -91,18 +96,16 @@ void stats_client(struct daemon *d, struct client *client, const char *name)
 		row->gid = client->gid;
 		row->attached_s = sys_real_ns() / 1000000000u;
 	}
-	if (client->state != CLIENT_FREE) {
+	if (shown[client->state] != CKV_CLIENT_FREE) {
 		for (uint32_t i = 0; i < d->n_hosts; i++) {
 			spaces |= (uint64_t)(client->attached[i].access != 0) << i;
 			lent += space_client_lent(d->host[i].space,
 						  (uint32_t)(client - d->client));
 		}
-		for (uint32_t i = 0; client->n_lanes && i < d->n_lanes_max; i++)
-			if (d->lane[i].state != LANE_FREE &&
-			    &d->client[d->lane[i].client] == client)
-				pins += space_lane_pins(
-					d->host[d->lane[i].space].space,
-					d->lane[i].number);
+		for (uint32_t n = client->n_lanes - client->n_ending; n > 0; n--) {
+			pins += d->lane[at].n_pins_used;
+			at = d->lane[at].next;
+		}
 	}
 	ckv_hint_store64(&row->spaces, spaces);
 	ckv_hint_store64(&row->lanes, client->n_lanes);
@@ -117,8 +120,49 @@ void stats_tick(struct daemon *d)
 	ckv_hint_store64(&d->stats->uptime_s,
 			 (d->now_ns - d->started_ns) / 1000000000u);
 	ckv_hint_store64(&d->stats->descriptors, (uint64_t)sys_descriptors());
-	for (uint32_t i = 0; i < d->n_clients_max; i++)
-		if (d->client[i].state == CLIENT_ATTACHED ||
-		    d->client[i].state == CLIENT_DETACHED)
-			stats_client(d, &d->client[i], NULL);
+	/* The rest is done behind, by stats_turn(). */
+	d->next_row = d->next_pin = 0;
+}
+
+/* Some of a lane's pins: true, all of them were counted. */
+static bool count_pins(struct daemon *d, struct lane *lane)
+{
+	if (d->next_pin == 0)
+		lane->n_pins_counting = 0;
+	lane->n_pins_counting += space_lane_pins(d->host[lane->space].space,
+						 lane->number, d->next_pin,
+						 PINS_PER_TURN);
+	d->next_pin += PINS_PER_TURN;
+	if (d->next_pin < lane->shape.n_pins)
+		return false;
+	d->next_pin = 0;
+	lane->n_pins_used = lane->n_pins_counting;
+	return true;
+}
+
+/* Lanes first, then the clients whose rows show them. */
+bool stats_turn(struct daemon *d)
+{
+	for (uint32_t i = 0; i < ROWS_PER_TURN; i++, d->next_row++) {
+		uint32_t row = d->next_row;
+
+		if (row >= d->n_lanes_max + d->n_clients_max)
+			return i > 0;
+		if (row >= d->n_lanes_max) {
+			struct client *client = &d->client[row - d->n_lanes_max];
+
+			if (client->state == CLIENT_ATTACHED ||
+			    client->state == CLIENT_DETACHED)
+				stats_client(d, client, NULL);
+			continue;
+		}
+		if (!lane_is_there(&d->lane[row])) {
+			d->next_pin = 0;
+			continue;
+		}
+		lane_fold_claims(d, &d->lane[row]);
+		if (!count_pins(d, &d->lane[row]))
+			return true;
+	}
+	return true;
 }

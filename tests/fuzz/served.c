@@ -11,6 +11,8 @@
 #include <poll.h>
 #include <stdlib.h>
 
+enum { WORK_PER_TURN = 5, WORK_BEYOND = 2 * UNITS_METHOD + UNITS_CALL + UNITS_MESSAGE + 256 };
+
 static const struct ckv_lane_shape shape = {
 	.n_slots = 8, .n_pins = 16, .n_touches = 8, .arg_bytes = 8192,
 };
@@ -35,7 +37,8 @@ static struct {
 	struct attachment attached[SERVED_LANES];
 	uint64_t slab_bits[SERVED_LANES];
 	struct lane lane[SERVED_LANES];
-	uint32_t open_lane[SERVED_LANES];
+	uint32_t serving[SERVED_LANES];
+	unsigned char area[SERVED_LANES][2][ARGUMENT_BYTES];
 	int slab_fd[SERVED_PAGES + SERVED_VIEWS];
 	struct ckv_global_stats stats;
 } table;
@@ -48,7 +51,7 @@ static void make_daemon(void)
 
 	log_setup(LOG_ERROR);
 	table.config.daemon = (struct daemon_params){
-		.requests_per_turn = 4, .workers = 1, .max_jobs = 3,
+		.work_per_turn = WORK_PER_TURN, .workers = 1, .max_jobs = 3,
 		.max_lane_jobs = 2, .max_job_blocks = 16,
 		.max_query_bytes = 1 << 20,
 	};
@@ -68,7 +71,8 @@ static void make_daemon(void)
 	d->n_clients_max = d->n_clients = SERVED_LANES;
 	d->lane = table.lane;
 	d->n_lanes_max = SERVED_LANES;
-	d->open_lane = table.open_lane;
+	d->serving = table.serving;
+	d->ending_head = d->ending_tail = CKV_NONE;
 	table.host.config = &table.config.space[0];
 	assert(jobs_create(d) == 0);
 }
@@ -136,7 +140,11 @@ static void open_lane(struct served *s, uint32_t i)
 		.pid = (pid_t)(100 + i), .n_lanes = 1,
 		.attached = &table.attached[i],
 	};
-	table.open_lane[i] = i;
+	lane->argument = table.area[i][0];
+	lane->answer = table.area[i][1];
+	lane->area_bytes = shape.arg_bytes;
+	lane->next = lane->prev = table.client[i].turn_lane = i;
+	table.serving[i] = i;
 }
 
 void served_open(struct served *s)
@@ -157,7 +165,8 @@ void served_open(struct served *s)
 	s->daemon = &table.daemon;
 	s->lane = table.lane;
 	s->map = ckv_lane_map(&shape);
-	table.daemon.n_open = table.daemon.n_lanes = SERVED_LANES;
+	table.daemon.n_serving = table.daemon.n_lanes = SERVED_LANES;
+	table.daemon.step_wanted = false;
 	for (uint32_t i = 0; i < SERVED_LANES; i++)
 		open_lane(s, i);
 }
@@ -165,6 +174,7 @@ void served_open(struct served *s)
 void served_close(struct served *s)
 {
 	for (int i = 0; i < SERVED_LANES; i++) {
+		lane_cancel(s->daemon, &s->lane[i]);
 		lane_fold_claims(s->daemon, &s->lane[i]);
 		space_lane_close(s->core.space, s->lane[i].number);
 		space_check(s->core.space);
@@ -221,6 +231,7 @@ static void check(struct served *s, int i)
 	       lane->state == LANE_SHUT && why == EPROTO);
 	assert(s->end[i].n_completed <= lane->requests.pos);
 	assert(lane->n_jobs == 0);
+	assert(!lane->run.on || lane->state == LANE_OPEN);
 	space_check(s->core.space);
 }
 
@@ -230,7 +241,11 @@ static void finish_jobs(struct daemon *d)
 			     .events = POLLIN };
 
 	while (d->jobs->n_queued > 0) {
-		poll(&fd, 1, -1);
+		space_pace_pay(&d->pace, UINT64_MAX);
+		if (serve_steps(d))
+			continue;
+		if (!d->jobs->uncollected)
+			poll(&fd, 1, -1);
 		jobs_collect(d);
 	}
 }
@@ -239,21 +254,25 @@ void served_turn(struct served *s, struct ckv_comp *ret_last)
 {
 	struct daemon *d = s->daemon;
 	char *before = malloc(s->map.c_bytes);
-	uint32_t n;
 
 	assert(before != NULL);
 	for (int i = 0; i < SERVED_LANES; i++) {
 		memcpy(before, s->end[i].c, s->map.c_bytes);
-		do {
+		while (s->lane[i].state == LANE_OPEN &&
+		       lane_ready(&s->lane[i])) {
+			int32_t units = WORK_PER_TURN;
+
 			d->turn++;
-			n = s->lane[i].state == LANE_OPEN &&
-			    lane_ready(&s->lane[i]) ?
-			    lane_serve(d, &s->lane[i]) : 0;
-			assert(n <= table.config.daemon.requests_per_turn);
+			lane_serve(d, &s->lane[i], &units);
+			/* What is not cut in two is small. */
+			assert(units > -WORK_BEYOND);
+			space_pace_pay(&d->pace, UINT64_MAX);
+			(void)serve_steps(d);
+			space_check(s->core.space);
 			finish_jobs(d);
 			collect(s, i, ret_last);
 			check(s, i);
-		} while (n > 0);
+		}
 		/* A segment of a client is only read. */
 		assert(memcmp(before, s->end[i].c, s->map.c_bytes) == 0);
 		ckv_ring_credit(&s->end[i].completions);

@@ -138,7 +138,7 @@ START_TEST(pinned_pool_is_full_until_death)
 	ck_assert_int_eq(core_put(&core, a, 0, 50), -ENOSPC);
 	ck_assert_uint_eq(CORE_STAT(&core, refused_space), 1);
 	ck_assert_int_eq(core_drop(&core, 1), -EBUSY);
-	ck_assert_uint_eq(space_lane_pins(core.space, b), PAGES);
+	ck_assert_uint_eq(space_lane_pins(core.space, b, 0, UINT32_MAX), PAGES);
 	space_lane_close(core.space, b);
 	ck_assert_int_eq(core_put(&core, a, 0, 50), 0);
 }
@@ -186,7 +186,7 @@ START_TEST(lying_words_are_harmless)
 	ck_assert_uint_eq(space_touch_drain(core.space, b), 6);
 	for (uint32_t i = 0; i < 3 * PAGES; i++)
 		ck_assert_int_eq(core_put(&core, a, 0, 1 + i), 0);
-	ck_assert_uint_le(space_lane_pins(core.space, b), CORE_PINS);
+	ck_assert_uint_le(space_lane_pins(core.space, b, 0, UINT32_MAX), CORE_PINS);
 	space_check(core.space);
 }
 END_TEST

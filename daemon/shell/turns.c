@@ -1,0 +1,80 @@
+/*
+ * turns.c - what one turn of the reactor does for each client and each space.
+ *
+ * Clients are served by turns, from another place each time, and so are the lanes of
+ * one. A client's work units are its own: what it takes beyond them it has less of in
+ * the next turn. Nobody waits for more than the shares of the others, and for one step.
+ */
+#include "daemon/shell/jobs.h"
+
+static void serve_client(struct daemon *d, struct client *client, int32_t share)
+{
+	int32_t units = share - (int32_t)client->owed;
+	uint32_t at = client->turn_lane, next;
+
+	for (uint32_t n = client->n_lanes; n > 0 && units > 0; n--, at = next) {
+		struct lane *lane = &d->lane[at];
+
+		next = lane->next;
+		if (lane->state == LANE_OPEN && lane_ready(lane))
+			lane_serve(d, lane, &units);
+	}
+	client->turn_lane = at;
+	client->owed = units < 0 ? (uint32_t)-units : 0;
+}
+
+uint32_t serve_clients(struct daemon *d)
+{
+	int32_t share = (int32_t)d->config->daemon.work_per_turn;
+	uint64_t before = ckv_hint_load64(&d->stats->work_units), n;
+	uint32_t at = d->first_served;
+
+	for (uint32_t i = 0; i < d->n_serving; i++, at++) {
+		if (at >= d->n_serving)
+			at = 0;
+		serve_client(d, &d->client[d->serving[at]], share);
+	}
+	d->first_served = d->first_served + 1 < d->n_serving ?
+			  d->first_served + 1 : 0;
+	n = ckv_hint_load64(&d->stats->work_units) - before;
+	if (n > ckv_hint_load64(&d->stats->turn_units_max))
+		ckv_hint_store64(&d->stats->turn_units_max, n);
+	return (uint32_t)n;
+}
+
+bool any_lane_ready(const struct daemon *d)
+{
+	for (uint32_t i = 0; i < d->n_serving; i++) {
+		const struct client *client = &d->client[d->serving[i]];
+		uint32_t at = client->turn_lane;
+
+		do {
+			const struct lane *lane = &d->lane[at];
+
+			if (lane->state == LANE_OPEN && lane_ready(lane))
+				return true;
+			at = lane->next;
+		} while (at != client->turn_lane);
+	}
+	return false;
+}
+
+bool serve_steps(struct daemon *d)
+{
+	if (!d->step_wanted || !space_pace_ready(&d->pace))
+		return false;
+	for (uint32_t i = 0; i < d->n_hosts; i++) {
+		struct space *space;
+
+		d->next_host = d->next_host + 1 < d->n_hosts ?
+			       d->next_host + 1 : 0;
+		space = d->host[d->next_host].space;
+		if (!space_waits(space))
+			continue;
+		space_step(space);
+		jobs_step(d, &d->host[d->next_host]);
+		return true;
+	}
+	d->step_wanted = false;
+	return false;
+}
