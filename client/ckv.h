@@ -26,8 +26,9 @@
  *   - Nothing is mapped in a child after fork().
  *   - A pin keeps a chain of blocks resident. Pins vanish when the process dies;
  *     a stopped process (SIGSTOP, debugger) holds them until it resumes or is killed.
- *   - Whoever may write to a space is trusted with its bytes. Readers that want
- *     to check use CKV_VERIFY.
+ *   - Whoever may write to a space is trusted with its bytes. A page gets its
+ *     checksum from its writer or, if that gave none, from the daemon later. Readers
+ *     that want to check use CKV_VERIFY.
  */
 #ifndef CKV_H
 #define CKV_H
@@ -242,16 +243,29 @@ struct ckv_pin {		/* filled by ckv_lookup(), spent by ckv_unpin() */
 };
 
 enum ckv_lookup_flag {
-	CKV_VERIFY = 1,		/* check page checksums; a mismatch ends the prefix */
-	CKV_EXISTS = 2,		/* count only: pin nothing, ret_handles may be NULL */
+	/*
+	 * Return only blocks whose bytes are those that were summed: the writer's
+	 * sum, or the daemon's of a page that was published without one. A block
+	 * that has no checksum yet ends the prefix, so it is found when the daemon has
+	 * summed it (`sum_idle` in ckvd.conf(5), a moment later on an idle machine).
+	 * So does one whose bytes differ; that is counted.
+	 */
+	CKV_VERIFY = 1,
+	/*
+	 * Count only: pin nothing, ret_handles may be NULL. That the blocks are each
+	 * other's parents is seen at the deepest ones only.
+	 */
+	CKV_EXISTS = 2,
 };
 
 /*
  * Find the longest prefix of the chain keys[0 .. n_keys) that is stored, pin it
- * and say where its blocks are. Does not block and makes no system call (but for
- * the tries to reattach, see -ESTALE). Returns the number of blocks found, 0 being
- * an ordinary answer; then ret_handles[0 .. found) are filled and ret_pin is
- * owned by the caller, also when it is 0.
+ * and say where its blocks are. keys[0] may be in the middle of a chain; every
+ * other block must be stored under the one before it, or the prefix ends there. Does
+ * not block and makes no system call (but for the tries to reattach, see -ESTALE).
+ * Returns the number of blocks found, 0 being an ordinary answer; then
+ * ret_handles[0 .. found) are filled and ret_pin is owned by the caller, also
+ * when it is 0.
  *
  *   -EAGAIN   every pin word of this lane is in use
  *   -EPROTO   the lane was closed by the daemon
@@ -259,6 +273,31 @@ enum ckv_lookup_flag {
 long ckv_lookup(struct ckv_lane *lane, const uint8_t *keys, size_t n_keys,
 		unsigned flags, struct ckv_handle *ret_handles,
 		struct ckv_pin *ret_pin);
+
+struct ckv_chain {		/* one request of ckv_lookup_many() */
+	const uint8_t *keys;	/* given, with the next two, as to ckv_lookup() */
+	size_t	       n_keys;
+	struct ckv_handle *ret_handles;
+	long	       result;	/* what ckv_lookup() returns */
+	struct ckv_pin pin;	/* filled unless result is negative */
+};
+
+/*
+ * Look up several chains at once, such as the requests of one scheduler step: what
+ * ckv_lookup() does, chain by chain, but their waits for memory overlap. Each
+ * chain has its own handles and pin, and each pin is given back by itself. Returns how
+ * many chains were answered, result >= 0.
+ *
+ * When the pin words run out, the chains that need one and got none have the result
+ * -EAGAIN and hold nothing; their pins are left alone. All others are answered
+ * and their pins are the caller's. Other errors are of the whole call, and nothing of
+ * `chains` was changed.
+ *
+ *   -EINVAL   also: an argument of one of the chains
+ *   -EPROTO   the lane was closed by the daemon
+ */
+long ckv_lookup_many(struct ckv_lane *lane, struct ckv_chain *chains,
+		     size_t n_chains, unsigned flags);
 
 /* Give a pin back. Its handles must not be read afterwards. Cannot fail. */
 void ckv_unpin(struct ckv_lane *lane, struct ckv_pin *pin);

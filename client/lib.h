@@ -460,16 +460,64 @@ struct lib_found {
 	uint32_t n_at[CKV_LEVELS];	/* [CKV_LEVEL_REMOTE]: all */
 	struct lib_hit last;		/* the deepest found */
 };
-void lib_search(const struct ckv_index *index, const struct ckv_key *keys,
-		uint32_t n_keys, struct lib_found *ret_found);
+#define LIB_PROBES 11		/* of one round */
+struct lib_search {		/* one that is made step by step */
+	const struct ckv_key *keys;
+	uint32_t lo, hi;	/* the first absent key is in [lo, hi] */
+	uint32_t n;		/* probes that were asked for */
+	uint32_t at[LIB_PROBES + 2];
+	struct ckv_place place[LIB_PROBES + 2];
+	struct ckv_place first;	/* of keys[0] */
+	uint32_t n_places;	/* place[] has those of so many first keys */
+};
+void lib_search_begin(struct lib_search *s, const struct ckv_index *index,
+		      const struct ckv_key *keys, uint32_t n_keys);
+/* One round. 0: the range is empty, and the search may be ended. */
+int lib_search_step(struct lib_search *s, const struct ckv_index *index);
+void lib_search_end(struct lib_search *s, const struct ckv_index *index,
+		    struct lib_found *ret_found);
+/* All of it. */
+void lib_search(struct lib_search *s, const struct ckv_index *index,
+		const struct ckv_key *keys, uint32_t n_keys,
+		struct lib_found *ret_found);
 
-/* lookup.c: put a block into a pin word: only if in time; in any case; let go */
+/* pin.c: put a block into a pin word: only if in time; in any case; let go */
 int lib_pin_take(struct ckv_lane *lane, uint32_t slot, uint32_t generation,
 		 uint32_t *ret_word);
 int lib_pin_settled(const struct ckv_lane *lane, uint32_t slot);
 int lib_pin_claim(struct ckv_lane *lane, uint32_t slot, uint32_t generation,
 		  uint32_t *ret_word);
 void lib_pin_give(struct ckv_lane *lane, uint32_t word);
+/* The two halves of lib_pin_take(), with a ckv_pin_fence() between them. */
+int lib_pin_put(struct ckv_lane *lane, uint32_t slot, uint32_t generation,
+		uint32_t *ret_word);
+int lib_pin_in_time(const struct ckv_lane *lane, uint32_t slot,
+		    uint32_t generation);
+/* A lookup's pin: nothing in it; give its words back; the caller's from now on. */
+void lib_pin_none(struct lib_pin *pin);
+void lib_pin_give_all(struct ckv_lane *lane, struct lib_pin *pin);
+void lib_pin_hold(struct ckv_lane *lane, struct lib_pin *pin);
+
+/* lookup.c */
+struct lib_chain {		/* one lookup as it goes on */
+	const struct ckv_key *keys;
+	uint32_t n_keys;
+	struct ckv_handle *handles;
+	struct lib_pin pin;
+	struct lib_found found;
+	struct lib_search search;
+};
+/* Are the arguments of a lookup what they may be? */
+int lib_chain_ok(const struct lib_chain *c, size_t n_keys, unsigned flags,
+		 const struct ckv_pin *pin);
+long lib_lookup_none(struct lib_chain *c);
+long lib_lookup_chain(struct ckv_lane *lane, struct lib_chain *c,
+		      unsigned flags);
+uint32_t lib_fill(struct ckv_lane *lane, struct lib_chain *c,
+		  uint32_t n_found, unsigned flags);
+void lib_claim(struct ckv_lane *lane, const struct lib_chain *c, unsigned flags);
+void lib_found_none(struct lib_found *found);
+void lib_hand_out(const struct lib_chain *c, long n, struct ckv_pin *ret_pin);
 
 /* view.c */
 int lib_view_judge(const struct ckv_geometry *g, const void *data, uint64_t bytes,

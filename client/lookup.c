@@ -6,6 +6,13 @@
  * still stand, then read the page numbers of all that was found: a block is
  * never taken without its descendants, so two words hold the whole chain.
  *
+ * Whether it is one chain is seen on the way: each block's parent must be the slot
+ * in which the block before it was found. While a block is pinned, its parent stays
+ * in that slot, since a parent never goes before its child; so a block that was found
+ * there after the pin is the parent itself, which in turn keeps its own. No generation
+ * is needed. Where the links break, the pin protects nothing before the break: all of
+ * it is made again for the shorter prefix.
+ *
  * If a claim comes too late the pins are let go and the search is made again,
  * a bounded number of times; a block that the daemon is judging is waited for a
  * moment and then left out. Nothing here makes a system call while the daemon
@@ -17,66 +24,9 @@
 
 enum {
 	ATTEMPTS = 64,		/* searches for one lookup */
-	ODD_LOOKS = 256,	/* at a block that is being judged */
-	AHEAD = 8,		/* blocks whose entries are fetched in advance */
+	FAR = 16,		/* blocks whose tags are asked for in advance */
+	NEAR = 8,		/* blocks whose entries are */
 };
-
-/* Put a block into a free pin word, in time or not. -EAGAIN: there is none. */
-int lib_pin_claim(struct ckv_lane *lane, uint32_t slot, uint32_t generation,
-		  uint32_t *ret_word)
-{
-	uint32_t no;
-
-	if (lane->n_pin_free == 0)
-		return -EAGAIN;
-	no = lane->pin_free[--lane->n_pin_free];
-	if (no >= lane->pin_high) {
-		lane->pin_high = no + 1;
-		ckv_hint_store32(&lane->c->pin_high, no + 1);
-	}
-	ckv_pin_set(&lane->pins[no], slot, generation);
-	*ret_word = no;
-	return 0;
-}
-
-/* Pin a block of this generation. -EAGAIN: no word; -ESTALE: it came too late. */
-int lib_pin_take(struct ckv_lane *lane, uint32_t slot, uint32_t generation,
-		 uint32_t *ret_word)
-{
-	const struct ckv_entry *entry = ckv_index_entry(&lane->index, slot);
-	uint32_t word;
-	int r = lib_pin_claim(lane, slot, generation, &word);
-
-	if (r < 0)
-		return r;
-	if (!ckv_pin_confirm(entry, generation, lane->world, lane->epoch)) {
-		lib_pin_give(lane, word);
-		return -ESTALE;
-	}
-	*ret_word = word;
-	return 0;
-}
-
-void lib_pin_give(struct ckv_lane *lane, uint32_t word)
-{
-	if (word == CKV_NONE)
-		return;
-	ckv_pin_drop(&lane->pins[word]);
-	lane->pin_free[lane->n_pin_free++] = word;
-}
-
-/* Wait a moment for the daemon's verdict on a block. Is it stable now? */
-int lib_pin_settled(const struct ckv_lane *lane, uint32_t slot)
-{
-	const struct ckv_entry *entry = ckv_index_entry(&lane->index, slot);
-
-	for (int i = 0; i < ODD_LOOKS; i++) {
-		if ((ckv_entry_generation(entry) & 1) == 0)
-			return 1;
-		ckv_pause();
-	}
-	return 0;
-}
 
 /* Pin one block by its place in the chain; 0, -EAGAIN or -ESTALE. */
 static int pin_at(struct ckv_lane *lane, const struct ckv_key *key,
@@ -91,57 +41,27 @@ static int pin_at(struct ckv_lane *lane, const struct ckv_key *key,
 	return lib_pin_take(lane, slot, block.generation, ret_word);
 }
 
-/* Pin what protects `found`. On failure nothing is held. */
-static int pin_found(struct ckv_lane *lane, const struct ckv_key *keys,
-		     const struct lib_found *found, struct lib_pin *pin)
+/* Pin what protects the found blocks. On failure nothing is held. */
+static int pin_found(struct ckv_lane *lane, struct lib_chain *c)
 {
-	uint32_t n_host = found->n_at[CKV_LEVEL_HOST];
-	uint32_t n_device = found->n_at[CKV_LEVEL_DEVICE];
+	const struct lib_hit *last = &c->found.last;
+	uint32_t n_host = c->found.n_at[CKV_LEVEL_HOST];
+	uint32_t n_device = c->found.n_at[CKV_LEVEL_DEVICE];
 	int r = 0;
 
-	pin->word[0] = pin->word[1] = CKV_NONE;
-	if (n_host == found->last.at + 1)
-		r = lib_pin_take(lane, found->last.slot,
-			     found->last.block.generation, &pin->word[0]);
+	if (n_host == last->at + 1)
+		r = lib_pin_take(lane, last->slot, last->block.generation,
+				 &c->pin.word[0]);
 	else if (n_host > 0)
-		r = pin_at(lane, &keys[n_host - 1], &pin->word[0]);
+		r = pin_at(lane, &c->keys[n_host - 1], &c->pin.word[0]);
+	if (r == 0 && n_device > 0 && n_device < n_host)
+		r = pin_at(lane, &c->keys[n_device - 1], &c->pin.word[1]);
 	if (r < 0)
-		return r;
-	if (n_device > 0 && n_device < n_host)
-		r = pin_at(lane, &keys[n_device - 1], &pin->word[1]);
-	if (r < 0) {
-		lib_pin_give(lane, pin->word[0]);
-		pin->word[0] = CKV_NONE;
-	}
+		lib_pin_give_all(lane, &c->pin);
 	return r;
 }
 
-/* Search and pin until both agree. The number of blocks found, or -EAGAIN. */
-static long find_and_pin(struct ckv_lane *lane, const struct ckv_key *keys,
-			 uint32_t n_keys, struct lib_found *found,
-			 struct lib_pin *pin)
-{
-	int r;
-
-	for (int i = 0; i < ATTEMPTS; i++) {
-		lib_search(&lane->index, keys, n_keys, found);
-		n_keys = found->n_at[CKV_LEVEL_REMOTE];
-		if (n_keys == 0)
-			return 0;
-		r = pin_found(lane, keys, found, pin);
-		if (r == 0)
-			return n_keys;
-		if (r == -EAGAIN)
-			return r;
-		if (!ckv_world_alive(lane->world, lane->epoch))
-			break;
-		ckv_count(&lane->c->count[CKV_CLAIM_PIN_RETRIES], 1);
-		if (!lib_pin_settled(lane, found->last.slot))
-			n_keys--;
-	}
-	memset(found->n_at, 0, sizeof found->n_at);
-	return 0;
-}
+/* ---- handles ---- */
 
 /* The handle of one found block, its page in range. 0: it is not to be had. */
 static int fill_handle(const struct ckv_lane *lane, const struct ckv_block *block,
@@ -150,6 +70,8 @@ static int fill_handle(const struct ckv_lane *lane, const struct ckv_block *bloc
 	uint32_t page = block->level == CKV_LEVEL_DEVICE ? block->device_page :
 							   block->host_page;
 
+	if (block->flags & CKV_ENTRY_VIEW)
+		return 0;
 	handle->data = NULL;
 	handle->page = page;
 	handle->n_tokens = block->n_tokens;
@@ -163,77 +85,168 @@ static int fill_handle(const struct ckv_lane *lane, const struct ckv_block *bloc
 	return block->level == CKV_LEVEL_DEVICE || handle->data != NULL;
 }
 
-/* Does a page hold what its writer summed? */
-static int page_is_whole(const struct ckv_lane *lane,
-			 const struct ckv_block *block, const void *data)
+/* Does a page hold what was summed? One that has no checksum yet is not vouched for. */
+static int page_is_whole(struct ckv_lane *lane, const struct ckv_block *block,
+			 const void *data)
 {
-	return data == NULL || (block->flags & CKV_ENTRY_SUMMED) == 0 ||
-	       ckv_checksum(data, lane->pool.page_bytes) == block->checksum;
+	if (data == NULL)
+		return 1;
+	if ((block->flags & CKV_ENTRY_SUMMED) == 0)
+		return 0;
+	if (ckv_checksum(data, lane->pool.page_bytes) == block->checksum)
+		return 1;
+	ckv_count(&lane->c->count[CKV_CLAIM_VERIFY_FAILED], 1);
+	return 0;
 }
 
-/* Fill the handles of a pinned chain; how many of them are good. */
-static uint32_t fill_handles(struct ckv_lane *lane, const struct ckv_key *keys,
-			     uint32_t n_found, const struct lib_hit *last,
-			     unsigned flags, struct ckv_handle *ret_handles)
+static int fill_one(struct ckv_lane *lane, const struct ckv_block *block,
+		    unsigned flags, struct ckv_handle *ret_handle)
 {
-	struct ckv_place place[AHEAD];
-	struct ckv_block block;
-	uint32_t slot, n = n_found - 1, i;
+	return fill_handle(lane, block, ret_handle) &&
+	       (!(flags & CKV_VERIFY) ||
+		page_is_whole(lane, block, ret_handle->data));
+}
 
-	for (i = 0; i < n && i < AHEAD; i++) {
-		place[i] = ckv_index_place(&lane->index, &keys[i]);
-		ckv_index_prefetch_entry(&lane->index, &place[i]);
+struct ahead {			/* blocks that are asked for before they are read */
+	uint32_t far, near;
+	struct ckv_place place[FAR];
+};
+
+/* Before block i of n is read. */
+static void look_ahead(struct ahead *a, const struct ckv_index *index,
+		       const struct ckv_key *keys, uint32_t i, uint32_t n)
+{
+	for (; a->far < n && a->far < i + FAR; a->far++) {
+		a->place[a->far % FAR] = ckv_index_place(index, &keys[a->far]);
+		ckv_index_prefetch(index, &a->place[a->far % FAR]);
 	}
-	for (i = 0; i < n_found; i++) {
-		struct ckv_place here = place[i % AHEAD];
+	for (; a->near < n && a->near < i + NEAR; a->near++)
+		ckv_index_prefetch_hit(index, &a->place[a->near % FAR]);
+}
 
-		if (i + AHEAD < n) {
-			place[i % AHEAD] = ckv_index_place(&lane->index,
-							   &keys[i + AHEAD]);
-			ckv_index_prefetch_entry(&lane->index,
-						 &place[i % AHEAD]);
+/*
+ * Fill the handles of a pinned chain; how many of them are good and linked. The
+ * search has looked at all blocks of a short chain, so those are near by now.
+ */
+uint32_t lib_fill(struct ckv_lane *lane, struct lib_chain *c, uint32_t n_found,
+		  unsigned flags)
+{
+	int near = n_found <= c->search.n_places;
+	const struct lib_hit *last = &c->found.last;
+	struct ahead ahead;
+	struct ckv_block block;
+	uint32_t slot = 0, before;
+
+	ahead.far = ahead.near = 0;
+	for (uint32_t i = 0; i < n_found; i++) {
+		const struct ckv_place *place = c->search.place;
+
+		if (near) {
+			place += i;
+		} else {
+			look_ahead(&ahead, &lane->index, c->keys, i, n_found);
+			place = &ahead.place[i % FAR];
 		}
-		if (i == last->at)
+		before = slot;
+		if (i == last->at) {
 			block = last->block;
-		else if (!ckv_index_find(&lane->index, &here, &keys[i], &slot,
-					 &block))
-			return i;
-		if (block.flags & CKV_ENTRY_VIEW ||
-		    !fill_handle(lane, &block, &ret_handles[i]))
-			return i;
-		if ((flags & CKV_VERIFY) &&
-		    !page_is_whole(lane, &block, ret_handles[i].data)) {
-			ckv_count(&lane->c->count[CKV_CLAIM_VERIFY_FAILED], 1);
+			slot = last->slot;
+		} else if (!ckv_index_find(&lane->index, place, &c->keys[i],
+					   &slot, &block)) {
 			return i;
 		}
+		if ((i > 0 && block.parent_slot != before) ||
+		    !fill_one(lane, &block, flags, &c->handles[i]))
+			return i;
 	}
 	return n_found;
 }
 
-/* Tell the daemon what was found. Claims: asked = the levels + missed. */
-static void claim(struct ckv_lane *lane, uint32_t n_keys,
-		  const struct lib_found *found, int touch)
-{
-	_Atomic uint64_t *count = lane->c->count;
-	const uint32_t *n_at = found->n_at;
+/* ---- one chain ---- */
 
-	ckv_count(&count[CKV_CLAIM_LOOKUPS], 1);
-	ckv_count(&count[CKV_CLAIM_BLOCKS_ASKED], n_keys);
-	if (n_at[CKV_LEVEL_REMOTE] < n_keys)
-		ckv_count(&count[CKV_CLAIM_BLOCKS_MISSED],
-			  n_keys - n_at[CKV_LEVEL_REMOTE]);
-	if (n_at[CKV_LEVEL_REMOTE] == 0)
-		return;
-	ckv_count(&count[CKV_CLAIM_BLOCKS_DEVICE], n_at[CKV_LEVEL_DEVICE]);
-	ckv_count(&count[CKV_CLAIM_BLOCKS_HOST],
-		  n_at[CKV_LEVEL_HOST] - n_at[CKV_LEVEL_DEVICE]);
-	ckv_count(&count[CKV_CLAIM_BLOCKS_DISK],
-		  n_at[CKV_LEVEL_DISK] - n_at[CKV_LEVEL_HOST]);
-	ckv_count(&count[CKV_CLAIM_BLOCKS_REMOTE],
-		  n_at[CKV_LEVEL_REMOTE] - n_at[CKV_LEVEL_DISK]);
-	if (touch)
-		ckv_touch_put(lane->touches, lane->n_touches,
-			      &lane->c->touch_tail, found->last.slot);
+void lib_found_none(struct lib_found *found)
+{
+	memset(found->n_at, 0, sizeof found->n_at);
+}
+
+/* Search, pin and fill until they agree. The number of blocks found, or -EAGAIN. */
+static long find_and_pin(struct ckv_lane *lane, struct lib_chain *c,
+			 unsigned flags)
+{
+	uint32_t n = c->n_keys, n_good;
+	int r;
+
+	for (int i = 0; i < ATTEMPTS && n > 0; i++) {
+		lib_search(&c->search, &lane->index, c->keys, n, &c->found);
+		n = c->found.n_at[CKV_LEVEL_REMOTE];
+		if (n == 0)
+			return 0;
+		r = pin_found(lane, c);
+		if (r == -EAGAIN)
+			return r;
+		if (r == 0) {
+			n_good = lib_fill(lane, c, n, flags);
+			if (n_good == n)
+				return n;
+			lib_pin_give_all(lane, &c->pin);
+			n = n_good;
+			continue;
+		}
+		if (!ckv_world_alive(lane->world, lane->epoch))
+			break;
+		ckv_count(&lane->c->count[CKV_CLAIM_PIN_RETRIES], 1);
+		if (!lib_pin_settled(lane, c->found.last.slot))
+			n--;
+	}
+	lib_found_none(&c->found);
+	return 0;
+}
+
+/*
+ * The common case: one key, on the host, the claim in time. 1 found, 0 not there, -1 it is
+ * another case, and nothing was done.
+ */
+static int find_one(struct ckv_lane *lane, struct lib_chain *c)
+{
+	struct lib_hit *last = &c->found.last;
+	struct ckv_place place = ckv_index_place(&lane->index, c->keys);
+
+	ckv_index_prefetch_entry(&lane->index, &place);
+	if (!ckv_index_find(&lane->index, &place, c->keys, &last->slot,
+			    &last->block)) {
+		lib_found_none(&c->found);
+		return 0;
+	}
+	if (last->block.level != CKV_LEVEL_HOST ||
+	    lib_pin_take(lane, last->slot, last->block.generation,
+			 &c->pin.word[0]) < 0)
+		return -1;
+	if (!fill_handle(lane, &last->block, c->handles)) {
+		lib_pin_give_all(lane, &c->pin);
+		return -1;
+	}
+	last->at = 0;
+	for (int l = 0; l < CKV_LEVELS; l++)
+		c->found.n_at[l] = l <= CKV_LEVEL_HOST;
+	return 1;
+}
+
+/* How far the chain is linked, by the parents of its deepest blocks. */
+static uint32_t linked(const struct ckv_index *index,
+		       const struct ckv_key *keys, const struct lib_found *found)
+{
+	uint32_t n = found->n_at[CKV_LEVEL_REMOTE], slot;
+	struct ckv_block block = found->last.block, above;
+	struct ckv_place place;
+
+	for (; n > 1; n--, block = above) {
+		place = ckv_index_place(index, &keys[n - 2]);
+		if (!ckv_index_find(index, &place, &keys[n - 2], &slot, &above))
+			above.parent_slot = CKV_NONE;
+		else if (block.parent_slot == slot)
+			break;
+	}
+	return n;
 }
 
 /* Cut what was found to its first `n` blocks. */
@@ -244,105 +257,116 @@ static void cut(struct lib_found *found, uint32_t n)
 			found->n_at[l] = n;
 }
 
-static long lookup_alive(struct ckv_lane *lane, const struct ckv_key *keys,
-			 uint32_t n_keys, unsigned flags,
-			 struct ckv_handle *ret_handles, struct lib_found *found,
-			 struct lib_pin *pin)
+static long lookup(struct ckv_lane *lane, struct lib_chain *c, unsigned flags)
 {
-	uint32_t n;
-	long r;
+	long n = -1;
 
-	pin->word[0] = pin->word[1] = CKV_NONE;
-	pin->serial = 0;
+	lib_pin_none(&c->pin);
 	if (flags & CKV_EXISTS) {
-		lib_search(&lane->index, keys, n_keys, found);
-		r = found->n_at[CKV_LEVEL_REMOTE];
-	} else {
-		r = find_and_pin(lane, keys, n_keys, found, pin);
-		if (r < 0)
-			return r;
-		n = r == 0 ? 0 : fill_handles(lane, keys, (uint32_t)r,
-					      &found->last, flags, ret_handles);
-		if (n < r) {
-			cut(found, n);
-			r = n;
-		}
-		if (n == 0) {
-			lib_pin_give(lane, pin->word[0]);
-			lib_pin_give(lane, pin->word[1]);
-			pin->word[0] = pin->word[1] = CKV_NONE;
-		} else {
-			pin->serial = lane->maps->serial;
-			lane->n_pins_held++;
-		}
+		lib_search(&c->search, &lane->index, c->keys, c->n_keys,
+			   &c->found);
+		cut(&c->found, linked(&lane->index, c->keys, &c->found));
+		return c->found.n_at[CKV_LEVEL_REMOTE];
 	}
-	claim(lane, n_keys, found, (flags & CKV_EXISTS) == 0);
-	return r;
+	if (c->n_keys == 1 && !(flags & CKV_VERIFY))
+		n = find_one(lane, c);
+	if (n < 0)
+		n = find_and_pin(lane, c, flags);
+	if (n > 0)
+		lib_pin_hold(lane, &c->pin);
+	return n;
+}
+
+/* ---- counting ---- */
+
+static void count(_Atomic uint64_t *counter, uint64_t n)
+{
+	if (n > 0)
+		ckv_count(counter, n);
+}
+
+/* Tell the daemon what was found. Claims: asked = the levels + missed. */
+void lib_claim(struct ckv_lane *lane, const struct lib_chain *c, unsigned flags)
+{
+	_Atomic uint64_t *claims = lane->c->count;
+	const uint32_t *n_at = c->found.n_at;
+
+	count(&claims[CKV_CLAIM_LOOKUPS], 1);
+	count(&claims[CKV_CLAIM_BLOCKS_ASKED], c->n_keys);
+	count(&claims[CKV_CLAIM_BLOCKS_MISSED],
+	      c->n_keys - n_at[CKV_LEVEL_REMOTE]);
+	if (n_at[CKV_LEVEL_REMOTE] == 0)
+		return;
+	count(&claims[CKV_CLAIM_BLOCKS_DEVICE], n_at[CKV_LEVEL_DEVICE]);
+	count(&claims[CKV_CLAIM_BLOCKS_HOST],
+	      n_at[CKV_LEVEL_HOST] - n_at[CKV_LEVEL_DEVICE]);
+	count(&claims[CKV_CLAIM_BLOCKS_DISK],
+	      n_at[CKV_LEVEL_DISK] - n_at[CKV_LEVEL_HOST]);
+	count(&claims[CKV_CLAIM_BLOCKS_REMOTE],
+	      n_at[CKV_LEVEL_REMOTE] - n_at[CKV_LEVEL_DISK]);
+	if ((flags & CKV_EXISTS) == 0)
+		ckv_touch_put(lane->touches, lane->n_touches,
+			      &lane->c->touch_tail, c->found.last.slot);
+}
+
+/* The number of blocks found, held by c->pin and counted, or -EAGAIN. */
+long lib_lookup_chain(struct ckv_lane *lane, struct lib_chain *c,
+		      unsigned flags)
+{
+	long n = lookup(lane, c, flags);
+
+	if (n >= 0)
+		lib_claim(lane, c, flags);
+	return n;
+}
+
+/* ---- the call ---- */
+
+/* No daemon: everything is a miss. */
+long lib_lookup_none(struct lib_chain *c)
+{
+	lib_pin_none(&c->pin);
+	lib_found_none(&c->found);
+	return 0;
+}
+
+int lib_chain_ok(const struct lib_chain *c, size_t n_keys, unsigned flags,
+		 const struct ckv_pin *pin)
+{
+	return n_keys <= UINT32_MAX / 2 && (flags & ~3u) == 0 &&
+	       (n_keys == 0 || c->keys != NULL) &&
+	       (n_keys == 0 || (flags & CKV_EXISTS) ||
+		(c->handles != NULL && pin != NULL));
+}
+
+void lib_hand_out(const struct lib_chain *c, long n, struct ckv_pin *ret_pin)
+{
+	ret_pin->n_blocks = (uint32_t)n;
+	memcpy(ret_pin->n_at, c->found.n_at, sizeof ret_pin->n_at);
+	memcpy(ret_pin->private_, &c->pin, sizeof c->pin);
 }
 
 long ckv_lookup(struct ckv_lane *lane, const uint8_t *keys, size_t n_keys,
 		unsigned flags, struct ckv_handle *ret_handles,
 		struct ckv_pin *ret_pin)
 {
-	struct lib_found found;
-	struct lib_pin pin = { .word = { CKV_NONE, CKV_NONE } };
+	struct lib_chain c;
 	LIB_INSIDE(lane);
 	long r;
 
 	if (lib_forked(lane->mine))
 		return -ECHILD;
-	if (n_keys > UINT32_MAX / 2 || (flags & ~3u) ||
-	    (ret_handles == NULL && n_keys > 0 && !(flags & CKV_EXISTS)))
+	c.keys = (const struct ckv_key *)keys;
+	c.n_keys = (uint32_t)n_keys;
+	c.handles = ret_handles;
+	if (!lib_chain_ok(&c, n_keys, flags, ret_pin))
 		return -EINVAL;
 	r = lib_lane_ready(lane);
-	if (r == -ESTALE) {
-		memset(found.n_at, 0, sizeof found.n_at);
-		r = 0;
-	} else if (r < 0) {
-		return r;
-	} else {
-		r = lookup_alive(lane, (const struct ckv_key *)keys,
-				 (uint32_t)n_keys, flags, ret_handles, &found,
-				 &pin);
-		if (r < 0)
-			return r;
-	}
-	if (ret_pin != NULL) {
-		ret_pin->n_blocks = (uint32_t)r;
-		memcpy(ret_pin->n_at, found.n_at, sizeof ret_pin->n_at);
-		memcpy(ret_pin->private_, &pin, sizeof pin);
-	}
+	if (r == 0)
+		r = lib_lookup_chain(lane, &c, flags);
+	else if (r == -ESTALE)
+		r = lib_lookup_none(&c);
+	if (r >= 0 && ret_pin != NULL)
+		lib_hand_out(&c, r, ret_pin);
 	return r;
-}
-
-void ckv_unpin(struct ckv_lane *lane, struct ckv_pin *pin)
-{
-	struct lib_pin p;
-
-	if (pin == NULL || lib_forked(lane->mine))
-		return;
-	memcpy(&p, pin->private_, sizeof p);
-	memset(pin, 0, sizeof *pin);
-	if (p.serial == 0)
-		return;
-	if (lane->maps == NULL || p.serial != lane->maps->serial) {
-		lib_lane_unpin_old(lane, p.serial);
-		return;
-	}
-	lib_pin_give(lane, p.word[0]);
-	lib_pin_give(lane, p.word[1]);
-	lane->n_pins_held--;
-}
-
-int ckv_pin_valid(const struct ckv_lane *lane, const struct ckv_pin *pin)
-{
-	struct lib_pin p;
-
-	if (lib_forked(lane->mine))
-		return -ECHILD;
-	memcpy(&p, pin->private_, sizeof p);
-	if (p.serial == 0)
-		return 0;
-	return lib_lane_alive(lane) && lane->maps->serial == p.serial ?
-	       0 : -ESTALE;
 }

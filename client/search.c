@@ -4,7 +4,9 @@
  * Along a chain the level only falls, so every boundary is found by search, not
  * by walking. One probe costs two dependent cache misses (the key, then the
  * bucket's tags), so a round makes many independent probes at once and divides
- * the range by many: 8 192 blocks take four rounds instead of thirteen.
+ * the range by many: 8 192 blocks take four rounds instead of thirteen. A search is
+ * made of steps, each of which ends by asking for what the next one reads, so several
+ * searches can wait together.
  *
  * The first phase asks the tags only, which cannot miss a block that is there
  * but takes one key in some thousand for another. The deepest block it finds is
@@ -18,17 +20,24 @@
 #include "client/lib.h"
 
 enum {
-	PROBES = 11,		/* of one round of the tag search */
 	LEVEL_PROBES = 7,	/* of one round of the level search */
 };
 
-static int tag_present(const struct ckv_index *index,
-		       const struct ckv_place *place)
+/* Is the tag there? If so and `entry`, ask for the entry that it stands for. */
+static inline __attribute__((always_inline)) int
+tag_present(const struct ckv_index *index, const struct ckv_place *place,
+	    int entry)
 {
-	return ckv_bucket_match(&index->buckets[place->bucket[0]],
-				place->tag) != 0 ||
-	       ckv_bucket_match(&index->buckets[place->bucket[1]],
-				place->tag) != 0;
+	const struct ckv_bucket *b0 = &index->buckets[place->bucket[0]];
+	const struct ckv_bucket *b1 = &index->buckets[place->bucket[1]];
+	uint32_t hits0 = ckv_bucket_match(b0, place->tag);
+	uint32_t hits1 = ckv_bucket_match(b1, place->tag);
+
+	if (entry && hits0 != 0)
+		__builtin_prefetch(&b0->entry[__builtin_ctz(hits0)]);
+	else if (entry && hits1 != 0)
+		__builtin_prefetch(&b1->entry[__builtin_ctz(hits1)]);
+	return (hits0 | hits1) != 0;
 }
 
 /* Spread up to `max` probes over [lo, hi), not at lo - 1 or hi. */
@@ -43,42 +52,68 @@ static uint32_t spread(uint32_t lo, uint32_t hi, uint32_t max,
 	return n;
 }
 
-/* One round: narrow [*lo, *hi), the range in which the first absent key lies. */
-static void tag_round(const struct ckv_index *index, const struct ckv_key *keys,
-		      const uint32_t *at, uint32_t n, uint32_t *lo, uint32_t *hi)
+/* Ask for what the round at `at` reads. */
+static void ask(struct lib_search *s, const struct ckv_index *index)
 {
-	struct ckv_place place[PROBES + 2];
-
-	for (uint32_t i = 0; i < n; i++) {
-		place[i] = ckv_index_place(index, &keys[at[i]]);
-		ckv_index_prefetch(index, &place[i]);
-	}
-	for (uint32_t i = 0; i < n; i++) {
-		if (!tag_present(index, &place[i])) {
-			*hi = at[i];
-			return;
-		}
-		*lo = at[i] + 1;
+	for (uint32_t i = 0; i < s->n; i++) {
+		s->place[i] = ckv_index_place(index, &s->keys[s->at[i]]);
+		ckv_index_prefetch(index, &s->place[i]);
 	}
 }
 
-/* Number of leading keys whose tags are present. */
-static uint32_t tag_prefix(const struct ckv_index *index,
-			   const struct ckv_key *keys, uint32_t n_keys)
+void lib_search_begin(struct lib_search *s, const struct ckv_index *index,
+		      const struct ckv_key *keys, uint32_t n_keys)
 {
-	uint32_t lo = 0, hi = n_keys, n, at[PROBES + 2];
-
+	s->keys = keys;
+	s->lo = s->n = s->n_places = 0;
+	s->hi = n_keys;
+	if (n_keys == 0)
+		return;
 	/* Both ends first: nothing and everything are the common answers. */
-	at[0] = 0;
-	n = n_keys > 2 ? 1 + spread(1, n_keys - 1, PROBES - 1, at + 1) : 1;
+	s->at[s->n++] = 0;
+	if (n_keys > 2)
+		s->n += spread(1, n_keys - 1, LIB_PROBES - 1, s->at + 1);
 	if (n_keys > 1)
-		at[n++] = n_keys - 1;
-	tag_round(index, keys, at, n, &lo, &hi);
-	while (lo < hi) {
-		n = spread(lo, hi, PROBES, at);
-		tag_round(index, keys, at, n, &lo, &hi);
+		s->at[s->n++] = n_keys - 1;
+	ask(s, index);
+	s->first = s->place[0];
+	s->n_places = s->n == n_keys ? n_keys : 0;
+}
+
+/* The deepest block may be the last one seen, and its parent is looked at, too. */
+static void ask_ends(const struct lib_search *s, const struct ckv_index *index)
+{
+	struct ckv_place place;
+
+	if (s->lo < 2)
+		return;
+	place = ckv_index_place(index, &s->keys[s->lo - 2]);
+	ckv_index_prefetch_entry(index, &place);
+	place = ckv_index_place(index, &s->keys[s->lo - 1]);
+	ckv_index_prefetch_hit(index, &place);
+}
+
+int lib_search_step(struct lib_search *s, const struct ckv_index *index)
+{
+	/* In the last round each of the probes may be the deepest block. */
+	int last_round = s->hi - s->lo <= LIB_PROBES + 1;
+
+	for (uint32_t i = 0; i < s->n; i++) {
+		if (!tag_present(index, &s->place[i], last_round)) {
+			s->hi = s->at[i];
+			break;
+		}
+		s->lo = s->at[i] + 1;
 	}
-	return lo;
+	if (s->lo >= s->hi) {
+		s->n = 0;
+		return 0;
+	}
+	s->n = spread(s->lo, s->hi, LIB_PROBES, s->at);
+	ask(s, index);
+	if (s->hi - s->lo <= LIB_PROBES + 1)
+		ask_ends(s, index);
+	return 1;
 }
 
 static uint8_t level_of(const struct ckv_index *index, const struct ckv_key *key,
@@ -102,7 +137,7 @@ static void level_round(const struct ckv_index *index,
 	n = spread(lo[t], hi[t], LEVEL_PROBES, at);
 	for (uint32_t i = 0; i < n; i++) {
 		place[i] = ckv_index_place(index, &keys[at[i]]);
-		ckv_index_prefetch(index, &place[i]);
+		ckv_index_prefetch_entry(index, &place[i]);
 	}
 	for (uint32_t i = 0; i < n; i++) {
 		uint8_t level = level_of(index, &keys[at[i]], &place[i]);
@@ -143,39 +178,46 @@ static int find_last(const struct ckv_index *index, const struct ckv_key *keys,
 {
 	struct ckv_place place = ckv_index_place(index, &keys[n_keys - 1]);
 
-	ckv_index_prefetch_entry(index, &place);
 	last->at = n_keys - 1;
 	return ckv_index_find(index, &place, &keys[n_keys - 1], &last->slot,
 			      &last->block);
 }
 
-/*
- * Find the longest prefix of keys[0 .. n_keys) that is in the index, and how
- * much of it lies at each level or nearer.
- */
-void lib_search(const struct ckv_index *index, const struct ckv_key *keys,
-		uint32_t n_keys, struct lib_found *ret_found)
+void lib_search_end(struct lib_search *s, const struct ckv_index *index,
+		    struct lib_found *ret_found)
 {
+	const struct ckv_key *keys = s->keys;
 	struct lib_hit *last = &ret_found->last;
-	struct ckv_place place;
-	uint32_t n = n_keys;
+	uint32_t n = s->lo;
 	uint8_t first, level;
 
-	for (;; n--) {
-		if (n > 1)
-			n = tag_prefix(index, keys, n);
-		if (n == 0 || find_last(index, keys, n, last))
-			break;
+	while (n > 0 && !find_last(index, keys, n, last)) {
+		lib_search_begin(s, index, keys, n - 1);
+		while (lib_search_step(s, index))
+			;
+		n = s->lo;
 	}
 	first = level = n > 0 ? last->block.level : 0;
-	if (n > 1) {
-		place = ckv_index_place(index, &keys[0]);
-		first = level_of(index, &keys[0], &place);
-	}
+	if (n > 1)
+		first = level_of(index, &keys[0], &s->first);
 	/* Lower only if the chain was freed from its root while we looked. */
 	if (first > level)
 		level_bounds(index, keys, n, first, level, ret_found->n_at);
 	else
 		for (int l = 0; l < CKV_LEVELS; l++)
 			ret_found->n_at[l] = l <= level ? n : 0;
+}
+
+/*
+ * Find the longest prefix of keys[0 .. n_keys) that is in the index, and how
+ * much of it lies at each level or nearer.
+ */
+void lib_search(struct lib_search *s, const struct ckv_index *index,
+		const struct ckv_key *keys, uint32_t n_keys,
+		struct lib_found *ret_found)
+{
+	lib_search_begin(s, index, keys, n_keys);
+	while (lib_search_step(s, index))
+		;
+	lib_search_end(s, index, ret_found);
 }

@@ -311,9 +311,26 @@ static inline uint32_t ckv_bucket_match(const struct ckv_bucket *bucket,
 #endif
 #undef CKV_TAGS
 
+/* Reader, when the tags are there: ask for the entry that is probably the key's. */
+CKV_ASK ckv_index_prefetch_hit(const struct ckv_index *index,
+			       const struct ckv_place *place)
+{
+	const struct ckv_bucket *a = &index->buckets[place->bucket[0]];
+	const struct ckv_bucket *b = &index->buckets[place->bucket[1]];
+	uint32_t hits = ckv_bucket_match(a, place->tag);
+
+	if (hits == 0) {
+		hits = ckv_bucket_match(b, place->tag);
+		a = b;
+	}
+	if (hits != 0)
+		__builtin_prefetch(&a->entry[__builtin_ctz(hits)]);
+}
+
 /*
  * Look one bucket through for a key. 1: found, *ret_slot and *ret_block are
- * whole; 0: not there; -1: the daemon is changing the bucket, look again.
+ * whole; 0: not there; -1: the daemon is changing the bucket, look again. What is
+ * in *ret_block is only good with 1.
  */
 static inline int ckv_bucket_find(const struct ckv_index *index,
 				  uint32_t bucket_no, uint16_t tag,
@@ -321,7 +338,6 @@ static inline int ckv_bucket_find(const struct ckv_index *index,
 				  uint32_t *ret_slot, struct ckv_block *ret_block)
 {
 	const struct ckv_bucket *bucket = &index->buckets[bucket_no];
-	struct ckv_block block;
 	uint32_t sequence, hits;
 
 	/* SEQ_BEGIN: what is copied below is at least as new as this. */
@@ -329,18 +345,17 @@ static inline int ckv_bucket_find(const struct ckv_index *index,
 	for (hits = ckv_bucket_match(bucket, tag); hits; hits &= hits - 1) {
 		uint32_t i = (uint32_t)__builtin_ctz(hits);
 
-		ckv_entry_load(&bucket->entry[i], &block);
+		ckv_entry_load(&bucket->entry[i], ret_block);
 		/* SEQ_CHECK: the copy is over before the sequence is read again. */
 		atomic_thread_fence(CKV_ORDER_SEQ_CHECK);
 		if ((sequence & 1) ||
 		    atomic_load_explicit(&bucket->sequence, CKV_RELAXED) !=
 		    sequence)
 			return -1;
-		if (memcmp(&block.key, key, sizeof *key) != 0 ||
-		    block.level == CKV_LEVEL_NONE)
+		if (memcmp(&ret_block->key, key, sizeof *key) != 0 ||
+		    ret_block->level == CKV_LEVEL_NONE)
 			continue;
 		*ret_slot = bucket_no * CKV_BUCKET_ENTRIES + i;
-		*ret_block = block;
 		return 1;
 	}
 	return 0;

@@ -31,14 +31,26 @@
 #include "proto/ckv_index.h"
 #include "proto/ckv_world.h"
 
-/* Client: claim. Raise pin_high first. Not a pin until confirmed. */
-static inline void ckv_pin_set(_Atomic uint64_t *word, uint32_t slot,
+/* Client: write a claim. Raise pin_high first; then the fence, one for any number. */
+static inline void ckv_pin_put(_Atomic uint64_t *word, uint32_t slot,
 			       uint32_t generation)
 {
 	atomic_store_explicit(word, (uint64_t)slot << 32 | generation,
 			      CKV_RELAXED);
+}
+
+static inline void ckv_pin_fence(void)
+{
 	/* PIN_FENCE, with EVICT_FENCE: we see odd, or the daemon sees us. */
 	atomic_thread_fence(CKV_ORDER_PIN_FENCE);
+}
+
+/* Client: claim. Raise pin_high first. Not a pin until confirmed. */
+static inline void ckv_pin_set(_Atomic uint64_t *word, uint32_t slot,
+			       uint32_t generation)
+{
+	ckv_pin_put(word, slot, generation);
+	ckv_pin_fence();
 }
 
 /* Client: did the claim come in time? Read pages only if so. */

@@ -103,13 +103,13 @@ void test_index_close(struct test_index *t)
 }
 
 uint32_t test_index_put(struct test_index *t, const struct ckv_key *key,
-			uint8_t level, uint32_t page)
+			uint8_t level, uint32_t page, uint32_t parent)
 {
 	struct ckv_place place = ckv_index_place(&t->index, key);
 	struct ckv_block block = {
 		.key = *key, .generation = CKV_GENERATION_FIRST, .level = level,
 		.n_tokens = 16, .device_page = CKV_NONE, .host_page = page,
-		.parent_slot = CKV_NONE, .n_pages = 1,
+		.parent_slot = parent, .n_pages = 1,
 	};
 	struct ckv_bucket *b[2] = { &t->index.buckets[place.bucket[0]],
 				    &t->index.buckets[place.bucket[1]] };

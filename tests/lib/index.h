@@ -26,9 +26,9 @@ struct test_index {
 void test_index_open(struct test_index *t, uint32_t n_entries, uint32_t n_pins);
 void test_index_close(struct test_index *t);
 
-/* Put a block; its slot. */
+/* Put a block under the one in `parent` (CKV_NONE: a root); its slot. */
 uint32_t test_index_put(struct test_index *t, const struct ckv_key *key,
-			uint8_t level, uint32_t page);
+			uint8_t level, uint32_t page, uint32_t parent);
 void test_index_remove(struct test_index *t, uint32_t slot);
 
 /* Key number i of chain `chain`, as mixed as a hash. */

@@ -16,6 +16,7 @@ static struct test_index t;
 static struct ckv_key keys[CHAIN];
 static uint32_t slots[CHAIN];
 static struct ckv_handle handles[CHAIN];
+static struct lib_search search;
 
 static void setup(void)
 {
@@ -37,7 +38,8 @@ static void put_chain(uint64_t chain, const uint32_t n_at[CKV_LEVELS])
 
 		while (level < 4 && i < n_at[level + 1])
 			level++;
-		slots[i] = test_index_put(&t, &keys[i], level, i % t.n_pages);
+		slots[i] = test_index_put(&t, &keys[i], level, i % t.n_pages,
+					  i == 0 ? CKV_NONE : slots[i - 1]);
 	}
 }
 
@@ -68,7 +70,7 @@ START_TEST(boundaries_equal_a_walk)
 	for (int round = 0; round < 20; round++) {
 		uint32_t n = round == 0 ? CHAIN : (uint32_t)rand() % CHAIN;
 
-		lib_search(&t.index, keys, n, &found);
+		lib_search(&search, &t.index, keys, n, &found);
 		for (int l = 1; l < CKV_LEVELS; l++)
 			ck_assert_uint_eq(found.n_at[l],
 					  n < n_at[l] ? n : n_at[l]);
@@ -94,7 +96,7 @@ START_TEST(alike_tags_do_not_mislead)
 		if (ckv_hint_load32(&b->used) >> 27 == 0)
 			ckv_bucket_set_tag(b, 27, place.tag);
 	}
-	lib_search(&t.index, keys, CHAIN, &found);
+	lib_search(&search, &t.index, keys, CHAIN, &found);
 	ck_assert_uint_eq(found.n_at[1], 100);
 }
 END_TEST
@@ -233,7 +235,8 @@ static void *evict(void *arg)
 		ckv_evict_restore(e);
 		if (i % 16 == 0) {
 			test_index_remove(&t, slots[5]);
-			slots[5] = test_index_put(&t, &keys[5], CKV_HOST, 5);
+			slots[5] = test_index_put(&t, &keys[5], CKV_HOST, 5,
+						  slots[4]);
 		}
 	}
 	return NULL;
