@@ -310,7 +310,7 @@ install: all
 	ln -sf libckv.so.0.1.0 $(D)/lib/libckv.so.0
 	ln -sf libckv.so.0 $(D)/lib/libckv.so
 	install -m 644 $B/libckv.a $(D)/lib
-	install -m 644 client/ckv.h $(D)/include
+	install -m 644 client/ckv.h client/ckv_views.h $(D)/include
 	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' client/libckv.pc.in \
 		> $(D)/lib/pkgconfig/libckv.pc
 	install -m 644 client/ckv.1 $(D)/share/man/man1

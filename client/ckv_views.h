@@ -1,0 +1,183 @@
+/*
+ * ckv_views.h - compression: methods, making views of stored chains, reading them.
+ *
+ * A part of ckv.h, which includes it and says what holds for every call.
+ */
+#ifndef CKV_VIEWS_H
+#define CKV_VIEWS_H
+
+#ifndef CKV_H
+#error "include ckv.h"
+#endif
+
+/* ---- methods ---------------------------------------------------------- */
+
+enum { CKV_METHOD_SIZE = 256, CKV_REASON_SIZE = 200 };
+
+/*
+ * Judge the text of a compression method; no daemon is asked. On success ret_text
+ * holds its canonical form: every parameter that counts, in one order, so that equal
+ * methods have equal texts. Either array may be NULL.
+ *
+ *   -EINVAL  ret_reason names what is wrong and says what was expected
+ */
+int ckv_method_check(const char *text, char ret_text[CKV_METHOD_SIZE],
+		     char ret_reason[CKV_REASON_SIZE]);
+
+struct ckv_method_entry {	/* constant text */
+	const char *name;
+	const char *stage;	/* "selection", "always", "encoding": in this order */
+	const char *help;
+	const char *needs;	/* from the engine, beside the chain */
+	const char *paper;	/* "": none */
+	uint32_t    n_params;
+};
+
+struct ckv_method_param {
+	const char *name;
+	const char *expected;	/* "1 to 4096 tokens" */
+	const char *init;	/* default; NULL: none, one of those without is given */
+	const char *help;
+};
+
+/* What this library knows: the i-th method, its k-th parameter. -ENOENT past the last. */
+int ckv_method_get(uint32_t i, struct ckv_method_entry *ret_entry);
+int ckv_method_get_param(uint32_t i, uint32_t k,
+			 struct ckv_method_param *ret_param);
+
+/* ---- compressing ------------------------------------------------------ */
+
+/*
+ * What the engine brings beside the chain. `ckv methods` says what a method reads;
+ * the rest is not looked at and makes no other view.
+ */
+struct ckv_queries {
+	const struct ckv_page *pages; /* scratch pages, filled one after the other */
+	uint32_t n_pages;
+	uint32_t n_query_heads;
+	uint32_t n_window;	/* post-RoPE queries of so many last tokens; 0: none */
+	uint32_t type;		/* their enum ckv_type */
+	uint32_t with_lse;	/* 1: and the log-sum-exp of each of their rows */
+	uint32_t n_sum_heads;	/* column sums of attention: kv or query heads; 0: none */
+	uint32_t n_sum_tokens;	/* of the chain */
+};
+
+/* Where each part begins in the pages; `bytes` is what all of them take. */
+struct ckv_queries_layout {
+	uint64_t queries;	/* [layer][query head][n_window][dim_k] */
+	uint64_t lse;		/* float [layer][query head][n_window], natural log */
+	uint64_t sums;		/* float [layer][n_sum_heads][n_sum_tokens] */
+	uint64_t bytes;
+};
+
+/* `pages` is not looked at. -EINVAL: no such type; the space is not CKV_HEAD_MAJOR. */
+int ckv_queries_lay_out(const struct ckv_space *space,
+			const struct ckv_queries *queries,
+			struct ckv_queries_layout *ret_layout);
+
+/* Copy into the pages from `offset` on, across their borders. -EINVAL: no room. */
+int ckv_queries_write(const struct ckv_space *space,
+		      const struct ckv_queries *queries, uint64_t offset,
+		      const void *from, size_t bytes);
+
+struct ckv_view_info {
+	uint8_t	 key[32];
+	uint64_t bytes;		/* exact; the sum of the next five */
+	uint64_t head_bytes, position_bytes;
+	uint64_t code_bytes;	/* and rows that stay plain */
+	uint64_t scale_bytes, padding_bytes;
+	uint64_t plain_bytes;	/* what all tokens take as they are stored, K and V */
+	uint64_t n_kept_total;	/* rows over all layers and heads */
+	uint32_t n_pages;
+	uint32_t n_tokens;	/* of the chain */
+	uint32_t n_kept_max, n_kept_min; /* of a (layer, kv head) */
+	uint32_t n_always_lost;	/* tokens to be kept always, beyond a layer's budget */
+};
+
+/*
+ * Make a view of the chain that ends in `chain` by a method, such as
+ * "chunkkv(keep=1/4, chunk=16, window=32) + kivi(bits=4, group=64)"; an equal
+ * request gives the same view. `queries` may be NULL. Waits for it; see
+ * ckv_submit_compress() for not waiting.
+ *
+ *   -ENOENT  the chain is not stored
+ *   -EINVAL  the method, or what it reads; ckv_why() says what was expected
+ *   -EPERM   the space's accuracy floor; ckv_why() names the measured row
+ *   -ENOSPC  the space's view pages are used up
+ *   -EDOM    NaN or infinite input, or one too large to encode; ckv_why() says where
+ *   -ESTALE  also: a page of `queries` is not lent to this lane, or not any more
+ */
+int ckv_compress(struct ckv_lane *lane, const uint8_t *chain, const char *method,
+		 const struct ckv_queries *queries, struct ckv_view_info *ret_info);
+
+/* The newest view of a chain by a method. -ENOENT if there is none. */
+int ckv_view_find(struct ckv_lane *lane, const uint8_t *chain,
+		  const char *method, struct ckv_view_info *ret_info);
+
+enum ckv_coding {		/* how the rows of a view are stored */
+	CKV_CODED_PLAIN = 1,	/* in the space's type */
+	CKV_CODED_BF16 = 2, CKV_CODED_F16 = 3,
+	CKV_CODED_FP8 = 4,	/* e4m3, x = code * scale */
+	CKV_CODED_KIVI = 5,	/* bits a number, x = code * scale + min */
+};
+
+enum ckv_scale {		/* fp8: what has a scale of its own */
+	CKV_SCALE_ONE = 0,	/* nothing: 1, not stored */
+	CKV_SCALE_TENSOR = 1, CKV_SCALE_HEAD = 2,
+	CKV_SCALE_BLOCK = 3,	/* `block` rows of a head */
+};
+
+struct ckv_view {
+	const void *data;
+	uint64_t    bytes;
+	uint32_t    n_tokens;	/* of the chain: the next query's position */
+	uint32_t    coding;	/* enum ckv_coding */
+	uint32_t    bits;	/* kivi: 8, 4 or 2 */
+	uint32_t    group;	/* kivi: numbers that share a scale and a min */
+	uint32_t    scale;	/* fp8: enum ckv_scale */
+	uint32_t    block;
+	uint32_t    n_full;	/* so many newest rows of a run are plain */
+	struct ckv_pin pin;
+};
+
+/*
+ * What one (layer, kv head) kept. The first n = n_kept - n_full rows are codes, with
+ * cpw = 32 / bits of them in a word, lowest bits first:
+ *
+ *   bf16, f16  code: the numbers in that type, [n][dim]
+ *   fp8        code: uint8_t [n][dim]      scale: float, none, 1, or [ceil(n / block)]
+ *   kivi       k_code: uint32_t [ceil(n / cpw)][dim]; k_scale, in the space's type:
+ *              scale [ceil(n / group)][dim], then as many mins
+ *              v_code: uint32_t [n][ceil(dim / cpw)]; v_scale:
+ *              scale [n][ceil(dim / group)], then as many mins
+ *
+ * The newest n_full rows are [n_full][dim] in the space's type.
+ */
+struct ckv_run {
+	const uint32_t *positions; /* [n_kept], ascending */
+	const void *k, *v;	/* CKV_CODED_PLAIN: [n_kept][dim]; else NULL */
+	uint32_t    n_kept;
+	uint32_t    n_full;
+	const void *k_code, *k_scale, *k_full;
+	const void *v_code, *v_scale, *v_full;
+};
+
+/* Pin a view. The caller gives ret_view->pin to ckv_unpin(). -ENOENT, -EAGAIN; -EBADMSG damaged. */
+int ckv_view_open(struct ckv_lane *lane, const uint8_t *key,
+		  struct ckv_view *ret_view);
+int ckv_view_run(const struct ckv_lane *lane, const struct ckv_view *view,
+		 uint32_t layer, uint32_t kv_head, struct ckv_run *ret_run);
+
+enum ckv_half { CKV_K = 0, CKV_V = 1 };
+
+/*
+ * Decode rows [first, first + n_rows) of one run, of any coding, into
+ * out[n_rows][dim] of `type`: CKV_F32 or the space's. Whatever the pages hold, nothing
+ * outside the view is read. -EINVAL also: the run has fewer rows; -EBADMSG damaged.
+ */
+int ckv_view_decode(const struct ckv_lane *lane, const struct ckv_view *view,
+		    uint32_t layer, uint32_t kv_head, enum ckv_half half,
+		    uint32_t first, uint32_t n_rows, enum ckv_type type,
+		    void *out);
+
+#endif
