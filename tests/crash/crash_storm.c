@@ -48,14 +48,9 @@ static void start(void)
 
 	if (n == 0 || n > STORM_CLIENTS_MAX)
 		n = STORM_CLIENTS_MAX;
-	pool = pool != NULL && pool[0] != 0 ? pool : "2M";
 	fprintf(stderr, "CKV_SEED=%llu\n", (unsigned long long)seed);
-	snprintf(spaces, sizeof spaces,
-		 "[space tokens]\nmodel = t\nlayers = 2\nkv_heads = 2\n"
-		 "head_dim = 32\nblock_tokens = 16\ndtype = f32\npool = %s\n"
-		 "[space engine]\nmodel = e\nlayers = 2\nkv_heads = 2\n"
-		 "head_dim = 32\nblock_tokens = 16\ndtype = f32\npool = %s\n"
-		 "keys = engine\nviews = 25%%\nslab = 512K\n", pool, pool);
+	storm_config(spaces, sizeof spaces,
+		     pool != NULL && pool[0] != 0 ? pool : "2M");
 	test_daemon_start(&daemon_, NULL, spaces);
 	storm = storm_create(daemon_.socket, (int)n, seed);
 	random_ = seed;
@@ -176,33 +171,6 @@ static void event(void)
 
 /* ---- the end ---- */
 
-static bool space_adds_up(const struct raw *raw)
-{
-	return RAW_GLOBAL(raw, clients) == 1 && RAW_GLOBAL(raw, lanes) == 0 &&
-	       RAW_SPACE(raw, pages_lent) == 0 &&
-	       RAW_SPACE(raw, pages_free) + RAW_SPACE(raw, blocks) ==
-	       RAW_SPACE(raw, pages_total);
-}
-
-/* With all clients dead every page is free or published. */
-static void check_adds_up(const char *space)
-{
-	struct raw raw;
-
-	raw_open(&raw, daemon_.socket);
-	raw_attach(&raw, space, CKV_ACCESS_READ);
-	for (int i = 0; i < RAW_WAIT_MS && !space_adds_up(&raw); i++)
-		raw_nap();
-	ck_assert_msg(space_adds_up(&raw), "%s: clients %d (1), lanes %d (0), "
-		      "lent %d (0), free %d + blocks %d of %d", space,
-		      (int)RAW_GLOBAL(&raw, clients), (int)RAW_GLOBAL(&raw, lanes),
-		      (int)RAW_SPACE(&raw, pages_lent),
-		      (int)RAW_SPACE(&raw, pages_free),
-		      (int)RAW_SPACE(&raw, blocks),
-		      (int)RAW_SPACE(&raw, pages_total));
-	raw_close(&raw);
-}
-
 /* Everything that is still found is right, also by its checksum. */
 static uint64_t check_contents(struct ckv *ckv, const char *name)
 {
@@ -239,9 +207,11 @@ static void check_end(void)
 {
 	uint64_t n_found = 0;
 	struct ckv *ckv;
+	char text[200];
 
 	for (int s = 0; s < STORM_SPACES; s++)
-		check_adds_up(storm_space[s]);
+		ck_assert_msg(storm_adds_up(daemon_.socket, storm_space[s], text,
+					    sizeof text), "%s", text);
 	check_daemon();
 	ck_assert_int_eq(ckv_open(daemon_.socket, "storm", &ckv), 0);
 	for (int s = 0; s < STORM_SPACES; s++)

@@ -15,6 +15,16 @@
 
 const char *const storm_space[STORM_SPACES] = { "tokens", "engine" };
 
+void storm_config(char *text, size_t size, const char *pool)
+{
+	snprintf(text, size,
+		 "[space tokens]\nmodel = t\nlayers = 2\nkv_heads = 2\n"
+		 "head_dim = 32\nblock_tokens = 16\ndtype = f32\npool = %s\n"
+		 "[space engine]\nmodel = e\nlayers = 2\nkv_heads = 2\n"
+		 "head_dim = 32\nblock_tokens = 16\ndtype = f32\npool = %s\n"
+		 "keys = engine\nviews = 25%%\nslab = 512K\n", pool, pool);
+}
+
 struct storm *storm_create(const char *socket, int n_clients, uint64_t seed)
 {
 	struct storm *storm = mmap(NULL, sizeof *storm, PROT_READ | PROT_WRITE,
@@ -95,4 +105,36 @@ void storm_sum(const struct storm *storm, struct storm_counts *ret)
 			for (size_t k = 0; k < n; k++)
 				ckv_count(&to[k], ckv_hint_load64(&from[k]));
 		}
+}
+
+static bool adds_up(const struct raw *raw)
+{
+	return RAW_GLOBAL(raw, clients) == 1 && RAW_GLOBAL(raw, lanes) == 0 &&
+	       RAW_SPACE(raw, pages_lent) == 0 &&
+	       RAW_SPACE(raw, pages_free) + RAW_SPACE(raw, blocks) ==
+	       RAW_SPACE(raw, pages_total);
+}
+
+bool storm_adds_up(const char *socket, const char *space, char *ret_text,
+		   size_t size)
+{
+	struct raw raw;
+	bool ok;
+
+	raw_open(&raw, socket);
+	raw_attach(&raw, space, CKV_ACCESS_READ);
+	for (int i = 0; i < RAW_WAIT_MS && !adds_up(&raw); i++)
+		raw_nap();
+	ok = adds_up(&raw);
+	if (!ok)
+		snprintf(ret_text, size, "%s: clients %d (1), lanes %d (0), "
+			 "lent %d (0), free %d + blocks %d of %d", space,
+			 (int)RAW_GLOBAL(&raw, clients),
+			 (int)RAW_GLOBAL(&raw, lanes),
+			 (int)RAW_SPACE(&raw, pages_lent),
+			 (int)RAW_SPACE(&raw, pages_free),
+			 (int)RAW_SPACE(&raw, blocks),
+			 (int)RAW_SPACE(&raw, pages_total));
+	raw_close(&raw);
+	return ok;
 }

@@ -22,6 +22,9 @@ enum {
 
 extern const char *const storm_space[STORM_SPACES];
 
+/* Sections of a configuration for both, with pools of so many bytes ("2M"). */
+void storm_config(char *text, size_t size, const char *pool);
+
 /* What one thread did, in all the lives of its client. */
 struct storm_counts {
 	_Atomic uint64_t rounds, verified, written, aborted, dropped, views,
@@ -52,6 +55,13 @@ void storm_kill(struct storm *storm, int i);
 
 /* Add the counts of all threads up. */
 void storm_sum(const struct storm *storm, struct storm_counts *ret);
+
+/*
+ * With all clients dead every page of a space is free or published, within RAW_WAIT_MS.
+ * False: *ret_text has the numbers.
+ */
+bool storm_adds_up(const char *socket, const char *space, char *ret_text,
+		   size_t size);
 
 void storm_tell(struct storm *storm, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { LIFE_ROUNDS = 3000 };
+enum { LIFE_ROUNDS = 1200 };
 
 struct worker {
 	struct storm_process *process;
