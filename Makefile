@@ -45,7 +45,6 @@ CLI     := $(call objs,client/cli/*.c)
 ENGINE  := $(call objs,client/examples/engine/*.c)
 CORE    := $(call objs,daemon/core/*.c)
 SHELL_O := $(call objs,daemon/shell/*.c)
-MACHINE := $(call objs,machine/*.c)
 KERNELS := $(call objs,kernels/*.c)
 CUDA_O  := $(if $(filter yes,$(CUDA)),$(patsubst %.cu,build/%.cu.o,$(sort $(wildcard kernels/*.cu))))
 TESTLIB := $(call objs,tests/lib/*.c)
@@ -63,9 +62,9 @@ UNIT    := $(patsubst tests/unit/%.c,$B/tests/%,$(sort $(wildcard tests/unit/tes
 all: $B/ckvd $B/ckv $B/libckv.so $B/libckv.a $B/ckv-engine
 
 $B/libckv.a: $(CLIENT) $(KERNELS)
-$B/libckvd.a: $(CORE) $(SHELL_O) $(MACHINE)
+$B/libckvd.a: $(CORE) $(SHELL_O)
 $B/libckvk.a: $(KERNELS)
-$B/libckvcli.a: $(filter-out %/main.o,$(CLI)) $(MACHINE)
+$B/libckvcli.a: $(filter-out %/main.o,$(CLI))
 $B/libckvtest.a: $(TESTLIB)
 $B/libckvquality.a: $(filter-out %/main.o,$(QUALITY))
 $B/libckveng.a: $(filter-out %/main.o,$(ENGINE))
@@ -80,7 +79,7 @@ $B/libckv.so: $(CLIENT) $B/libckvk.a client/libckv.map
 $B/ckvd: $B/daemon/main.o $B/libckvd.a $B/libckvk.a
 	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ $(call libs,$(PKG_DAEMON)) -lm
 
-$B/ckv: $(CLI) $(MACHINE) $B/libckv.a
+$B/ckv: $(CLI) $B/libckv.a
 	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ $(call libs,$(PKG_CLI)) -lm
 
 $B/ckv-engine: $B/client/examples/engine/main.o $B/libckveng.a $B/libckv.a

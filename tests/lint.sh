@@ -14,13 +14,12 @@ report() {
 
 sources() { git ls-files --cached --others --exclude-standard -- "$@"; }
 
-report "client and daemon do not include each other; proto, kernels and machine nothing of ours" "$(
+report "client and daemon do not include each other; proto and kernels nothing of ours" "$(
 	grep -nE '#include "daemon/' $(sources 'client/*.[ch]')
-	grep -nE '#include "(client|kernels|machine)/' $(sources 'daemon/core/*.[ch]')
+	grep -nE '#include "(client|kernels)/' $(sources 'daemon/core/*.[ch]')
 	grep -nE '#include "client/' $(sources 'daemon/*.[ch]' 'proto/*' 'kernels/*')
-	grep -nE '#include "(daemon|client|kernels|machine|tests)/' $(sources 'proto/*')
-	grep -nE '#include "(daemon|client|machine|proto|tests)/' $(sources 'kernels/*')
-	grep -nE '#include "(daemon|client|kernels|proto|tests)/' $(sources 'machine/*'))"
+	grep -nE '#include "(daemon|client|kernels|tests)/' $(sources 'proto/*')
+	grep -nE '#include "(daemon|client|proto|tests)/' $(sources 'kernels/*'))"
 
 report "the core makes no system call and reads no clock" "$(
 	grep -nE '#include <(fcntl|poll|time|unistd|liburing|pthread|signal|sys/)' \

@@ -4,7 +4,7 @@
 #ifndef CKV_CLI_DOCTOR_H
 #define CKV_CLI_DOCTOR_H
 
-#include "machine/machine.h"
+#include "kernels/machine.h"
 
 #include <jansson.h>
 #include <stddef.h>

@@ -7,7 +7,7 @@
 #define CKV_BUDGET_H
 
 #include "daemon/shell/config.h"
-#include "machine/machine.h"
+#include "kernels/machine.h"
 
 /* Bytes of one space, all of it taken at start. */
 struct budget_space {

@@ -1,7 +1,7 @@
 /*
  * test_machine.c - what a machine gives, by trees of files like those of real ones.
  */
-#include "machine/machine.h"
+#include "kernels/machine.h"
 
 #include <check.h>
 #include <errno.h>

@@ -6,7 +6,7 @@
  * off the path, and where the path is not below the root (another namespace's view),
  * the mounted group itself is taken, which is above ours or ours.
  */
-#include "machine/machine.h"
+#include "kernels/machine.h"
 
 #include <stdbool.h>
 #include <stdio.h>
