@@ -320,7 +320,8 @@ struct ckv_page {		/* the answer for one key, or one scratch page */
  * ret_pages[i].status says for each key:
  *
  *   0            lent to this lane until published or given back
- *   -EEXIST      stored already; the following keys were tried
+ *   -EEXIST      stored already under this parent; the following keys were tried
+ *   -EXDEV       stored already under another parent: the keys are not those of a chain
  *   -EALREADY    being written by someone
  *   -ENOENT      the parent is not stored
  *   -ENOSPC      the pool is full of blocks that may not be evicted

@@ -139,24 +139,23 @@ uint32_t lib_fill(struct ckv_lane *lane, struct lib_chain *c, uint32_t n_found,
 
 	ahead.far = ahead.near = 0;
 	for (uint32_t i = 0; i < n_found; i++) {
-		const struct ckv_place *place = c->search.place;
+		const struct ckv_place *place = &c->search.place[near ? i : 0];
+		const struct ckv_block *here = &block;
 
-		if (near) {
-			place += i;
-		} else {
+		if (!near) {
 			look_ahead(&ahead, &lane->index, c->keys, i, n_found);
 			place = &ahead.place[i % FAR];
 		}
 		before = slot;
 		if (i == last->at) {
-			block = last->block;
+			here = &last->block;
 			slot = last->slot;
 		} else if (!ckv_index_find(&lane->index, place, &c->keys[i],
 					   &slot, &block)) {
 			return i;
 		}
-		if ((i > 0 && block.parent_slot != before) ||
-		    !fill_one(lane, &block, flags, &c->handles[i]))
+		if ((i > 0 && here->parent_slot != before) ||
+		    !fill_one(lane, here, flags, &c->handles[i]))
 			return i;
 	}
 	return n_found;

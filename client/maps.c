@@ -10,6 +10,7 @@
 #include "client/lib.h"
 
 #include <errno.h>
+#include <sys/mman.h>
 
 /* Of addresses: twice what the largest pool takes, and a writer has them twice. */
 #define POOL_RANGE_MAX	(1ull << 45)
@@ -72,6 +73,12 @@ static int map_index(struct lib_maps *maps, uint32_t n_buckets, int fd)
 	maps->index.buckets = (struct ckv_bucket *)(void *)
 		(maps->index_base + CKV_INDEX_HEAD_BYTES);
 	maps->index.n_buckets = n_buckets;
+	/*
+	 * The first lookup of each page would fault, a thousand times a lookup's
+	 * cost. Before Linux 5.14 they do.
+	 */
+	(void)lib_sys_advise(maps->index_base, ckv_index_bytes(n_buckets),
+			     MADV_POPULATE_READ);
 	memcpy(maps->index.seed, head->seed, sizeof maps->index.seed);
 	return 0;
 }

@@ -69,6 +69,7 @@ static const struct {
 	{ ESTALE, "the daemon is gone or was started again, or the page was given back" },
 	{ ECHILD, "this connection belongs to the parent process" },
 	{ EEXIST, "stored already" },
+	{ EXDEV, "stored already under another parent" },
 	{ EALREADY, "being written by someone" },
 	{ ENOSPC, "the pool is full of blocks that may not be evicted" },
 	{ EXFULL, "the index has no place for this key" },

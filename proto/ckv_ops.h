@@ -113,7 +113,8 @@ CKV_SIZE(struct ckv_page_name, 16);
 /*
  * The answer for one key. status:
  *   0           the page is lent to this lane until PUBLISH or ABORT
- *   -EEXIST     published already; slot and generation say where
+ *   -EEXIST     published already under this parent; slot and generation say where
+ *   -EXDEV      published already under another parent: not a block of this chain
  *   -EALREADY   being written, by this lane or another
  *   -ENOENT     the parent is not there
  *   -ENOSPC     no page, and nothing that may be evicted; or the quota is used up

@@ -213,6 +213,14 @@ static int reserve_key(struct space *s, struct space_task *t,
 	switch (table_find(s, &place, key, &slot)) {
 	case TABLE_PUBLISHED:
 		page = table_page(s, slot);
+		/*
+		 * What follows would be stored under a block of another chain. A
+		 * published block's parent is there, so one that is not there is
+		 * not its parent.
+		 */
+		if (!t->parent_ok ||
+		    s->records[page].parent_page != t->parent_page)
+			return -EXDEV;
 		ret->slot = slot;
 		ret->generation = table_generation(s, slot);
 		parent_release(s, t);
@@ -234,6 +242,7 @@ static void count_refusal(struct space *s, int status)
 	switch (status) {
 	case -EEXIST:	ckv_count(&s->stats->refused_exists, 1); break;
 	case -EALREADY:	ckv_count(&s->stats->refused_busy, 1); break;
+	case -EXDEV:
 	case -ENOENT:	ckv_count(&s->stats->refused_parent, 1); break;
 	case -ENOSPC:	ckv_count(&s->stats->refused_space, 1); break;
 	case -EXFULL:	ckv_count(&s->stats->refused_index, 1); break;

@@ -91,6 +91,28 @@ START_TEST(list_stops_at_first_refusal)
 }
 END_TEST
 
+/* What is stored under another parent is no block of this chain, nor is what follows. */
+START_TEST(another_parent_ends_the_list)
+{
+	struct ckv_lent lent[3];
+
+	ck_assert_int_eq(core_put(&core, a, 0, 1), 0);
+	ck_assert_int_eq(core_put(&core, a, 0, 4), 0);
+	ck_assert_int_eq(core_put(&core, a, 4, 2), 0);
+	ck_assert_int_eq(reserve_list(b, 0, 1, 3, lent), 0);
+	ck_assert_int_eq(lent[0].status, -EEXIST);
+	ck_assert_int_eq(lent[1].status, -EXDEV);
+	ck_assert_uint_eq(lent[1].page, CKV_NONE);
+	ck_assert_uint_eq(lent[1].slot, CKV_NONE);
+	ck_assert_int_eq(lent[2].status, -ECANCELED);
+	ck_assert_int_eq(core_reserve(&core, b, 0, 2, lent), -EXDEV);
+	ck_assert_int_eq(core_reserve(&core, b, 7, 2, lent), -EXDEV);
+	ck_assert_int_eq(core_reserve(&core, b, 1, 4, lent), -EXDEV);
+	ck_assert_int_eq(core_reserve(&core, b, 4, 2, lent), -EEXIST);
+	ck_assert_uint_eq(CORE_STAT(&core, refused_parent), 4);
+}
+END_TEST
+
 /* A parent must be there: published, or lent to this very lane. */
 START_TEST(parent_must_be_there)
 {
@@ -408,7 +430,8 @@ int main(void)
 {
 	const TTest *const tests[] = {
 		chain_becomes_visible_at_publish, taken_keys_are_refused,
-		list_stops_at_first_refusal, parent_must_be_there,
+		list_stops_at_first_refusal,
+		another_parent_ends_the_list, parent_must_be_there,
 		parents_are_published_first, impossible_items_are_refused,
 		lies_change_nothing, 						impossible_requests_change_nothing, 		death_frees_reservations,
 		lent_pages_are_limited,
