@@ -17,16 +17,17 @@
 #: V=1                       show commands
 #: SAN=address,undefined     build under sanitizers, in build-san/
 #: CUDA=no                   leave the .cu files out (the default without nvcc)
+#: PORTABLE=1                the plain twins of what is written for x86, in build-portable/
 #: DEPS=no                   install nothing
 
 PREFIX  ?= /usr/local
 CFLAGS  ?= -O2 -g
 CUDA    ?= $(if $(shell command -v nvcc),yes,no)
 VERSION := 0.1.0
-B       := build$(if $(FUZZ),-fuzz,$(if $(SAN),-san))
+B       := build$(if $(FUZZ),-fuzz,$(if $(SAN),-san,$(if $(PORTABLE),-portable)))
 SECONDS ?= 20
 
-CPPFLAGS += -D_GNU_SOURCE -I. -MMD -MP -DCKV_VERSION='"$(VERSION)"'
+CPPFLAGS += $(if $(PORTABLE),-DCKV_PORTABLE) -D_GNU_SOURCE -I. -MMD -MP -DCKV_VERSION='"$(VERSION)"'
 WARN := -Wall -Wextra -Werror -Wconversion -Wshadow -Wvla -Wundef \
 	-Wstrict-prototypes -Wmissing-prototypes
 override CFLAGS  += -std=c17 -ffp-contract=off -fPIC -pthread -fno-omit-frame-pointer $(if $(FUZZ),,$(WARN)) \
@@ -255,11 +256,18 @@ demo:
 	@$B/ckv-engine --demo
 
 test:
-	@{ $(call deps,test) && $(again) all tests device && $(again) SAN=address,undefined all tests; } || \
+	@{ $(call deps,test) && $(again) all tests device && $(again) SAN=address,undefined all tests && \
+		$(again) PORTABLE=1 twins; } || \
 		{ echo "0 passed, 1 failed, 0 skipped"; exit 1; }
 	@tests/run
 
 tests: $(UNIT) $(FUZZERS) $(CRASH) $B/golden $B/tests/in_mode $(if $(SAN),,$(RACE))
+
+# What has a plain twin, and the tests that judge it; all that is installed, compiled only.
+twins: all $(filter $B/tests/test_core_% $B/tests/test_engine_vec $B/tests/test_kernels_% \
+	$B/tests/test_lib_% $B/tests/test_proto_%,$(UNIT))
+
+objects: $(CLIENT) $(CLI) $(ENGINE) $(CORE) $(SHELL_O) $(KERNELS) $B/daemon/main.o
 
 simt:
 	@$(call deps,test)
@@ -329,10 +337,10 @@ help:
 	@sed -n 's/^#: \{0,1\}//p' Makefile
 
 clean:
-	$(RM) -r build build-san build-tsan build-simt build-fuzz
+	$(RM) -r build build-san build-tsan build-simt build-fuzz build-portable
 
 run = $(if $(V),,@printf '  %-5s %s\n' $(1) $@;)
-.PHONY: all bench clean demo device fuzz gpu-check fuzzers golden help install lint quality race simt \
-	test tests
+.PHONY: all bench clean demo device fuzz gpu-check fuzzers golden help install lint objects quality race \
+	simt test tests twins
 .SECONDARY:
 -include $(shell find $B build-tsan build-simt -name '*.d' 2>/dev/null)

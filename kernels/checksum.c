@@ -10,7 +10,7 @@
 #include <assert.h>
 #define XXH_STATIC_LINKING_ONLY	/* the streaming state, on the stack */
 #include <xxhash.h>
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(CKV_PORTABLE)
 #include <xxh_x86dispatch.h>
 #endif
 

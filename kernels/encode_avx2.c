@@ -1,7 +1,7 @@
 /* encode_avx2.c - encodings with AVX2 and F16C, where the machine has them. */
 #include "kernels/encode.h"
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(CKV_PORTABLE)
 #include <cpuid.h>
 #include <immintrin.h>
 

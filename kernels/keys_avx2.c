@@ -1,7 +1,7 @@
 /* keys_avx2.c - norms and key difference with AVX2 and FMA, where they are. */
 #include "kernels/keys.h"
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(CKV_PORTABLE)
 #include <immintrin.h>
 
 #define LANES		8

@@ -1,7 +1,7 @@
 /* keys_avx512.c - norms and key difference with AVX-512F, where it is. */
 #include "kernels/keys.h"
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(CKV_PORTABLE)
 #include <immintrin.h>
 
 #define LANES		16

@@ -10,7 +10,7 @@
 
 #include <errno.h>
 #include <string.h>
-#if defined(__SSE2__)
+#if defined(__SSE2__) && !defined(CKV_PORTABLE)
 #include <emmintrin.h>
 #endif
 
@@ -76,7 +76,7 @@ ask_for(const char *row, size_t row_bytes)
 /* Copy `bytes`, a multiple of 16 to a multiple of 16, past the caches. */
 static void copy_past(char *to, const char *from, size_t bytes)
 {
-#if defined(__SSE2__)
+#if defined(__SSE2__) && !defined(CKV_PORTABLE)
 	for (size_t i = 0; i < bytes; i += 16)
 		_mm_stream_si128((__m128i *)(void *)(to + i),
 				 _mm_loadu_si128((const __m128i *)(const void *)
@@ -113,7 +113,7 @@ int ckv_gather(const struct ckv_rows *rows, uint32_t head, const uint32_t *pos,
 			memcpy(to, from, n_run * row_bytes);
 		to += n_run * row_bytes;
 	}
-#if defined(__SSE2__)
+#if defined(__SSE2__) && !defined(CKV_PORTABLE)
 	if (past)
 		_mm_sfence();	/* before what tells others that it is there */
 #endif

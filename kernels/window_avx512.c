@@ -1,7 +1,7 @@
 /* window_avx512.c - window scoring with AVX-512F, where the machine has it. */
 #include "kernels/window.h"
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(CKV_PORTABLE)
 #include <immintrin.h>
 
 #define LANES		16

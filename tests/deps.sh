@@ -8,7 +8,7 @@ set -eu
 build="build-essential pkg-config liburing-dev libhwloc-dev libssl-dev
 	libxxhash-dev libsystemd-dev libinih-dev libjansson-dev"
 tests="$build check libseccomp-dev clang libclang-rt-14-dev spin
-	universal-ctags mandoc python3"
+	universal-ctags mandoc python3 gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
 bench="$build redis-server libhiredis-dev liblmdb-dev"
 quality="$build gnuplot-nox"
 

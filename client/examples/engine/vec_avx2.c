@@ -11,7 +11,7 @@
 
 #include <math.h>
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(CKV_PORTABLE)
 #include <immintrin.h>
 
 #define AVX2	__attribute__((target("avx2,fma")))
