@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #define BENCH_REPEATS_MAX	5
-#define BENCH_ROWS_MAX		64
+#define BENCH_ROWS_MAX		96
 
 enum bench_sense { BENCH_INFO, BENCH_AT_MOST, BENCH_AT_LEAST };
 
@@ -96,6 +96,12 @@ void bench_in_turn(const struct bench *b, void (*ours)(void *),
 /* Read as fast as one core can; the sum, so that it has to. 64-byte aligned. */
 uint64_t bench_read(const void *from, size_t bytes);
 
+/*
+ * One load that needs the one before it, in `bytes` of memory mapped as the daemon
+ * maps an index: shared, with huge pages where the machine makes them.
+ */
+double bench_dependent_miss(size_t bytes);
+
 /* Groups of rows; each runs once per repetition and adds what it measured. */
 void bench_memcpy(struct bench *b);
 void bench_socket(struct bench *b);
@@ -103,6 +109,7 @@ void bench_redis(struct bench *b);
 void bench_lmdb(struct bench *b);
 void bench_keys(struct bench *b);
 void bench_index(struct bench *b);
+void bench_places(struct bench *b);
 void bench_ring(struct bench *b);
 void bench_write(struct bench *b);
 void bench_pool(struct bench *b);
