@@ -252,8 +252,8 @@ enum ckv_lookup_flag {
 	 */
 	CKV_VERIFY = 1,
 	/*
-	 * Count only: pin nothing, ret_handles may be NULL. That the blocks are each
-	 * other's parents is seen at the deepest ones only.
+	 * Count only: pin nothing; ret_handles and ret_pin may be NULL. That the blocks
+	 * are each other's parents is seen at the deepest ones only.
 	 */
 	CKV_EXISTS = 2,
 };

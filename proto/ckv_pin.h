@@ -22,6 +22,8 @@
  * A block is never taken without its descendants, so pinning the deepest block
  * of a chain protects all of it.
  *
+ * Several words may be written before one fence, each confirmed after it.
+ *
  * pin_high, one past the highest word in use, bounds the scan; it is raised
  * before the word is set and the same fence orders both.
  */
