@@ -53,7 +53,8 @@ static void store(const uint8_t *parent, const uint8_t *keys, uint32_t n,
 	ck_assert_int_eq(ckv_reserve(lane, parent, keys, n, pages), n);
 	for (uint32_t i = 0; i < n; i++)
 		memset(pages[i].data, (int)i + 1, info.page_bytes);
-	ck_assert_int_eq(ckv_publish(lane, pages, n, TOKENS, flags, NULL, NULL),
+	ck_assert_int_eq(ckv_publish(lane, pages, n, TOKENS, flags, NULL,
+				     NULL, NULL),
 			 n);
 }
 

@@ -26,13 +26,14 @@ START_TEST(tags_match_one_by_one)
 	uint16_t tag[CKV_BUCKET_ENTRIES];
 
 	for (int round = 0; round < 20000; round++) {
-		uint16_t wanted = round % 2 ? hard[next() % 6] : (uint16_t)next();
+		uint16_t wanted = (uint16_t)(round % 2 ? hard[next() % 6] :
+							       next());
 		uint32_t want = 0;
 
 		for (uint32_t i = 0; i < CKV_BUCKET_ENTRIES; i++) {
-			tag[i] = next() % 4 == 0 ? wanted :
-				 next() % 2 ? hard[next() % 6] :
-				 (uint16_t)(wanted ^ 1u << next() % 16);
+			tag[i] = (uint16_t)(next() % 4 == 0 ? wanted :
+					    next() % 2 ? hard[next() % 6] :
+					    wanted ^ 1u << next() % 16);
 			want |= (uint32_t)(tag[i] == wanted) << i;
 			ckv_bucket_set_tag(&bucket, i, tag[i]);
 		}
