@@ -2,14 +2,14 @@
  * geometry.c - does a client mean by a page what the space means?
  */
 #include "daemon/shell/geometry.h"
-#include "proto/ckv_text.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-#define MODEL_SHOWN	72	/* bytes for a name in a refusal; two fit */
+#define MODEL_SHOWN	64	/* letters of a name in a refusal; two fit */
+#define MODEL_TEXT	(MODEL_SHOWN + 7)
 
 const char *geometry_layout(uint32_t layout)
 {
@@ -23,19 +23,19 @@ const char *geometry_layout(uint32_t layout)
 
 /* A name, or the piece of a long one where it begins to differ from the other. */
 static void show_model(const char model[CKV_MODEL_BYTES], size_t from,
-		       char text[MODEL_SHOWN])
+		       char text[MODEL_TEXT])
 {
-	size_t n = from > 0 ? 3 : 0;
+	size_t n = strnlen(model + from, CKV_MODEL_BYTES - from);
 
-	memcpy(text, "...", n);
-	ckv_text_name(text + n, MODEL_SHOWN - n, model + from,
-		      CKV_MODEL_BYTES - from);
+	snprintf(text, MODEL_TEXT, "%s%.*s%s", from > 0 ? "..." : "",
+		 n < MODEL_SHOWN ? (int)n : MODEL_SHOWN, model + from,
+		 n > MODEL_SHOWN ? "..." : "");
 }
 
 static int compare_model(const char *space, const struct ckv_geometry *ours,
 			 const struct ckv_geometry *theirs, char text[232])
 {
-	char here[MODEL_SHOWN], there[MODEL_SHOWN];
+	char here[MODEL_TEXT], there[MODEL_TEXT];
 	size_t same = 0, from;
 
 	/* Ours ends: a name without an end is another one. */
