@@ -118,6 +118,7 @@ static bool enough(void)
 	       sum.views >= OTHERS && sum.forks >= OTHERS &&
 	       sum.lanes >= OTHERS && sum.reopened >= OTHERS &&
 	       sum.pipelined >= OTHERS && sum.missed >= OTHERS &&
+	       sum.careless >= OTHERS &&
 	       time(NULL) - started >= (time_t)n_seconds;
 }
 
@@ -228,13 +229,14 @@ static void print(void)
 	storm_sum(storm, &sum);
 	fprintf(stderr, "storm: %llu kills, %llu stops, %llu deaths of the daemon; "
 		"%llu pages verified (%.2f GB), %llu written, %llu missed, "
-		"%llu aborts, %llu dropped, %llu views, %llu forks, %llu lanes, "
+		"%llu aborts, %llu careless, %llu dropped, %llu views, %llu forks, %llu lanes, "
 		"%llu closed and opened, %llu of %llu rounds pipelined\n",
 		(unsigned long long)n_kills, (unsigned long long)n_stops,
 		(unsigned long long)n_deaths, (unsigned long long)sum.verified,
 		(double)sum.verified * 16384 / 1e9,
 		(unsigned long long)sum.written, (unsigned long long)sum.missed,
-		(unsigned long long)sum.aborted, (unsigned long long)sum.dropped,
+		(unsigned long long)sum.aborted,
+		(unsigned long long)sum.careless, (unsigned long long)sum.dropped,
 		(unsigned long long)sum.views, (unsigned long long)sum.forks,
 		(unsigned long long)sum.lanes, (unsigned long long)sum.reopened,
 		(unsigned long long)sum.pipelined,

@@ -28,7 +28,7 @@ void storm_config(char *text, size_t size, const char *pool);
 /* What one thread did, in all the lives of its client. */
 struct storm_counts {
 	_Atomic uint64_t rounds, verified, written, aborted, dropped, views,
-			 forks, lanes, reopened, pipelined, missed;
+			 forks, lanes, reopened, pipelined, missed, careless;
 };
 
 /* The first thing that was wrong; whoever finds n at 0 tells. */

@@ -19,6 +19,9 @@ enum storm_job_state { JOB_IDLE, JOB_RESERVING, JOB_PUBLISHING, JOB_NOP };
 /* A chain on its way: reserve, fill, publish, each without waiting. */
 struct storm_job {
 	enum storm_job_state state;
+	struct ckv_key parent;		/* of key[0], unless it is a root */
+	bool rooted;
+	bool taken;			/* given back with what it was reserved under */
 	struct ckv_key key[STORM_DEPTH];
 	struct ckv_page page[STORM_DEPTH];
 	uint64_t sum[STORM_DEPTH];

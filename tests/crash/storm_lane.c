@@ -82,22 +82,38 @@ static void job_sent(struct storm_lane *l, struct storm_job *job,
 		ckv_count(&l->counts->pipelined, 1);
 }
 
+/* Ask for keys[from .. to) of a chain. */
 static void begin_reserve(struct storm_lane *l, const struct ckv_key *keys,
-			  uint32_t n_found, uint32_t depth)
+			  uint32_t from, uint32_t to)
 {
-	const uint8_t *parent = n_found ? keys[n_found - 1].byte : NULL;
 	struct storm_job *job = idle_job(l);
 	int r;
 
-	if (job == NULL)
+	if (job == NULL || from == to)
 		return;
-	job->n = depth - n_found;
-	memcpy(job->key, keys + n_found, job->n * sizeof keys[0]);
-	r = ckv_submit_reserve(l->lane, parent, job->key[0].byte, job->n,
-			       job->page, tag_of(l, job));
+	job->taken = false;
+	job->rooted = from == 0;
+	if (from > 0)
+		job->parent = keys[from - 1];
+	job->n = to - from;
+	memcpy(job->key, keys + from, job->n * sizeof keys[0]);
+	r = ckv_submit_reserve(l->lane, from ? job->parent.byte : NULL,
+			       job->key[0].byte, job->n, job->page,
+			       tag_of(l, job));
 	judge(l, "reserve", r);
 	if (r == 0)
 		job_sent(l, job, JOB_RESERVING);
+}
+
+/* In one piece, or in two, the second under what is not published yet. */
+static void begin_chain(struct storm_lane *l, const struct ckv_key *keys,
+			uint32_t n_found, uint32_t depth)
+{
+	uint32_t middle = draw(l, 4) ? depth :
+			  n_found + 1 + draw(l, depth - n_found);
+
+	begin_reserve(l, keys, n_found, middle);
+	begin_reserve(l, keys, middle, depth);
 }
 
 static void begin_nop(struct storm_lane *l)
@@ -110,11 +126,55 @@ static void begin_nop(struct storm_lane *l)
 		job_sent(l, job, JOB_NOP);
 }
 
+static void take_under_key(struct storm_lane *l, const struct ckv_key *parent)
+{
+	for (int i = 0; i < STORM_JOBS; i++) {
+		struct storm_job *job = &l->job[i];
+
+		if (job->state == JOB_RESERVING && !job->rooted &&
+		    memcmp(&job->parent, parent, sizeof *parent) == 0)
+			job->taken = true;
+	}
+}
+
+/*
+ * What was reserved under pages that are given back goes with them: no byte of it is
+ * ours. Those jobs hear of their own pages later, and pass it on then.
+ */
+static void take_under(struct storm_lane *l, const struct storm_job *job,
+		       uint32_t from)
+{
+	for (uint32_t i = from; i < job->n; i++)
+		if (job->page[i].status == 0)
+			take_under_key(l, &job->key[i]);
+}
+
+/*
+ * Publish or give back pages that are not lent any more. It does no harm and nothing
+ * comes of it; the lane lives.
+ */
+static void be_careless(struct storm_lane *l, const struct storm_job *job,
+			uint32_t n)
+{
+	const char *call = draw(l, 2) ? "publish" : "abort";
+	long r = call[0] == 'p' ?
+		 ckv_publish(l->lane, job->page, n, l->info.model.block_tokens, 0,
+			     NULL, NULL, NULL) :
+		 ckv_abort(l->lane, job->page, n, NULL);
+
+	ckv_count(&l->counts->careless, 1);
+	if (r != -EEXIST && r != -ECANCELED && r != -ESTALE && r != -EAGAIN)
+		storm_tell(l->process->storm, "%s: %s of what is not lent any more "
+			   "answers %ld (%s)", l->name, call, r,
+			   ckv_why(l->process->ckv));
+}
+
 /* Give back the lent ones of page[from ..): all at once, or from the end. */
 static void give_up(struct storm_lane *l, struct storm_job *job, uint32_t from)
 {
 	long r = 0;
 
+	take_under(l, job, from);
 	if (draw(l, 2)) {
 		r = ckv_abort(l->lane, job->page + from, job->n - from, NULL);
 		judge(l, "abort", r);
@@ -149,6 +209,8 @@ static void publish(struct storm_lane *l, struct storm_job *job, uint32_t n)
 		job_sent(l, job, JOB_PUBLISHING);
 	else if (r == -EAGAIN)
 		give_up(l, job, 0);
+	else if (r == -ESTALE)
+		be_careless(l, job, n);
 }
 
 /* Pages came, or some, or none. What is not published goes back. */
@@ -161,16 +223,27 @@ static void reserved(struct storm_lane *l, struct storm_job *job, long result)
 		return;
 	while (n_lent < job->n && job->page[n_lent].status == 0)
 		n_lent++;
+	if (job->taken) {
+		take_under(l, job, 0);
+		if (n_lent > 0)
+			be_careless(l, job, n_lent);
+		return;
+	}
 	n = draw(l, 8) ? n_lent : draw(l, n_lent + 1);
 	if (n < job->n)
 		give_up(l, job, n);
 	if (n > 0)
 		publish(l, job, n);
+	else if (n_lent > 0 && draw(l, 4) == 0)
+		be_careless(l, job, n_lent);
 }
 
 static void published(struct storm_lane *l, const struct storm_job *job,
 		      long result)
 {
+	/* Whoever heard nothing, or not enough, asks again. */
+	if (draw(l, 8) == 0)
+		be_careless(l, job, job->n);
 	judge(l, "publish, completed", result);
 	if (result >= 0 && result != (long)job->n)
 		storm_tell(l->process->storm, "%s: %ld of %u pages published",
@@ -223,9 +296,38 @@ static void step_look(struct storm_lane *l)
 	if (found == 0)
 		ckv_count(&l->counts->missed, 1);
 	if (found < (long)depth)
-		begin_reserve(l, held->key, (uint32_t)found, depth);
+		begin_chain(l, held->key, (uint32_t)found, depth);
 	if (draw(l, 4) == 0)
 		let_go(l, held);
+}
+
+/* The same for all that can be held, in one call. */
+static void step_look_many(struct storm_lane *l)
+{
+	struct ckv_chain chain[STORM_HELD];
+	long r;
+
+	for (int i = 0; i < STORM_HELD; i++) {
+		struct storm_held *held = &l->held[i];
+
+		let_go(l, held);
+		random_chain(l, held->key);
+		chain[i] = (struct ckv_chain){
+			.keys = held->key[0].byte,
+			.n_keys = 1 + draw(l, STORM_DEPTH),
+			.ret_handles = held->handle,
+		};
+	}
+	r = ckv_lookup_many(l->lane, chain, STORM_HELD, 0);
+	judge(l, "lookup_many", r);
+	for (int i = 0; r >= 0 && i < STORM_HELD; i++) {
+		judge(l, "lookup_many of one", chain[i].result);
+		if (chain[i].result < 0)
+			continue;
+		l->held[i].n = (uint32_t)chain[i].result;
+		l->held[i].pin = chain[i].pin;
+		verify(l, &l->held[i], "first look at many");
+	}
 }
 
 static void step_drop(struct storm_lane *l)
@@ -341,6 +443,8 @@ void storm_lane_step(struct storm_lane *l)
 		step_drop(l);
 	else if (what < 40)
 		begin_nop(l);
+	else if (what < 80)
+		step_look_many(l);
 	else
 		step_look(l);
 }
