@@ -7,13 +7,15 @@
  * (NEAR, FAR), N_PAGES pages. A block is absent, reserved by a client or
  * published, at a level. Turns: RESERVE, PUBLISH, ABORT, the death of a client,
  * eviction of a leaf, demotion (leaves first), and promotion in two turns:
- * copy, and a commit that looks again.
+ * copy, and a commit that looks again. The daemon may die: the next one begins
+ * empty. Client 0 keeps the name of one page it was lent, for as long as it likes, and
+ * publishes by it, also when that lending is over or its daemon is dead.
  *
  * Promised after each turn: the parent of a published block is published and at
  * least as near; the parent of a reservation is published or reserved, and at
  * least as near; a page is in one hand and never taken from a client that still
  * writes it; none is lost; the dead hold nothing; a move never puts one block's
- * copy into another.
+ * copy into another; what is published by a name is what the name was lent for.
  *
  * RESERVATION_NO_CHILD   a parent with only reserved children may be evicted
  * CHILD_BEFORE_PARENT    PUBLISH does not look at the parent
@@ -27,6 +29,8 @@
  * COMMIT_BLINDLY         a promotion does not look at the parent again
  * COMMIT_ANY_BLOCK       a promotion does not see that its block was replaced
  * DEMOTE_ROOT_FIRST      demotion does not look at the children
+ * ANY_LENDING            a name is its page, whenever that was lent
+ * ANY_DAEMON             a name is page and lending, whoever lent it
  */
 
 #define N_BLOCKS 3
@@ -45,10 +49,14 @@ bool page_used[N_PAGES];
 bool dead[2];
 byte moving = NONE, move_page;	/* a promotion between its two turns */
 bool move_is_stale;		/* its block's generation has changed since */
+byte name = NONE;		/* the page that client 0 was lent and remembers */
+bool lent_anew;			/* it has another number of lending now */
+bool daemon_is_another;		/* than the one that lent it; numbers begin again */
 byte i, n, l;			/* scratch, 0 between turns */
 
 bool chain_is_whole = true, levels_fall = true, pages_are_counted = true;
 bool writer_was_told = true, dead_hold_nothing = true, copy_is_right = true, never_all = true;
+bool name_is_right = true;
 
 inline take_page(ret)
 {
@@ -176,10 +184,64 @@ inline reserve(b, c)
 #endif
 	   !dead[c] ->
 		state[b] = RESERVED; owner[b] = c; level[b] = l;
-		take_page(page[b])
+		take_page(page[b]);
+		remember(b, c)
 	:: else
 	fi;
 	l = 0
+}
+
+/* A lending has begun: of the page whose name is kept, or its name is kept from now. */
+inline remember(b, c)
+{
+	if
+	:: name == page[b] && !daemon_is_another -> lent_anew = true
+	/* Another daemon counts anew, and may be at the same number. */
+	:: name == page[b] && daemon_is_another -> lent_anew = false
+	:: name == page[b] && daemon_is_another -> lent_anew = true
+	:: else
+	fi;
+	if
+	:: c == 0 -> name = page[b]; lent_anew = false; daemon_is_another = false
+	:: true
+	fi
+}
+
+inline publish_by_name(b)
+{
+	if
+	:: state[b] == RESERVED && owner[b] == 0 && !dead[0] && page[b] == name &&
+	   (b == 0 || state[b - 1] == PUBLISHED) &&
+#ifndef ANY_LENDING
+	   !lent_anew &&
+#endif
+#ifndef ANY_DAEMON
+	   !daemon_is_another &&
+#endif
+	   true ->
+		name_is_right = !lent_anew && !daemon_is_another;
+		assert(name_is_right);
+		state[b] = PUBLISHED; owner[b] = 0
+	:: else
+	fi
+}
+
+/* Its successor finds nothing; clients stay, with what they remember. */
+inline daemon_dies()
+{
+	i = 0;
+	do
+	:: i < N_BLOCKS -> state[i] = ABSENT; owner[i] = 0; level[i] = 0; page[i] = 0; i++
+	:: else -> break
+	od;
+	i = 0;
+	do
+	:: i < N_PAGES -> page_used[i] = false; i++
+	:: else -> break
+	od;
+	i = 0;
+	moving = NONE; move_page = 0; move_is_stale = false;
+	daemon_is_another = name != NONE
 }
 
 inline publish(b, c)
@@ -220,6 +282,8 @@ end:
 		if
 		:: reserve(b, c)
 		:: publish(b, c)
+		:: true -> publish_by_name(b)
+		:: daemon_dies()
 		:: state[b] == RESERVED && owner[b] == c && !dead[c] -> abort_from(b)
 #ifdef ABORT_PUBLISHED
 		:: state[b] == PUBLISHED && !dead[c] -> free_block(b)

@@ -97,5 +97,7 @@ reserve | DEATH_KEEPS          | assertion violated dead_hold_nothing
 reserve | COMMIT_BLINDLY       | assertion violated levels_fall
 reserve | COMMIT_ANY_BLOCK     | assertion violated copy_is_right
 reserve | DEMOTE_ROOT_FIRST    | assertion violated levels_fall
+reserve | ANY_LENDING          | assertion violated name_is_right
+reserve | ANY_DAEMON           | assertion violated name_is_right
 EOF
 }
