@@ -260,7 +260,8 @@ void lane_cancel(struct daemon *d, struct lane *lane)
 	run->on = false;
 	if (run->task.begun && !run->ended)
 		space_cancel(d->host[lane->space].space, &run->task);
-	if (run->job != NULL)
+	/* At the daemon's end the jobs go before the lanes. */
+	if (run->job != NULL && d->jobs != NULL)
 		jobs_cancel(run->job);
 }
 
