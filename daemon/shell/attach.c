@@ -5,11 +5,14 @@
 #include "daemon/shell/geometry.h"
 #include "daemon/shell/log.h"
 #include "daemon/shell/sys.h"
+#include "daemon/shell/users.h"
 #include "daemon/shell/weights.h"
 #include "proto/ckv_text.h"
 
 #include <errno.h>
 #include <string.h>
+
+#define SLABS_PER_TURN 32u
 
 int control_hello(struct daemon *d, struct client *client,
 		  const struct ckv_hello *hello, int *fd)
@@ -28,12 +31,11 @@ int control_hello(struct daemon *d, struct client *client,
 				     hello->layout_version, CKV_LAYOUT_VERSION);
 		return -EPROTONOSUPPORT;
 	}
-	r = client_identify(client, hello->pid, *fd, text);
+	r = client_identify(client, hello->pid, fd, text);
 	if (r < 0) {
 		(void)control_refuse(d, client, r, "%s", text);
 		return r;
 	}
-	*fd = -1;
 	r = loop_watch(d->loop, client->pidfd,
 		       watch_token(WATCH_DEATH, client->generation,
 				   (uint32_t)(client - d->client)));
@@ -44,6 +46,7 @@ int control_hello(struct daemon *d, struct client *client,
 	}
 	memcpy(name, hello->name, sizeof name);
 	name[sizeof name - 1] = 0;
+	client_count_known(d, client);
 	client->state = CLIENT_ATTACHED;
 	stats_client(d, client, name);
 	d->n_clients++;
@@ -77,30 +80,30 @@ static bool is_allowed(const struct client *client, const struct host *host,
 			     1 + bytes / sizeof(gid_t));
 }
 
-static int send_slabs(struct daemon *d, struct client *client, uint32_t space)
+int control_send_slabs(struct daemon *d, struct client *client)
 {
-	const struct host *host = &d->host[space];
-	struct ckv_slabs message = { .space_id = space };
-	uint32_t n_slabs = host->pool.shape.n_slabs, n;
-	int fds[CKV_FDS_MAX], r = 0;
+	const struct host *host = &d->host[client->slabs_space];
+	struct ckv_slabs message = {
+		.space_id = client->slabs_space,
+		.first_slab = host->pool.shape.n_slabs - client->n_slabs_left,
+	};
+	int fds[SLABS_PER_TURN], r = 0;
+	uint32_t n = 0;
 
-	while (message.first_slab < n_slabs && r == 0) {
-		for (n = 0; n < CKV_FDS_MAX && message.first_slab + n < n_slabs;
-		     n++) {
-			fds[n] = memory_reader(
-				host->pool.fds[message.first_slab + n]);
-			if (fds[n] < 0) {
-				r = fds[n];
-				break;
-			}
-		}
-		if (r == 0)
-			r = control_send(d, client, &message, sizeof message,
-					 CKV_SLABS, fds, n);
-		message.first_slab += n;
-		while (n > 0)
-			sys_close(fds[--n]);
+	while (r == 0 && n < SLABS_PER_TURN && n < client->n_slabs_left) {
+		fds[n] = memory_reader(host->pool.fds[message.first_slab + n]);
+		if (fds[n] < 0)
+			r = fds[n];
+		else
+			n++;
 	}
+	if (r == 0)
+		r = control_send(d, client, &message, sizeof message, CKV_SLABS,
+				 fds, n);
+	if (r == 0)
+		client->n_slabs_left -= n;
+	while (n > 0)
+		sys_close(fds[--n]);
 	return r;
 }
 
@@ -129,8 +132,11 @@ static int send_attached(struct daemon *d, struct client *client,
 	r = fds[1] < 0 ? fds[1] :
 	    control_send(d, client, &attached, sizeof attached, CKV_ATTACHED,
 			 fds, 2);
-	if (r == 0)
-		r = send_slabs(d, client, space);
+	if (r == 0) {
+		/* They follow turn by turn, before its next message is read. */
+		client->slabs_space = space;
+		client->n_slabs_left = host->pool.shape.n_slabs;
+	}
 out:
 	sys_close(fds[0]);
 	sys_close(fds[1]);
@@ -246,22 +252,20 @@ int control_lane_open(struct daemon *d, struct client *client,
 		      const struct ckv_lane_open *open)
 {
 	struct ckv_lane_opened opened = { .shape = open->shape };
-	uint64_t most = d->config->daemon.max_client_lanes;
 	struct lane *lane;
+	char text[232];
 	int fds[3], r;
 
 	if (open->space_id >= d->n_hosts ||
 	    client->attached[open->space_id].access < CKV_ACCESS_READ)
 		return control_refuse(d, client, -EINVAL, "space %u is not "
 				      "attached to read", open->space_id);
-	if (client->n_lanes >= most || d->n_lanes >= d->n_lanes_max)
-		return control_refuse(d, client, -EMFILE, "%u lanes of this "
-				      "client are open, %u of all; the limits "
-				      "are %llu and %u", client->n_lanes,
-				      d->n_lanes, (unsigned long long)most,
-				      d->n_lanes_max);
 	if (grant(d, client, &opened.shape) < 0)
 		return 0;
+	r = user_may_open_lane(d, client, open->space_id, opened.shape.n_pins,
+			       text);
+	if (r < 0)
+		return control_refuse(d, client, r, "%s", text);
 	r = lane_create(d, client, open->space_id, &opened.shape);
 	if (r < 0)
 		return control_refuse(d, client, r, "no lane: %s", strerror(-r));

@@ -1,14 +1,18 @@
 /*
  * control.c - messages in and out of a client's socket.
  *
- * A message is received whole or refused: too long, cut, with more
- * descriptors than it may bring, or with a head that contradicts what came.
- * Whatever descriptors arrived are closed. Nothing here waits: a client that
- * does not read what it asked for is disconnected.
+ * A message is looked at first and taken then: whole, or it is refused: too long, cut,
+ * or with a head that contradicts what came. One with descriptors that nobody needs is
+ * not taken at all: they are closed with the socket, by a thread (leave.h). Nothing
+ * here waits: a client that does not read what it asked for is disconnected.
+ *
+ * A turn takes a few messages, of all clients in turn, and one that is much work.
  */
 #include "daemon/shell/control.h"
+#include "daemon/shell/leave.h"
 #include "daemon/shell/log.h"
 #include "daemon/shell/sys.h"
+#include "daemon/shell/users.h"
 #include "proto/ckv_text.h"
 
 #include <assert.h>
@@ -17,32 +21,40 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MESSAGES_PER_TURN 8
+#define MESSAGES_PER_TURN 4u
 
-/* Room for one descriptor: the kernel closes what does not fit. */
-union incoming {
-	char bytes[CMSG_SPACE(sizeof(int))];
-	struct cmsghdr align;
-};
-
-union outgoing {
+/* Room for all that can come: the kernel would close, here, what does not fit. */
+union descriptors {
 	char bytes[CMSG_SPACE(CKV_FDS_MAX * sizeof(int))];
 	struct cmsghdr align;
 };
 
 /*
  * Descriptors in flight count against the daemon's user, so a client that
- * reads nothing could use up everybody's. Once it has read all, it starts anew.
+ * reads nothing could use up everybody's, and so could many of one user. Whoever has
+ * read all starts anew.
  */
+static void forget_read(struct client *client)
+{
+	if (client->n_fds_unread == 0 || sys_unread(client->socket) != 0)
+		return;
+	client->user->n_fds_unread -= client->n_fds_unread;
+	client->n_fds_unread = 0;
+}
+
 static bool may_send_fds(struct daemon *d, struct client *client, uint32_t n_fds)
 {
-	uint32_t limit = 64 + 3 * d->n_lanes_max;
+	uint32_t limit = 64 + 3 * d->n_lanes_max, most = d->n_fds_max / 2;
 
 	for (uint32_t i = 0; i < d->n_hosts; i++)
 		limit += 2 * d->host[i].pool.shape.n_slabs + 2;
-	if (sys_unread(client->socket) == 0)
-		client->n_fds_unread = 0;
-	return client->n_fds_unread + n_fds <= limit;
+	forget_read(client);
+	if (client->user->n_fds_unread + n_fds > most)
+		for (uint32_t i = 0; i < d->n_clients_max; i++)
+			if (d->client[i].user == client->user)
+				forget_read(&d->client[i]);
+	return client->n_fds_unread + n_fds <= limit &&
+	       client->user->n_fds_unread + n_fds <= most;
 }
 
 int control_send(struct daemon *d, struct client *client, void *message,
@@ -53,7 +65,7 @@ int control_send(struct daemon *d, struct client *client, void *message,
 		.protocol_version = CKV_PROTOCOL_VERSION, .type = type,
 		.n_fds = n_fds, .n_bytes = (uint32_t)bytes,
 	};
-	union outgoing control;
+	union descriptors control;
 	struct iovec iov = { message, bytes };
 	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
 	ssize_t n;
@@ -76,7 +88,10 @@ int control_send(struct daemon *d, struct client *client, void *message,
 	n = sys_send(client->socket, &m);
 	if (n < 0)
 		return (int)n;
-	client->n_fds_unread += n_fds;
+	if (n_fds > 0) {
+		client->n_fds_unread += n_fds;
+		client->user->n_fds_unread += n_fds;
+	}
 	return 0;
 }
 
@@ -143,7 +158,7 @@ static int check(const struct incoming_message *m, char text[232])
 		return -EPROTONOSUPPORT;
 	}
 	if (m->cut || head->n_bytes != m->bytes ||
-	    head->n_fds != (m->fd >= 0)) {
+	    (head->n_fds > 0) != m->brings) {
 		snprintf(text, 232, "the message was cut, or its head tells "
 			 "other sizes than came");
 		return -EPROTO;
@@ -162,7 +177,29 @@ static int check(const struct incoming_message *m, char text[232])
 	return 0;
 }
 
-static void take_descriptor(struct msghdr *m, struct incoming_message *message)
+/* The next message as it is, and whether descriptors came with it. */
+static int look(struct client *client, struct incoming_message *ret_message)
+{
+	struct incoming_message message = { .fd = -1 };
+	struct iovec iov = { &message.body, sizeof message.body };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+	ssize_t n = sys_receive(client->socket, &m, true);
+
+	if (n < 0)
+		return (int)n;
+	message.bytes = (size_t)n;
+	message.cut = (m.msg_flags & MSG_TRUNC) != 0;
+	message.brings = (m.msg_flags & MSG_CTRUNC) != 0;
+	*ret_message = message;
+	return n > 0 || message.brings;
+}
+
+/*
+ * Keep the first descriptor; what else came goes. The first may be no more than one
+ * of many, so what is said of them is no more than a claim until here.
+ */
+static void sort_descriptors(struct daemon *d, struct client *client,
+			     struct msghdr *m, struct incoming_message *message)
 {
 	struct cmsghdr *c;
 	int fd;
@@ -176,35 +213,66 @@ static void take_descriptor(struct msghdr *m, struct incoming_message *message)
 			if (message->fd < 0) {
 				message->fd = fd;
 			} else {
-				sys_close(fd);
+				leave_descriptor(d, client->uid, fd);
 				message->cut = true;
 			}
 		}
 	}
 }
 
-/* 1 and a message; 0: the other side closed; -EAGAIN; -errno. */
-static int receive(struct client *client, struct incoming_message *ret_message)
+/* Take the message that was looked at out of the socket. */
+static int take(struct daemon *d, struct client *client,
+		struct incoming_message *message)
 {
-	struct incoming_message message = { .fd = -1 };
-	union incoming control;
-	struct iovec iov = { &message.body, sizeof message.body };
-	struct msghdr m = {
-		.msg_iov = &iov, .msg_iovlen = 1,
-		.msg_control = control.bytes,
-		.msg_controllen = sizeof control.bytes,
-	};
-	ssize_t n = sys_receive(client->socket, &m);
+	union descriptors control;
+	struct msghdr m = { .msg_iovlen = 0 };
+	ssize_t n;
 
+	if (message->brings) {
+		m.msg_control = control.bytes;
+		m.msg_controllen = sizeof control.bytes;
+	}
+	n = sys_receive(client->socket, &m, false);
 	if (n < 0)
 		return (int)n;
-	take_descriptor(&m, &message);
-	message.bytes = (size_t)n;
-	message.cut |= (m.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0;
-	if (n == 0 && !message.cut && message.fd < 0)
-		return 0;
-	*ret_message = message;
-	return 1;
+	if (message->brings)
+		sort_descriptors(d, client, &m, message);
+	return 0;
+}
+
+/* How much of a turn a message of this type is. */
+static uint32_t work_of(const struct incoming_message *message)
+{
+	switch (message->body.head.type) {
+	case CKV_ATTACH:
+	case CKV_LANE_OPEN:
+	case CKV_LANE_CLOSE:
+	case CKV_DETACH:
+		return MESSAGES_PER_TURN;
+	default:
+		return 1;
+	}
+}
+
+/* What is wrong with a message, before anything of it is taken. */
+static int judge(struct daemon *d, struct client *client,
+		 const struct incoming_message *message, char text[232])
+{
+	int r = check(message, text);
+
+	if (r < 0)
+		return r;
+	if ((client->state == CLIENT_CONNECTED) !=
+	    (message->body.head.type == CKV_HELLO)) {
+		snprintf(text, 232, "HELLO comes first, and once");
+		return -EPROTO;
+	}
+	if (message->brings && !leave_has_room(d, client->uid)) {
+		snprintf(text, 232, "descriptors cannot be taken now: too many that "
+			 "were sent are still being closed");
+		return -EMFILE;
+	}
+	return 0;
 }
 
 /* 0: the connection goes on. */
@@ -212,17 +280,21 @@ static int handle(struct daemon *d, struct client *client,
 		  struct incoming_message *message)
 {
 	char text[232];
-	int r = check(message, text);
+	int r = judge(d, client, message, text);
 
+	if (r == 0) {
+		r = take(d, client, message);
+		if (r < 0)
+			return r;
+		if (message->cut) {
+			snprintf(text, sizeof text, "more descriptors came than "
+				 "the head tells");
+			r = -EPROTO;
+		}
+	}
 	if (r < 0) {
 		(void)control_refuse(d, client, r, "%s", text);
 		return r;
-	}
-	if ((client->state == CLIENT_CONNECTED) !=
-	    (message->body.head.type == CKV_HELLO)) {
-		(void)control_refuse(d, client, -EPROTO, "HELLO comes first, "
-				     "and once");
-		return -EPROTO;
 	}
 	switch (message->body.head.type) {
 	case CKV_HELLO:
@@ -241,41 +313,72 @@ static int handle(struct daemon *d, struct client *client,
 	}
 }
 
-void client_read(struct daemon *d, struct client *client)
+/* It broke the rules, or does not read: what it holds decides what is left of it. */
+static void disconnect(struct daemon *d, struct client *client, bool was_known,
+		       int error)
+{
+	if (!was_known)
+		ckv_count(&d->stats->clients_refused, 1);
+	log_limited(LOG_DEBUG, d->now_ns, "client %d is disconnected: %s",
+		    (int)client->pid, error == -EAGAIN ?
+		    "it does not read its socket" : strerror(-error));
+	client_hang_up(d, client);
+}
+
+uint32_t client_read(struct daemon *d, struct client *client)
 {
 	struct incoming_message message;
-	bool was_known;
+	bool was_known = client->state != CLIENT_CONNECTED;
 	int r;
 
-	/* LANE_CLOSE and DETACH are over when the lanes have ended. */
-	for (int i = 0; i < MESSAGES_PER_TURN && client->n_awaited == 0; i++) {
-		r = receive(client, &message);
-		if (r == -EAGAIN) {
-			client->readable = false;
-			return;
-		}
-		/* Said once; what was sent before the socket was closed follows. */
-		if (r == -ECONNRESET)
-			continue;
-		if (r <= 0) {
-			client_hang_up(d, client);
-			return;
-		}
-		was_known = client->state != CLIENT_CONNECTED;
-		r = handle(d, client, &message);
-		sys_close(message.fd);
-		/* It closed the socket and wants no answer, but meant what it sent. */
+	if (client->n_slabs_left > 0) {
+		r = control_send_slabs(d, client);
 		if (r == -EPIPE)
+			client->n_slabs_left = 0;
+		else if (r < 0)
+			disconnect(d, client, was_known, r);
+		return MESSAGES_PER_TURN;
+	}
+	r = look(client, &message);
+	if (r == -EAGAIN) {
+		client->readable = false;
+		return 1;
+	}
+	/* Said once; what was sent before the socket was closed follows. */
+	if (r == -ECONNRESET)
+		return 1;
+	if (r <= 0) {
+		client_hang_up(d, client);
+		return 1;
+	}
+	r = handle(d, client, &message);
+	leave_descriptor(d, client->uid, message.fd);
+	/* It closed the socket and wants no answer, but meant what it sent. */
+	if (r < 0 && r != -EPIPE)
+		disconnect(d, client, was_known, r);
+	return work_of(&message);
+}
+
+void control_serve(struct daemon *d)
+{
+	uint32_t work = 0, n = d->n_clients_max;
+
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t index = (d->next_client + i) % n;
+		struct client *client = &d->client[index];
+
+		/* A report can come late, when the socket is no longer read. */
+		if (!client->readable || (client->state != CLIENT_CONNECTED &&
+					  client->state != CLIENT_ATTACHED))
 			continue;
-		if (r < 0) {
-			if (!was_known)
-				ckv_count(&d->stats->clients_refused, 1);
-			log_limited(LOG_DEBUG, d->now_ns, "client %d is "
-				    "disconnected: %s", (int)client->pid,
-				    r == -EAGAIN ? "it does not read its socket"
-				    : strerror(-r));
-			client_hang_up(d, client);
-			return;
+		d->sockets_wait = true;
+		/* LANE_CLOSE and DETACH are over when the lanes have ended. */
+		if (client->n_awaited > 0)
+			continue;
+		if (work >= MESSAGES_PER_TURN) {
+			d->next_client = index;
+			break;
 		}
+		work += client_read(d, client);
 	}
 }

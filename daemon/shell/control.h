@@ -20,14 +20,18 @@ struct incoming_message {
 		char all[CKV_CONTROL_BYTES_MAX];
 	} body;
 	size_t bytes;
-	int fd;			/* that came with it; -1: none */
 	bool cut;		/* something was left out */
+	bool brings;		/* descriptors, how many is seen when it is taken */
+	int fd;			/* the first of them, then; -1: none */
 };
 
 /* Send REFUSED with a positive errno and a text; 0 or -errno of sending. */
 __attribute__((format(printf, 4, 5)))
 int control_refuse(struct daemon *d, struct client *client, int error,
 		   const char *format, ...);
+
+/* Some more slabs of the space that was attached last; n_slabs_left says how many wait. */
+int control_send_slabs(struct daemon *d, struct client *client);
 
 /* Takes *fd over, and then sets it to -1, when it keeps it. */
 int control_hello(struct daemon *d, struct client *client,

@@ -9,9 +9,11 @@
 #include "daemon/shell/budget.h"
 #include "daemon/shell/host.h"
 #include "daemon/shell/jobs.h"
+#include "daemon/shell/leave.h"
 #include "daemon/shell/log.h"
 #include "daemon/shell/placement.h"
 #include "daemon/shell/sys.h"
+#include "daemon/shell/users.h"
 
 #include <errno.h>
 #include <string.h>
@@ -171,6 +173,10 @@ static int bring_up(struct daemon *d)
 	if (r == 0)
 		r = step("client table", create_clients(d));
 	if (r == 0)
+		r = step("user table", users_create(d));
+	if (r == 0)
+		r = step("closer", leave_create(d));
+	if (r == 0)
 		r = step("lane table", create_lanes(d));
 	if (r == 0)
 		r = step("workers", jobs_create(d));
@@ -189,17 +195,23 @@ static int bring_up(struct daemon *d)
 
 static void destroy_clients(struct daemon *d)
 {
-	for (uint32_t i = 0; d->client && i < d->n_clients_max; i++)
+	for (uint32_t i = 0; d->client && i < d->n_clients_max; i++) {
+		/* Nobody is waited for who has not read its descriptors. */
+		d->client[i].n_fds_unread = 0;
 		if (d->client[i].state != CLIENT_FREE &&
 		    d->client[i].state != CLIENT_ENDING)
 			client_forget(d, &d->client[i]);
+	}
 	while (d->lane && lanes_end(d))
 		;
 	for (uint32_t i = 0; d->client && i < d->n_clients_max; i++) {
+		if (d->client[i].state == CLIENT_ENDING)
+			client_free(d, &d->client[i]);
 		sys_free(d->client[i].slab_bits);
 		sys_free(d->client[i].attached);
 	}
 	sys_free(d->client);
+	users_destroy(d);
 	sys_free(d->serving);
 	sys_free(d->lane);
 }
@@ -223,6 +235,7 @@ static void take_down(struct daemon *d)
 	placement_destroy(d->placement);
 	memory_destroy(&d->world_memory);
 	loop_destroy(d->loop);
+	leave_destroy(d);
 	sys_free(d);
 }
 

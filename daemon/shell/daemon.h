@@ -76,6 +76,7 @@ struct host {				/* a space and its memory */
 	struct memory index, records, stats_memory;
 	struct ckv_space_stats *stats;
 	uint64_t index_huge_bytes;
+	uint64_t n_pins;		/* words of all lanes */
 	char compress_text[CKV_METHOD_TEXT_BYTES]; /* of automatic views; empty: none yet */
 };
 
@@ -121,6 +122,7 @@ struct lane {
 struct attachment {
 	uint32_t access;		/* enum ckv_access; 0: not attached */
 	bool holds_weights;		/* nobody may name others meanwhile */
+	uint64_t n_pins;		/* words of its lanes */
 	uint64_t *slab_sent;		/* bit i: slab i was sent read-write */
 };
 
@@ -136,6 +138,7 @@ struct client {
 	pid_t pid;
 	uid_t uid;
 	gid_t gid;
+	struct user *user;		/* unless FREE */
 	bool readable;			/* the socket has not said -EAGAIN yet */
 	uint64_t since_ns;
 	uint64_t n_requests;
@@ -146,12 +149,17 @@ struct client {
 	uint32_t owed;			/* units taken beyond its share of the last turn */
 	uint32_t n_awaited;		/* lanes whose end it waits for: then CKV_DONE */
 	uint32_t n_fds_unread;		/* at most; sent and perhaps not received */
+	uint32_t n_slabs_left;		/* to be sent before the next message is read ... */
+	uint32_t slabs_space;		/* ... of this space */
 	struct attachment *attached;	/* [n_spaces] */
 	uint64_t *slab_bits;		/* what attached[].slab_sent point into */
 };
 
 struct jobs;
+struct closer;
+struct leaving;
 struct placement;
+struct user;
 
 struct daemon {
 	struct config *config;
@@ -165,6 +173,11 @@ struct daemon {
 	int listen_fd, lock_fd, signal_fd;
 	bool accepting;			/* the listener has not said -EAGAIN yet */
 	bool sockets_wait;		/* so it is, or a client's socket */
+	bool rights_refused;		/* new connections may bring no descriptors */
+	uint32_t next_client;		/* whose message comes first */
+	struct leaving *leaving;	/* leave.h */
+	uint32_t n_leaving;
+	struct closer *closer;
 	bool worked;			/* since the clock was last looked at */
 	struct memory world_memory, stats_memory;
 	struct ckv_world *world;
@@ -175,6 +188,12 @@ struct daemon {
 	uint32_t n_hosts;
 	struct client *client;		/* [max_clients] */
 	uint32_t n_clients_max, n_clients;
+	uint32_t n_mute;		/* connections that have said nothing */
+	struct user *user;		/* [n_users_max], users.h */
+	uint64_t *user_pins;		/* what user[].n_pins point into */
+	uint32_t n_users_max;
+	uint64_t input_bytes;		/* of all jobs' inputs */
+	uint32_t n_fds_max;		/* descriptors this process may have */
 	struct lane *lane;		/* [max_lanes] */
 	uint32_t n_lanes_max, n_lanes;
 	uint32_t *serving;		/* [n_serving]: clients that have lanes */
@@ -224,10 +243,13 @@ int signals_open(struct daemon *d);
 void signals_read(struct daemon *d);
 void tick(struct daemon *d);
 
-/* ---- clients: clients.c, control.c ---- */
+/* ---- clients: accept.c, clients.c, control.c ---- */
 
 void clients_accept(struct daemon *d);
-void client_read(struct daemon *d, struct client *client);
+/* Messages and new connections that are known to wait: some of each a turn. */
+void control_serve(struct daemon *d);
+/* One message, or a part of a long answer. How much of a turn that was. */
+uint32_t client_read(struct daemon *d, struct client *client);
 void client_died(struct daemon *d, struct client *client);
 
 /* Close the socket. What is left open decides whether the client is forgotten. */
@@ -236,11 +258,19 @@ void client_forget(struct daemon *d, struct client *client);
 /* A lane whose end it waits for has ended; a lane of its own has. */
 void client_awaited(struct daemon *d, struct client *client);
 void client_lane_ended(struct daemon *d, struct client *client);
+/* Its place is free when its lanes have ended and nothing sent to it is in flight. */
+void client_free(struct daemon *d, struct client *client);
 struct client *client_by_token(struct daemon *d, uint64_t token);
 
-/* Read what is known about the peer; `text` says what is wrong. */
-int client_identify(struct client *client, uint32_t claimed_pid, int pidfd,
+/*
+ * Have its process watched: by the kernel's pidfd, or, where there is none, by the one
+ * in HELLO (*pidfd, then set to -1), which must name the process that connected.
+ * `text` says what is wrong.
+ */
+int client_identify(struct client *client, uint32_t claimed_pid, int *pidfd,
 		    char text[232]);
+/* It says who it is, or leaves without. */
+void client_count_known(struct daemon *d, struct client *client);
 
 /* Send a message whose head this completes. -EAGAIN: the socket is full. */
 int control_send(struct daemon *d, struct client *client, void *message,

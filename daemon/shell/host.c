@@ -6,6 +6,7 @@
 #include "daemon/shell/log.h"
 #include "daemon/shell/placement.h"
 #include "daemon/shell/sys.h"
+#include "daemon/shell/users.h"
 #include "daemon/shell/weights.h"
 
 #include <errno.h>
@@ -50,6 +51,8 @@ void host_core_config(const struct config_space *c, const struct daemon_params *
 		.n_clients_max = (uint32_t)p->max_clients,
 		.n_tips_max = (uint32_t)p->max_auto_jobs,
 		.n_lent_max = (uint32_t)c->params.lent_pages,
+		.n_users_max = users_max(p),
+		.n_user_lent_max = user_lent_max(c),
 		.n_pages_max = c->n_pages_max,
 	};
 }

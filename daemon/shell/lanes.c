@@ -8,6 +8,7 @@
 #include "daemon/shell/daemon.h"
 #include "daemon/shell/log.h"
 #include "daemon/shell/sys.h"
+#include "daemon/shell/users.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -130,6 +131,7 @@ static int enter_space(struct daemon *d, struct lane *lane)
 		.touch_tail = &lane->c_head->touch_tail,
 		.n_pins = lane->shape.n_pins,
 		.n_touches = lane->shape.n_touches,
+		.user = user_number(d, d->client[lane->client].user),
 	};
 
 	return space_lane_open(d->host[lane->space].space, lane->client, &memory);
@@ -174,9 +176,7 @@ int lane_create(struct daemon *d, struct client *client, uint32_t space,
 		goto err_leave;
 	lane->state = LANE_OPEN;
 	enter_ring(d, client, index);
-	d->n_lanes++;
-	client->n_lanes++;
-	ckv_hint_store64(&d->stats->lanes, d->n_lanes);
+	user_count_lane(d, client, space, shape->n_pins);
 	return (int)index;
 
 err_leave:
@@ -294,10 +294,8 @@ static void lane_free(struct daemon *d, struct lane *lane)
 	sys_close(lane->eventfd);
 	unmap(lane);
 	lane->state = LANE_FREE;
-	client->n_lanes--;
 	client->n_ending--;
-	d->n_lanes--;
-	ckv_hint_store64(&d->stats->lanes, d->n_lanes);
+	user_uncount_lane(d, client, lane->space, lane->shape.n_pins);
 	tell_asker(d, lane);
 	client_lane_ended(d, client);
 }

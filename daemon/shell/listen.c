@@ -6,7 +6,7 @@
  * PATH without the lock is left alone. Both are
  * looked at first, before there is any memory; the socket itself comes last.
  */
-#include "daemon/shell/daemon.h"
+#include "daemon/shell/leave.h"
 #include "daemon/shell/log.h"
 #include "daemon/shell/sys.h"
 
@@ -220,7 +220,8 @@ void listen_close(struct daemon *d)
 {
 	if (d->listen_fd >= 0) {
 		(void)sys_unlink(d->config->daemon.socket);
-		sys_close(d->listen_fd);
+		/* Connections that were not accepted end with it. */
+		leave_socket(d, 0, d->listen_fd, 0);
 	}
 	sys_close(d->lock_fd);
 	d->listen_fd = d->lock_fd = -1;

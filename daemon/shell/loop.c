@@ -55,6 +55,11 @@ int loop_wait(struct loop *loop, uint64_t wait_ns, uint64_t *ret_tokens,
 	return loop->ops->wait(loop, wait_ns, ret_tokens, max);
 }
 
+bool loop_released(const struct loop *loop, uint64_t token)
+{
+	return loop->ops->released(loop, token);
+}
+
 bool loop_hint(const struct loop *loop)
 {
 	return loop->ops->hint(loop);

@@ -32,12 +32,19 @@ void loop_destroy(struct loop *loop);		/* NULL is allowed */
 const char *loop_name(const struct loop *loop);
 
 /*
- * Report `token`, which is not 0 and of no other watch, when fd is readable.
+ * Report `token`, which is not 0 and of no other watch, nor of one not released yet, when fd is readable.
  * The caller removes the watch before it closes fd; reports of a token that
  * was removed may still arrive once.
  */
 int loop_watch(struct loop *loop, int fd, uint64_t token);
 void loop_unwatch(struct loop *loop, int fd, uint64_t token);
+
+/*
+ * Has the loop let go of the descriptor whose watch was removed? An io_uring holds
+ * its file until a loop_wait() has taken the last report of it: closed before that, the
+ * file ends in there.
+ */
+bool loop_released(const struct loop *loop, uint64_t token);
 
 /*
  * Collect tokens, waiting at most wait_ns for the first (0: not at all). The
@@ -58,6 +65,7 @@ struct loop_ops {
 	int (*wait)(struct loop *loop, uint64_t wait_ns, uint64_t *ret_tokens,
 		    int max);
 	bool (*hint)(const struct loop *loop);
+	bool (*released)(const struct loop *loop, uint64_t token);
 };
 
 struct loop {			/* the first member of an implementation's own */

@@ -3,7 +3,8 @@
  *
  * A multishot poll can end by itself (its completion lacks F_MORE); it is
  * armed again at once, and reports again if the descriptor is still readable.
- * The descriptor to arm is found in a table of watches, by token.
+ * The descriptor to arm is found in a table of watches, by token. A watch that was
+ * removed stays there until the ring has reported its end.
  */
 #include "daemon/shell/loop.h"
 #include "daemon/shell/sys.h"
@@ -24,6 +25,8 @@
 struct watch {
 	uint64_t token;		/* 0: free */
 	int fd;
+	bool armed;		/* the ring has a poll of it */
+	bool removed;
 };
 
 struct loop_uring {
@@ -34,11 +37,11 @@ struct loop_uring {
 	struct watch watch[];
 };
 
-static struct watch *find(struct loop_uring *u, uint64_t token)
+static struct watch *find(const struct loop_uring *u, uint64_t token)
 {
 	for (uint32_t i = 0; i < u->n_watches_max; i++)
 		if (u->watch[i].token == token)
-			return &u->watch[i];
+			return (struct watch *)&u->watch[i];
 	return NULL;
 }
 
@@ -52,7 +55,7 @@ static struct io_uring_sqe *entry(struct loop_uring *u)
 	return sqe;
 }
 
-static int arm(struct loop_uring *u, const struct watch *watch)
+static int arm(struct loop_uring *u, struct watch *watch)
 {
 	struct io_uring_sqe *sqe = entry(u);
 
@@ -60,6 +63,7 @@ static int arm(struct loop_uring *u, const struct watch *watch)
 		return -EBUSY;
 	io_uring_prep_poll_multishot(sqe, watch->fd, POLLIN | POLLRDHUP);
 	sqe->user_data = watch->token;
+	watch->armed = true;
 	return 0;
 }
 
@@ -71,7 +75,7 @@ static int uring_watch(struct loop *loop, int fd, uint64_t token)
 
 	if (watch == NULL)
 		return -ENOSPC;
-	*watch = (struct watch){ token, fd };
+	*watch = (struct watch){ .token = token, .fd = fd };
 	r = arm(u, watch);
 	if (r == 0)
 		r = io_uring_submit(&u->ring);
@@ -103,10 +107,18 @@ static void uring_unwatch(struct loop *loop, int fd, uint64_t token)
 	struct watch *watch = find(u, token);
 
 	(void)fd;
-	if (watch == NULL)
+	if (watch == NULL || watch->removed)
 		return;
-	watch->token = 0;
-	cancel(u, token);
+	watch->removed = true;
+	if (watch->armed)
+		cancel(u, token);
+	else
+		watch->token = 0;
+}
+
+static bool uring_released(const struct loop *loop, uint64_t token)
+{
+	return find((const struct loop_uring *)loop, token) == NULL;
 }
 
 static int collect(struct loop_uring *u, uint64_t *ret_tokens, int max)
@@ -119,15 +131,22 @@ static int collect(struct loop_uring *u, uint64_t *ret_tokens, int max)
 	while (n < max && io_uring_peek_cqe(&u->ring, &cqe) == 0) {
 		uint64_t token = cqe->user_data;
 		bool more = cqe->flags & IORING_CQE_F_MORE;
-		bool gone = cqe->res == -ECANCELED;
 
 		io_uring_cqe_seen(&u->ring, cqe);
-		if (token == REMOVED_TOKEN || gone)
+		if (token == REMOVED_TOKEN)
 			continue;
 		watch = find(u, token);
 		if (watch == NULL) {
 			if (more)	/* it was not ended, whatever the reason */
 				cancel(u, token);
+			continue;
+		}
+		watch->armed = more;
+		if (watch->removed) {
+			if (more)
+				cancel(u, token);
+			else
+				watch->token = 0;
 			continue;
 		}
 		if (!more && arm(u, watch) == 0)
@@ -180,7 +199,7 @@ int loop_uring_create(bool plain, uint32_t n_watches_max,
 {
 	static const struct loop_ops ops = {
 		uring_destroy, uring_watch, uring_unwatch, uring_wait,
-		uring_hint,
+		uring_hint, uring_released,
 	};
 	struct io_uring_params params = {
 		.flags = IORING_SETUP_CQSIZE,
@@ -193,6 +212,7 @@ int loop_uring_create(bool plain, uint32_t n_watches_max,
 		params.flags |= IORING_SETUP_SINGLE_ISSUER |
 				IORING_SETUP_DEFER_TASKRUN |
 				IORING_SETUP_TASKRUN_FLAG;
+	n_watches_max *= 2;	/* with those that are ending */
 	r = sys_alloc(1, sizeof *u + n_watches_max * sizeof u->watch[0], &u);
 	if (r < 0)
 		return r;

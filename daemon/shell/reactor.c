@@ -11,6 +11,7 @@
  */
 #include "daemon/shell/auto.h"
 #include "daemon/shell/jobs.h"
+#include "daemon/shell/leave.h"
 #include "daemon/shell/log.h"
 #include "daemon/shell/sys.h"
 
@@ -54,19 +55,13 @@ static void report(struct daemon *d, uint64_t token)
 /* Messages and new connections that are known to wait. Were there any? */
 static bool serve_sockets(struct daemon *d)
 {
+	leave_collect(d);
 	if (!d->sockets_wait)
 		return false;
 	if (d->accepting)
 		clients_accept(d);
 	d->sockets_wait = d->accepting;
-	for (uint32_t i = 0; i < d->n_clients_max; i++) {
-		struct client *client = &d->client[i];
-
-		if (client->state == CLIENT_FREE || !client->readable)
-			continue;
-		client_read(d, client);
-		d->sockets_wait |= client->readable;
-	}
+	control_serve(d);
 	return true;
 }
 
@@ -95,6 +90,8 @@ void tick(struct daemon *d)
 		    d->now_ns - d->client[i].since_ns > patience_ns) {
 			ckv_count(&d->stats->clients_refused, 1);
 			client_hang_up(d, &d->client[i]);
+		} else if (d->client[i].state == CLIENT_ENDING) {
+			client_free(d, &d->client[i]);
 		}
 	/* Retried here after descriptors ran out. */
 	d->accepting = d->sockets_wait = true;

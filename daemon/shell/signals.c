@@ -4,6 +4,7 @@
 #include "daemon/shell/auto.h"
 #include "daemon/shell/log.h"
 #include "daemon/shell/sys.h"
+#include "daemon/shell/users.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -46,6 +47,8 @@ static void apply(struct daemon *d)
 		space_set_limits(d->host[i].space,
 				 (uint32_t)d->host[i].config->params.lent_pages,
 				 d->host[i].config->n_pages_max);
+		space_set_user_limit(d->host[i].space,
+				     user_lent_max(d->host[i].config));
 		auto_configure(&d->host[i]);
 	}
 }

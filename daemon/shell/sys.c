@@ -263,6 +263,13 @@ int sys_access(const char *path, int mode)
 	return sys_fault() || access(path, mode) != 0 ? -errno : 0;
 }
 
+ssize_t sys_readlink(const char *path, char *text, size_t bytes)
+{
+	ssize_t n = sys_fault() ? -1 : readlink(path, text, bytes);
+
+	return n < 0 ? -errno : n;
+}
+
 int sys_unlink(const char *path)
 {
 	return sys_fault() || unlink(path) != 0 ? -errno : 0;
@@ -365,6 +372,11 @@ int sys_thread(pthread_t *ret_thread, void *(*run)(void *), void *argument)
 	r = pthread_create(ret_thread, NULL, run, argument);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return -r;
+}
+
+void sys_thread_name(const char *name)
+{
+	pthread_setname_np(pthread_self(), name);
 }
 
 pid_t sys_thread_id(void)

@@ -57,6 +57,7 @@ ssize_t sys_write(int fd, const void *data, size_t bytes);
 ssize_t sys_pwrite(int fd, const void *data, size_t bytes, off_t offset);
 int sys_chown(int fd, uid_t uid, gid_t gid);
 int sys_access(const char *path, int mode);
+ssize_t sys_readlink(const char *path, char *text, size_t bytes); /* no 0 at its end */
 int sys_stat(const char *path, struct stat *ret_stat);
 int sys_unlink(const char *path);
 int sys_rename(const char *from, const char *to);
@@ -73,9 +74,13 @@ int sys_listen(int fd, int backlog);
 int sys_connect(int fd, const char *path);
 int sys_accept(int fd);		/* the new socket does not block */
 ssize_t sys_send(int fd, const struct msghdr *message);
-ssize_t sys_receive(int fd, struct msghdr *message);
+/* `peek`: it stays. MSG_CTRUNC without room for any: descriptors came with it. */
+ssize_t sys_receive(int fd, struct msghdr *message, bool peek);
 int sys_socket_option(int fd, int name, void *value, socklen_t *bytes);
 int sys_peer_pidfd(int fd);	/* -ENOPROTOOPT before Linux 6.5 */
+/* May peers send descriptors? They get EPERM else. -ENOPROTOOPT before Linux 6.16. */
+int sys_pass_rights(int fd, bool may);
+int sys_shut_socket(int fd);	/* nothing more comes in, nothing goes out */
 int sys_unread(int fd);		/* bytes the other side has not read */
 
 /* Waiting and waking. */
@@ -94,6 +99,7 @@ void sys_uring_exit(struct io_uring *ring);
 
 /* Threads. Signals stay with the thread that calls. */
 int sys_thread(pthread_t *ret_thread, void *(*run)(void *), void *argument);
+void sys_thread_name(const char *name);	/* of this one; at most 15 letters */
 pid_t sys_thread_id(void);
 uint32_t sys_processors(void);	/* that this thread may use; at least 1 */
 

@@ -13,6 +13,9 @@
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77
 #endif
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83
+#endif
 
 int sys_socket(void)
 {
@@ -89,14 +92,15 @@ static void count_received(struct msghdr *message)
 	}
 }
 
-ssize_t sys_receive(int fd, struct msghdr *message)
+ssize_t sys_receive(int fd, struct msghdr *message, bool peek)
 {
+	int flags = MSG_DONTWAIT | MSG_CMSG_CLOEXEC | (peek ? MSG_PEEK : 0);
 	ssize_t n;
 
 	if (sys_fault())
 		return -errno;
 	do
-		n = recvmsg(fd, message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+		n = recvmsg(fd, message, flags);
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
@@ -119,6 +123,20 @@ int sys_peer_pidfd(int fd)
 	    getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &bytes) != 0)
 		return -errno;
 	return sys_count_descriptor(pidfd);
+}
+
+int sys_pass_rights(int fd, bool may)
+{
+	int on = may;
+
+	return sys_fault() || setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &on,
+					 sizeof on) != 0 ? -errno : 0;
+}
+
+/* Cannot fail on a socket that is connected. */
+int sys_shut_socket(int fd)
+{
+	return shutdown(fd, SHUT_RDWR) != 0 ? -errno : 0;
 }
 
 int sys_unread(int fd)

@@ -27,9 +27,11 @@ static bool write_config(const char *path, const char *socket,
 bool daemon_start(struct bench *b, struct bench_daemon *d, bool small_pages,
 		  uint64_t pool_bytes, const char **ret_why)
 {
-	char space[300];
+	char space[400];
 
 	daemon_space(space, sizeof space, "bench", small_pages, pool_bytes);
+	/* One client of these has more pins than others would leave it. */
+	strcat(space, "max_pins_per_client = 131072\n");
 	return daemon_start_with(b, d, space, ret_why);
 }
 

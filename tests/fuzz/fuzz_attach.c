@@ -7,13 +7,16 @@
  * descriptor they brought or were given, and every mapping made for them.
  */
 #include "daemon/shell/daemon.h"
+#include "daemon/shell/leave.h"
 #include "daemon/shell/log.h"
 #include "daemon/shell/sys.h"
+#include "daemon/shell/users.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <assert.h>
 #include <dirent.h>
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,6 +70,7 @@ static void start(void)
 	assert(mkdtemp(dir) != NULL);
 	snprintf(text, sizeof text, "[daemon]\nsocket = %s/s\nloop = epoll\n"
 		 "huge_pages = no\nworkers = 1\nmax_clients = 2\nmax_lanes = 3\n"
+		 "max_clients_per_user = 2\nmax_lanes_per_user = 3\n"
 		 "max_client_lanes = 2\nmax_lane_slots = 64\n"
 		 "max_lane_pins = 2048\nmax_lane_arg_bytes = 256K\n"
 		 "max_jobs = 2\n" SPACES, dir);
@@ -114,6 +118,7 @@ static void open_connection(struct connection *c)
 static bool is_there(const struct connection *c)
 {
 	return c->client->state != CLIENT_FREE &&
+	       c->client->state != CLIENT_ENDING &&
 	       c->client->generation == c->generation;
 }
 
@@ -263,6 +268,31 @@ static void check_weights(void)
 		}
 }
 
+/* Whatever waits in its socket, and the rest of a long answer. */
+static void read_all(struct connection *c)
+{
+	c->client->readable = is_there(c) && c->client->socket >= 0;
+	while (is_there(c) && c->client->readable) {
+		assert(c->client->n_awaited == 0);
+		client_read(daemon_here, c->client);
+		while (lanes_end(daemon_here))
+			;
+	}
+}
+
+/* What the daemon leaves to a thread is closed as well. */
+static void wait_for_closer(void)
+{
+	struct daemon *d = daemon_here;
+	uint64_t token[4];
+
+	while (d->n_leaving > 0 || closer_waiting(d->closer) > 0) {
+		assert(loop_wait(d->loop, 0, token, 4) >= 0);
+		leave_collect(d);
+		sched_yield();
+	}
+}
+
 static void step(struct connection *connection, struct fuzz_input *in)
 {
 	uint8_t how = fuzz_u8(in);
@@ -293,8 +323,7 @@ static void step(struct connection *connection, struct fuzz_input *in)
 	send_bytes(c, &m, bytes, fds + (n_fds == 1 && how & 16), n_fds);
 	for (int i = 0; i < 3; i++)
 		close(fds[i]);
-	if (is_there(c))
-		client_read(daemon_here, c->client);
+	read_all(c);
 	receive_all(c);
 	check_weights();
 }
@@ -302,8 +331,7 @@ static void step(struct connection *connection, struct fuzz_input *in)
 static void close_connection(struct connection *c)
 {
 	close(c->fd);
-	if (is_there(c))
-		client_read(daemon_here, c->client);
+	read_all(c);
 	/* Not dead: what it holds is its own until the kernel says so. */
 	if (is_there(c))
 		client_died(daemon_here, c->client);
@@ -331,7 +359,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		close_connection(&connection[i]);
 	while (lanes_end(d))
 		;
+	/* Those that had not read what was sent to them have closed their ends. */
+	for (uint32_t i = 0; i < d->n_clients_max; i++)
+		if (d->client[i].state == CLIENT_ENDING)
+			client_free(d, &d->client[i]);
+	wait_for_closer();
 	assert(d->n_clients == 0 && d->n_lanes == 0 && d->n_serving == 0);
+	assert(d->n_mute == 0 && d->user[0].n_clients == 0);
 	assert(sys_descriptors() == descriptors);
 	assert(sys_mapped_bytes() == mapped_bytes);
 	assert(count_descriptors() == n_fds);

@@ -5,6 +5,7 @@
 
 #include "daemon/shell/job.h"
 #include "daemon/shell/log.h"
+#include "daemon/shell/users.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -41,6 +42,7 @@ static struct {
 	unsigned char area[SERVED_LANES][2][ARGUMENT_BYTES];
 	int slab_fd[SERVED_PAGES + SERVED_VIEWS];
 	struct ckv_global_stats stats;
+	struct user user;
 } table;
 
 static void make_daemon(void)
@@ -53,7 +55,8 @@ static void make_daemon(void)
 	table.config.daemon = (struct daemon_params){
 		.work_per_turn = WORK_PER_TURN, .workers = 1, .max_jobs = 3,
 		.max_lane_jobs = 2, .max_job_blocks = 16,
-		.max_query_bytes = 1 << 20,
+		.max_query_bytes = 1 << 20, .max_input_bytes = 4 << 20,
+		.max_input_bytes_per_user = 4 << 20,
 	};
 	table.config.space[0].geometry = (struct ckv_geometry){
 		.model = "fuzz", .n_layers = 2, .n_kv_heads = 1, .dim_k = 8,
@@ -65,6 +68,8 @@ static void make_daemon(void)
 	d->epoch = CORE_EPOCH;
 	d->loop = &loop;
 	d->stats = &table.stats;
+	d->user = &table.user;
+	d->n_users_max = 1;
 	d->host = &table.host;
 	d->n_hosts = 1;
 	d->client = table.client;
@@ -138,7 +143,7 @@ static void open_lane(struct served *s, uint32_t i)
 	table.client[i] = (struct client){
 		.state = CLIENT_ATTACHED, .socket = -1, .pidfd = -1,
 		.pid = (pid_t)(100 + i), .n_lanes = 1,
-		.attached = &table.attached[i],
+		.attached = &table.attached[i], .user = &table.user,
 	};
 	lane->argument = table.area[i][0];
 	lane->answer = table.area[i][1];

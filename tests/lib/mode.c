@@ -11,7 +11,10 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
+
+enum { SO_PEERPIDFD_ = 77, SO_PASSRIGHTS_ = 83 };
 
 static int is_mode(const char *name)
 {
@@ -40,6 +43,29 @@ static int refuse_io_uring(void)
 	return r;
 }
 
+/* What getsockopt() and setsockopt() answer for an option they do not know. */
+static int forget_socket_options(void)
+{
+	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+	int r;
+
+	if (filter == NULL)
+		return -ENOMEM;
+	r = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOPROTOOPT),
+			     SCMP_SYS(getsockopt), 2,
+			     SCMP_A1(SCMP_CMP_EQ, SOL_SOCKET),
+			     SCMP_A2(SCMP_CMP_EQ, SO_PEERPIDFD_));
+	if (r == 0)
+		r = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOPROTOOPT),
+				     SCMP_SYS(setsockopt), 2,
+				     SCMP_A1(SCMP_CMP_EQ, SOL_SOCKET),
+				     SCMP_A2(SCMP_CMP_EQ, SO_PASSRIGHTS_));
+	if (r == 0)
+		r = seccomp_load(filter);
+	seccomp_release(filter);
+	return r;
+}
+
 /* Root may lock what it likes, so that right goes first. */
 static int limit_locking(void)
 {
@@ -57,6 +83,8 @@ void test_mode_enter(void)
 
 	if (is_mode("no-io_uring"))
 		r = refuse_io_uring();
+	else if (is_mode("no-peerpidfd"))
+		r = forget_socket_options();
 	else if (is_mode("memlock"))
 		r = limit_locking();
 	else if (mode != NULL && mode[0] != 0 && !is_mode("no-huge"))

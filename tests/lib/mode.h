@@ -4,6 +4,7 @@
  * $CKV_TEST_MODE is one of
  *   no-io_uring   io_uring_setup() answers EPERM, as in many containers
  *   no-huge       huge_pages = no
+ *   no-peerpidfd  sockets know neither SO_PEERPIDFD nor SO_PASSRIGHTS, as before Linux 6.5
  *   memlock       8 MiB of lockable memory, and no right to lock more
  */
 #ifndef CKV_TEST_MODE_H

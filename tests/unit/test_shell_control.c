@@ -17,6 +17,7 @@ static struct test_daemon daemon_;
 static void setup(void)
 {
 	test_daemon_start(&daemon_, "log_level = debug\nmax_clients = 4\n"
+			  "max_clients_per_user = 4\nmax_lanes_per_user = 4\n"
 			  "max_lanes = 4\nmax_client_lanes = 2\n"
 			  "hello_timeout = 100ms\n", NULL);
 }
@@ -91,7 +92,7 @@ static void expect_descriptors(long want)
 enum spoil {
 	SPOIL_MAGIC, SPOIL_VERSION, SPOIL_TYPE, SPOIL_BYTES, SPOIL_FDS_SAID,
 	SPOIL_FDS_SENT, SPOIL_SHORT, SPOIL_LONG, SPOIL_EMPTY, SPOIL_MANY_FDS,
-	SPOIL_LAYOUT, SPOIL_PID, SPOIL_FIRST, SPOILS,
+	SPOIL_LAYOUT, SPOIL_FIRST, SPOILS,
 };
 
 static const int spoil_error[] = {
@@ -130,8 +131,6 @@ static void send_spoiled(int fd, enum spoil spoil)
 		n_fds = 16;
 	if (spoil == SPOIL_LAYOUT)
 		m.hello.layout_version = 77;
-	if (spoil == SPOIL_PID)
-		m.hello.pid++;
 	if (spoil == SPOIL_FIRST)
 		wire_head(&m, CKV_DETACH, bytes = sizeof m.id, 1);
 	for (int i = 0; i < n_fds; i++)

@@ -7,6 +7,7 @@
 
 #include <check.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,6 +88,7 @@ START_TEST(names_do_not_forge_lines_of_the_log)
 {
 	struct test_daemon daemon;
 	union wire m;
+	FILE *f;
 	int fd;
 
 	test_daemon_start(&daemon, "log_level = debug\n", NULL);
@@ -105,6 +107,11 @@ START_TEST(names_do_not_forge_lines_of_the_log)
 	ck_assert_int_eq(wire_hear(fd, &m, NULL), CKV_REFUSED);
 	ck_assert_ptr_null(strpbrk(m.refused.text, "\n\033\xff"));
 	ck_assert(test_daemon_logged(&daemon, "there is no space"));
+	f = fopen(daemon.config, "a");
+	fprintf(f, "policy = \033[31m\n");
+	fclose(f);
+	kill(daemon.pid, SIGHUP);
+	ck_assert(test_daemon_logged(&daemon, "policy = \\x1b[31m"));
 	expect_clean_log(&daemon);
 	close(fd);
 	test_daemon_remove(&daemon);

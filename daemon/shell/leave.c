@@ -1,0 +1,102 @@
+/*
+ * leave.c - sockets and descriptors on their way out.
+ *
+ * What a client sent, and its socket with what nobody read, is closed by a thread
+ * (closer.h), once the loop holds it no more. Places for connections that end are
+ * always there, because accepting stops before the last ones are taken.
+ */
+#include "daemon/shell/leave.h"
+#include "daemon/shell/log.h"
+#include "daemon/shell/sys.h"
+
+#include <assert.h>
+
+struct leaving {
+	int fd;
+	uid_t uid;
+	uint64_t token;			/* of its watch; 0: it had none */
+};
+
+int leave_create(struct daemon *d)
+{
+	int r = sys_raise_descriptors();
+
+	d->n_fds_max = r > 0 ? (uint32_t)r : 1024;
+	r = sys_alloc(d->n_clients_max + 2 * LEAVE_SPARE, sizeof d->leaving[0],
+		      &d->leaving);
+	return r < 0 ? r : closer_create(&d->closer);
+}
+
+void leave_destroy(struct daemon *d)
+{
+	/* The loop is gone, and has let go of all. */
+	for (uint32_t i = 0; i < d->n_leaving; i++)
+		if (closer_give(d->closer, d->leaving[i].uid, d->leaving[i].fd,
+				true) < 0)
+			sys_close(d->leaving[i].fd);
+	closer_destroy(d->closer);
+	sys_free(d->leaving);
+}
+
+void leave_socket(struct daemon *d, uid_t uid, int fd, uint64_t token)
+{
+	assert(d->n_leaving < d->n_clients_max + 2 * LEAVE_SPARE);
+	/* The other side reads what was sent, then the end; it can send no more. */
+	(void)sys_shut_socket(fd);
+	d->leaving[d->n_leaving++] = (struct leaving){ fd, uid, token };
+}
+
+void leave_descriptor(struct daemon *d, uid_t uid, int fd)
+{
+	int r;
+
+	if (fd < 0)
+		return;
+	r = closer_give(d->closer, uid, fd, false);
+	assert(r == 0);		/* leave_has_room() was asked before it was taken */
+}
+
+bool leave_has_room(struct daemon *d, uid_t uid)
+{
+	return closer_has_room(d->closer, uid, CKV_FDS_MAX) &&
+	       (uint64_t)sys_descriptors() + CKV_FDS_MAX < d->n_fds_max;
+}
+
+/*
+ * While many wait, new connections bring no descriptors where the kernel can see to
+ * it. Those that did not have to send any do not notice.
+ */
+static void guard_listener(struct daemon *d)
+{
+	uint32_t n = closer_waiting(d->closer);
+
+	if (d->rights_refused ? n > LEAVE_FEW : n < LEAVE_MANY)
+		return;
+	d->rights_refused = !d->rights_refused;
+	(void)sys_pass_rights(d->listen_fd, !d->rights_refused);
+}
+
+bool leave_may_accept(struct daemon *d)
+{
+	guard_listener(d);
+	if (d->n_leaving < LEAVE_SPARE)
+		return true;
+	log_limited(LOG_ERROR, d->now_ns, "no connection is accepted until some of "
+		    "the %u descriptors that clients sent are closed",
+		    closer_waiting(d->closer));
+	return false;
+}
+
+void leave_collect(struct daemon *d)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < d->n_leaving; i++) {
+		const struct leaving *l = &d->leaving[i];
+
+		if ((l->token != 0 && !loop_released(d->loop, l->token)) ||
+		    closer_give(d->closer, l->uid, l->fd, true) < 0)
+			d->leaving[n++] = *l;
+	}
+	d->n_leaving = n;
+}

@@ -1,0 +1,243 @@
+/* users.c - see users.h. */
+#include "daemon/shell/users.h"
+#include "daemon/shell/sys.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+/* The largest request is never more than a user may have. */
+#define LENT_AT_LEAST CKV_BATCH_MAX
+
+static uint64_t half(uint64_t n)
+{
+	return n / 2 + n % 2;
+}
+
+uint32_t users_max(const struct daemon_params *p)
+{
+	return (uint32_t)(p->max_clients + p->max_jobs);
+}
+
+int users_create(struct daemon *d)
+{
+	uint32_t n = users_max(&d->config->daemon), n_spaces = d->config->n_spaces;
+	int r;
+
+	r = sys_alloc(n, sizeof d->user[0], &d->user);
+	if (r == 0)
+		r = sys_alloc((size_t)n * n_spaces, sizeof *d->user_pins,
+			      &d->user_pins);
+	if (r < 0)
+		return r;
+	d->n_users_max = n;
+	for (uint32_t i = 0; i < n; i++)
+		d->user[i].n_pins = d->user_pins + (size_t)i * n_spaces;
+	return 0;
+}
+
+void users_destroy(struct daemon *d)
+{
+	sys_free(d->user_pins);
+	sys_free(d->user);
+}
+
+/* Nothing is held without a connection, but for a job that outlived its own. */
+static bool is_used(const struct user *user)
+{
+	return user->n_clients > 0 || user->n_jobs > 0;
+}
+
+struct user *user_of(struct daemon *d, uid_t uid)
+{
+	struct user *unused = NULL;
+
+	for (uint32_t i = 0; i < d->n_users_max; i++) {
+		struct user *user = &d->user[i];
+
+		if (is_used(user) && user->uid == uid)
+			return user;
+		if (!is_used(user) && unused == NULL)
+			unused = user;
+	}
+	/*
+	 * One connection more than there is room for is judged before it is turned
+	 * away; it is of a user that has no row then, and gets none.
+	 */
+	if (unused != NULL) {
+		assert(unused->n_lanes == 0 && unused->input_bytes == 0);
+		unused->uid = uid;
+		unused->n_mute = unused->n_fds_unread = 0;
+	}
+	return unused;
+}
+
+uint32_t user_number(const struct daemon *d, const struct user *user)
+{
+	return (uint32_t)(user - d->user);
+}
+
+/* ---- limits ---- */
+
+static uint64_t or_half(uint64_t given, uint64_t of)
+{
+	return given == CONFIG_NONE ? half(of) : given;
+}
+
+uint32_t user_clients_max(const struct daemon_params *p)
+{
+	return (uint32_t)or_half(p->max_clients_per_user, p->max_clients);
+}
+
+uint32_t user_lanes_max(const struct daemon_params *p)
+{
+	return (uint32_t)or_half(p->max_lanes_per_user, p->max_lanes);
+}
+
+uint64_t user_inputs_max(const struct daemon_params *p)
+{
+	return or_half(p->max_input_bytes_per_user, p->max_input_bytes);
+}
+
+uint32_t user_lent_max(const struct config_space *space)
+{
+	uint64_t n = half(space->pool.n_block_pages);
+
+	if (space->params.lent_pages_per_user != CONFIG_NONE)
+		return (uint32_t)space->params.lent_pages_per_user;
+	return (uint32_t)(n > LENT_AT_LEAST ? n : LENT_AT_LEAST);
+}
+
+uint64_t user_pins_max(const struct config_space *space)
+{
+	return or_half(space->params.max_pins_per_user, space->params.max_pins);
+}
+
+uint64_t client_pins_max(const struct config_space *space)
+{
+	return space->params.max_pins_per_client == CONFIG_NONE ?
+	       half(half(space->params.max_pins)) :
+	       space->params.max_pins_per_client;
+}
+
+/* ---- lanes ---- */
+
+static int may_have_lane(const struct daemon *d, const struct client *client,
+			 char text[232])
+{
+	const struct daemon_params *p = &d->config->daemon;
+	const struct {
+		const char *whose, *limit;
+		uint32_t n;
+		uint64_t most;
+		int error;
+	} row[] = {
+		{ "this client", "max_client_lanes", client->n_lanes,
+		  p->max_client_lanes, -EMFILE },
+		{ "this user", "max_lanes_per_user", client->user->n_lanes,
+		  user_lanes_max(p), -EUSERS },
+		{ "all clients", "max_lanes", d->n_lanes, d->n_lanes_max,
+		  -EMFILE },
+	};
+
+	for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+		if (row[i].n < row[i].most)
+			continue;
+		snprintf(text, 232, "%u lanes of %s are open; at most %" PRIu64
+			 " (%s)", row[i].n, row[i].whose, row[i].most,
+			 row[i].limit);
+		return row[i].error;
+	}
+	return 0;
+}
+
+static int may_have_pins(const struct daemon *d, const struct client *client,
+			 uint32_t space, uint32_t n_pins, char text[232])
+{
+	const struct host *host = &d->host[space];
+	const struct {
+		const char *whose, *limit;
+		uint64_t n, most;
+	} row[] = {
+		{ "this client", "max_pins_per_client",
+		  client->attached[space].n_pins, client_pins_max(host->config) },
+		{ "this user", "max_pins_per_user", client->user->n_pins[space],
+		  user_pins_max(host->config) },
+		{ "all clients", "max_pins", host->n_pins,
+		  host->config->params.max_pins },
+	};
+
+	for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+		if (row[i].n + n_pins <= row[i].most)
+			continue;
+		snprintf(text, 232, "space %s: %" PRIu64 " pins of %s and %u more; "
+			 "at most %" PRIu64 " (%s)", host->config->name,
+			 row[i].n, row[i].whose, n_pins, row[i].most,
+			 row[i].limit);
+		return -EUSERS;
+	}
+	return 0;
+}
+
+int user_may_open_lane(const struct daemon *d, const struct client *client,
+		       uint32_t space, uint32_t n_pins, char text[232])
+{
+	int r = may_have_lane(d, client, text);
+
+	return r < 0 ? r : may_have_pins(d, client, space, n_pins, text);
+}
+
+void user_count_lane(struct daemon *d, struct client *client, uint32_t space,
+		     uint32_t n_pins)
+{
+	client->n_lanes++;
+	client->user->n_lanes++;
+	d->n_lanes++;
+	client->attached[space].n_pins += n_pins;
+	client->user->n_pins[space] += n_pins;
+	d->host[space].n_pins += n_pins;
+	ckv_hint_store64(&d->stats->lanes, d->n_lanes);
+}
+
+void user_uncount_lane(struct daemon *d, struct client *client, uint32_t space,
+		       uint32_t n_pins)
+{
+	assert(client->n_lanes > 0 && client->user->n_lanes > 0);
+	assert(client->user->n_pins[space] >= n_pins);
+	client->n_lanes--;
+	client->user->n_lanes--;
+	d->n_lanes--;
+	client->attached[space].n_pins -= n_pins;
+	client->user->n_pins[space] -= n_pins;
+	d->host[space].n_pins -= n_pins;
+	ckv_hint_store64(&d->stats->lanes, d->n_lanes);
+}
+
+/* ---- jobs ---- */
+
+int user_may_queue(const struct daemon *d, const struct user *user,
+		   uint64_t bytes, char *text, size_t text_bytes)
+{
+	const struct daemon_params *p = &d->config->daemon;
+	const struct {
+		const char *whose, *limit;
+		uint64_t n, most;
+	} row[] = {
+		{ "this user", "max_input_bytes_per_user", user->input_bytes,
+		  user_inputs_max(p) },
+		{ "all users", "max_input_bytes", d->input_bytes,
+		  p->max_input_bytes },
+	};
+
+	for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+		if (bytes <= row[i].most && row[i].n <= row[i].most - bytes)
+			continue;
+		snprintf(text, text_bytes, "%" PRIu64 " bytes of inputs of %s "
+			 "wait, and %" PRIu64 " more would; at most %" PRIu64
+			 " (%s)", row[i].n, row[i].whose, bytes, row[i].most,
+			 row[i].limit);
+		return -EAGAIN;
+	}
+	return 0;
+}
