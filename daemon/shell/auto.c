@@ -45,16 +45,18 @@ static bool begin_one(struct host *host, struct job *job)
 	struct ckv_key chain, name;
 	struct space_view view;
 	struct space_walk walk;
+	int r;
 
 	for (uint32_t look = 0; look < LOOK_MAX; look++) {
 		if (space_tip_begin(host->space, &job->tip, &chain, &walk) == 0)
 			return false;
-		job_name(&chain, method->text, &name);
-		if (space_view_newest(host->space, &name, &view) < 0) {
+		r = job_name(&chain, method->text, &name);
+		if (r == 0 && space_view_newest(host->space, &name, &view) < 0) {
 			jobs_own(job, host, &chain, &walk, method, &own);
 			return true;
 		}
-		space_tip_done(host->space, job->tip, -EEXIST);
+		space_tip_done(host->space, job->tip,
+			       r < 0 ? -EAGAIN : -EEXIST);
 	}
 	return false;
 }

@@ -9,10 +9,10 @@
 #include "daemon/shell/sys.h"
 
 #include <errno.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 
 static char *page_at(const struct host *host, uint32_t page)
 {
@@ -20,55 +20,57 @@ static char *page_at(const struct host *host, uint32_t page)
 	       ckv_page_offset(&host->pool.shape, page);
 }
 
-/* SHA-256 of some pieces. -ENOMEM when the library cannot. */
-struct piece {
-	const void *data;
-	size_t bytes;
-};
-
-static int hash(const struct piece *piece, size_t n, struct ckv_key *ret_key)
+static struct iovec piece(const void *data, size_t bytes)
 {
-	EVP_MD_CTX *context = EVP_MD_CTX_new();
-	struct ckv_key key;
-	int ok = context != NULL &&
-		 EVP_DigestInit_ex(context, EVP_sha256(), NULL);
-
-	for (size_t i = 0; ok && i < n; i++)
-		ok = EVP_DigestUpdate(context, piece[i].data, piece[i].bytes);
-	ok = ok && EVP_DigestFinal_ex(context, key.byte, NULL);
-	EVP_MD_CTX_free(context);
-	if (!ok)
-		return -ENOMEM;
-	*ret_key = key;
-	return 0;
+	return (struct iovec){ (void *)(uintptr_t)data, bytes };
 }
 
-void job_name(const struct ckv_key *chain, const char method[CKV_METHOD_BYTES],
-	      struct ckv_key *ret_name)
+int job_name(const struct ckv_key *chain, const char method[CKV_METHOD_BYTES],
+	     struct ckv_key *ret_name)
 {
-	const struct piece piece[] = {
-		{ "ckv-view-name", 13 }, { chain, sizeof *chain },
-		{ method, CKV_METHOD_BYTES },
+	const struct iovec pieces[] = {
+		piece("ckv-view-name", 13), piece(chain, sizeof *chain),
+		piece(method, CKV_METHOD_BYTES),
 	};
 
-	if (hash(piece, 3, ret_name) < 0)
-		memset(ret_name, 0, sizeof *ret_name);
+	return sys_sha256(pieces, 3, ret_name->byte);
 }
 
-void job_key(const struct job *job, struct ckv_key *ret_key)
+int job_key(const struct job *job, struct ckv_key *ret_key)
 {
 	static const struct ckv_key no_share_map;
 	const uint32_t format = CKV_VIEW_FORMAT;
-	const struct piece piece[] = {
-		{ &job->chain, sizeof job->chain },
-		{ job->method.text, sizeof job->method.text },
-		{ &job->digest, sizeof job->digest },
-		{ &no_share_map, sizeof no_share_map },
-		{ &format, sizeof format },
+	const struct iovec pieces[] = {
+		piece(&job->chain, sizeof job->chain),
+		piece(job->method.text, sizeof job->method.text),
+		piece(&job->digest, sizeof job->digest),
+		piece(&no_share_map, sizeof no_share_map),
+		piece(&format, sizeof format),
 	};
 
-	if (hash(piece, 5, ret_key) < 0)
-		memset(ret_key, 0, sizeof *ret_key);
+	return sys_sha256(pieces, 5, ret_key->byte);
+}
+
+/* All that names the view. No two views share a name for want of memory. */
+static int hash_all(struct job *job)
+{
+	const struct inputs *in = &job->inputs;
+	const uint32_t shape[] = { inputs_read(in), in->n_query_heads,
+				   in->n_window, in->query_dtype,
+				   in->n_sum_heads, in->n_sum_tokens };
+	const struct iovec pieces[] = {
+		piece(shape, sizeof shape), piece(in->memory, in->memory_bytes),
+	};
+	int r = sys_sha256(pieces, 2, job->digest.byte);
+
+	if (r == 0)
+		r = job_name(&job->chain, job->method.text, &job->name);
+	if (r == 0)
+		r = job_key(job, &job->key);
+	if (r < 0)
+		snprintf(job->text, sizeof job->text, "no memory to name the "
+			 "view");
+	return r < 0 ? -EAGAIN : 0;
 }
 
 /*
@@ -92,11 +94,7 @@ void job_digest(struct work *work)
 {
 	struct job *job = (struct job *)work;
 	struct inputs *in = &job->inputs;
-	const uint32_t shape[] = { inputs_read(in), in->n_query_heads,
-				   in->n_window, in->query_dtype,
-				   in->n_sum_heads, in->n_sum_tokens };
 	const void *page[CKV_BATCH_MAX];
-	struct piece piece[] = { { shape, sizeof shape }, { NULL, 0 } };
 
 	job->result = judge_method(job);
 	if (job->result < 0)
@@ -110,8 +108,7 @@ void job_digest(struct work *work)
 		job->result = -EAGAIN;
 		return;
 	}
-	piece[1] = (struct piece){ in->memory, in->memory_bytes };
-	job->result = hash(piece, 2, &job->digest) < 0 ? -EAGAIN : 0;
+	job->result = hash_all(job);
 }
 
 static bool stopping(void *context)

@@ -117,9 +117,9 @@ void jobs_own(struct job *job, struct host *host, const struct ckv_key *chain,
 /* Go on listing: 0 it is listed; SPACE_MORE; -EINVAL and job->text. */
 int job_list(struct job *job, int32_t *units);
 
-/* Key of a view and name for STAT, from chain, method and digest. */
-void job_name(const struct ckv_key *chain, const char method[CKV_METHOD_BYTES],
-	      struct ckv_key *ret_name);
-void job_key(const struct job *job, struct ckv_key *ret_key);
+/* Name for STAT and key of a view, from chain, method and digest. -ENOMEM: none. */
+int job_name(const struct ckv_key *chain, const char method[CKV_METHOD_BYTES],
+	     struct ckv_key *ret_name);
+int job_key(const struct job *job, struct ckv_key *ret_key);
 
 #endif

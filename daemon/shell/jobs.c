@@ -131,7 +131,6 @@ struct job *job_new_own(struct jobs *jobs)
 
 void job_start(struct job *job)
 {
-	job_name(&job->chain, job->method.text, &job->name);
 	job->jobs->n_queued++;
 	count_queued(job->jobs);
 	start(job, JOB_DIGEST, job_digest);
@@ -267,7 +266,6 @@ static void after_digest(struct job *job)
 	}
 	if (given_up(job))
 		return;
-	job_key(job, &job->key);
 	if (is_made(job, &view)) {
 		finish(job, job->own != NULL ? -EEXIST : 0, &view);
 		return;

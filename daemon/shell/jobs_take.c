@@ -31,7 +31,11 @@ int jobs_find_view(const struct space *space, const struct ckv_view_query *query
 
 	if (r < 0)
 		return r;
-	job_name(&query->chain, method.text, &name);
+	if (job_name(&query->chain, method.text, &name) < 0) {
+		snprintf(reply->text, sizeof reply->text, "no memory to name "
+			 "the view");
+		return -EAGAIN;
+	}
 	r = space_view_newest(space, &name, &view);
 	if (r == 0)
 		job_reply(&view, reply);

@@ -19,6 +19,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 /*
  * Let the nth call of this thread from now on (1: the next) fail with
@@ -37,6 +38,9 @@ long sys_memfds(void);		/* ever made */
 /* Memory. sys_alloc() gives zeroed memory; sys_map() maps `bytes` of fd. */
 int sys_alloc(size_t n, size_t bytes, void *ret_pointer);
 void sys_free(void *pointer);
+
+/* SHA-256 of some pieces; it takes memory, so it can fail: -ENOMEM. */
+int sys_sha256(const struct iovec *piece, size_t n, uint8_t ret_hash[32]);
 int sys_memfd(const char *name);
 int sys_truncate(int fd, uint64_t bytes);
 int sys_seal(int fd, int seals);
