@@ -125,6 +125,7 @@ int ckv_submit_compress(struct ckv_lane *lane, const uint8_t *chain,
 			const char *method, const struct ckv_queries *queries,
 			struct ckv_view_info *ret_info, uint64_t tag)
 {
+	LIB_INSIDE(lane);
 	struct lib_request *request;
 	int r = send_compress(lane, chain, method, queries, ret_info, &request);
 
@@ -136,6 +137,7 @@ int ckv_submit_compress(struct ckv_lane *lane, const uint8_t *chain,
 int ckv_compress(struct ckv_lane *lane, const uint8_t *chain, const char *method,
 		 const struct ckv_queries *queries, struct ckv_view_info *ret_info)
 {
+	LIB_INSIDE(lane);
 	struct lib_request *request;
 	int r = send_compress(lane, chain, method, queries, ret_info, &request);
 
@@ -145,6 +147,7 @@ int ckv_compress(struct ckv_lane *lane, const uint8_t *chain, const char *method
 int ckv_view_find(struct ckv_lane *lane, const uint8_t *chain,
 		  const char *method, struct ckv_view_info *ret_info)
 {
+	LIB_INSIDE(lane);
 	struct lib_request *request;
 	struct ckv_view_query *query;
 	int r = lib_forked(lane->mine) ? -ECHILD : method_ok(lane, method);

@@ -93,7 +93,12 @@ static int greet(struct ckv *ckv, int64_t deadline_ns)
 	if (r < 0)
 		return lib_why(ckv, r, "%s: %s", ckv->path, ckv_strerror(r));
 	r = lib_session_finish(ckv, &wait, deadline_ns);
-	return r < 0 ? lib_refused(ckv, &wait, r) : 0;
+	if (r < 0 && wait.text[0] == 0)
+		lib_why(ckv, r, "%s: %s", ckv->path, r == -ESTALE ?
+			"the daemon went away" : ckv_strerror(r));
+	else if (r < 0)
+		lib_refused(ckv, &wait, r);
+	return r;
 }
 
 /*
@@ -167,12 +172,8 @@ err_free:
 /* What went wrong, also for ckv_why(NULL): its caller has no connection to ask. */
 static int open_failed(struct ckv *ckv, int error)
 {
-	if (error == -ESTALE) {
-		lib_why(ckv, error, "%s: the daemon went away", ckv->path);
-		error = -ECONNREFUSED;
-	}
 	lib_why(NULL, error, "%s", ckv_why(ckv));
-	return error;
+	return error == -ESTALE ? -ECONNREFUSED : error;
 }
 
 int ckv_open(const char *path, const char *program, struct ckv **ret_ckv)

@@ -141,7 +141,7 @@ int lib_control_receive(int sock, struct lib_packet *ret_packet)
 	/* Said once, before what the daemon sent until it closed the socket. */
 	if (n == -ECONNRESET)
 		n = receive(sock, ret_packet, &flags);
-	if (n == -ENOMEM || n == -ENOBUFS)
+	if (n == -ENOMEM || n == -ENOBUFS || n == -EMFILE || n == -ENFILE)
 		return -EAGAIN;
 	if (n < 0)
 		return (int)n;

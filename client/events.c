@@ -58,6 +58,7 @@ int ckv_event_fd(const struct ckv *ckv)
 
 int ckv_event_arm(struct ckv_lane *lane)
 {
+	LIB_INSIDE(lane);
 	int r = lib_forked(lane->mine) ? -ECHILD : lib_lane_ready(lane);
 
 	if (r < 0)

@@ -38,7 +38,7 @@
 
 #define LIB_CALL_TIMEOUT_NS	10000000000 /* a reply on the control socket */
 #define LIB_SLAB_WAIT_NS	100000000 /* a slab that was asked for again */
-#define LIB_REATTACH_NS		100000000 /* between two tries */
+#define LIB_REATTACH_NS		100000000 /* between two tries to reattach */
 #define LIB_SPIN_MIN_NS		5000	/* before a waiting thread sleeps */
 #define LIB_SPIN_MAX_NS		100000
 
@@ -106,6 +106,7 @@ struct lib_call {
 	struct lib_bye *bye;
 	struct lib_maps *maps;	/* of an attach, being filled with slabs */
 	uint32_t space_id, n_slabs, n_slabs_seen;
+	uint32_t n_byes;	/* LIB_DONE: sent and not answered */
 };
 
 struct ckv {
@@ -262,11 +263,12 @@ struct ckv_lane {
 	_Atomic uint32_t *inside_ __attribute__((cleanup(lib_leave))) =	\
 		lib_enter(lane)
 
-static inline _Atomic uint32_t *lib_enter(struct ckv_lane *lane)
+static inline _Atomic uint32_t *lib_enter(const struct ckv_lane *lane)
 {
-	ckv_hint_store32(&lane->n_inside,
-			 ckv_hint_load32(&lane->n_inside) + 1);
-	return &lane->n_inside;
+	_Atomic uint32_t *n = (void *)(uintptr_t)&lane->n_inside;
+
+	ckv_hint_store32(n, ckv_hint_load32(n) + 1);
+	return n;
 }
 
 static inline void lib_leave(_Atomic uint32_t **inside)
@@ -414,7 +416,7 @@ void lib_call_end(struct ckv *ckv, int error, const char *text);
 int lib_bye_new(struct ckv *ckv, uint16_t type, struct lib_bye **ret_bye);
 
 /* The same, and ckv->turn is held: ckv->lock is let go while they wait. */
-extern int64_t lib_call_timeout_ns;
+extern int64_t lib_call_timeout_ns;	/* tests wait less */
 int lib_session_idle(struct ckv *ckv, int64_t deadline_ns);
 int lib_session_finish(struct ckv *ckv, struct lib_wait *wait,
 		       int64_t deadline_ns);
@@ -424,6 +426,7 @@ void lib_session_end(struct ckv *ckv, int64_t deadline_ns);
 int lib_reply(struct ckv *ckv, struct lib_packet *packet);
 
 /* reattach.c */
+extern int64_t lib_reattach_ns;		/* tests wait less */
 int lib_refresh_wait(struct ckv_space *space, int64_t deadline_ns);
 
 /* lane.c: under ckv->lock */

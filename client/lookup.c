@@ -349,8 +349,8 @@ long ckv_lookup(struct ckv_lane *lane, const uint8_t *keys, size_t n_keys,
 		unsigned flags, struct ckv_handle *ret_handles,
 		struct ckv_pin *ret_pin)
 {
-	struct lib_chain c;
 	LIB_INSIDE(lane);
+	struct lib_chain c;
 	long r;
 
 	if (lib_forked(lane->mine))

@@ -102,6 +102,7 @@ void lib_pin_hold(struct ckv_lane *lane, struct lib_pin *pin)
 
 void ckv_unpin(struct ckv_lane *lane, struct ckv_pin *pin)
 {
+	LIB_INSIDE(lane);
 	struct lib_pin p;
 
 	if (pin == NULL || lib_forked(lane->mine))
@@ -121,6 +122,7 @@ void ckv_unpin(struct ckv_lane *lane, struct ckv_pin *pin)
 
 int ckv_pin_valid(const struct ckv_lane *lane, const struct ckv_pin *pin)
 {
+	LIB_INSIDE(lane);
 	struct lib_pin p;
 
 	if (lib_forked(lane->mine))

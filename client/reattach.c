@@ -13,6 +13,8 @@
 
 #include <errno.h>
 
+int64_t lib_reattach_ns = LIB_REATTACH_NS;
+
 /* May this be tried now? Then not again for a while. */
 static int may_try(struct ckv *ckv, int64_t *next_try_ns, int64_t pause_ns)
 {
@@ -27,7 +29,7 @@ static int may_try(struct ckv *ckv, int64_t *next_try_ns, int64_t pause_ns)
 /* It could not even be asked for, by an error of our own. */
 static void not_asked(struct ckv *ckv, int error)
 {
-	ckv->next_try_ns = lib_now_ns() + LIB_REATTACH_NS;
+	ckv->next_try_ns = lib_now_ns() + lib_reattach_ns;
 	lib_why(ckv, -ESTALE, "%s: %s", ckv->path, ckv_strerror(error));
 }
 
@@ -38,7 +40,7 @@ static int refresh_session(struct ckv *ckv)
 
 	if (r == 0 || r == -EAGAIN)
 		return r;
-	if (!may_try(ckv, &ckv->next_connect_ns, LIB_REATTACH_NS))
+	if (!may_try(ckv, &ckv->next_connect_ns, lib_reattach_ns))
 		return -ESTALE;
 	r = lib_session_connect(ckv, NULL);
 	if (r < 0) {
@@ -55,7 +57,7 @@ static int refresh_space(struct ckv_space *space)
 
 	if (space->maps->link == ckv->link)
 		return 0;
-	if (!may_try(ckv, &space->next_try_ns, LIB_REATTACH_NS))
+	if (!may_try(ckv, &space->next_try_ns, lib_reattach_ns))
 		return -ESTALE;
 	r = lib_session_attach(space, space->again, NULL);
 	if (r < 0)
@@ -74,7 +76,7 @@ static int refresh_lane(struct ckv_lane *lane)
 		lib_segments_leave(&lane->fresh);
 	if (lane->fresh.maps == NULL) {
 		if (!may_try(ckv, &lane->next_try_ns,
-			     LIB_REATTACH_NS * (1 + (int64_t)ckv->n_lanes)))
+			     lib_reattach_ns * (1 + (int64_t)ckv->n_lanes)))
 			return -ESTALE;
 		r = lib_session_lane(lane, NULL);
 		if (r < 0)

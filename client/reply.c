@@ -207,6 +207,13 @@ static int on_slab_write(struct ckv *ckv, const struct lib_packet *packet)
 	return 0;
 }
 
+/* Whatever it was, the daemon holds it no more. */
+static void on_done(struct ckv *ckv)
+{
+	if (--ckv->call.n_byes == 0)
+		lib_call_end(ckv, 0, "");
+}
+
 static int on_refused(struct ckv *ckv, const struct lib_packet *packet)
 {
 	const struct ckv_refused *msg = &packet->refused;
@@ -216,6 +223,10 @@ static int on_refused(struct ckv *ckv, const struct lib_packet *packet)
 	    ckv->call.pending == LIB_IDLE || ckv->call.pending == LIB_SLABS ||
 	    msg->error == 0 || msg->error > 4095)
 		return -EPROTO;
+	if (ckv->call.pending == LIB_DONE) {
+		on_done(ckv);
+		return 0;
+	}
 	snprintf(text, sizeof text, "%.*s", (int)sizeof msg->text, msg->text);
 	lib_call_end(ckv, -(int)msg->error, text);
 	return 0;
@@ -242,7 +253,7 @@ static int on_reply(struct ckv *ckv, struct lib_packet *packet)
 	case LIB_LANE:
 		return on_lane(ckv, packet);
 	default:
-		lib_call_end(ckv, 0, "");
+		on_done(ckv);
 		return 0;
 	}
 }

@@ -348,6 +348,7 @@ static void take_events(struct ckv_lane *lane)
 
 int ckv_poll(struct ckv_lane *lane, struct ckv_event *ret_events, int max)
 {
+	LIB_INSIDE(lane);
 	int r;
 
 	if (lib_forked(lane->mine))
@@ -363,6 +364,7 @@ int ckv_poll(struct ckv_lane *lane, struct ckv_event *ret_events, int max)
 int ckv_wait(struct ckv_lane *lane, int64_t timeout_ns,
 	     struct ckv_event *ret_events, int max)
 {
+	LIB_INSIDE(lane);
 	int r;
 
 	if (lib_forked(lane->mine))

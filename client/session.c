@@ -14,7 +14,10 @@
 
 #include <errno.h>
 
-enum { LOOK_MS = 20 };		/* another thread may take the reply meanwhile */
+enum {
+	LOOK_MS = 20,		/* another thread may take the reply meanwhile */
+	BYES_MAX = 64,		/* whose answers the socket has room for */
+};
 
 int64_t lib_call_timeout_ns = LIB_CALL_TIMEOUT_NS;
 
@@ -28,7 +31,7 @@ void lib_call_end(struct ckv *ckv, int error, const char *text)
 		call->wait->error = error;
 		strncpy(call->wait->text, text, sizeof call->wait->text - 1);
 	} else if (error < 0 && call->pending != LIB_DONE) {
-		ckv->next_try_ns = lib_now_ns() + LIB_REATTACH_NS;
+		ckv->next_try_ns = lib_now_ns() + lib_reattach_ns;
 		ckv->n_refusals++;
 		strncpy(ckv->refusal, text, sizeof ckv->refusal - 1);
 	}
@@ -37,7 +40,7 @@ void lib_call_end(struct ckv *ckv, int error, const char *text)
 	*call = (struct lib_call){ .pending = LIB_IDLE };
 }
 
-/* Send a request; nothing else is pending. On failure nothing was sent. */
+/* Send a request; nothing else is pending, but byes. On failure nothing was sent. */
 static int start(struct ckv *ckv, void *msg, size_t bytes, uint16_t type, int fd,
 		 struct lib_call call)
 {
@@ -158,7 +161,31 @@ int lib_bye_new(struct ckv *ckv, uint16_t type, struct lib_bye **ret_bye)
 	return 0;
 }
 
-/* Give something up at the daemon as soon as the socket is free; takes *bye. */
+/*
+ * Send byes; nobody waits for one, so several may be under way. Each once: it may
+ * have been acted on even if its reply never comes, and then its number may
+ * belong to something else.
+ */
+static void send_byes(struct ckv *ckv)
+{
+	while (ckv->byes != NULL && ckv->link != NULL &&
+	       (ckv->call.pending == LIB_IDLE ||
+		ckv->call.pending == LIB_DONE) &&
+	       ckv->call.n_byes < BYES_MAX) {
+		struct lib_bye *bye = ckv->byes;
+		struct ckv_control_id msg = { .id = bye->id };
+		struct lib_call call = { .pending = LIB_DONE,
+					 .n_byes = ckv->call.n_byes + 1 };
+
+		if (bye->epoch == ckv->link->epoch &&
+		    start(ckv, &msg, sizeof msg, bye->type, -1, call) < 0)
+			return;
+		ckv->byes = bye->next;
+		lib_sys_free(bye);
+	}
+}
+
+/* Give something up at the daemon now, or when the socket is free; takes *bye. */
 void lib_session_bye(struct ckv *ckv, struct lib_bye **bye)
 {
 	struct lib_bye **at = &ckv->byes;
@@ -170,26 +197,7 @@ void lib_session_bye(struct ckv *ckv, struct lib_bye **bye)
 	*at = *bye;
 	(*at)->next = NULL;
 	*bye = NULL;
-}
-
-/*
- * Send the next bye. Once: it may have been acted on even if its reply never
- * comes, and then its number may belong to something else.
- */
-static void send_bye(struct ckv *ckv)
-{
-	while (ckv->byes != NULL && ckv->link != NULL &&
-	       ckv->call.pending == LIB_IDLE) {
-		struct lib_bye *bye = ckv->byes;
-		struct ckv_control_id msg = { .id = bye->id };
-
-		if (bye->epoch == ckv->link->epoch &&
-		    start(ckv, &msg, sizeof msg, bye->type, -1,
-			  (struct lib_call){ .pending = LIB_DONE }) < 0)
-			return;
-		ckv->byes = bye->next;
-		lib_sys_free(bye);
-	}
+	send_byes(ckv);
 }
 
 /*
@@ -205,7 +213,7 @@ int lib_session_pump(struct ckv *ckv)
 	while (r == 0);
 	if (r != -EAGAIN)
 		return r;
-	send_bye(ckv);
+	send_byes(ckv);
 	return ckv->call.pending == LIB_IDLE && ckv->byes == NULL ? 0 : -EAGAIN;
 }
 
@@ -312,7 +320,7 @@ void lib_session_end(struct ckv *ckv, int64_t deadline_ns)
 
 	if (ckv->sock >= 0 && lib_session_idle(ckv, deadline_ns) == 0 &&
 	    start(ckv, &msg, sizeof msg, CKV_DETACH, -1,
-		  (struct lib_call){ .pending = LIB_DONE }) == 0)
+		  (struct lib_call){ .pending = LIB_DONE, .n_byes = 1 }) == 0)
 		lib_session_idle(ckv, deadline_ns);
 	else if (ckv->sock >= 0)
 		(void)lib_control_send(ckv->sock, &msg, sizeof msg, CKV_DETACH,

@@ -86,10 +86,10 @@ static int view_at(const struct ckv_lane *lane, const struct ckv_block *block,
 int ckv_view_open(struct ckv_lane *lane, const uint8_t *key,
 		  struct ckv_view *ret_view)
 {
+	LIB_INSIDE(lane);
 	struct lib_pin pin = { .word = { CKV_NONE, CKV_NONE } };
 	struct ckv_block block;
 	struct ckv_view view;
-	LIB_INSIDE(lane);
 	int r;
 
 	if (lib_forked(lane->mine))
@@ -143,6 +143,7 @@ static int same_coding(const struct ckv_view *view, const struct ckv_view_head *
 int ckv_view_run(const struct ckv_lane *lane, const struct ckv_view *view,
 		 uint32_t layer, uint32_t kv_head, struct ckv_run *ret_run)
 {
+	LIB_INSIDE(lane);
 	const char *data = view->data;
 	struct ckv_view_head head;
 	struct ckv_view_run run;
@@ -210,6 +211,7 @@ int ckv_view_decode(const struct ckv_lane *lane, const struct ckv_view *view,
 		    uint32_t first, uint32_t n_rows, enum ckv_type type,
 		    void *out)
 {
+	LIB_INSIDE(lane);
 	struct ckv_view_head head;
 	struct ckv_view_run run;
 	int r = run_at(lane, view, layer, kv_head, &head, &run);

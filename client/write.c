@@ -58,6 +58,7 @@ int ckv_submit_reserve(struct ckv_lane *lane, const uint8_t *parent,
 		       const uint8_t *keys, size_t n_keys,
 		       struct ckv_page *ret_pages, uint64_t tag)
 {
+	LIB_INSIDE(lane);
 	struct lib_request *request;
 	int r = send_reserve(lane, parent, keys, n_keys, ret_pages, &request);
 
@@ -69,6 +70,7 @@ int ckv_submit_reserve(struct ckv_lane *lane, const uint8_t *parent,
 long ckv_reserve(struct ckv_lane *lane, const uint8_t *parent,
 		 const uint8_t *keys, size_t n_keys, struct ckv_page *ret_pages)
 {
+	LIB_INSIDE(lane);
 	struct lib_request *request;
 	int r = send_reserve(lane, parent, keys, n_keys, ret_pages, &request);
 
@@ -104,6 +106,7 @@ static int reserve_scratch(struct ckv_lane *lane, size_t n_pages,
 int ckv_reserve_scratch(struct ckv_lane *lane, size_t n_pages,
 			struct ckv_page *ret_pages)
 {
+	LIB_INSIDE(lane);
 	struct ckv_page *pages = lib_sys_alloc(n_pages, sizeof *pages);
 	int r;
 
@@ -240,6 +243,7 @@ int ckv_submit_publish(struct ckv_lane *lane, const struct ckv_page *pages,
 		       size_t n_pages, uint32_t n_tokens, const uint64_t *sums,
 		       int32_t *ret_status, uint64_t tag)
 {
+	LIB_INSIDE(lane);
 	struct lib_request *request;
 	int r = send_publish(lane, pages, n_pages, n_tokens,
 			     sums != NULL ? CKV_SUMMED : 0, sums, NULL, &request);
@@ -270,6 +274,7 @@ long ckv_publish(struct ckv_lane *lane, const struct ckv_page *pages,
 		 const uint64_t *sums, int32_t *ret_status,
 		 struct ckv_pin *ret_pin)
 {
+	LIB_INSIDE(lane);
 	struct lib_pin pin = { .word = { CKV_NONE, CKV_NONE } };
 	struct lib_request *request;
 	int r = send_publish(lane, pages, n_pages, n_tokens, flags, sums,
@@ -322,6 +327,7 @@ static int send_abort(struct ckv_lane *lane, const struct ckv_page *pages,
 long ckv_abort(struct ckv_lane *lane, const struct ckv_page *pages,
 	       size_t n_pages, int32_t *ret_status)
 {
+	LIB_INSIDE(lane);
 	int32_t answers[CKV_BATCH_MAX], status, first = 0;
 	struct lib_request *request = NULL;
 	int n = send_abort(lane, pages, n_pages, &request);
@@ -348,6 +354,7 @@ long ckv_abort(struct ckv_lane *lane, const struct ckv_page *pages,
 long ckv_drop(struct ckv_lane *lane, const uint8_t *keys, size_t n_keys,
 	      int32_t *ret_status)
 {
+	LIB_INSIDE(lane);
 	size_t bytes = n_keys * CKV_KEY_BYTES;
 	struct lib_request *request;
 	int r;
@@ -364,6 +371,7 @@ long ckv_drop(struct ckv_lane *lane, const uint8_t *keys, size_t n_keys,
 
 int ckv_submit_nop(struct ckv_lane *lane, uint64_t tag)
 {
+	LIB_INSIDE(lane);
 	struct lib_request *request;
 	int r;
 
