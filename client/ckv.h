@@ -13,16 +13,32 @@
  * exits and never touches signal handlers.
  *
  * Any call may answer
- *   -ESTALE   the daemon is gone or restarted since this was attached. Lookups
- *             miss meanwhile; the library reattaches by itself (at most one try
- *             in 100 ms, never blocking), and handles from before are dropped
+ *   -ESTALE   the daemon is gone or restarted since this was attached, or the
+ *             connection to it broke. Lookups miss meanwhile; the library
+ *             reattaches by itself, never blocking: each lane is tried at most
+ *             once in 100 ms, and after a refusal no lane of the connection for
+ *             as long. ckv_why() says what the daemon answered. Handles from
+ *             before are to be dropped: pins with ckv_unpin(), which must not come
+ *             too late for the memory that they keep mapped; lent pages are lost
  *   -ECHILD   called in a child after fork(): it must open its own connection
  *   -EINVAL   an argument is out of range
+ *   -ENOMEM   out of memory
+ * and any call that asks the daemon by a lane
+ *   -EAGAIN   as many requests as the lane has slots, or argument bytes, are
+ *             outstanding; collect some with ckv_poll() or ckv_wait()
+ *   -EPROTO   the daemon closed the lane, because it was sent what no lane of this
+ *             library sends; it stays closed: close it and open another
  *
  * Caveats
  *
  *   - A lane belongs to one thread at a time. A connection and a space may be
- *     used by several threads.
+ *     used by several threads. Whoever closes one of them sees to it that no
+ *     other thread begins a call with it, or with a lane of it, any more. A call
+ *     that is under way is noticed: then nothing is closed.
+ *   - ckv_open(), ckv_attach(), ckv_lane_open() and closing wait for the daemon, at
+ *     most 10 s. Threads that do so take turns; a lane in use is never
+ *     delayed by them. One that failed or timed out costs nothing else: what the
+ *     daemon opened for it is given back, also when its answer comes late.
  *   - Nothing is mapped in a child after fork().
  *   - A pin keeps a chain of blocks resident. Pins vanish when the process dies;
  *     a stopped process (SIGSTOP, debugger) holds them until it resumes or is killed.
@@ -54,17 +70,26 @@ struct ckv_lane;		/* one thread's way into a space */
  *   -ENOENT, -ECONNREFUSED  no daemon there
  *   -EACCES                 the socket does not let this user in
  *   -EPROTONOSUPPORT        daemon and library are of different versions
- *   -EUSERS                 the daemon's limit of clients is reached
+ *   -EUSERS                 the daemon's limit of clients, or of this user's, is reached
  *   -ENOMEM, -EMFILE        out of memory, address space or descriptors
+ *   -ETIMEDOUT              the daemon does not answer
+ *   -EPROTO                 what it says makes no sense, or it says so of us
+ *
+ * There is no connection to ask then: ckv_why(NULL) has the reason in words.
  */
 int ckv_open(const char *path, const char *program, struct ckv **ret_ckv);
 
-/* Close every lane and space, and the connection. NULL is allowed; returns NULL. */
+/*
+ * Close every lane and space, and the connection. NULL is allowed; returns NULL.
+ * While another thread is in a call with it, or with a space or lane of it, it returns
+ * `ckv` and has closed nothing; call it again.
+ */
 struct ckv *ckv_close(struct ckv *ckv);
 
 /*
  * What the last refused call of this thread on this connection was told, such
- * as "space llama: n_layers is 32 here, 80 at the client". "" if nothing.
+ * as "space llama: n_layers is 32 here, 80 at the client". "" if nothing. NULL: what
+ * the last ckv_open() of this thread that failed was told.
  */
 const char *ckv_why(const struct ckv *ckv);
 
@@ -74,7 +99,11 @@ const char *ckv_strerror(int error);
 /*
  * A descriptor that becomes readable when a request completes on a lane that
  * asked for it with ckv_event_arm(), for engines with their own event loop.
- * After it did, call ckv_poll(). It belongs to the library.
+ * After it did, call ckv_poll() for the lanes that did so: it stays readable until
+ * each of them that has something has been polled. The end of a lane is something,
+ * too: that of its daemon or its connection, whose requests are then done with
+ * -ESTALE. It may be readable for nothing. It stays the same over restarts and
+ * belongs to the library.
  */
 int ckv_event_fd(const struct ckv *ckv);
 
@@ -152,12 +181,18 @@ struct ckv_space_info {
  *   -EINVAL   the geometry differs; ckv_why() names the field and both values. Or
  *             want->model has no end
  *   -EALREADY this connection has attached it already
- *   -ENOMEM, -EMFILE
+ *   -ENOMEM, -EMFILE  its memory could not be mapped here
+ *   -ETIMEDOUT        the daemon does not answer
+ *   and, where it has to connect anew, what ckv_open() answers; that there is no
+ *   daemon is -ESTALE
  */
 int ckv_attach(struct ckv *ckv, const char *name, const struct ckv_model *want,
 	       enum ckv_mode mode, struct ckv_space **ret_space);
 
-/* Close the space's lanes and unmap it. NULL is allowed; returns NULL. */
+/*
+ * Close the space's lanes and unmap it. NULL is allowed; returns NULL. While another
+ * thread is in a call with it or a lane of it, it returns `space` and has closed nothing.
+ */
 struct ckv_space *ckv_detach(struct ckv_space *space);
 
 void ckv_space_get_info(const struct ckv_space *space,
@@ -214,12 +249,18 @@ struct ckv_lane_options {	/* 0: the daemon's default */
 
 /*
  *   -EMFILE  this client's, or the daemon's, limit of lanes is reached
+ *   -EUSERS  the pins of this client, its user or the space are used up
  *   -EDQUOT  more pins, slots or argument bytes than the daemon allows
+ *   and -ENOMEM, -EMFILE, -ETIMEDOUT, -ESTALE as ckv_attach(). -EMFILE and -ENOMEM may be
+ *   the daemon's, too; ckv_why() tells
  */
 int ckv_lane_open(struct ckv_space *space, const struct ckv_lane_options *options,
 		  struct ckv_lane **ret_lane);
 
-/* Drop the lane's pins and lent pages. NULL is allowed; returns NULL. */
+/*
+ * Drop the lane's pins and lent pages. NULL is allowed; returns NULL. While another
+ * thread is in a call with it, it returns `lane` and has closed nothing.
+ */
 struct ckv_lane *ckv_lane_close(struct ckv_lane *lane);
 
 /* ---- finding ---------------------------------------------------------- */
@@ -302,7 +343,11 @@ long ckv_lookup_many(struct ckv_lane *lane, struct ckv_chain *chains,
 /* Give a pin back. Its handles must not be read afterwards. Cannot fail. */
 void ckv_unpin(struct ckv_lane *lane, struct ckv_pin *pin);
 
-/* 0 while the daemon that gave out this pin lives; -ESTALE after. */
+/*
+ * 0 while the daemon and the connection that gave out this pin live; -ESTALE after, or
+ * once the lane has attached again. Until ckv_unpin() its handles may be read without
+ * a fault in any case; after -ESTALE nothing keeps a new daemon from using the pages.
+ */
 int ckv_pin_valid(const struct ckv_lane *lane, const struct ckv_pin *pin);
 
 /* ---- writing ---------------------------------------------------------- */
@@ -329,7 +374,8 @@ struct ckv_page {		/* the answer for one key, or one scratch page */
  *   -EDQUOT      this client may not hold more unpublished pages
  *   -EAGAIN      try again
  *   -EMFILE, -ENOMEM  the page could not be mapped here for writing, for want of
- *                descriptors, or of memory or address space; the daemon has it back
+ *                descriptors, or of memory or address space; the daemon has it back, and
+ *                the next reserve that is lent a page there tries it again
  *   -ECANCELED   not lent, or taken back at once, because an earlier key failed
  *
  * A lent page stays mapped until it is given back, also when the daemon dies: what
@@ -442,7 +488,10 @@ int ckv_submit_compress(struct ckv_lane *lane, const uint8_t *chain,
 			struct ckv_view_info *ret_info, uint64_t tag);
 int ckv_submit_nop(struct ckv_lane *lane, uint64_t tag);
 
-/* Collect finished requests, up to `max`, without waiting. Count or -errno. */
+/*
+ * Collect finished requests, up to `max`, without waiting (but see -EMFILE of
+ * ckv_reserve(): a slab asked for again is awaited for at most 100 ms). Count or -errno.
+ */
 int ckv_poll(struct ckv_lane *lane, struct ckv_event *ret_events, int max);
 
 /*
@@ -453,8 +502,9 @@ int ckv_wait(struct ckv_lane *lane, int64_t timeout_ns,
 	     struct ckv_event *ret_events, int max);
 
 /*
- * Ask for one readiness of ckv_event_fd() at the next completion. Then call
- * ckv_poll() once more before waiting: something may have completed before.
+ * Ask for one readiness of ckv_event_fd() at the next completion of this lane. Then
+ * call ckv_poll() once more before waiting: something may have completed before. It
+ * stays asked for until ckv_poll() or ckv_wait() has met it.
  */
 int ckv_event_arm(struct ckv_lane *lane);
 

@@ -110,7 +110,6 @@ static int all_ok(const struct ckv_chain *chains, size_t n_chains, unsigned flag
 long ckv_lookup_many(struct ckv_lane *lane, struct ckv_chain *chains,
 		     size_t n_chains, unsigned flags)
 {
-	LIB_INSIDE(lane);
 	struct one group[GROUP];
 	LIB_INSIDE(lane);
 	long n_answered = 0;

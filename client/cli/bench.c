@@ -263,7 +263,7 @@ int cmd_bench(const struct cli *cli)
 		return r;
 	r = ckv_open(cli->socket, "ckv bench", &b.ckv);
 	if (r < 0)
-		return cli_fail("%s", ckv_strerror(r));
+		return cli_fail("%s", ckv_why(NULL));
 	r = ckv_attach(b.ckv, cli->args[0], NULL, CKV_WRITE, &b.space);
 	if (r == 0)
 		r = ckv_lane_open(b.space, NULL, &b.lane);

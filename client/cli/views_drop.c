@@ -80,7 +80,7 @@ int views_drop(const struct cli *cli, const struct observed_space *observed)
 	text_hex(text, key.byte, CKV_KEY_BYTES);
 	r = ckv_open(cli->socket, "ckv views", &ckv);
 	if (r < 0)
-		return cli_fail("%s: %s", cli->socket, ckv_strerror(r));
+		return cli_fail("%s", ckv_why(NULL));
 	r = forget(cli, ckv, &key);
 	if (r == -EBUSY)
 		cli_fail("view %s is in use: a client has it pinned. 'ckv clients' "

@@ -158,8 +158,12 @@ static int take(struct daemon *d, struct lane *lane,
 			 "the limit (max_jobs)", d->jobs->n_jobs);
 		return -EAGAIN;
 	}
-	if (lane->n_jobs >= d->config->daemon.max_lane_jobs)
+	if (lane->n_jobs >= d->config->daemon.max_lane_jobs) {
+		snprintf(reply->text, sizeof reply->text, "%u compressions of this "
+			 "lane wait or run, the limit (max_lane_jobs)",
+			 lane->n_jobs);
 		return -EBUSY;
+	}
 	if (compress_layout(&host->geometry, why) < 0) {
 		snprintf(reply->text, sizeof reply->text, "space %.40s: %.130s",
 			 host->config->name, why);

@@ -55,7 +55,7 @@ static int model_of(const struct options *o, const struct model *m,
 static int explain(const struct share *share, const char *what, int r,
 		   struct err *e)
 {
-	const char *why = share->ckv != NULL ? ckv_why(share->ckv) : "";
+	const char *why = ckv_why(share->ckv);
 
 	return err_set(e, r, "%s: %s%s%s", what, ckv_strerror(r),
 		       why[0] != '\0' ? ": " : "", why);
@@ -74,7 +74,7 @@ int share_open(struct share *share, const struct options *o,
 	share->verify = o->verify;
 	r = ckv_open(o->socket, "ckv-engine", &share->ckv);
 	if (r < 0)
-		return explain(share, o->socket, r, e);
+		return err_set(e, r, "%s", ckv_why(NULL));
 	r = ckv_attach(share->ckv, o->space, &want, CKV_WRITE, &share->space);
 	if (r < 0)
 		goto err_close;
