@@ -22,6 +22,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -44,6 +45,7 @@ struct neighbour {
 
 struct figures {
 	double nop_us_p50, nop_us_p99, blocks_per_s;
+	char text[160];		/* what the attackers had */
 };
 
 /* ---- the neighbour ---- */
@@ -104,7 +106,7 @@ static long publish_batch(struct neighbour *n)
 		lent++;
 	if (lent == 0)
 		return 0;
-	r = ckv_submit_publish(n->lane, pages, lent, 16, sums, 1);
+	r = ckv_submit_publish(n->lane, pages, lent, 16, sums, NULL, 1);
 	return r == 0 ? answer(n) : r;
 }
 
@@ -161,13 +163,42 @@ static const char *come(struct neighbour *n)
 	return NULL;
 }
 
+/* What a process has used of the processors. */
+static uint64_t cpu_ns(pid_t pid)
+{
+	struct timespec used;
+	clockid_t clock;
+
+	if (clock_getcpuclockid(pid, &clock) != 0 ||
+	    clock_gettime(clock, &used) < 0)
+		return 0;
+	return (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
+}
+
+static void tell_attackers(const struct neighbour *n, const uint64_t *from,
+			   uint64_t wall_ns, struct figures *ret)
+{
+	uint64_t n_lanes = 0, n_pins = 0, n_answers = 0, used_ns = 0;
+
+	for (int i = 0; i < ATTACKERS; i++) {
+		used_ns += cpu_ns(n->attackers[i].pid);
+		n_lanes += n->attackers[i].n_lanes;
+		n_pins += n->attackers[i].n_pins;
+		n_answers += n->attackers[i].n_answers - from[i];
+	}
+	snprintf(ret->text, sizeof ret->text, "p50 %.0f us; attackers: %d lanes, "
+		 "%d pins, %d answers, %.0f %% of a CPU", ret->nop_us_p50,
+		 (int)n_lanes, (int)n_pins, (int)n_answers,
+		 100 * (double)used_ns / (double)wall_ns);
+}
+
 /* One attack, from its beginning to its end. NULL, or why it does not count. */
 static const char *attacked(struct neighbour *n, const char *space,
 			    struct figures *ret)
 {
 	static char why[200];
 	const char *told = NULL;
-	uint64_t from[ATTACKERS];
+	uint64_t from[ATTACKERS], begun_ns;
 	bool ran, measured;
 
 	if (!attackers_start(n->attackers, ATTACKERS, &n->daemon, space, &told)) {
@@ -176,7 +207,9 @@ static const char *attacked(struct neighbour *n, const char *space,
 	}
 	for (int i = 0; i < ATTACKERS; i++)
 		from[i] = n->attackers[i].n_answers;
+	begun_ns = now_ns();
 	measured = measure(n, ret);
+	tell_attackers(n, from, now_ns() - begun_ns, ret);
 	ran = attackers_ran(n->attackers, ATTACKERS, from, why, sizeof why);
 	attackers_stop(n->attackers, ATTACKERS);
 	if (!measured) {
@@ -202,6 +235,8 @@ static void show(struct bench *b, const struct figures *alone,
 	bench_add(b, "neighbour_publish_ratio", slower / alone->blocks_per_s);
 	bench_add(b, "neighbour_nop_alone_us_p99", alone->nop_us_p99);
 	bench_add(b, "neighbour_nop_other_us_p99", other->nop_us_p99);
+	bench_why(b, "neighbour_nop_other_us_p99", "%s", other->text);
+	bench_why(b, "neighbour_nop_same_us_p99", "%s", same->text);
 	bench_add(b, "neighbour_nop_same_us_p99", same->nop_us_p99);
 	bench_add(b, "neighbour_publish_other_ratio",
 		  other->blocks_per_s / alone->blocks_per_s);
