@@ -96,6 +96,7 @@ static void scan_lane(struct space *s, uint32_t number)
 			i += CKV_PINS_AT_ONCE;
 			continue;
 		}
+		s->cost.n_full += CKV_PINS_AT_ONCE;
 		for (uint32_t end = i + CKV_PINS_AT_ONCE; i < end && i < high; i++)
 			judge_word(s, number, i);
 	}

@@ -280,7 +280,7 @@ static void look_ahead(const struct space *s, const struct ckv_key *keys,
 	}
 }
 
-static int reserve_begin(struct space *s, struct space_task *t, int32_t *units)
+static int reserve_begin(struct space_task *t, int32_t *units)
 {
 	const struct ckv_key *keys = t->items;
 
@@ -288,10 +288,17 @@ static int reserve_begin(struct space *s, struct space_task *t, int32_t *units)
 		if (key_zero(&keys[i]))
 			return -EINVAL;
 	*units -= UNITS_FIND + (int32_t)t->n / 16;
-	t->parent_known = true;
-	t->parent_ok = key_zero(&t->parent) ||
-		       find_parent(s, t->lane, &t->parent, &t->parent_page);
+	t->parent_known = key_zero(&t->parent);
+	t->parent_ok = true;
+	t->begun_keys = true;
 	return 0;
+}
+
+/* Before the first key: the parent may have come while the task was paused. */
+static void reserve_find(struct space *s, struct space_task *t)
+{
+	t->parent_ok = find_parent(s, t->lane, &t->parent, &t->parent_page);
+	t->parent_known = t->parent_ok;
 }
 
 /* Leave off before an item that was not judged. */
@@ -321,8 +328,10 @@ int reserve_run(struct space *s, struct space_task *t, int32_t *units)
 	struct ckv_lent *lent = t->answers;
 	int r;
 
-	if (!t->parent_known && reserve_begin(s, t, units) < 0)
+	if (!t->begun_keys && reserve_begin(t, units) < 0)
 		return -EINVAL;
+	if (!t->parent_known && t->next == 0)
+		reserve_find(s, t);
 	for (uint32_t i = t->next; i < t->next + 2 * AHEAD; i++)
 		look_ahead(s, keys, t->n, i, CKV_NONE);
 	while (t->next < t->n) {

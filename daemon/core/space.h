@@ -170,7 +170,7 @@ struct space_task {
 
 	uint32_t next;			/* items before this one are answered */
 	int n_done;			/* of them, with 0 */
-	bool begun, parent_known, parent_ok;
+	bool begun, begun_keys, parent_known, parent_ok;
 	uint32_t parent_page, held_page; /* RESERVE: of the next key; the one held */
 	uint32_t last_page, n_awaited;	/* ABORT: how far the walk under an item has come */
 	bool queued;			/* DROP: in the space's list */

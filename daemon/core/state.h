@@ -89,12 +89,13 @@ struct tip {
 
 struct view_row {		/* of the view that begins at this view page */
 	struct space_view view;
-	uint32_t older;		/* next row in its name's chain; CKV_NONE */
+	uint32_t newer, older;	/* rows of the same name; CKV_NONE */
+	uint32_t other;		/* of a name's newest: that of the next name in its bucket */
 };
 
 /* What a step has cost that must be paced: see space_pace. */
 struct step_cost {
-	uint32_t n_words, n_looks, n_restored;
+	uint32_t n_words, n_full, n_looks, n_restored;	/* n_full of the words */
 };
 
 struct space {

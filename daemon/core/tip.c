@@ -63,7 +63,9 @@ static void tip_hold(struct space *s, uint32_t i, uint32_t page,
 	assert(!(s->nodes[page].mark & (NODE_TIP_HELD | NODE_DONE)));
 	node_gain(s, page);
 	s->nodes[page].mark |= NODE_TIP_HELD;
+	/* One more that can give way. */
 	s->search[BLOCKS].full = false;
+	s->search[BLOCKS].stage = 0;
 	s->tips[i] = (struct tip){
 		.state = state, .page = page, .serial = s->tip_serial++,
 	};

@@ -34,23 +34,55 @@ static void run_set(struct space *s, uint32_t row, uint32_t n, bool used)
 		gauge_sub(&s->stats->view_pages_used, n);
 }
 
-/* First free run of n pages in one slab: its row, CKV_NONE if there is none. */
-static uint32_t run_find(const struct space *s, uint32_t n)
+/* The first free run of n pages in rows [from, end): CKV_NONE; words at once. */
+static uint32_t run_within(const struct space *s, uint32_t from, uint32_t end,
+			   uint32_t n)
 {
-	const struct ckv_pool_shape *p = &s->config.pool;
 	uint32_t length = 0;
 
-	for (uint32_t i = 0; i < p->n_view_pages; i++) {
-		if (i % p->slab_pages == 0)
+	for (uint32_t i = from; i < end; ) {
+		uint64_t word = s->view_used[i / 64];
+
+		if (i % 64 == 0 && end - i >= 64 && word == UINT64_MAX) {
 			length = 0;
-		length = bit(s, i) ? 0 : length + 1;
+			i += 64;
+			continue;
+		}
+		if (i % 64 == 0 && end - i >= 64 && word == 0 && length + 64 < n) {
+			length += 64;
+			i += 64;
+			continue;
+		}
+		length = bit(s, i++) ? 0 : length + 1;
 		if (length == n)
-			return i + 1 - n;
+			return i - n;
 	}
 	return CKV_NONE;
 }
 
-/* ---- names: the newest view of a chain by a method ---- */
+/* First free run of n pages in one slab: its row, CKV_NONE if there is none. */
+static uint32_t run_find(const struct space *s, uint32_t n)
+{
+	const struct ckv_pool_shape *p = &s->config.pool;
+	uint32_t row;
+
+	for (uint32_t from = 0; from < p->n_view_pages; from += p->slab_pages) {
+		uint32_t left = p->n_view_pages - from;
+
+		row = run_within(s, from, from + (left < p->slab_pages ? left :
+						  p->slab_pages), n);
+		if (row != CKV_NONE)
+			return row;
+	}
+	return CKV_NONE;
+}
+
+/*
+ * ---- names: the newest view of a chain by a method ----
+ *
+ * A bucket's chain has the newest view of each name, which leads to the older ones: a
+ * thousand views of one chain by one method are one step.
+ */
 
 static uint32_t *name_head(const struct space *s, const struct ckv_key *name)
 {
@@ -61,13 +93,53 @@ static uint32_t *name_head(const struct space *s, const struct ckv_key *name)
 	return &s->names[h & (s->n_names - 1)];
 }
 
+static bool same_name(const struct space *s, uint32_t row, const struct ckv_key *name)
+{
+	return memcmp(&s->rows[row].view.name, name, sizeof *name) == 0;
+}
+
+/* The newest of a name; *ret_at is what points to it, or the end of the chain. */
+static uint32_t name_find(const struct space *s, const struct ckv_key *name,
+			  uint32_t **ret_at)
+{
+	uint32_t *at = name_head(s, name);
+
+	while (*at != CKV_NONE && !same_name(s, *at, name))
+		at = &s->rows[*at].other;
+	*ret_at = at;
+	return *at;
+}
+
+static void name_insert(struct space *s, uint32_t row)
+{
+	uint32_t *at, newest = name_find(s, &s->rows[row].view.name, &at);
+
+	s->rows[row].newer = CKV_NONE;
+	s->rows[row].older = newest;
+	s->rows[row].other = CKV_NONE;
+	if (newest != CKV_NONE) {
+		s->rows[newest].newer = row;
+		s->rows[row].other = s->rows[newest].other;
+	}
+	*at = row;
+}
+
 static void name_remove(struct space *s, uint32_t row)
 {
-	uint32_t *at = name_head(s, &s->rows[row].view.name);
+	const struct view_row *r = &s->rows[row];
+	uint32_t *at;
 
-	while (*at != row)
-		at = &s->rows[*at].older;
-	*at = s->rows[row].older;
+	if (r->older != CKV_NONE)
+		s->rows[r->older].newer = r->newer;
+	if (r->newer != CKV_NONE) {
+		s->rows[r->newer].older = r->older;
+		return;
+	}
+	(void)name_find(s, &r->view.name, &at);
+	assert(*at == row);
+	*at = r->older != CKV_NONE ? r->older : r->other;
+	if (r->older != CKV_NONE)
+		s->rows[r->older].other = r->other;
 }
 
 /* ---- room ---- */
@@ -213,7 +285,7 @@ int space_view_publish(struct space *s, const struct space_view *view)
 		.parent_slot = CKV_NONE,
 		.n_pages = row->view.n_pages,
 	};
-	uint32_t n_pages = row->view.n_pages, *head, slot;
+	uint32_t n_pages = row->view.n_pages, slot;
 
 	assert(n_pages > 0);
 	assert(ckv_record_state(&s->records[view->first_page]) ==
@@ -229,9 +301,7 @@ int space_view_publish(struct space *s, const struct space_view *view)
 	table_show(s, slot, CKV_ENTRY_VIEW | CKV_ENTRY_SUMMED,
 		   view->n_tokens < UINT16_MAX ? (uint16_t)view->n_tokens :
 		   UINT16_MAX, view->checksum);
-	head = name_head(s, &view->name);
-	row->older = *head;
-	*head = row_of(s, view->first_page);
+	name_insert(s, row_of(s, view->first_page));
 	s->nodes[view->first_page].heat = 0;
 	s->nodes[view->first_page].stamp = 0;
 	policy_put(s, view->first_page, POLICY_NEW);
@@ -260,13 +330,10 @@ int space_view_find(struct space *s, const struct ckv_key *key,
 int space_view_newest(const struct space *s, const struct ckv_key *name,
 		      struct space_view *ret_view)
 {
-	uint32_t row = *name_head(s, name);
+	uint32_t *at, row = name_find(s, name, &at);
 
-	for (; row != CKV_NONE; row = s->rows[row].older) {
-		if (memcmp(&s->rows[row].view.name, name, sizeof *name) == 0) {
-			*ret_view = s->rows[row].view;
-			return 0;
-		}
-	}
-	return -ENOENT;
+	if (row == CKV_NONE)
+		return -ENOENT;
+	*ret_view = s->rows[row].view;
+	return 0;
 }

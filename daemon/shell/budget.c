@@ -50,7 +50,8 @@ static uint64_t lane_bytes(const struct daemon_params *p)
 	};
 	struct ckv_lane_map map = ckv_lane_map(&largest);
 
-	return map.c_bytes + map.d_bytes;
+	/* Two copies of requests and answers besides the two segments. */
+	return map.c_bytes + map.d_bytes + 2 * ARGUMENT_BYTES;
 }
 
 void budget_count(const struct config *config, struct budget *ret_budget)

@@ -111,7 +111,7 @@ void see_one(uint32_t k)
 }
 
 /* After a call that may evict: what is gone was free to go. Deepest first. */
-static void see_evictions(uint64_t n_before)
+void see_evictions(uint64_t n_before)
 {
 	uint64_t n = CORE_STAT(&core, evicted) - n_before;
 
@@ -225,44 +225,46 @@ static int predict(uint32_t k, int l, uint32_t lent)
 	return lent >= n_lent_max ? -EDQUOT : 0;
 }
 
+/* The answer for key k: `before` is the status of the one before it in the list. */
+int judge_lent(uint32_t k, int l, int before, const struct ckv_lent *lent,
+	       bool searched)
+{
+	int want = before != 0 && before != -EEXIST ? -ECANCELED :
+		   predict(k, l, client_lent(l));
+	int status = lent->status;
+
+	if (want == -EDQUOT && status == -EXFULL)
+		want = status;
+	if (want == 0 && status == -EXFULL)
+		MUST(buckets_full(k));
+	else if (want == 0 && status == -ENOSPC)
+		MUST(!searched || nothing_may_leave());
+	else
+		MUST(status == want);
+	MUST((status == 0) == (lent->page != CKV_NONE));
+	if (status == -EEXIST)
+		MUST(lent->slot == model[k].slot);
+	if (status == 0)
+		lend(k, l, lent);
+	return status;
+}
+
 static void judge_reserve(const uint32_t *path, uint32_t n, int l,
 			  const struct ckv_lent *lent, int r)
 {
-	uint32_t held = client_lent(l);
 	int status = 0, n_lent = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
-		int want = status != 0 && status != -EEXIST ? -ECANCELED :
-			   predict(path[i], l, held);
-
-		status = lent[i].status;
-		if (want == -EDQUOT && status == -EXFULL)
-			want = status;
-		if (want == 0 && status == -EXFULL)
-			MUST(buckets_full(path[i]));
-		else if (want == 0 && status == -ENOSPC)
-			MUST(nothing_may_leave());
-		else
-			MUST(status == want);
-		MUST((status == 0) == (lent[i].page != CKV_NONE));
-		if (status == -EEXIST)
-			MUST(lent[i].slot == model[path[i]].slot);
-		if (status == 0) {
-			lend(path[i], l, &lent[i]);
-			held++;
-			n_lent++;
-		}
+		status = judge_lent(path[i], l, status, &lent[i], true);
+		n_lent += status == 0;
 	}
 	MUST(r == n_lent);
 }
 
-void do_reserve(int l)
+/* A stretch of a random path from a root: its length. */
+uint32_t some_path(uint32_t *path)
 {
-	uint32_t path[KEYS], n = 0, k = 1 + below(KEYS), first;
-	uint64_t before = CORE_STAT(&core, evicted);
-	struct ckv_key up, keys[LIST];
-	struct ckv_lent lent[LIST];
-	int r;
+	uint32_t n = 0, k = 1 + below(KEYS), first;
 
 	for (; k != 0; k = parent_of[k])
 		path[n++] = k;
@@ -276,15 +278,27 @@ void do_reserve(int l)
 	n -= first;
 	if (n > LIST)
 		n = LIST;
-	up = core_key(parent_of[path[first]]);
 	for (uint32_t i = 0; i < n; i++)
-		keys[i] = core_key(path[first + i]);
-	mark_kept(parent_of[path[first]]);
+		path[i] = path[first + i];
+	return n;
+}
+
+void do_reserve(int l)
+{
+	uint32_t path[KEYS], n = some_path(path);
+	uint64_t before = CORE_STAT(&core, evicted);
+	struct ckv_key up = core_key(parent_of[path[0]]), keys[LIST];
+	struct ckv_lent lent[LIST];
+	int r;
+
 	for (uint32_t i = 0; i < n; i++)
-		keep_chain(path[first + i]);
+		keys[i] = core_key(path[i]);
+	mark_kept(parent_of[path[0]]);
+	for (uint32_t i = 0; i < n; i++)
+		keep_chain(path[i]);
 	r = space_reserve(core.space, lane[l], &up, keys, n, lent);
 	see_evictions(before);
-	judge_reserve(&path[first], n, l, lent, r);
+	judge_reserve(path, n, l, lent, r);
 }
 
 void do_scratch(int l)
@@ -472,6 +486,7 @@ void do_drop(void)
 	uint32_t n = 1 + below(LIST), keys[LIST], chosen[KEYS + 1] = { 0 };
 	struct ckv_key list[LIST];
 	int32_t status[LIST], want[LIST];
+	uint64_t before;
 	int n_good = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
@@ -493,6 +508,7 @@ void do_drop(void)
 		if (chosen[k] && parent_of[k])
 			model[parent_of[k]].n_kids++;
 	mark_kept(0);
+	before = CORE_STAT(&core, evicted);
 	MUST(space_drop(core.space, list, n, status) >= 0);
 	for (uint32_t i = 0; i < n; i++) {
 		if (want[i] == 0 && model[keys[i]].kept)
@@ -506,6 +522,7 @@ void do_drop(void)
 			n_good++;
 		}
 	}
+	see_evictions(before);	/* of writers that waited for the same step */
 	for (uint32_t i = 0; i < n; i++)	/* a key may be listed twice */
 		see_one(keys[i]);
 	n_dropped += (uint64_t)n_good;

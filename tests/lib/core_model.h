@@ -73,10 +73,25 @@ struct ckv_page_name name_of(uint32_t page);
 /* Does a client find k exactly if the model has it, and where it was? */
 void see_one(uint32_t k);
 
+/* After a call that may evict: what is gone was free to go, by `kept`. */
+void see_evictions(uint64_t n_before);
+int judge_lent(uint32_t k, int l, int before, const struct ckv_lent *lent,
+	       bool searched);
+uint32_t some_path(uint32_t *path);
+
 void do_reserve(int l);
 void do_scratch(int l);
 void do_publish(int l);
 void do_abort(int l);
 void do_drop(void);
+
+/*
+ * core_paused.c: a RESERVE that goes on over several events, while others happen. Does
+ * lane l have one, or gets one now? Then it went on. Cancel it, before the lane ends.
+ */
+bool do_paused(int l);
+void cancel_paused(int l);
+extern uint64_t n_paused;
+extern struct space_pace pace;
 
 #endif

@@ -270,6 +270,29 @@ START_TEST(a_fruitless_search_is_remembered)
 }
 END_TEST
 
+/* However many are parked: the one that is let go is found, wherever it stands. */
+START_TEST(a_search_looks_at_all_that_is_parked)
+{
+	enum { MANY = 200 };
+	struct space_config config = core_config(MANY, 0);
+	uint32_t freed = 1 + (uint32_t)_i * 13;
+
+	core_close(&core);
+	core_open(&core, &config);
+	for (int l = 0; l < 4; l++)
+		ck_assert_int_eq(core_lane_open(&core, l), l);
+	for (uint32_t i = 1; i <= MANY; i++) {
+		ck_assert_int_eq(core_put(&core, 0, 0, i), 0);
+		ck_assert(core_pin(&core, (int)(i / CORE_PINS), i % CORE_PINS, i));
+	}
+	ck_assert_int_eq(core_put(&core, 0, 0, 1001), -ENOSPC);
+	ck_assert_uint_eq(STAT(parked), MANY);
+	core_unpin(&core, (int)(freed / CORE_PINS), freed % CORE_PINS);
+	ck_assert_int_eq(core_put(&core, 0, 0, 1001), 0);
+	ck_assert(!core_has(&core, freed));
+}
+END_TEST
+
 /* While a long scan is not paid for, a search that found nothing is answered at once. */
 START_TEST(memory_answers_while_scans_are_paced)
 {
@@ -441,6 +464,7 @@ int main(void)
 	tcase_add_test(t, a_known_pin_costs_no_scan);
 	tcase_add_test(t, a_witness_is_seen_again);
 	tcase_add_loop_test(t, a_fruitless_search_is_remembered, 0, PAGES);
+	tcase_add_loop_test(t, a_search_looks_at_all_that_is_parked, 0, 15);
 	tcase_add_test(t, memory_answers_while_scans_are_paced);
 	tcase_add_test(t, a_step_is_bounded);
 	tcase_add_test(t, a_drop_pays_for_its_step);

@@ -319,6 +319,78 @@ START_TEST(no_request_is_slept_over)
 }
 END_TEST
 
+/*
+ * Three clients ask for as much as fits into their rings, and for a wake-up each time:
+ * each has its share of a turn, whatever it asked for, and everything is answered. A
+ * share is work_per_turn and at most one indivisible piece, which is smaller than that.
+ */
+START_TEST(a_turn_is_bounded_whatever_is_asked)
+{
+	enum { CLIENTS = 3, LANES = 4, SHARE = 192, ROUNDS = 40 };
+	const struct ckv_req ask[] = {
+		{ .op = CKV_OP_DROP, .n = 1024, .arg_bytes = 1024 * 32 },
+		{ .op = CKV_OP_RESERVE, .flags = CKV_REQ_SCRATCH, .n = 1024 },
+		{ .op = CKV_OP_PREFETCH, .n = 1024, .arg_bytes = 1024 * 32 },
+		{ .op = CKV_OP_RESERVE, .n = 1000, .arg_bytes = 1001 * 32 },
+		{ .op = CKV_OP_NOP },
+	};
+	static struct client c[CLIENTS][LANES];
+	struct ckv_global_stats *stats;
+	uint64_t most;
+
+	for (int i = 0; i < CLIENTS; i++) {
+		attach(&c[i][0], CKV_ACCESS_WRITE);
+		for (int l = 0; l < LANES; l++) {
+			c[i][l] = c[i][0];
+			open_lane(&c[i][l]);
+			memset(c[i][l].c + c[i][l].map.args + 32, 1 + i, 1024 * 32);
+		}
+	}
+	stats = ckv_stats_global(c[0][0].stats);
+	for (int n = 0; n < ROUNDS; n++)
+		for (int l = 0; l < CLIENTS * LANES; l++) {
+			struct client *at = &c[l % CLIENTS][l / CLIENTS];
+
+			ckv_hint_store32(&((struct ckv_c_head *)at->c)->need_wake, 1);
+			put(at, &ask[(n + l) % 5]);
+		}
+	for (int n = 0; n < ROUNDS; n++)
+		for (int l = 0; l < CLIENTS * LANES; l++)
+			take(&c[l % CLIENTS][l / CLIENTS]);
+	most = ckv_hint_load64(&stats->turn_units_max);
+	ck_assert_uint_gt(most, SHARE / 2);
+	ck_assert_uint_le(most, CLIENTS * 2 * SHARE);
+	/* Items were counted: of DROP and PREFETCH alone there were so many. */
+	ck_assert_uint_ge(ckv_hint_load64(&stats->work_units),
+			  CLIENTS * LANES * ROUNDS * 2 / 5 * 2 * 1024ull);
+}
+END_TEST
+
+/* A wake-up is work, too: it costs whom it wakes as much as twenty requests. */
+START_TEST(a_wake_up_is_counted_as_work)
+{
+	const struct ckv_req nop = { .op = CKV_OP_NOP };
+	struct ckv_global_stats *stats;
+	struct client c;
+
+	attach(&c, CKV_ACCESS_WRITE);
+	open_lane(&c);
+	stats = ckv_stats_global(c.stats);
+	ckv_hint_store32(&((struct ckv_c_head *)c.c)->need_wake, 1);
+	for (int i = 0; i < 50; i++) {
+		put(&c, &nop);
+		ck_assert_int_eq(take(&c), 0);
+	}
+	/* The last is counted after it was answered. */
+	for (int i = 0; i < 1000 && ckv_hint_load64(&stats->work_units) <
+	     50 + 20 * ckv_hint_load64(&stats->wakeups_sent); i++)
+		usleep(1000);
+	ck_assert_uint_gt(ckv_hint_load64(&stats->wakeups_sent), 0);
+	ck_assert_uint_eq(ckv_hint_load64(&stats->work_units),
+			  50 + 20 * ckv_hint_load64(&stats->wakeups_sent));
+}
+END_TEST
+
 /* What a request may not say is answered or closes the lane, each by its rule. */
 static const struct {
 	struct ckv_req request;
@@ -375,6 +447,8 @@ int main(void)
 	tcase_add_test(t, a_client_that_collects_nothing_holds_up_only_itself);
 	tcase_add_test(t, a_writable_slab_comes_before_the_page);
 	tcase_add_test(t, no_request_is_slept_over);
+	tcase_add_test(t, a_turn_is_bounded_whatever_is_asked);
+	tcase_add_test(t, a_wake_up_is_counted_as_work);
 	tcase_add_loop_test(t, each_rule_of_a_request_is_kept, 0,
 			    (int)(sizeof asked / sizeof asked[0]));
 	suite_add_tcase(s, t);
