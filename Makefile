@@ -51,7 +51,8 @@ CUDA_O  := $(if $(filter yes,$(CUDA)),$(patsubst %.cu,build/%.cu.o,$(sort $(wild
 TESTLIB := $(call objs,tests/lib/*.c)
 BENCH   := $(call objs,tests/bench/*.c)
 QUALITY := $(call objs,tests/quality/*.c)
-RACE    := $(patsubst tests/race/%.c,build-tsan/%,$(sort $(wildcard tests/race/race_*.c))) \
+RACELIB := $(patsubst tests/race/%.c,build-tsan/%,$(sort $(wildcard tests/race/lib_*.c)))
+RACE    := $(patsubst tests/race/%.c,build-tsan/%,$(sort $(wildcard tests/race/race_*.c))) $(RACELIB) \
 	$B/tests/stress_fences
 FUZZ_O  := $(filter-out $B/tests/fuzz/fuzz_%.o $(if $(FUZZ),%/replay_main.o),$(call objs,tests/fuzz/*.c))
 FUZZERS := $(patsubst tests/fuzz/%.c,$B/tests/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
@@ -128,6 +129,18 @@ build-tsan/%: tests/race/%.c
 	@mkdir -p $(@D)
 	$(call run,TSAN)$(CC) $(CPPFLAGS) $(CFLAGS) -O1 -Wno-tsan -fsanitize=thread \
 		-o $@ $<
+
+# The library under the race detector; its daemon and the kernels are ordinary ones.
+$(RACELIB): build-tsan/%: tests/race/%.c $(patsubst %.c,build-tsan/%.o,$(sort \
+		$(wildcard client/*.c) tests/lib/daemon.c tests/lib/mode.c)) build/libckvk.a
+	@mkdir -p $(@D)
+	$(call run,TSAN)$(CC) $(CPPFLAGS) $(CFLAGS) -O1 -Wno-tsan -fsanitize=thread \
+		-o $@ $(filter %.c %.o %.a,$^) $(call libs,$(PKG_CLIENT) libseccomp) -lm
+
+build-tsan/%.o: %.c
+	@mkdir -p $(@D)
+	$(call run,TSAN)$(CC) $(CPPFLAGS) $(CFLAGS) -O1 -Wno-tsan -fsanitize=thread \
+		-c -o $@ $<
 
 # Device code as C++ on this processor, always under ASan and UBSan; see tests/simt/simt.h.
 SIMT_FLAGS := -O1 -g -pthread -fno-omit-frame-pointer -ffp-contract=off -fno-strict-aliasing \
