@@ -221,6 +221,7 @@ static void abandon(struct ckv *ckv)
 		}
 		lib_sys_free(space);
 	}
+	lib_byes_free(ckv);
 	lib_sys_close(ckv->sock);
 }
 

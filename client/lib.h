@@ -414,6 +414,7 @@ void lib_session_forget(struct ckv *ckv, const struct ckv_space *space,
 			const struct ckv_lane *lane);
 void lib_call_end(struct ckv *ckv, int error, const char *text);
 int lib_bye_new(struct ckv *ckv, uint16_t type, struct lib_bye **ret_bye);
+void lib_byes_free(struct ckv *ckv);
 
 /* The same, and ckv->turn is held: ckv->lock is let go while they wait. */
 extern int64_t lib_call_timeout_ns;	/* tests wait less */

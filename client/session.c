@@ -309,6 +309,16 @@ int lib_session_lane(struct ckv_lane *lane, struct lib_wait *wait)
 	return r;
 }
 
+void lib_byes_free(struct ckv *ckv)
+{
+	while (ckv->byes != NULL) {
+		struct lib_bye *bye = ckv->byes;
+
+		ckv->byes = bye->next;
+		lib_sys_free(bye);
+	}
+}
+
 /*
  * Nothing of this connection is used any more: the daemon is told, so that it
  * keeps nothing for this process, and the socket is closed. A daemon that does not
@@ -326,10 +336,5 @@ void lib_session_end(struct ckv *ckv, int64_t deadline_ns)
 		(void)lib_control_send(ckv->sock, &msg, sizeof msg, CKV_DETACH,
 				       -1);
 	lib_session_drop(ckv, -ESTALE);
-	while (ckv->byes != NULL) {
-		struct lib_bye *bye = ckv->byes;
-
-		ckv->byes = bye->next;
-		lib_sys_free(bye);
-	}
+	lib_byes_free(ckv);
 }

@@ -11,7 +11,8 @@
  *   ATTACHED   its process is known and watched
  *   DETACHED   its socket is closed and its process lives: rings are served no
  *              more, but it may still read what it pinned and write what it was
- *              lent, so pins and lent pages stay until the process is dead
+ *              lent, so pins and lent pages stay until the process is dead, or says
+ *              over a later connection that it is done with a lane
  *   ENDING     dead, or gone: its lanes are being taken down
  *   FREE       nothing of it is left
  *
@@ -20,7 +21,8 @@
  *   OPEN       served
  *   SHUT       its client lied, or detached: not served, state says why. Its pins
  *              count and its lent pages stay lent (the client may still be writing
- *              into them) until LANE_CLOSE, DETACH or the client's death
+ *              into them) until LANE_CLOSE, DETACH or the client's death. LANE_CLOSE
+ *              may come over another connection of the same process, if detached
  *   ENDING     closed, or its client is dead: pins count no more, what was lent is taken
  *              back some pages a turn. Its number and its client's are not used again
  *              before that is over
