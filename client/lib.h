@@ -465,12 +465,13 @@ struct lib_found {
 	struct lib_hit last;		/* the deepest found */
 };
 #define LIB_PROBES 11		/* of one round */
+#define LIB_WHOLE 20		/* so short a chain is asked for at once */
 struct lib_search {		/* one that is made step by step */
 	const struct ckv_key *keys;
 	uint32_t lo, hi;	/* the first absent key is in [lo, hi] */
 	uint32_t n;		/* probes that were asked for */
-	uint32_t at[LIB_PROBES + 2];
-	struct ckv_place place[LIB_PROBES + 2];
+	uint32_t at[LIB_WHOLE];
+	struct ckv_place place[LIB_WHOLE];
 	struct ckv_place first;	/* of keys[0] */
 	uint32_t n_places;	/* place[] has those of so many first keys */
 };

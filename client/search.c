@@ -72,7 +72,8 @@ void lib_search_begin(struct lib_search *s, const struct ckv_index *index,
 	/* Both ends first: nothing and everything are the common answers. */
 	s->at[s->n++] = 0;
 	if (n_keys > 2)
-		s->n += spread(1, n_keys - 1, LIB_PROBES - 1, s->at + 1);
+		s->n += spread(1, n_keys - 1, n_keys <= LIB_WHOLE ? LIB_WHOLE :
+			       LIB_PROBES - 1, s->at + 1);
 	if (n_keys > 1)
 		s->at[s->n++] = n_keys - 1;
 	ask(s, index);
@@ -96,7 +97,7 @@ static void ask_ends(const struct lib_search *s, const struct ckv_index *index)
 int lib_search_step(struct lib_search *s, const struct ckv_index *index)
 {
 	/* In the last round each of the probes may be the deepest block. */
-	int last_round = s->hi - s->lo <= LIB_PROBES + 1;
+	int last_round = s->n >= s->hi - s->lo;
 
 	for (uint32_t i = 0; i < s->n; i++) {
 		if (!tag_present(index, &s->place[i], last_round)) {
@@ -111,7 +112,7 @@ int lib_search_step(struct lib_search *s, const struct ckv_index *index)
 	}
 	s->n = spread(s->lo, s->hi, LIB_PROBES, s->at);
 	ask(s, index);
-	if (s->hi - s->lo <= LIB_PROBES + 1)
+	if (s->n >= s->hi - s->lo)
 		ask_ends(s, index);
 	return 1;
 }
