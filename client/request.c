@@ -145,7 +145,7 @@ void lib_request_abort(struct ckv_lane *lane, struct lib_request *request,
 			request->silent = 0;	/* the daemon has them back */
 			return;
 		}
-		__builtin_ia32_pause();
+		ckv_pause();
 	}
 	lane->n_silent++;
 }
