@@ -249,7 +249,8 @@ struct ckv_lane_options {	/* 0: the daemon's default */
 
 /*
  *   -EMFILE  this client's, or the daemon's, limit of lanes is reached
- *   -EUSERS  the pins of this client, its user or the space are used up
+ *   -EUSERS  the lanes of this user, or the pins of this client, its user or the space,
+ *            are used up
  *   -EDQUOT  more pins, slots or argument bytes than the daemon allows
  *   and -ENOMEM, -EMFILE, -ETIMEDOUT, -ESTALE as ckv_attach(). -EMFILE and -ENOMEM may be
  *   the daemon's, too; ckv_why() tells

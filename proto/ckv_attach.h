@@ -60,7 +60,7 @@ CKV_SIZE(struct ckv_control_head, 16);
 struct ckv_hello {
 	struct ckv_control_head head;
 	uint32_t layout_version;
-	uint32_t pid;		/* the sender's; must equal the kernel's word */
+	uint32_t pid;		/* the sender's; counts before Linux 6.5 only */
 	char	 name[CKV_NAME_BYTES]; /* of the program, for people */
 };
 CKV_AT(struct ckv_hello, layout_version, 16, 4);
@@ -174,7 +174,8 @@ CKV_SIZE(struct ckv_control_id, 24);
 /*
  * error: EPROTONOSUPPORT versions differ; ENOENT no such space; EACCES this user
  * may not; EINVAL geometry differs (the text names the field and both values);
- * EUSERS / EMFILE too many clients / lanes; ENOMEM; EPROTO not a message.
+ * EUSERS too many clients, or lanes or pins of this user; EMFILE too many lanes;
+ * ENOMEM; EPROTO not a message.
  */
 struct ckv_refused {
 	struct ckv_control_head head;

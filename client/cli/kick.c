@@ -4,7 +4,8 @@
  * The pidfd is opened before the client table is read. A process that is in the
  * table after that is the one the pidfd names: a row goes milliseconds after its
  * process, long before a process number comes round again. The signal goes
- * through the pidfd, with the authority of whoever runs this.
+ * through the pidfd, with the authority of whoever runs this. The numbers are the
+ * daemon's: from another pid namespace they name other processes, or none.
  */
 #include "client/cli/cli.h"
 #include "client/cli/stats.h"
@@ -141,6 +142,12 @@ int cmd_kick(const struct cli *cli)
 	}
 	if (watch_open(cli->socket, &watch) < 0)
 		return cli_fail("%s", watch.observer.why);
+	if (!watch_same_pids(&watch)) {
+		watch_close(&watch);
+		return cli_fail("the daemon is in another pid namespace, where %lu is "
+				"another process. Run this where the daemon runs.",
+				pid);
+	}
 	pidfd = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
 	if (pidfd < 0) {
 		r = cli_fail(errno == ESRCH ? "there is no process %lu" :

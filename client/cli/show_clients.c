@@ -46,7 +46,10 @@ void show_clients(FILE *file, const struct shot *shot)
 		const struct shot_client *c = &shot->clients[i];
 		char text[TEXT_SHORT], spaces[256] = "";
 
-		table_cell(&t, "%u", c->pid);
+		if (c->pid != 0)
+			table_cell(&t, "%u", c->pid);
+		else	/* another pid namespace: it has no number here */
+			table_cell(&t, "elsewhere");
 		table_cell(&t, "%s", user_name(c->uid, text));
 		table_cell(&t, "%s", c->name);
 		table_cell(&t, "%s", show_client_state(c));

@@ -6,6 +6,7 @@
 #include "client/cli/text.h"
 
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -66,7 +67,8 @@ static void copy_space(struct shot_space *to, struct ckv_space_row *row,
 		to->stat[i] = ckv_hint_load64(&word[i]);
 }
 
-static bool copy_client(struct shot_client *to, struct ckv_client_row *row)
+static bool copy_client(struct shot_client *to, struct ckv_client_row *row,
+			bool is_here)
 {
 	to->state = ckv_client_state(row);
 	if (to->state == CKV_CLIENT_FREE)
@@ -81,7 +83,7 @@ static bool copy_client(struct shot_client *to, struct ckv_client_row *row)
 	to->pages_lent = ckv_hint_load64(&row->pages_lent);
 	to->requests = ckv_hint_load64(&row->requests);
 	text_clean(to->name, row->name, sizeof to->name);
-	to->stopped = stats_pid_stopped(to->pid);
+	to->stopped = is_here && stats_pid_stopped(to->pid);
 	return true;
 }
 
@@ -108,8 +110,9 @@ void shot_take(void *stats, const struct ckv_stats_head *head,
 	for (uint32_t i = 0; i < head->n_client_rows; i++) {
 		struct shot_client *to = &ret->clients[ret->n_clients];
 
-		if (copy_client(to, ckv_stats_client(stats, head->n_spaces, i)) &&
-		    to->pid != own_pid)
+		if (copy_client(to, ckv_stats_client(stats, head->n_spaces, i),
+				own_pid != 0) &&
+		    (own_pid == 0 || to->pid != own_pid))
 			ret->n_clients++;
 	}
 }
@@ -151,6 +154,27 @@ void watch_close(struct watch *watch)
 	observer_close(&watch->observer);
 }
 
+bool watch_same_pids(const struct watch *watch)
+{
+	const struct observer *o = &watch->observer;
+	struct ucred peer = { .pid = 0 };
+	socklen_t bytes = sizeof peer;
+
+	/* Each must see the other under the number it has for itself. */
+	if (getsockopt(o->fd, SOL_SOCKET, SO_PEERCRED, &peer, &bytes) < 0 ||
+	    (uint32_t)peer.pid != o->head.pid)
+		return false;
+	for (uint32_t i = 0; i < o->head.n_client_rows; i++) {
+		struct ckv_client_row *row = ckv_stats_client(
+			o->stats, o->head.n_spaces, i);
+
+		if (ckv_client_state(row) != CKV_CLIENT_FREE &&
+		    row->pid == (uint32_t)getpid())
+			return true;
+	}
+	return false;
+}
+
 void watch_shot(struct watch *watch, struct shot *ret)
 {
 	struct observer *o = &watch->observer;
@@ -159,7 +183,8 @@ void watch_shot(struct watch *watch, struct shot *ret)
 
 	for (uint32_t i = 0; i < o->head.n_spaces; i++)
 		spaces[i] = watch->spaces[i].stats;
-	shot_take(o->stats, &o->head, spaces, (uint32_t)getpid(), ret);
+	shot_take(o->stats, &o->head, spaces,
+		  watch_same_pids(watch) ? (uint32_t)getpid() : 0, ret);
 	for (uint32_t i = 0; i < o->head.n_spaces; i++)
 		memcpy(ret->spaces[i].why, watch->why[i], sizeof watch->why[i]);
 	ret->alive = ckv_world_alive(o->world, o->welcome.epoch);

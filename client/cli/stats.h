@@ -38,7 +38,8 @@ struct shot_space {
 };
 
 struct shot_client {
-	uint32_t pid, uid, gid;
+	uint32_t pid;		/* as the daemon sees it; 0: of a namespace it cannot see */
+	uint32_t uid, gid;
 	uint32_t state;		/* enum ckv_client_state */
 	bool	 stopped;	/* by a signal or a debugger */
 	uint64_t attached_s, spaces, lanes, pins, pages_lent, requests;
@@ -75,7 +76,8 @@ void watch_shot(struct watch *watch, struct shot *ret);
 
 /*
  * The same from mapped memory: `stats` of `head`, per space its counters or NULL.
- * Leaves out the row of `own_pid`, the looking process itself.
+ * Leaves out the row of `own_pid`, the looking process itself; 0: it has no
+ * number there, and what /proc says of the others is not theirs.
  */
 void shot_take(void *stats, const struct ckv_stats_head *head,
 	       struct ckv_space_stats *const *spaces, uint32_t own_pid,
@@ -88,6 +90,12 @@ bool stats_pid_stopped(uint32_t pid);
 /* Every counter by its name. */
 json_t *stats_global_json(const struct shot *shot);
 json_t *stats_space_json(const struct shot_space *space); /* null if unknown */
+
+/*
+ * Are the process numbers of the client table those of this process, too? Not when
+ * the daemon is in another pid namespace: it says what it sees from there.
+ */
+bool watch_same_pids(const struct watch *watch);
 
 /* Open, copy, close; prints why not. Returns an exit code. */
 int stats_once(const char *path, struct shot *ret);

@@ -49,6 +49,7 @@ struct job {
 	uint32_t floor;			/* of the space, when it was asked */
 	uint32_t n_query_heads;		/* 0: no queries came */
 	struct inputs inputs;
+	struct user *user;		/* whose they are; NULL: none were counted */
 	struct compress compress;
 	struct space_walk walk;		/* LIST */
 	struct space_link *links;	/* [n_links_max]; the chain is at its end ... */

@@ -5,6 +5,7 @@
 #include "daemon/shell/job.h"
 #include "daemon/shell/log.h"
 #include "daemon/shell/sys.h"
+#include "daemon/shell/users.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -82,6 +83,10 @@ static void free_memory(struct job *job)
 	sys_free(job->compress.page);
 	inputs_free(&job->inputs);
 	job->compress.page = NULL;
+	if (job->user != NULL)
+		user_uncount_inputs(job->jobs->daemon, job->user,
+				    job->inputs.memory_bytes);
+	job->user = NULL;
 }
 
 void jobs_destroy(struct daemon *d)
@@ -212,6 +217,7 @@ static void finish(struct job *job, int result, const struct space_view *view)
 		if (result == 0)
 			(void)space_view_find(job->host->space, &job->key,
 					      &(struct space_view){ 0 });
+		assert(follower->inputs.memory == NULL);
 		follower->result = result;
 		end(follower, &reply);
 	}
@@ -255,6 +261,13 @@ static struct job *maker_of(struct jobs *jobs, const struct job *job)
 	return NULL;
 }
 
+/* The other one has the same inputs: these are not needed while it waits. */
+static void follow(struct job *job)
+{
+	free_memory(job);
+	job->stage = JOB_FOLLOW;
+}
+
 static void after_digest(struct job *job)
 {
 	struct space_view view;
@@ -274,7 +287,7 @@ static void after_digest(struct job *job)
 	if (job->leader != NULL && job->own != NULL)
 		finish(job, -EEXIST, NULL);
 	else if (job->leader != NULL)
-		job->stage = JOB_FOLLOW;
+		follow(job);
 	else
 		start(job, JOB_SELECT, job_select);
 }

@@ -3,6 +3,7 @@
  * moment it begins.
  */
 #include "daemon/shell/job.h"
+#include "daemon/shell/users.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -109,6 +110,7 @@ static void init_job(struct job *job, struct host *host,
 		.inputs = &job->inputs,
 	};
 	job->inputs = (struct inputs){ .memory = NULL };
+	job->user = NULL;
 	job->n_scratch = 0;
 	job->leader = NULL;
 	job->own = NULL;
@@ -198,13 +200,21 @@ static int judge_request(struct daemon *d, const struct lane *lane,
 			 struct job *job)
 {
 	const struct ckv_compress_arg *arg = (const void *)lane->argument;
+	struct user *user = d->client[lane->client].user;
 	int r;
 
 	job->n_scratch = job->request.n;
 	r = judge(d, job, arg, job->text);
 	if (r == 0)
+		r = user_may_queue(d, user, job->inputs.memory_bytes, job->text,
+				   sizeof job->text);
+	if (r == 0)
 		r = hold_scratch(job, lane, (const void *)(arg + 1), job->text);
-	return r;
+	if (r < 0)
+		return r;
+	job->user = user;
+	user_count_inputs(d, user, job->inputs.memory_bytes);
+	return 0;
 }
 
 int jobs_compress(struct daemon *d, struct lane *lane,

@@ -95,9 +95,16 @@ uint32_t user_lanes_max(const struct daemon_params *p)
 	return (uint32_t)or_half(p->max_lanes_per_user, p->max_lanes);
 }
 
+/* One compression always fits. */
+static uint64_t inputs_max(const struct daemon_params *p, uint64_t n)
+{
+	return n > p->max_query_bytes ? n : p->max_query_bytes;
+}
+
 uint64_t user_inputs_max(const struct daemon_params *p)
 {
-	return or_half(p->max_input_bytes_per_user, p->max_input_bytes);
+	return inputs_max(p, or_half(p->max_input_bytes_per_user,
+				     p->max_input_bytes));
 }
 
 uint32_t user_lent_max(const struct config_space *space)
@@ -216,6 +223,21 @@ void user_uncount_lane(struct daemon *d, struct client *client, uint32_t space,
 
 /* ---- jobs ---- */
 
+void user_count_inputs(struct daemon *d, struct user *user, uint64_t bytes)
+{
+	user->n_jobs++;
+	user->input_bytes += bytes;
+	d->input_bytes += bytes;
+}
+
+void user_uncount_inputs(struct daemon *d, struct user *user, uint64_t bytes)
+{
+	assert(user->n_jobs > 0 && user->input_bytes >= bytes);
+	user->n_jobs--;
+	user->input_bytes -= bytes;
+	d->input_bytes -= bytes;
+}
+
 int user_may_queue(const struct daemon *d, const struct user *user,
 		   uint64_t bytes, char *text, size_t text_bytes)
 {
@@ -227,7 +249,7 @@ int user_may_queue(const struct daemon *d, const struct user *user,
 		{ "this user", "max_input_bytes_per_user", user->input_bytes,
 		  user_inputs_max(p) },
 		{ "all users", "max_input_bytes", d->input_bytes,
-		  p->max_input_bytes },
+		  inputs_max(p, p->max_input_bytes) },
 	};
 
 	for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {

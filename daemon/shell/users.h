@@ -54,5 +54,8 @@ void user_uncount_lane(struct daemon *d, struct client *client, uint32_t space,
 /* May a job of this user copy so many bytes? As above; -EAGAIN. */
 int user_may_queue(const struct daemon *d, const struct user *user,
 		   uint64_t bytes, char *text, size_t text_bytes);
+/* A job that has some; and when they are no longer needed. */
+void user_count_inputs(struct daemon *d, struct user *user, uint64_t bytes);
+void user_uncount_inputs(struct daemon *d, struct user *user, uint64_t bytes);
 
 #endif
