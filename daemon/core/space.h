@@ -45,7 +45,7 @@ struct space_config {
 	uint32_t n_user_lent_max;	/* pages lent to one user; 0: any; reloadable */
 	uint32_t n_pages_max;		/* quota of block pages; reloadable */
 	uint32_t n_tips_max;		/* chains held for automatic views */
-	struct space_pace *pace;	/* shared with other spaces; NULL: its own */
+	struct space_pace *pace;	/* the caller's, who pays; NULL: its own */
 };
 
 /*

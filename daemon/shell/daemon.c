@@ -71,7 +71,7 @@ static int create_hosts(struct daemon *d)
 		return r;
 	for (uint32_t i = 0; i < d->config->n_spaces; i++) {
 		r = host_create(&d->config->space[i], &d->config->daemon,
-				d->placement, d->epoch, &d->pace, &d->host[i]);
+				d->placement, d->epoch, &d->host[i].pace, &d->host[i]);
 		if (r < 0)
 			return r;
 		d->n_hosts++;

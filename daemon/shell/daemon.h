@@ -52,8 +52,8 @@
 
 /* Work units of what the shell does itself. */
 #define UNITS_REQUEST	1	/* taken, judged, answered */
-#define UNITS_CALL	20	/* a system call: a futex is woken */
-#define UNITS_MESSAGE	40	/* one that sends */
+#define UNITS_CALL	30	/* a system call: a futex is woken */
+#define UNITS_MESSAGE	80	/* one that sends */
 #define UNITS_METHOD	60	/* a method's text is read, a view's name made */
 
 /* What a report of the loop is about: kind 8 | generation 24 | index 32. */
@@ -78,6 +78,8 @@ struct host {				/* a space and its memory */
 	struct memory index, records, stats_memory;
 	struct ckv_space_stats *stats;
 	uint64_t index_huge_bytes;
+	struct space_pace pace;		/* of its scans */
+	uint64_t step_debt;		/* what its last step left */
 	uint64_t n_pins;		/* words of all lanes */
 	char compress_text[CKV_METHOD_TEXT_BYTES]; /* of automatic views; empty: none yet */
 };
@@ -201,7 +203,7 @@ struct daemon {
 	uint32_t *serving;		/* [n_serving]: clients that have lanes */
 	uint32_t n_serving, first_served;
 	uint32_t ending_head, ending_tail; /* lanes, through next_ending; CKV_NONE */
-	struct space_pace pace;		/* of all spaces' scans */
+	struct space_pace pace;		/* of all spaces' long scans together */
 	bool step_wanted;		/* somebody waits for a space's step */
 	uint32_t next_host, next_drain;	/* whose step is next, whose touches */
 	uint32_t next_row, next_pin;	/* what the tick has not come to: stats.c */
@@ -328,6 +330,8 @@ uint32_t serve_clients(struct daemon *d);
 bool any_lane_ready(const struct daemon *d);
 /* What requests and jobs wait for: at most one step of one space. Was there one? */
 bool serve_steps(struct daemon *d);
+/* So many units went to others: it pays for scans. */
+void pay_for_steps(struct daemon *d, uint32_t units);
 
 /* ---- shown numbers: stats.c ---- */
 

@@ -165,7 +165,7 @@ static int turn(struct daemon *d)
 	bool worked = units > 0;
 
 	d->turn++;
-	space_pace_pay(&d->pace, units + TURN_UNITS);
+	pay_for_steps(d, units + TURN_UNITS);
 	worked |= serve_steps(d);
 	worked |= lanes_end(d);
 	worked |= jobs_turn(d);

@@ -59,22 +59,52 @@ bool any_lane_ready(const struct daemon *d)
 	return false;
 }
 
+/*
+ * A space pays for its own scans. All long ones together take no more of the time than
+ * one space's may; a short one, of a space whose pin tables are small, waits for none.
+ */
+static bool may_step(const struct daemon *d, const struct host *host)
+{
+	return space_pace_ready(&host->pace) &&
+	       (host->step_debt <= SPACE_PACE_FREE || space_pace_ready(&d->pace));
+}
+
+static void make_step(struct daemon *d, struct host *host)
+{
+	uint64_t before = host->pace.debt;
+
+	space_step(host->space);
+	host->step_debt = host->pace.debt - before;
+	if (host->step_debt > SPACE_PACE_FREE)
+		d->pace.debt += host->step_debt;
+	jobs_step(d, host);
+}
+
 bool serve_steps(struct daemon *d)
 {
-	if (!d->step_wanted || !space_pace_ready(&d->pace))
-		return false;
-	for (uint32_t i = 0; i < d->n_hosts; i++) {
-		struct space *space;
+	bool wanted = false;
+
+	for (uint32_t i = 0; d->step_wanted && i < d->n_hosts; i++) {
+		struct host *host;
 
 		d->next_host = d->next_host + 1 < d->n_hosts ?
 			       d->next_host + 1 : 0;
-		space = d->host[d->next_host].space;
-		if (!space_waits(space))
+		host = &d->host[d->next_host];
+		if (!space_waits(host->space))
 			continue;
-		space_step(space);
-		jobs_step(d, &d->host[d->next_host]);
+		wanted = true;
+		if (!may_step(d, host))
+			continue;
+		make_step(d, host);
 		return true;
 	}
-	d->step_wanted = false;
+	d->step_wanted = wanted;
 	return false;
+}
+
+void pay_for_steps(struct daemon *d, uint32_t units)
+{
+	space_pace_pay(&d->pace, units);
+	for (uint32_t i = 0; i < d->n_hosts; i++)
+		space_pace_pay(&d->host[i].pace, units);
 }

@@ -326,7 +326,7 @@ END_TEST
  */
 START_TEST(a_turn_is_bounded_whatever_is_asked)
 {
-	enum { CLIENTS = 3, LANES = 4, SHARE = 192, ROUNDS = 40 };
+	enum { CLIENTS = 3, LANES = 4, SHARE = 144, ROUNDS = 40 };
 	const struct ckv_req ask[] = {
 		{ .op = CKV_OP_DROP, .n = 1024, .arg_bytes = 1024 * 32 },
 		{ .op = CKV_OP_RESERVE, .flags = CKV_REQ_SCRATCH, .n = 1024 },
@@ -366,7 +366,7 @@ START_TEST(a_turn_is_bounded_whatever_is_asked)
 }
 END_TEST
 
-/* A wake-up is work, too: it costs whom it wakes as much as twenty requests. */
+/* A wake-up is work, too: it costs whom it wakes as much as thirty requests. */
 START_TEST(a_wake_up_is_counted_as_work)
 {
 	const struct ckv_req nop = { .op = CKV_OP_NOP };
@@ -383,11 +383,11 @@ START_TEST(a_wake_up_is_counted_as_work)
 	}
 	/* The last is counted after it was answered. */
 	for (int i = 0; i < 1000 && ckv_hint_load64(&stats->work_units) <
-	     50 + 20 * ckv_hint_load64(&stats->wakeups_sent); i++)
+	     50 + 30 * ckv_hint_load64(&stats->wakeups_sent); i++)
 		usleep(1000);
 	ck_assert_uint_gt(ckv_hint_load64(&stats->wakeups_sent), 0);
 	ck_assert_uint_eq(ckv_hint_load64(&stats->work_units),
-			  50 + 20 * ckv_hint_load64(&stats->wakeups_sent));
+			  50 + 30 * ckv_hint_load64(&stats->wakeups_sent));
 }
 END_TEST
 
