@@ -230,21 +230,28 @@ static int find_one(struct ckv_lane *lane, struct lib_chain *c)
 	return 1;
 }
 
-/* How far the chain is linked, by the parents of its deepest blocks. */
+/*
+ * How far the chain is linked, by the parents of its deepest blocks. That keys[0] is there
+ * and a block is seen only when nothing deeper is.
+ */
 static uint32_t linked(const struct ckv_index *index,
 		       const struct ckv_key *keys, const struct lib_found *found)
 {
 	uint32_t n = found->n_at[CKV_LEVEL_REMOTE], slot;
 	struct ckv_block block = found->last.block, above;
 	struct ckv_place place;
+	int is = n > 0;
 
 	for (; n > 1; n--, block = above) {
 		place = ckv_index_place(index, &keys[n - 2]);
-		if (!ckv_index_find(index, &place, &keys[n - 2], &slot, &above))
+		is = ckv_index_find(index, &place, &keys[n - 2], &slot, &above);
+		if (!is)
 			above.parent_slot = CKV_NONE;
 		else if (block.parent_slot == slot)
 			break;
 	}
+	if (n == 1 && (!is || (block.flags & CKV_ENTRY_VIEW)))
+		n = 0;
 	return n;
 }
 

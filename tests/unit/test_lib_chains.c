@@ -92,6 +92,29 @@ START_TEST(a_block_is_not_its_own_parent)
 }
 END_TEST
 
+/* A first key that only looks alike, and a view, are no blocks, however they are asked for. */
+START_TEST(what_is_no_block_is_not_counted)
+{
+	const unsigned flags[] = { 0, CKV_EXISTS, CKV_VERIFY };
+	struct ckv_key pair[2] = { test_index_key(N_CHAINS, 0) };
+	struct ckv_place place = ckv_index_place(&t.index, &pair[0]);
+	struct ckv_bucket *bucket = &t.index.buckets[place.bucket[0]];
+	struct ckv_entry *entry;
+	struct ckv_pin pin;
+
+	put_chain(0, 1);
+	pair[1] = keys[0][0];
+	ckv_bucket_set_tag(bucket, 27, place.tag);
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(look(pair, 2, flags[i], &pin), 0);
+	entry = ckv_index_entry(&t.index, slots[0][0]);
+	atomic_fetch_or(&entry->meta, (uint64_t)CKV_ENTRY_VIEW << 40);
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(look(keys[0], 1, flags[i], &pin), 0);
+	ck_assert_uint_eq(n_held(), 0);
+}
+END_TEST
+
 /* Wherever the links break, the prefix ends there and its last block is pinned. */
 START_TEST(any_break_is_seen)
 {
@@ -303,6 +326,7 @@ int main(void)
 {
 	const TTest *const tests[] = {
 		other_parents_end_the_prefix, a_block_is_not_its_own_parent,
+		what_is_no_block_is_not_counted,
 		any_break_is_seen, unsummed_blocks_are_not_vouched_for,
 		many_run_out_of_words, many_leave_out_what_is_judged,
 		many_fail_together, a_lookup_needs_a_pin_to_fill,
