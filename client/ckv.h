@@ -419,8 +419,8 @@ enum ckv_publish_flag {
  *   -EINVAL      a scratch page; it stays lent
  *   -ECANCELED   it was given back before: by name, or because a page that it was
  *                reserved under was
- *   -ESTALE      lent by a daemon that is gone, or not to this lane, or given back
- *                and lent anew
+ *   -ESTALE      lent by a daemon that is gone, in another space, or not to this lane;
+ *                or given back and lent anew
  *   else         the call failed as a whole with this error, and the page stays lent:
  *                -EAGAIN too many requests are outstanding, or, with ret_pin, every
  *                pin word of this lane is in use; -EINVAL an argument, or a page that

@@ -76,10 +76,10 @@ int ckv_queries_write(const struct ckv_space *space,
 	return 0;
 }
 
-static void fill_compress(void *area, const uint8_t *chain, const char *method,
+static void fill_compress(const struct ckv_lane *lane, struct ckv_compress_arg *arg,
+			  const uint8_t *chain, const char *method,
 			  const struct ckv_queries *queries)
 {
-	struct ckv_compress_arg *arg = area;
 	struct ckv_page_name *names = (struct ckv_page_name *)(arg + 1);
 
 	memset(arg, 0, sizeof *arg);
@@ -94,7 +94,7 @@ static void fill_compress(void *area, const uint8_t *chain, const char *method,
 	arg->n_sum_heads = queries->n_sum_heads;
 	arg->n_sum_tokens = queries->n_sum_tokens;
 	for (uint32_t i = 0; i < queries->n_pages; i++)
-		names[i] = lib_page_name(&queries->pages[i]);
+		names[i] = lib_page_name(lane, &queries->pages[i]);
 }
 
 static int send_compress(struct ckv_lane *lane, const uint8_t *chain,
@@ -115,7 +115,7 @@ static int send_compress(struct ckv_lane *lane, const uint8_t *chain,
 	request = lib_request_new(lane, CKV_OP_COMPRESS, bytes, &r);
 	if (request == NULL)
 		return r;
-	fill_compress(lib_request_args(lane, request), chain, method, queries);
+	fill_compress(lane, lib_request_args(lane, request), chain, method, queries);
 	request->ret = ret_info;
 	*ret_request = request;
 	return lib_request_send(lane, request, bytes, n, 0);

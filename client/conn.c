@@ -45,8 +45,7 @@ void lib_call_leave(struct ckv *ckv, struct ckv_space *space)
 	pthread_mutex_unlock(&ckv->turn);
 }
 
-/* Tells connections of this process apart, also after one was freed. */
-static uint64_t next_serial(void)
+uint64_t lib_next_serial(void)
 {
 	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 	static uint64_t last;
@@ -142,7 +141,7 @@ static int conn_new(const char *path, const char *program, struct ckv **ret_ckv)
 	pthread_mutex_init(&ckv->turn, NULL);
 	pthread_mutex_init(&ckv->lock, NULL);
 	ckv->sock = ckv->event_fd = ckv->ready_fd = -1;
-	ckv->why_serial = next_serial();
+	ckv->why_serial = lib_next_serial();
 	path = path_or_default(path);
 	strncpy(ckv->program, program != NULL ? program :
 			      program_invocation_short_name,

@@ -66,6 +66,9 @@ int ckv_event_arm(struct ckv_lane *lane)
 	lib_lock(lane->ckv);
 	ckv_event_raise(&lane->c->event_arm);
 	lane->armed = 1;
+	/* Its connection is over, though its daemon has not shut it yet: nobody will tell. */
+	if (lane->maps->link != lane->ckv->link)
+		mark(lane);
 	lib_unlock(lane->ckv);
 	return 0;
 }

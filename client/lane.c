@@ -270,18 +270,20 @@ int ckv_lane_open(struct ckv_space *space, const struct ckv_lane_options *option
 
 struct ckv_lane *ckv_lane_close(struct ckv_lane *lane)
 {
+	struct ckv_space *space;
 	struct ckv *ckv;
 	int used;
 
 	if (lane == NULL || lib_forked(lane->mine))
 		return NULL;
 	ckv = lane->ckv;
-	lib_call_enter(ckv, NULL);
+	space = lane->space;
+	lib_call_enter(ckv, space);
 	used = lib_lane_used(lane);
 	if (!used) {
 		lib_lane_end(lane);
 		lib_session_idle(ckv, lib_now_ns() + lib_call_timeout_ns);
 	}
-	lib_call_leave(ckv, NULL);
+	lib_call_leave(ckv, space);
 	return used ? lane : NULL;
 }

@@ -119,15 +119,6 @@ void lib_lent_free(struct lib_lent_set *set)
 	*set = (struct lib_lent_set){ .n = 0 };
 }
 
-/* What a page is called at the daemon that lent it, whichever that was. */
-struct ckv_page_name lib_page_name(const struct ckv_page *page)
-{
-	struct lib_lent lent;
-
-	memcpy(&lent, page->private_, sizeof lent);
-	return (struct ckv_page_name){ page->page, lent.lending, lent.epoch };
-}
-
 /* Was it lent under the attachment that the lane has now? */
 int lib_page_current(const struct ckv_lane *lane, const struct ckv_page *page)
 {
@@ -135,6 +126,22 @@ int lib_page_current(const struct ckv_lane *lane, const struct ckv_page *page)
 
 	memcpy(&lent, page->private_, sizeof lent);
 	return lane->maps != NULL && lent.serial == lane->maps->serial;
+}
+
+/*
+ * What a page is called in a request of this lane. Lent under another attachment, of
+ * another space of the same daemon for one, its name may be that of another page here:
+ * it gets one that no page here has, and the daemon answers -ESTALE.
+ */
+struct ckv_page_name lib_page_name(const struct ckv_lane *lane,
+				   const struct ckv_page *page)
+{
+	struct lib_lent lent;
+
+	memcpy(&lent, page->private_, sizeof lent);
+	return (struct ckv_page_name){
+		page->page, lent.lending,
+		lib_page_current(lane, page) ? lent.epoch : ~lane->epoch };
 }
 
 /* A page is the caller's no more, whoever lent it. */

@@ -125,7 +125,6 @@ struct ckv {
 	uint32_t n_calls;	/* threads that have or await the turn */
 	struct lib_maps *dead_maps; /* unmapped when the lock is let go */
 	struct lib_bye *byes;	/* to be sent, oldest first */
-	uint64_t serial;	/* last one given to maps */
 	int64_t next_connect_ns;
 	int64_t next_try_ns;	/* of anything, after a refusal */
 	struct lib_call call;
@@ -141,7 +140,7 @@ struct ckv_space {
 	struct lib_maps *maps;	/* newest */
 	char name[CKV_NAME_BYTES];
 	uint32_t access;
-	uint32_t n_calls;	/* threads that open a lane */
+	uint32_t n_calls;	/* threads that open or close a lane */
 	enum ckv_want again;	/* what must be equal when it is attached again */
 	int64_t next_try_ns;	/* of attaching it again */
 	pthread_mutex_t lock;
@@ -342,7 +341,13 @@ int lib_reserve_range(size_t bytes, char **ret_base);
 int lib_wipe_page(const uint32_t **ret_mine);
 void lib_wipe_free(const uint32_t *mine);
 
-/* conn.c; lib_conn_ready(), lib_refused(): ckv->turn and ckv->lock are held */
+/*
+ * conn.c: a number that nothing else of this process has or had, so connections,
+ * and attachments of any of them, are told apart also after one was freed.
+ */
+uint64_t lib_next_serial(void);
+
+/* lib_conn_ready(), lib_refused(): ckv->turn and ckv->lock are held */
 void lib_lock(struct ckv *ckv);
 void lib_unlock(struct ckv *ckv);
 
@@ -448,8 +453,9 @@ int lib_lent_add(struct lib_lent_set *set, const struct lib_lending *lent);
 int lib_lent_remove(struct lib_lent_set *set, uint32_t page, uint32_t lending);
 void lib_lent_sweep(struct lib_lent_set *set, const struct ckv_index *index);
 void lib_lent_free(struct lib_lent_set *set);
-struct ckv_page_name lib_page_name(const struct ckv_page *page);
 int lib_page_current(const struct ckv_lane *lane, const struct ckv_page *page);
+struct ckv_page_name lib_page_name(const struct ckv_lane *lane,
+				   const struct ckv_page *page);
 void lib_page_forget(struct ckv_lane *lane, const struct ckv_page *page);
 void lib_page_answered(struct ckv_lane *lane, const struct lib_request *request,
 		       uint32_t i, int status);

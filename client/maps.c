@@ -112,7 +112,7 @@ int lib_maps_new(struct ckv *ckv, const struct ckv_attached *msg,
 		r = -ENOMEM;
 		goto err_put;
 	}
-	maps->serial = ++ckv->serial;
+	maps->serial = lib_next_serial();
 	*ret_maps = maps;
 	return 0;
 

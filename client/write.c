@@ -134,14 +134,14 @@ static int pages_refused(struct ckv_lane *lane, const struct ckv_page *pages,
 
 /*
  * A page that is about to be named. One of an earlier attachment is over, so it is
- * forgotten now; it is named all the same, and the daemon answers -ESTALE.
+ * forgotten now; it is asked for all the same, and the daemon answers -ESTALE.
  */
 static struct ckv_page_name name_page(struct ckv_lane *lane,
 				      const struct ckv_page *page)
 {
 	if (!lib_page_current(lane, page))
 		lib_page_forget(lane, page);
-	return lib_page_name(page);
+	return lib_page_name(lane, page);
 }
 
 static void fill_items(struct ckv_lane *lane, const struct ckv_page *pages,
