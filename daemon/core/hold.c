@@ -7,6 +7,8 @@
  */
 #include "daemon/core/state.h"
 
+#define SUMS_LOOK	256u	/* pages taken from the queue by one call */
+
 void walk_begin(struct space_walk *walk, uint32_t deepest)
 {
 	*walk = (struct space_walk){ .page = deepest, .part = CKV_NONE };
@@ -105,10 +107,14 @@ static uint32_t sum_dequeue(struct space *s)
 
 int space_sum_next(struct space *s, uint32_t *ret_page)
 {
-	while (s->n_sums > 0) {
-		uint32_t page = sum_dequeue(s);
-		const struct ckv_record *record = &s->records[page];
+	for (uint32_t i = 0; s->n_sums > 0; i++) {
+		const struct ckv_record *record;
+		uint32_t page;
 
+		if (i == SUMS_LOOK)
+			return SPACE_MORE;
+		page = sum_dequeue(s);
+		record = &s->records[page];
 		if (ckv_record_state(record) != CKV_RECORD_PUBLISHED ||
 		    (record->flags & CKV_ENTRY_SUMMED))
 			continue;

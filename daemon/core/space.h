@@ -287,7 +287,8 @@ void space_release(struct space *space, uint32_t page);
 /*
  * The oldest published block without a checksum: 1, held until
  * space_sum_done(), which records the sum (sum_ok) or puts the page back at
- * the end of the queue. 0: there is none.
+ * the end of the queue. 0: there is none; SPACE_MORE: not found yet, ask again in
+ * another turn.
  */
 int space_sum_next(struct space *space, uint32_t *ret_page);
 void space_sum_done(struct space *space, uint32_t page, bool sum_ok,

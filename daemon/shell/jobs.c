@@ -254,7 +254,8 @@ static struct job *maker_of(struct jobs *jobs, const struct job *job)
 		struct job *other = &jobs->job[i];
 
 		if (other != job && other->host == job->host &&
-		    (other->stage == JOB_SELECT || other->stage == JOB_WRITE) &&
+		    (other->stage == JOB_SELECT || other->stage == JOB_ROOM ||
+		     other->stage == JOB_WRITE) &&
 		    memcmp(&other->key, &job->key, sizeof job->key) == 0)
 			return other;
 	}
@@ -458,26 +459,29 @@ bool jobs_turn(struct daemon *d)
 	return true;
 }
 
-void jobs_idle(struct daemon *d)
+bool jobs_idle(struct daemon *d)
 {
 	struct jobs *jobs = d->jobs;
 	struct sum_job *sum = &jobs->sum;
 	struct host *host;
+	int r = 0;
 
 	if (sum->host != NULL || !d->config->daemon.sum_idle)
-		return;
-	for (uint32_t i = 0; i < d->n_hosts && sum->host == NULL; i++) {
+		return false;
+	for (uint32_t i = 0; i < d->n_hosts && sum->host == NULL &&
+	     r != SPACE_MORE; i++) {
 		host = &d->host[jobs->sum_host++ % d->n_hosts];
 		sum->n = 0;
 		while (sum->n < SUM_BATCH &&
-		       space_sum_next(host->space, &sum->page[sum->n]) > 0)
+		       (r = space_sum_next(host->space, &sum->page[sum->n])) > 0)
 			sum->n++;
 		if (sum->n > 0)
 			sum->host = host;
 	}
 	if (sum->host == NULL)
-		return;
+		return r == SPACE_MORE;
 	sum->work = (struct work){ .run = job_sum, .low = true };
 	workers_give(jobs->workers, &sum->work);
 	count_queued(jobs);
+	return false;
 }

@@ -52,7 +52,10 @@ bool jobs_turn(struct daemon *d);
 /* The space has made a step: go on with those that waited for it. */
 void jobs_step(struct daemon *d, struct host *host);
 
-/* The reactor has nothing else to do: sum some blocks that have no checksum. */
-void jobs_idle(struct daemon *d);
+/*
+ * The reactor has nothing else to do: sum some blocks that have no checksum. Is there
+ * perhaps one that was not found yet?
+ */
+bool jobs_idle(struct daemon *d);
 
 #endif

@@ -107,7 +107,8 @@ static int sleep_until_tick(struct daemon *d)
 	const struct daemon_params *p = &d->config->daemon;
 	int n = 0, r = 0;
 
-	jobs_idle(d);
+	if (jobs_idle(d))
+		return 0;
 	auto_begin(d);
 	ckv_sleep_prepare(&d->world->reactor_sleeping);
 	if (!any_lane_ready(d) && !d->step_wanted) {

@@ -270,6 +270,32 @@ static uint32_t put_unsummed(uint32_t i)
 	return lent.page;
 }
 
+/* One call looks at a bounded number of pages, however many have left unsummed. */
+START_TEST(stale_sums_are_passed_in_pieces)
+{
+	enum { MANY = 1000 };
+	struct space_config config = core_config(MANY, 0);
+	uint32_t page, last, n_calls = 0;
+	int r;
+
+	core_close(&core);
+	core_open(&core, &config);
+	a = core_lane_open(&core, 0);
+	for (uint32_t i = 1; i < MANY; i++)
+		put_unsummed(i);
+	last = put_unsummed(MANY);
+	for (uint32_t i = 1; i < MANY; i++)
+		ck_assert_int_eq(core_drop(&core, i), 0);
+	while ((r = space_sum_next(core.space, &page)) == SPACE_MORE)
+		n_calls++;
+	ck_assert_int_eq(r, 1);
+	ck_assert_uint_eq(page, last);
+	ck_assert_uint_ge(n_calls, 3);
+	space_sum_done(core.space, page, true, 77);
+	ck_assert_int_eq(space_sum_next(core.space, &page), 0);
+}
+END_TEST
+
 /* Blocks without a checksum are offered once, oldest first, and stay meanwhile. */
 START_TEST(unsummed_blocks_are_offered)
 {
@@ -470,6 +496,7 @@ int main(void)
 		reservations_keep_their_parent, lying_words_are_harmless,
 		pin_high_bounds_the_scan, held_chain_stays,
 		held_scratch_outlives_its_lane, unsummed_blocks_are_offered,
+		stale_sums_are_passed_in_pieces,
 		what_is_there_is_not_empty, views_are_found, views_stay_in_a_slab, views_push_out_old_views,
 		scan_resistance_differs, policies_have_names,
 	};

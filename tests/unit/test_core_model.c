@@ -145,7 +145,7 @@ static void do_sum(void)
 {
 	uint32_t page, k;
 
-	if (n_sums < 3 && space_sum_next(core.space, &page)) {
+	if (n_sums < 3 && space_sum_next(core.space, &page) > 0) {
 		for (k = 1; k <= KEYS; k++)
 			if (model[k].state == PUBLISHED &&
 			    model[k].page == page)
