@@ -11,7 +11,9 @@
  * What was pinned is parked (pinned.c), so no search meets it again while its pin is
  * there. A search goes from step to step: the policy's victims; when there are none,
  * all that is parked, once; then the chains held for automatic views, which give way.
- * When that is fruitless, too, the answer is no.
+ * When that is fruitless, too, the answer is no. It is no as well when the same blocks
+ * are found pinned again and again: a client that moves its pins from word to word keeps
+ * them, but nobody waits for ever.
  */
 #include "daemon/core/state.h"
 
@@ -20,6 +22,7 @@
 #define SURPLUS_SHARE	128u	/* of the pool at most */
 #define WORDS_PER_PAGE	256u	/* where scans are long, one page more for so many words, */
 #define SHARE_LONG	16u	/* and a larger share of the pool */
+#define VAIN_AT_LEAST	4096u	/* see search_in_vain() */
 #define LOOK_EACH	64u	/* parked ones looked at by each step */
 #define LOOK_PASS	1024u	/* and by one that has nothing else to look at */
 
@@ -173,15 +176,20 @@ static uint32_t surplus(const struct space *s)
 	return n > n_long ? n : n_long;
 }
 
+/* How many one step chooses; there is less room than is wanted. */
+static uint32_t n_victims(const struct space *s)
+{
+	int64_t n = (int64_t)s->search[BLOCKS].wanted - room(s) + surplus(s);
+
+	return n < EVICT_MAX ? (uint32_t)n : EVICT_MAX;
+}
+
 /* With what is in the batch already. */
 static void victims_choose(struct space *s, uint32_t first, bool may_defer)
 {
 	const struct policy_ops *ops = s->config.policy;
-	int64_t n_max = (int64_t)s->search[BLOCKS].wanted - room(s) + surplus(s);
-	uint32_t page;
+	uint32_t n_max = n_victims(s), page;
 
-	if (n_max > EVICT_MAX)
-		n_max = EVICT_MAX;
 	for (uint32_t i = 0; i < EVICT_MAX && s->n_batch < first + n_max &&
 	     (page = ops->victim(s->blocks)) != CKV_NONE; i++) {
 		s->cost.n_looks++;
@@ -221,8 +229,11 @@ bool evict_choose(struct space *s)
 
 	if (pages_to_lend(s) >= search->wanted) {
 		search->passing = false;
+		search->n_vain = 0;
 		return true;
 	}
+	if (search_in_vain(search, n_victims(s), s->config.pool.n_block_pages))
+		return tips_choose(s, first);
 	(void)parked_look(s, BLOCKS, LOOK_EACH);
 	victims_choose(s, first, true);
 	if (s->n_batch > first ||
@@ -260,8 +271,10 @@ void evict_free(struct space *s, uint32_t first)
 		n++;
 	}
 	s->n_batch = first;
-	if (n > 0)
+	if (n > 0) {
 		s->search[BLOCKS].passing = false;
+		s->search[BLOCKS].n_vain = 0;
+	}
 	ckv_count(&s->stats->evicted, n);
 }
 
@@ -272,6 +285,15 @@ void search_fruitless(struct search *search)
 	search->n_fruitless++;
 	search->full = true;
 	search->passing = false;
+	search->n_vain = 0;
+}
+
+bool search_in_vain(struct search *search, uint32_t n, uint32_t n_all)
+{
+	if (search->n_vain > 4 * (uint64_t)n_all + VAIN_AT_LEAST)
+		return true;
+	search->n_vain += n;
+	return false;
 }
 
 int room_wait(struct space *s, struct space_wait *wait, uint32_t kind,

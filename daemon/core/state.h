@@ -69,6 +69,7 @@ struct search {
 	bool passing;		/* nothing but parked ones is left to look at */
 	bool full;		/* the last search found nothing */
 	uint32_t stage;		/* how far tips have given way */
+	uint64_t n_vain;	/* what its steps could have judged since one has left */
 	uint32_t n_fruitless;	/* searches that found nothing; wraps */
 };
 
@@ -278,6 +279,11 @@ void evict_free(struct space *s, uint32_t first);
  */
 int room_wait(struct space *s, struct space_wait *wait, uint32_t kind,
 	      uint32_t wanted);
+/*
+ * A step of a search could judge n of n_all. True: it has judged all of them several
+ * times over, so somebody moves pins about, and it would never end.
+ */
+bool search_in_vain(struct search *search, uint32_t n, uint32_t n_all);
 /* A search came to its end without finding anything. */
 void search_fruitless(struct search *search);
 /* Pages that may be lent now. */

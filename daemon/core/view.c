@@ -149,6 +149,8 @@ bool views_choose(struct space *s)
 	struct search *search = &s->search[VIEWS];
 	uint32_t first = s->n_batch, page;
 
+	if (search_in_vain(search, VIEWS_MAX, s->config.pool.n_view_pages))
+		return false;
 	(void)parked_look(s, VIEWS, VIEWS_MAX);
 	for (uint32_t i = 0; i < VIEWS_MAX &&
 	     (page = policy_lru.victim(s->views)) != CKV_NONE; i++) {
@@ -193,8 +195,10 @@ void views_spend(struct space *s, uint32_t first, uint32_t end)
 		batch_restore(s, s->batch[end]);
 		policy_put(s, s->batch[end], POLICY_HEIR);
 	}
-	if (n_freed > 0)
+	if (n_freed > 0) {
 		s->search[VIEWS].passing = false;
+		s->search[VIEWS].n_vain = 0;
+	}
 	ckv_count(&s->stats->views_evicted, n_freed);
 }
 

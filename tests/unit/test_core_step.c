@@ -293,6 +293,62 @@ START_TEST(a_search_looks_at_all_that_is_parked)
 }
 END_TEST
 
+/* Move each pin of lane memory 1 into the other of its two words; the block stays pinned. */
+static void move_pins(uint32_t n, bool back)
+{
+	for (uint32_t i = 1; i <= n; i++) {
+		ck_assert(core_pin(&core, 1, back ? i : n + i, i));
+		core_unpin(&core, 1, back ? n + i : i);
+	}
+}
+
+/* Whoever waits for blocks whose pins move about waits for no more than some steps. */
+START_TEST(moved_pins_keep_nobody_waiting)
+{
+	struct space_task t;
+	int n_steps = 0, r;
+
+	put_roots(1, PAGES, true);
+	t = reserve(a, 0, 101, 1, 0);
+	while ((r = run(&t, 100)) == SPACE_WAIT && n_steps < 100000) {
+		step();
+		move_pins(PAGES, n_steps++ % 2);
+	}
+	ck_assert_int_eq(r, 0);
+	ck_assert_int_eq(lent[0][0].status, -ENOSPC);
+	ck_assert_uint_eq(STAT(evicted), 0);
+	/* What has been in vain counts no more when one was found. */
+	core_unpin(&core, 1, 1);
+	core_unpin(&core, 1, PAGES + 1);
+	ck_assert_int_eq(core_put(&core, a, 0, 101), 0);
+}
+END_TEST
+
+/* The same with views. */
+START_TEST(moved_pins_of_views_keep_nobody_waiting)
+{
+	struct space_wait wait = { .waits = false };
+	int64_t r;
+	int n_steps = 0;
+
+	for (uint32_t i = 1; i <= 8; i++) {
+		struct space_view view = { .key = core_key(i), .name = core_key(i) };
+
+		r = space_view_alloc(core.space, 1);
+		ck_assert_int_ge(r, 0);
+		view.first_page = (uint32_t)r;
+		ck_assert_int_eq(space_view_publish(core.space, &view), 0);
+		ck_assert(core_pin(&core, 1, i, i));
+	}
+	while ((r = space_view_get(core.space, 1, &wait)) == SPACE_WAIT &&
+	       n_steps < 100000) {
+		step();
+		move_pins(8, n_steps++ % 2);
+	}
+	ck_assert_int_eq(r, -ENOSPC);
+}
+END_TEST
+
 /* While a long scan is not paid for, a search that found nothing is answered at once. */
 START_TEST(memory_answers_while_scans_are_paced)
 {
@@ -465,6 +521,8 @@ int main(void)
 	tcase_add_test(t, a_witness_is_seen_again);
 	tcase_add_loop_test(t, a_fruitless_search_is_remembered, 0, PAGES);
 	tcase_add_loop_test(t, a_search_looks_at_all_that_is_parked, 0, 15);
+	tcase_add_test(t, moved_pins_keep_nobody_waiting);
+	tcase_add_test(t, moved_pins_of_views_keep_nobody_waiting);
 	tcase_add_test(t, memory_answers_while_scans_are_paced);
 	tcase_add_test(t, a_step_is_bounded);
 	tcase_add_test(t, a_drop_pays_for_its_step);
