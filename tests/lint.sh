@@ -34,6 +34,10 @@ report "the daemon's system calls go through daemon/shell/sys.c" "$(
 	grep -nE '(^|[^_a-z>.])(mmap|munmap|memfd_create|ftruncate|sendmsg|recvmsg|socket|bind|accept4?|pipe2|eventfd|malloc|calloc|pidfd_open)\(' \
 		$(sources 'daemon/shell/*.c' daemon/main.c | grep -v '/sys[a-z_]*\.c'))"
 
+report "the daemon asks the core for nothing from beginning to end, which has no bound" "$(
+	grep -nE 'space_(reserve|reserve_scratch|publish|abort|drop|prefetch|view_alloc|touch_drain|chain_hold|tip_next|check)\(' \
+		$(sources 'daemon/shell/*.c' | grep -v '/\(replay\|belady\)\.c$'))"
+
 report "libckv's system calls go through client/sys.c" "$(
 	grep -nE '(^|[^_a-z>.])(mmap|munmap|madvise|fstat|socket|connect|sendmsg|recvmsg|poll|close|read|write|epoll_[a-z0-9]+|eventfd|syscall|getpid|nanosleep|clock_gettime|malloc|calloc|realloc|free|strdup)\(' \
 		$(sources 'client/*.c' | grep -v '^client/.*/' | grep -v '^client/sys\.c$'))"

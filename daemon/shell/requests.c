@@ -99,34 +99,43 @@ static void take_argument(struct lane *lane, const struct ckv_req *request)
 	__asm__ volatile("" : : "r"(lane->argument) : "memory");
 }
 
-/* Take back what was just lent from the i-th answer on, the deepest first. */
+/*
+ * Take back what was just lent from the i-th answer on, the deepest first: what one turn
+ * lent, at most. It is work like any other, and pays no more than its units of what
+ * scans owe.
+ */
 static void take_back(struct daemon *d, const struct lane *lane,
-		      struct ckv_lent *lent, uint32_t i, uint32_t n)
+		      struct ckv_lent *lent, uint32_t i, uint32_t n,
+		      int32_t *units)
 {
-	int32_t status;
-
 	while (n-- > i) {
 		struct ckv_page_name name = { lent[n].page, lent[n].lending,
 					      d->epoch };
+		int32_t status, left = INT32_MAX;
+		struct space_task abort = {
+			.op = SPACE_ABORT, .lane = lane->number, .n = 1,
+			.items = &name, .answers = &status,
+		};
 
 		if (lent[n].status != 0)
 			continue;
-		(void)space_abort(d->host[lane->space].space, lane->number,
-				  &name, 1, &status);
+		(void)space_run(d->host[lane->space].space, &abort, &left);
+		*units -= INT32_MAX - left;
 		lent[n] = (struct ckv_lent){ .status = -ECANCELED,
 					     .page = CKV_NONE, .slot = CKV_NONE };
 	}
 }
 
 /* The slab of the i-th answer cannot be sent: the request ends there. */
-static int stop_lending(struct daemon *d, struct lane *lane, uint32_t i)
+static int stop_lending(struct daemon *d, struct lane *lane, uint32_t i,
+			int32_t *units)
 {
 	struct run *run = &lane->run;
 	struct ckv_lent *lent = (void *)lane->answer;
 	int n_lent = 0;
 
 	space_cancel(d->host[lane->space].space, &run->task);
-	take_back(d, lane, lent, i, run->task.next);
+	take_back(d, lane, lent, i, run->task.next, units);
 	lent[i].status = -EAGAIN;
 	for (uint32_t j = run->task.next; j < run->request.n; j++)
 		lent[j] = (struct ckv_lent){ .status = -ECANCELED,
@@ -158,7 +167,7 @@ static int send_slabs(struct daemon *d, struct lane *lane, int32_t *units)
 			return SPACE_MORE;
 		*units -= UNITS_MESSAGE;
 		if (control_send_slab(d, client, lane->space, slab) < 0)
-			return stop_lending(d, lane, run->n_sent);
+			return stop_lending(d, lane, run->n_sent, units);
 	}
 	return run->result;
 }
