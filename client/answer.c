@@ -9,17 +9,26 @@
 
 #include <errno.h>
 
+/* Can it be? Things are found by each of these numbers later. */
+static int lent_ok(const struct ckv_lane *lane, const struct ckv_lent *lent)
+{
+	return lent->page < lane->n_pages_host && lent->lending != 0 &&
+	       (lent->slot == CKV_NONE ||
+		lent->slot < lane->index.n_buckets * CKV_BUCKET_ENTRIES);
+}
+
 /* Where a lent page is written. 0; -EMFILE, -ENOMEM...: it cannot be mapped here. */
-static int lent_place(struct ckv_lane *lane, uint32_t page, void **ret_place)
+static int lent_place(struct ckv_lane *lane, const struct ckv_lent *lent,
+		      void **ret_place)
 {
 	int r;
 
-	if (page >= lane->n_pages_host)
+	if (!lent_ok(lane, lent))
 		return -EPROTO;
-	r = lib_slab_get(lane, page / lane->pool.slab_pages);
+	r = lib_slab_get(lane, lent->page / lane->pool.slab_pages);
 	if (r == 0)
 		*ret_place = lane->maps->write_base +
-			     ckv_page_offset(&lane->pool, page);
+			     ckv_page_offset(&lane->pool, lent->page);
 	return r;
 }
 
@@ -77,7 +86,7 @@ static long answer_reserve(struct ckv_lane *lane, struct lib_request *request)
 		void *place = NULL;
 
 		if (lent.status == 0)
-			r = lent_place(lane, lent.page, &place);
+			r = lent_place(lane, &lent, &place);
 		if (lent.status == 0 && r == 0)
 			r = lib_lent_add(&lane->lent, &(struct lib_lending){
 				lent.page, lent.lending, lent.slot,

@@ -136,13 +136,16 @@ int lib_request_send(struct ckv_lane *lane, struct lib_request *request,
 void lib_request_abort(struct ckv_lane *lane, struct lib_request *request,
 		       uint32_t n)
 {
+	int r;
+
 	request->op = CKV_OP_ABORT;
 	request->silent = 1;
 	request->done = 0;
-	while (put(lane, request, n * (uint32_t)sizeof(struct ckv_page_name), n,
-		   0) < 0) {
-		if (!lib_lane_alive(lane) || ckv_lane_state(lane->d) != 0) {
-			request->silent = 0;	/* the daemon has them back */
+	while ((r = put(lane, request,
+			n * (uint32_t)sizeof(struct ckv_page_name), n, 0)) < 0) {
+		if (r == -EPROTO || !lib_lane_alive(lane) ||
+		    ckv_lane_state(lane->d) != 0) {
+			request->silent = 0;	/* it has them back, or hears nobody */
 			return;
 		}
 		ckv_pause();
