@@ -20,7 +20,8 @@ static int ask_again(struct lib_maps *maps, uint32_t slab)
 
 	if (r == 0)
 		maps->writable[slab] = LIB_SLAB_NONE;
-	return r;
+	/* The lane will hear of its end, too: then there is nothing to be mapped. */
+	return r == -EPIPE || r == -ECONNRESET ? -EAGAIN : r;
 }
 
 /* Has the answer come? ckv->lock is let go while it has not. */

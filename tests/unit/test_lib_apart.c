@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #include "client/lib.h"
@@ -98,6 +99,32 @@ START_TEST(another_spaces_page_is_refused)
 }
 END_TEST
 
+/*
+ * A slab's descriptor is asked for again over a socket that is broken, of which the lane
+ * has not heard: the page goes back, to be tried again.
+ */
+START_TEST(broken_socket_is_no_reason)
+{
+	struct ckv_event event;
+	struct ckv_page p[2];
+
+	ck_assert_int_eq(ckv_reserve(lane, NULL, keys[0], 1, p), 1);
+	ck_assert_int_eq(ckv_submit_reserve(lane, NULL, keys[1], 1, p + 1, 1), 0);
+	while (!ckv_ring_ready(&lane->rx))
+		nap();
+	kill(daemon_.pid, SIGSTOP);
+	pthread_mutex_lock(&ckv->lock);
+	space->maps->writable[p[0].page / space->pool.slab_pages] = LIB_SLAB_LOST;
+	shutdown(ckv->sock, SHUT_RDWR);
+	pthread_mutex_unlock(&ckv->lock);
+	ck_assert_int_eq(ckv_poll(lane, &event, 1), 1);
+	ck_assert_int_eq(event.result, 0);
+	ck_assert_int_eq(p[1].status, -EAGAIN);
+	ck_assert_ptr_null(p[1].data);
+	kill(daemon_.pid, SIGCONT);
+}
+END_TEST
+
 /* ---- threads ---- */
 
 static void *close_lane(void *l)
@@ -169,6 +196,7 @@ int main(void)
 	tcase_set_timeout(t, 60);
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_loop_test(t, another_spaces_page_is_refused, 0, 2);
+	tcase_add_test(t, broken_socket_is_no_reason);
 	tcase_add_test(t, closing_is_refused_during_a_close);
 	tcase_add_test(t, end_before_arming_is_an_event);
 	srunner_run_all(sr, CK_ENV);
