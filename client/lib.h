@@ -72,6 +72,7 @@ struct lib_maps {
 	uint32_t space_id;
 	struct ckv_index index;
 	char *index_base;
+	int populated;		/* the index; or somebody is at it */
 	struct ckv_geometry geometry;
 	struct ckv_pool_shape pool;
 	char *read_base;	/* the pool, read-only */
@@ -375,6 +376,7 @@ int lib_maps_new(struct ckv *ckv, const struct ckv_attached *msg,
 int lib_maps_add_slabs(struct lib_maps *maps, uint32_t first, uint32_t n,
 		       const int *fds);
 void lib_maps_add_write(struct lib_maps *maps, uint32_t slab, int fd);
+void lib_maps_populate(struct lib_maps *maps);
 void lib_maps_put(struct lib_maps *maps);
 void lib_maps_free(struct lib_maps *dead);
 

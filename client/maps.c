@@ -73,14 +73,27 @@ static int map_index(struct lib_maps *maps, uint32_t n_buckets, int fd)
 	maps->index.buckets = (struct ckv_bucket *)(void *)
 		(maps->index_base + CKV_INDEX_HEAD_BYTES);
 	maps->index.n_buckets = n_buckets;
-	/*
-	 * The first lookup of each page would fault, a thousand times a lookup's
-	 * cost. Before Linux 5.14 they do.
-	 */
-	(void)lib_sys_advise(maps->index_base, ckv_index_bytes(n_buckets),
-			     MADV_POPULATE_READ);
 	memcpy(maps->index.seed, head->seed, sizeof maps->index.seed);
 	return 0;
+}
+
+/*
+ * The first lookup of each page of the index would fault, a thousand times a lookup's
+ * cost. Before Linux 5.14 they do. A large index takes a while, so ckv->lock, which is
+ * held, is let go meanwhile.
+ */
+void lib_maps_populate(struct lib_maps *maps)
+{
+	if (maps->populated)
+		return;
+	maps->populated = 1;
+	maps->refs++;
+	lib_unlock(maps->ckv);
+	(void)lib_sys_advise(maps->index_base,
+			     ckv_index_bytes(maps->index.n_buckets),
+			     MADV_POPULATE_READ);
+	lib_lock(maps->ckv);
+	lib_maps_put(maps);
 }
 
 /* fds: stats, index. The caller owns a reference to *ret_maps, without slabs yet. */

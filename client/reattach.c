@@ -138,6 +138,8 @@ int lib_lane_recover(struct ckv_lane *lane)
 	if (pthread_mutex_trylock(&ckv->lock) != 0)
 		return -ESTALE;
 	r = refresh(lane);
+	if (r == 0)
+		lib_maps_populate(lane->maps);
 	lib_unlock(ckv);
 	return r == 0 && lib_lane_alive(lane) && ckv_lane_state(lane->d) == 0 ?
 	       0 : -ESTALE;
@@ -164,5 +166,6 @@ int lib_refresh_wait(struct ckv_space *space, int64_t deadline_ns)
 			r = lib_session_finish(ckv, &wait, deadline_ns);
 		if (r < 0)
 			return lib_refused(ckv, &wait, r);
+		lib_maps_populate(space->maps);
 	}
 }

@@ -50,7 +50,10 @@ static int attach_first(struct ckv_space *space, const struct ckv_model *want)
 						     CKV_WANT_ANY, &wait);
 	if (r == 0)
 		r = lib_session_finish(ckv, &wait, deadline);
-	return r < 0 ? lib_refused(ckv, &wait, r) : 0;
+	if (r < 0)
+		return lib_refused(ckv, &wait, r);
+	lib_maps_populate(space->maps);
+	return 0;
 }
 
 /* Its memory is freed; what the daemon holds of it is given up. */

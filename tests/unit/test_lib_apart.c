@@ -8,8 +8,11 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "client/lib.h"
 #include "tests/lib/daemon.h"
@@ -132,6 +135,44 @@ static void *close_lane(void *l)
 	return ckv_lane_close(l);
 }
 
+static int n_populated, n_locked;
+
+/* In place of libc's: is the connection's lock free while an index is populated? */
+int madvise(void *base, size_t bytes, int advice)
+{
+	if (advice == MADV_POPULATE_READ && ckv != NULL) {
+		n_populated++;
+		if (pthread_mutex_trylock(&ckv->lock) == 0)
+			pthread_mutex_unlock(&ckv->lock);
+		else
+			n_locked++;
+	}
+	return (int)syscall(SYS_madvise, base, bytes, advice);
+}
+
+/* A large index takes a while, at attach and after a restart: no lane waits for it. */
+START_TEST(index_is_populated_without_lock)
+{
+	struct ckv_handle handle;
+	struct ckv_space *twin;
+	struct ckv_pin pin;
+
+	ck_assert_int_eq(n_populated, 1);
+	ck_assert_int_eq(ckv_attach(ckv, "twin", NULL, CKV_READ, &twin), 0);
+	ck_assert_int_eq(n_populated, 2);
+	test_daemon_kill(&daemon_);
+	test_daemon_restart(&daemon_);
+	for (int i = 0; !lib_lane_alive(lane) && i < 5000; i++) {
+		ck_assert_int_eq(ckv_lookup(lane, keys[0], 1, 0, &handle, &pin),
+				 0);
+		nap();
+	}
+	ck_assert(lib_lane_alive(lane));
+	ck_assert_int_eq(n_populated, 3);
+	ck_assert_int_eq(n_locked, 0);
+}
+END_TEST
+
 /* A thread that awaits its turn to close a lane is in a call of its space. */
 START_TEST(closing_is_refused_during_a_close)
 {
@@ -197,6 +238,7 @@ int main(void)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_loop_test(t, another_spaces_page_is_refused, 0, 2);
 	tcase_add_test(t, broken_socket_is_no_reason);
+	tcase_add_test(t, index_is_populated_without_lock);
 	tcase_add_test(t, closing_is_refused_during_a_close);
 	tcase_add_test(t, end_before_arming_is_an_event);
 	srunner_run_all(sr, CK_ENV);
