@@ -34,7 +34,8 @@
  *   - A lane belongs to one thread at a time. A connection and a space may be
  *     used by several threads. Whoever closes one of them sees to it that no
  *     other thread begins a call with it, or with a lane of it, any more. A call
- *     that is under way is noticed: then nothing is closed.
+ *     that is under way is noticed: then nothing is closed. Not noticed are those that
+ *     take a space and ask nobody: ckv_keys(), ckv_space_get_info(), ckv_queries_*().
  *   - ckv_open(), ckv_attach(), ckv_lane_open() and closing wait for the daemon, at
  *     most 10 s. Threads that do so take turns; a lane in use is never
  *     delayed by them. One that failed or timed out costs nothing else: what the
@@ -69,6 +70,8 @@ struct ckv_lane;		/* one thread's way into a space */
  *
  *   -ENOENT, -ECONNREFUSED  no daemon there
  *   -EACCES                 the socket does not let this user in
+ *   -ENAMETOOLONG           the path has more than 107 letters. Or what else
+ *                           connect(2) says of a path that is no socket's
  *   -EPROTONOSUPPORT        daemon and library are of different versions
  *   -EUSERS                 the daemon's limit of clients, or of this user's, is reached
  *   -ENOMEM, -EMFILE        out of memory, address space or descriptors
@@ -295,7 +298,8 @@ enum ckv_lookup_flag {
 	CKV_VERIFY = 1,
 	/*
 	 * Count only: pin nothing; ret_handles and ret_pin may be NULL. That the blocks
-	 * are each other's parents is seen at the deepest ones only.
+	 * are each other's parents is seen at the deepest ones only, and CKV_VERIFY is
+	 * not looked at.
 	 */
 	CKV_EXISTS = 2,
 };

@@ -61,6 +61,8 @@ int ckv_queries_write(const struct ckv_space *space,
 	size_t page_bytes = space->pool.page_bytes;
 	uint64_t room = queries->n_pages * (uint64_t)page_bytes;
 
+	if (lib_forked(space->ckv->mine))
+		return -ECHILD;
 	if (offset > room || bytes > room - offset)
 		return -EINVAL;
 	while (bytes > 0) {

@@ -153,7 +153,9 @@ void ckv_space_get_info(const struct ckv_space *space,
 	const struct ckv_geometry *g = &space->geometry;
 	struct ckv_space_info info = { .page_bytes = 0 };
 
-	pthread_mutex_lock(&s->lock);
+	/* In a child, a thread that does not exist there may have the lock. */
+	if (!lib_forked(space->ckv->mine))
+		pthread_mutex_lock(&s->lock);
 	memcpy(info.model.model, g->model, sizeof g->model);
 	memcpy(info.model.weights, g->weights, sizeof g->weights);
 	info.model.layout = g->layout;
@@ -168,7 +170,8 @@ void ckv_space_get_info(const struct ckv_space *space,
 	info.page_bytes = space->pool.page_bytes;
 	info.n_block_pages = space->pool.n_block_pages;
 	info.n_view_pages = space->pool.n_view_pages;
-	pthread_mutex_unlock(&s->lock);
+	if (!lib_forked(space->ckv->mine))
+		pthread_mutex_unlock(&s->lock);
 	*ret_info = info;
 }
 

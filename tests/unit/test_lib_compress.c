@@ -380,12 +380,11 @@ END_TEST
 static struct ckv_lane *child_lane(void)
 {
 	struct ckv *c;
-	struct ckv_space *s;
 	struct ckv_lane *l;
 
 	if (ckv_open(NULL, "child", &c) < 0 ||
-	    ckv_attach(c, "tiny", NULL, CKV_WRITE, &s) < 0 ||
-	    ckv_lane_open(s, NULL, &l) < 0)
+	    ckv_attach(c, "tiny", NULL, CKV_WRITE, &space) < 0 ||
+	    ckv_lane_open(space, NULL, &l) < 0)
 		_exit(1);
 	return l;
 }

@@ -451,14 +451,26 @@ START_TEST(child_is_told)
 	struct ckv_handle handle;
 	struct ckv_pin pin;
 	struct ckv_page page;
+	struct ckv_queries queries = { .pages = &page, .n_pages = 1 };
+	struct ckv_space_info here, there;
 	pid_t pid;
 	int status;
 
 	store(lane, 1);
 	ck_assert_int_eq(ckv_lookup(lane, keys, 1, 0, &handle, &pin), 1);
+	ck_assert_int_eq(ckv_reserve_scratch(lane, 1, &page), 0);
+	ckv_space_get_info(space, &here);
+	/* As if another thread were in a call at the time. */
+	pthread_mutex_lock(&space->lock);
 	pid = fork();
 	if (pid == 0) {
 		struct ckv_pin copy = pin;
+
+		alarm(20);
+		ckv_space_get_info(space, &there);
+		if (memcmp(&here, &there, sizeof here) != 0 ||
+		    ckv_queries_write(space, &queries, 0, keys, 32) != -ECHILD)
+			_exit(2);
 
 		if (ckv_lookup(lane, keys, 1, 0, &handle, &pin) != -ECHILD ||
 		    ckv_reserve(lane, NULL, keys, 1, &page) != -ECHILD ||
@@ -474,6 +486,7 @@ START_TEST(child_is_told)
 		ckv_close(ckv);
 		_exit(0);
 	}
+	pthread_mutex_unlock(&space->lock);
 	waitpid(pid, &status, 0);
 	ck_assert_int_eq(status, 0);
 	ck_assert_int_eq(ckv_pin_valid(lane, &pin), 0);
