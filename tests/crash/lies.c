@@ -5,7 +5,13 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
 
 struct ckv_page_name lies_foreign_page;
 const char *lies_socket;
@@ -428,11 +434,23 @@ static int refused_with(int fd, pid_t pid, uint32_t version, uint32_t error)
 	       reply.refused.text[0] != 0 ? 0 : 1;
 }
 
+/*
+ * Who a peer is the kernel says, and where it does the number in the message is not looked
+ * at: it may be of another pid namespace. Else it must be the peer's.
+ */
 static void another_process(struct raw_lane *lane)
 {
+	const char *mode = getenv("CKV_TEST_MODE");
+	char reply[CKV_CONTROL_BYTES_MAX];
+	int fd = raw_connect(lies_socket), pidfd;
+	socklen_t bytes = sizeof pidfd;
+
 	(void)lane;
-	_exit(refused_with(raw_connect(lies_socket), getppid(),
-			   CKV_LAYOUT_VERSION, EPROTO));
+	if ((mode == NULL || strcmp(mode, "no-peerpidfd") != 0) &&
+	    getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &bytes) == 0)
+		_exit(raw_hello(fd, getppid(), CKV_LAYOUT_VERSION, reply) !=
+		      CKV_WELCOME);
+	_exit(refused_with(fd, getppid(), CKV_LAYOUT_VERSION, EPROTO));
 }
 
 /* An old client is told both versions. */

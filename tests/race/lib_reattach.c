@@ -146,5 +146,7 @@ int main(void)
 		pthread_join(thread[i], NULL);
 	ok &= ckv_close(ckv) == NULL;
 	test_daemon_remove(&daemon_);
+	printf("%s 1 - libckv's threads and a daemon that is killed\n",
+	       ok ? "ok" : "not ok");
 	return ok ? EXIT_SUCCESS : EXIT_FAILURE;
 }
