@@ -60,6 +60,7 @@ static int send_hello(struct ckv *ckv, struct lib_wait *wait)
 {
 	struct ckv_hello msg = { .layout_version = CKV_LAYOUT_VERSION,
 				 .pid = (uint32_t)lib_sys_pid() };
+	struct lib_call call = { .pending = LIB_HELLO, .wait = wait };
 	int fd, r;
 
 	memcpy(msg.name, ckv->program, sizeof msg.name);
@@ -67,8 +68,10 @@ static int send_hello(struct ckv *ckv, struct lib_wait *wait)
 	fd = lib_sys_own_pidfd();
 	if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM)
 		return fd;
-	r = start(ckv, &msg, sizeof msg, CKV_HELLO, fd < 0 ? -1 : fd,
-		  (struct lib_call){ .pending = LIB_HELLO, .wait = wait });
+	r = start(ckv, &msg, sizeof msg, CKV_HELLO, fd < 0 ? -1 : fd, call);
+	/* The daemon takes no descriptors now, so its kernel does tell it. */
+	if (r == -EPERM)
+		r = start(ckv, &msg, sizeof msg, CKV_HELLO, -1, call);
 	lib_sys_close(fd);
 	return r;
 }

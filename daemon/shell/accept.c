@@ -28,7 +28,8 @@ static struct client *free_client(struct daemon *d)
 }
 
 /* The limit is said by a message, because a closed socket says nothing. */
-static void turn_away(struct daemon *d, int fd, uid_t uid, const char *text)
+static void turn_away(struct daemon *d, int fd, bool bare, uid_t uid,
+		      const char *text)
 {
 	struct client stranger = { .socket = fd };
 	struct ckv_refused refused = { .error = EUSERS };
@@ -36,7 +37,7 @@ static void turn_away(struct daemon *d, int fd, uid_t uid, const char *text)
 	snprintf(refused.text, sizeof refused.text, "%s", text);
 	(void)control_send(d, &stranger, &refused, sizeof refused, CKV_REFUSED,
 			   NULL, 0);
-	leave_socket(d, uid, fd, 0);
+	leave_socket(d, uid, fd, bare, 0);
 	ckv_count(&d->stats->clients_refused, 1);
 	log_limited(LOG_INFO, d->now_ns, "uid %u is turned away: %s", uid, text);
 }
@@ -104,21 +105,23 @@ static void admit(struct daemon *d, int fd)
 	struct client *client;
 	struct user *user;
 	char text[232];
+	bool bare = leave_is_bare(d, fd);
 	int r;
 
 	r = sys_socket_option(fd, SO_PEERCRED, &peer, &bytes);
 	if (r < 0) {
-		leave_socket(d, peer.uid, fd, 0);
+		leave_socket(d, peer.uid, fd, bare, 0);
 		return;
 	}
 	user = user_of(d, peer.uid);
 	if (!make_place(d, user, text)) {
-		turn_away(d, fd, peer.uid, text);
+		turn_away(d, fd, bare, peer.uid, text);
 		return;
 	}
 	client = free_client(d);
 	client->generation++;
 	client->socket = fd;
+	client->bare = bare;
 	client->pidfd = -1;
 	client->pid = peer.pid;
 	client->uid = peer.uid;
@@ -132,7 +135,7 @@ static void admit(struct daemon *d, int fd)
 	if (r < 0) {
 		log_limited(LOG_ERROR, d->now_ns, "cannot watch a new "
 			    "connection: %s", strerror(-r));
-		leave_socket(d, peer.uid, fd, 0);
+		leave_socket(d, peer.uid, fd, bare, 0);
 		return;
 	}
 	client->state = CLIENT_CONNECTED;

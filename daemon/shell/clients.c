@@ -46,7 +46,7 @@ static bool close_socket(struct daemon *d, struct client *client)
 	(void)sys_shut_socket(client->socket);
 	if (client->n_fds_unread > 0 && sys_unread(client->socket) > 0)
 		return false;
-	leave_socket(d, client->uid, client->socket, token);
+	leave_socket(d, client->uid, client->socket, client->bare, token);
 	client->socket = -1;
 	client->user->n_fds_unread -= client->n_fds_unread;
 	client->n_fds_unread = 0;

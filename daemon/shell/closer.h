@@ -16,7 +16,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define CLOSER_ITEMS	4096u		/* that can wait, of all users */
+#define CLOSER_ITEMS	8192u		/* that can wait, of all users */
 #define CLOSER_USER_ITEMS (CLOSER_ITEMS / 2)
 #define CLOSER_THREADS	64u		/* users whose close() can take long at once */
 

@@ -144,6 +144,7 @@ struct client {
 	gid_t gid;
 	struct user *user;		/* unless FREE */
 	bool readable;			/* the socket has not said -EAGAIN yet */
+	bool bare;			/* no descriptor was ever in its socket */
 	uint64_t since_ns;
 	uint64_t n_requests;
 	uint32_t n_lanes;		/* ENDING ones, too */

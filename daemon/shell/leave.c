@@ -4,15 +4,24 @@
  * What a client sent, and its socket with what nobody read, is closed by a thread
  * (closer.h), once the loop holds it no more. Places for connections that end are
  * always there, because accepting stops before the last ones are taken.
+ *
+ * Nobody may bring that about for long, for it keeps everybody out. So when many wait,
+ * new connections are made bare: the kernel refuses descriptors that are sent to
+ * them. Their close() waits for nothing, and is done here. Before Linux 6.16 there are
+ * none, and a user whose close() waits can fill the queue.
  */
 #include "daemon/shell/leave.h"
 #include "daemon/shell/log.h"
 #include "daemon/shell/sys.h"
+#include "proto/ckv_attach.h"
 
 #include <assert.h>
 
+#define BARE_MESSAGES	16	/* read before a close: more than anybody honest has sent */
+
 struct leaving {
 	int fd;
+	bool bare;
 	uid_t uid;
 	uint64_t token;			/* of its watch; 0: it had none */
 };
@@ -38,12 +47,17 @@ void leave_destroy(struct daemon *d)
 	sys_free(d->leaving);
 }
 
-void leave_socket(struct daemon *d, uid_t uid, int fd, uint64_t token)
+bool leave_is_bare(struct daemon *d, int fd)
+{
+	return d->rights_refused && !sys_passes_rights(fd);
+}
+
+void leave_socket(struct daemon *d, uid_t uid, int fd, bool bare, uint64_t token)
 {
 	assert(d->n_leaving < d->n_clients_max + 2 * LEAVE_SPARE);
 	/* The other side reads what was sent, then the end; it can send no more. */
 	(void)sys_shut_socket(fd);
-	d->leaving[d->n_leaving++] = (struct leaving){ fd, uid, token };
+	d->leaving[d->n_leaving++] = (struct leaving){ fd, bare, uid, token };
 }
 
 void leave_descriptor(struct daemon *d, uid_t uid, int fd)
@@ -64,7 +78,8 @@ bool leave_has_room(struct daemon *d, uid_t uid)
 
 /*
  * While many wait, new connections bring no descriptors where the kernel can see to
- * it. Those that did not have to send any do not notice.
+ * it. It names their process then, so nobody has to send one (libckv sends its
+ * HELLO again without).
  */
 static void guard_listener(struct daemon *d)
 {
@@ -87,6 +102,18 @@ bool leave_may_accept(struct daemon *d)
 	return false;
 }
 
+/* What the other side was sent last is heard only if nothing it sent is unread. */
+static void close_bare(int fd)
+{
+	char data[CKV_CONTROL_BYTES_MAX];
+	struct iovec iov = { data, sizeof data };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	for (int i = 0; i < BARE_MESSAGES && sys_receive(fd, &m, false) > 0; i++)
+		;
+	sys_close(fd);
+}
+
 void leave_collect(struct daemon *d)
 {
 	uint32_t n = 0;
@@ -94,8 +121,11 @@ void leave_collect(struct daemon *d)
 	for (uint32_t i = 0; i < d->n_leaving; i++) {
 		const struct leaving *l = &d->leaving[i];
 
-		if ((l->token != 0 && !loop_released(d->loop, l->token)) ||
-		    closer_give(d->closer, l->uid, l->fd, true) < 0)
+		if (l->token != 0 && !loop_released(d->loop, l->token))
+			d->leaving[n++] = *l;
+		else if (l->bare)
+			close_bare(l->fd);
+		else if (closer_give(d->closer, l->uid, l->fd, true) < 0)
 			d->leaving[n++] = *l;
 	}
 	d->n_leaving = n;

@@ -14,8 +14,11 @@
 int leave_create(struct daemon *d);
 void leave_destroy(struct daemon *d);	/* after the loop */
 
+/* Of a new connection: could none of its messages ever bring a descriptor? */
+bool leave_is_bare(struct daemon *d, int fd);
+
 /* A connection ends. Its watch was removed; `token` was that of the watch, 0: none. */
-void leave_socket(struct daemon *d, uid_t uid, int fd, uint64_t token);
+void leave_socket(struct daemon *d, uid_t uid, int fd, bool bare, uint64_t token);
 
 /* A descriptor out of a message; -1 is allowed. */
 void leave_descriptor(struct daemon *d, uid_t uid, int fd);
@@ -29,7 +32,7 @@ bool leave_has_room(struct daemon *d, uid_t uid);
 /* May one connection more be accepted? */
 bool leave_may_accept(struct daemon *d);
 
-/* Give to the thread what the loop has let go. */
+/* Give to the thread, or close, what the loop has let go. */
 void leave_collect(struct daemon *d);
 
 #endif

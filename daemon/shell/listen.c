@@ -221,7 +221,7 @@ void listen_close(struct daemon *d)
 	if (d->listen_fd >= 0) {
 		(void)sys_unlink(d->config->daemon.socket);
 		/* Connections that were not accepted end with it. */
-		leave_socket(d, 0, d->listen_fd, 0);
+		leave_socket(d, 0, d->listen_fd, false, 0);
 	}
 	sys_close(d->lock_fd);
 	d->listen_fd = d->lock_fd = -1;

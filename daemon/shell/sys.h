@@ -84,6 +84,7 @@ int sys_socket_option(int fd, int name, void *value, socklen_t *bytes);
 int sys_peer_pidfd(int fd);	/* -ENOPROTOOPT before Linux 6.5 */
 /* May peers send descriptors? They get EPERM else. -ENOPROTOOPT before Linux 6.16. */
 int sys_pass_rights(int fd, bool may);
+bool sys_passes_rights(int fd);	/* or they may have: unless it is known that none can */
 int sys_shut_socket(int fd);	/* nothing more comes in, nothing goes out */
 int sys_unread(int fd);		/* bytes the other side has not read */
 

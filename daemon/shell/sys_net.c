@@ -133,6 +133,14 @@ int sys_pass_rights(int fd, bool may)
 					 sizeof on) != 0 ? -errno : 0;
 }
 
+bool sys_passes_rights(int fd)
+{
+	socklen_t bytes = sizeof(int);
+	int on = 1;
+
+	return sys_socket_option(fd, SO_PASSRIGHTS, &on, &bytes) < 0 || on != 0;
+}
+
 /* Cannot fail on a socket that is connected. */
 int sys_shut_socket(int fd)
 {

@@ -2,8 +2,10 @@
  * test_shell_peers.c - descriptors whose last close() waits, in every way a client can
  * leave one with the daemon. The reactor serves others meanwhile.
  */
+#include "client/ckv.h"
 #include "daemon/shell/closer.h"
 #include "daemon/shell/sys.h"
+#include "tests/lib/command.h"
 #include "tests/lib/wire.h"
 
 #include <arpa/inet.h>
@@ -352,6 +354,64 @@ START_TEST(a_refusal_is_heard_after_unread_messages)
 }
 END_TEST
 
+/* Can a listener of this kernel, and of the daemon's, be told to let none in? */
+static bool can_refuse(void)
+{
+	int pair[2], r;
+
+	if (!knows_pidfds())
+		return false;
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0);
+	r = sys_pass_rights(pair[0], false);
+	close(pair[0]);
+	close(pair[1]);
+	return r == 0;
+}
+
+/*
+ * One descriptor lingers, and more connections end than may wait for it: others are
+ * let in all the same, and hear a refusal.
+ */
+START_TEST(who_lingers_keeps_nobody_out)
+{
+	int others = wire_dial(&daemon_), fd, n = 2 * CLOSER_USER_ITEMS;
+	struct lingering l = linger();
+	struct ckv *honest;
+	char args[128];
+	union wire m;
+
+	if (!can_refuse())
+		n = 200;
+	wire_hello(others, NULL);
+	/* Its copy is the last one when the daemon gets there. */
+	stop_daemon();
+	fd = wire_dial(&daemon_);
+	send_in_a_way(fd, WAY_MANY, l.fd);
+	close(l.fd);
+	kill(daemon_.pid, SIGCONT);
+	expect_closer_waits(true);
+	close(fd);
+	for (int i = 0; i < n; i++) {
+		fd = wire_dial(&daemon_);
+		wire_head(&m, CKV_HELLO, sizeof m.hello, 0);
+		m.head.magic++;
+		wire_send(fd, &m, sizeof m.hello, NULL, 0);
+		ck_assert_int_eq(wire_hear(fd, &m, NULL), CKV_REFUSED);
+		close(fd);
+	}
+	for (int i = 0; i < 3; i++) {
+		ck_assert_int_eq(ckv_open(daemon_.socket, "honest", &honest), 0);
+		ckv_close(honest);
+	}
+	snprintf(args, sizeof args, "clients --socket %s", daemon_.socket);
+	ckv(args);
+	ck_assert_int_eq(said.rc, 0);
+	ck_assert(closer_waits());
+	let_go(&l);
+	close(others);
+}
+END_TEST
+
 /* Once it is known, a client cannot send any, or is put out for it. */
 START_TEST(a_known_client_sends_no_descriptors)
 {
@@ -398,6 +458,7 @@ int main(void)
 	tcase_add_checked_fixture(d, setup, teardown);
 	tcase_add_loop_test(d, the_reactor_does_not_wait_in_close, 0, WAYS);
 	tcase_add_test(d, a_refusal_is_heard_after_unread_messages);
+	tcase_add_test(d, who_lingers_keeps_nobody_out);
 	tcase_add_test(d, a_known_client_sends_no_descriptors);
 	suite_add_tcase(s, d);
 	runner = srunner_create(s);
