@@ -31,6 +31,11 @@ enum job_stage {
 	JOB_WRITE,
 };
 
+struct leftover {		/* memory of a job that is unmapped piece by piece */
+	char *base;
+	size_t bytes;		/* 0: none */
+};
+
 struct job {
 	struct work work;
 	enum job_stage stage;
@@ -69,6 +74,7 @@ struct job {
 	int result;
 	char text[CKV_METHOD_WHY_BYTES];
 	struct job *leader;		/* FOLLOW: makes the same view */
+	struct leftover leftover[2];	/* also when it is FREE: then not yet for another */
 };
 
 struct sum_job {
@@ -86,6 +92,7 @@ struct jobs {
 	uint32_t n_jobs, n_own, n_queued;
 	uint32_t n_listed;		/* of the daemon's own, in LIST */
 	uint32_t n_rooms;		/* in ROOM */
+	uint32_t n_leftovers;
 	bool uncollected;		/* workers have perhaps finished more */
 	uint32_t n_links_max;
 	void *link_memory;		/* all jobs' links, sums and flags */

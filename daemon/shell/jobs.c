@@ -16,6 +16,7 @@
 
 #define COLLECT_MAX	4u	/* finished stages taken back in a turn */
 #define LIST_UNITS	128	/* for own jobs' chains in a turn */
+#define UNMAP_BYTES	(512u << 10)	/* of what jobs have left, in a turn */
 
 static void count_queued(struct jobs *jobs)
 {
@@ -77,11 +78,46 @@ err_free:
 	return r;
 }
 
+static void leave(struct job *job, int i, void *base, size_t bytes)
+{
+	if (base == NULL)
+		return;
+	assert(job->leftover[i].bytes == 0);
+	job->leftover[i] = (struct leftover){ base, bytes };
+	job->jobs->n_leftovers++;
+}
+
+/* The end of it first: what remains is a mapping still. */
+static void unmap_piece(struct job *job, struct leftover *left)
+{
+	size_t rest = (left->bytes - 1) / UNMAP_BYTES * UNMAP_BYTES;
+
+	sys_unmap(left->base + rest, left->bytes - rest);
+	left->bytes = rest;
+	job->jobs->n_leftovers -= left->bytes == 0;
+}
+
+/* A piece of what some job has left. */
+static void unmap_some(struct jobs *jobs)
+{
+	for (uint32_t i = 0; i < jobs->n_jobs + jobs->n_own; i++)
+		for (int k = 0; k < 2; k++)
+			if (jobs->job[i].leftover[k].bytes > 0) {
+				unmap_piece(&jobs->job[i],
+					    &jobs->job[i].leftover[k]);
+				return;
+			}
+}
+
+/* Unmapping 256 MiB takes 20 ms: inputs and positions go in turns that follow. */
 static void free_memory(struct job *job)
 {
+	leave(job, 0, job->inputs.memory, job->inputs.memory_bytes);
+	leave(job, 1, job->compress.pos, job->compress.pos_bytes);
+	job->inputs.memory = NULL;
+	job->compress.pos = NULL;
 	compress_free(&job->compress);
 	sys_free(job->compress.page);
-	inputs_free(&job->inputs);
 	job->compress.page = NULL;
 	if (job->user != NULL)
 		user_uncount_inputs(job->jobs->daemon, job->user,
@@ -102,6 +138,8 @@ void jobs_destroy(struct daemon *d)
 	for (uint32_t i = 0; i < jobs->n_jobs + jobs->n_own; i++)
 		if (jobs->job[i].stage != JOB_FREE)
 			free_memory(&jobs->job[i]);
+	while (jobs->n_leftovers > 0)
+		unmap_some(jobs);
 	sys_free(jobs->job);
 	sys_unmap(jobs->link_memory, jobs->link_bytes);
 	sys_free(jobs);
@@ -119,7 +157,8 @@ static void start(struct job *job, enum job_stage stage,
 static struct job *first_free(struct job *job, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++)
-		if (job[i].stage == JOB_FREE)
+		if (job[i].stage == JOB_FREE && job[i].leftover[0].bytes == 0 &&
+		    job[i].leftover[1].bytes == 0)
 			return &job[i];
 	return NULL;
 }
@@ -451,6 +490,10 @@ bool jobs_turn(struct daemon *d)
 
 	if (jobs->uncollected)
 		jobs_collect(d);
+	if (jobs->n_leftovers > 0) {
+		unmap_some(jobs);
+		worked = true;
+	}
 	if (jobs->n_listed == 0)
 		return worked;
 	for (uint32_t i = 0; i < jobs->n_own && units > 0; i++)

@@ -47,7 +47,10 @@ int jobs_find_view(const struct space *space, const struct ckv_view_query *query
 
 /* Take back some of what workers have finished. */
 void jobs_collect(struct daemon *d);
-/* What jobs have to do in a turn: go on listing, take back the rest. Was there any? */
+/*
+ * What jobs have to do in a turn: go on listing, take back the rest, unmap a piece of what
+ * they have left. Was there any?
+ */
 bool jobs_turn(struct daemon *d);
 /* The space has made a step: go on with those that waited for it. */
 void jobs_step(struct daemon *d, struct host *host);

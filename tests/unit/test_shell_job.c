@@ -10,6 +10,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 static struct host host;
 
@@ -79,6 +81,88 @@ START_TEST(first_stage_survives_any_failure)
 }
 END_TEST
 
+/* ---- what a job leaves behind ---- */
+
+enum { PIECE_BYTES = 512 << 10, INPUT_BYTES = 16 * PIECE_BYTES - 4096 - 64 };
+
+static int watch(struct loop *loop, int fd, uint64_t token)
+{
+	(void)loop, (void)fd, (void)token;
+	return 0;
+}
+
+static void unwatch(struct loop *loop, int fd, uint64_t token)
+{
+	(void)loop, (void)fd, (void)token;
+}
+
+static char *memory;
+
+/* A first stage that has copied its inputs, and fails. */
+static void copy_and_fail(struct work *work)
+{
+	struct job *job = (struct job *)work;
+
+	ck_assert_int_eq(sys_map_private(INPUT_BYTES, PROT_READ | PROT_WRITE,
+					 &job->inputs.memory), 0);
+	job->inputs.memory_bytes = INPUT_BYTES;
+	memory = memset(job->inputs.memory, 1, INPUT_BYTES);
+	job->result = -EINVAL;
+}
+
+static int n_done;
+
+static void done(struct job *job)
+{
+	ck_assert_int_eq(job->result, -EINVAL);
+	n_done++;
+}
+
+/* However large, its memory goes in pieces, and then its place is free; or with the end. */
+START_TEST(memory_of_a_job_goes_in_pieces)
+{
+	static const struct loop_ops ops = { .watch = watch, .unwatch = unwatch };
+	static const struct job_own own = { .done = done };
+	static struct loop loop = { &ops, "none" };
+	static struct ckv_global_stats stats;
+	static struct config config;
+	struct daemon d = { .config = &config, .loop = &loop, .stats = &stats };
+	long before, mapped, at_first = sys_mapped_bytes();
+	struct job *job;
+	int n_turns = 0;
+
+	config.daemon = (struct daemon_params){
+		.workers = 1, .max_jobs = 1, .max_auto_jobs = 1, .max_job_blocks = 4,
+	};
+	ck_assert_int_eq(jobs_create(&d), 0);
+	job = job_new_own(d.jobs);
+	ck_assert_ptr_nonnull(job);
+	job->own = &own;
+	job->stage = JOB_DIGEST;
+	job->work.run = copy_and_fail;
+	before = sys_mapped_bytes();
+	d.jobs->n_queued++;
+	workers_give(d.jobs->workers, &job->work);
+	for (; n_done == 0; usleep(100))
+		jobs_collect(&d);
+	mapped = sys_mapped_bytes();
+	ck_assert_int_eq(mapped, before + INPUT_BYTES);
+	ck_assert_ptr_null(job_new_own(d.jobs));
+	for (; n_turns < _i && jobs_turn(&d); n_turns++) {
+		ck_assert_int_le(mapped - sys_mapped_bytes(), PIECE_BYTES);
+		mapped = sys_mapped_bytes();
+	}
+	if (_i > 16) {
+		ck_assert_int_eq(n_turns, 16);
+		ck_assert_ptr_eq(job_new_own(d.jobs), job);
+		for (long at = 0; at < INPUT_BYTES; at += 4096)
+			ck_assert_int_eq(msync(memory + at, 4096, MS_ASYNC), -1);
+	}
+	jobs_destroy(&d);
+	ck_assert_int_eq(sys_mapped_bytes(), at_first);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("shell_job");
@@ -89,6 +173,7 @@ int main(void)
 	suite_add_tcase(s, c);
 	tcase_add_test(c, no_memory_is_no_key);
 	tcase_add_test(c, first_stage_survives_any_failure);
+	tcase_add_loop_test(c, memory_of_a_job_goes_in_pieces, 0, 18);
 	srunner_run_all(sr, CK_ENV);
 	failed = srunner_ntests_failed(sr);
 	srunner_free(sr);
