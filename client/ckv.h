@@ -23,7 +23,8 @@
  *   -ECHILD   called in a child after fork(): it must open its own connection
  *   -EINVAL   an argument is out of range
  *   -ENOMEM   out of memory
- * and any call that asks the daemon by a lane
+ * and any call that asks the daemon by a lane, which waits for its answer as long as the
+ * daemon lives unless it is a ckv_submit_*(),
  *   -EAGAIN   as many requests as the lane has slots, or argument bytes, are
  *             outstanding; collect some with ckv_poll() or ckv_wait()
  *   -EPROTO   the daemon closed the lane, because it was sent what no lane of this
@@ -186,6 +187,7 @@ struct ckv_space_info {
  *   -EALREADY this connection has attached it already
  *   -ENOMEM, -EMFILE  its memory could not be mapped here
  *   -ETIMEDOUT        the daemon does not answer
+ *   -EPROTO           what it says makes no sense
  *   and, where it has to connect anew, what ckv_open() answers; that there is no
  *   daemon is -ESTALE
  */
@@ -255,8 +257,8 @@ struct ckv_lane_options {	/* 0: the daemon's default */
  *   -EUSERS  the lanes of this user, or the pins of this client, its user or the space,
  *            are used up
  *   -EDQUOT  more pins, slots or argument bytes than the daemon allows
- *   and -ENOMEM, -EMFILE, -ETIMEDOUT, -ESTALE as ckv_attach(). -EMFILE and -ENOMEM may be
- *   the daemon's, too; ckv_why() tells
+ *   and -ENOMEM, -EMFILE, -ETIMEDOUT, -EPROTO, -ESTALE as ckv_attach(). -EMFILE and
+ *   -ENOMEM may be the daemon's, too; ckv_why() tells
  */
 int ckv_lane_open(struct ckv_space *space, const struct ckv_lane_options *options,
 		  struct ckv_lane **ret_lane);

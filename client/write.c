@@ -333,8 +333,13 @@ long ckv_abort(struct ckv_lane *lane, const struct ckv_page *pages,
 	int n = send_abort(lane, pages, n_pages, &request);
 	long r = n;
 
-	if (n < 0)
-		return pages_refused(lane, pages, n_pages, n, ret_status);
+	if (n < 0) {
+		pages_refused(lane, pages, n_pages, n, ret_status);
+		for (size_t i = 0; ret_status != NULL && i < n_pages; i++)
+			if (pages[i].status != 0)
+				ret_status[i] = pages[i].status;
+		return n;
+	}
 	if (n > 0) {
 		request->ret = answers;
 		r = lib_request_wait(lane, request);

@@ -203,8 +203,11 @@ END_TEST
 /* A request that fails as a whole says so of each page, and they stay lent. */
 START_TEST(refused_request_tells_each_page)
 {
+	struct ckv_event event;
 	struct ckv_page p[3];
 	int32_t status[3] = { 1, 1, 1 };
+	uint64_t tag = 0;
+	int r;
 
 	borrow(-1, 0, 2, p);
 	ck_assert_int_eq(ckv_publish(lane, p, 2, TOKENS + 1, CKV_SUM, NULL,
@@ -216,6 +219,15 @@ START_TEST(refused_request_tells_each_page)
 	ck_assert_int_eq(publish(p, 3, status), 2);
 	ck_assert_int_eq(status[2], -EINVAL);
 	expect_lent(1);
+	/* One that an abort passes over has its own status also then. */
+	p[1].status = -EXFULL;
+	for (r = 0; r == 0; tag++)
+		r = ckv_submit_nop(lane, tag);
+	ck_assert_int_eq(ckv_abort(lane, &p[1], 2, status), -EAGAIN);
+	ck_assert_int_eq(status[0], -EXFULL);
+	ck_assert_int_eq(status[1], -EAGAIN);
+	for (tag--; tag > 0; tag--)
+		ck_assert_int_eq(ckv_wait(lane, -1, &event, 1), 1);
 	ck_assert_int_eq(ckv_abort(lane, &p[2], 1, NULL), 1);
 	expect_lent(0);
 }
