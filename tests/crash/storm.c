@@ -111,6 +111,7 @@ static bool adds_up(const struct raw *raw)
 {
 	return RAW_GLOBAL(raw, clients) == 1 && RAW_GLOBAL(raw, lanes) == 0 &&
 	       RAW_SPACE(raw, pages_lent) == 0 &&
+	       RAW_SPACE(raw, unsummed) == 0 &&
 	       RAW_SPACE(raw, pages_free) + RAW_SPACE(raw, blocks) ==
 	       RAW_SPACE(raw, pages_total);
 }
@@ -128,10 +129,12 @@ bool storm_adds_up(const char *socket, const char *space, char *ret_text,
 	ok = adds_up(&raw);
 	if (!ok)
 		snprintf(ret_text, size, "%s: clients %d (1), lanes %d (0), "
-			 "lent %d (0), free %d + blocks %d of %d", space,
+			 "lent %d (0), unsummed %d (0), free %d + blocks %d of %d",
+			 space,
 			 (int)RAW_GLOBAL(&raw, clients),
 			 (int)RAW_GLOBAL(&raw, lanes),
 			 (int)RAW_SPACE(&raw, pages_lent),
+			 (int)RAW_SPACE(&raw, unsummed),
 			 (int)RAW_SPACE(&raw, pages_free),
 			 (int)RAW_SPACE(&raw, blocks),
 			 (int)RAW_SPACE(&raw, pages_total));
