@@ -40,23 +40,28 @@ static uint64_t pages_taken_back(const struct shot *shot)
 	return n;
 }
 
-/* Until its row is gone. 0, -EIO when the daemon died, -ETIMEDOUT. */
+/*
+ * Until its row is gone, which is when all is taken back; what was is read after that.
+ * 0, -EIO when the daemon died, -ETIMEDOUT.
+ */
 static int wait_gone(struct watch *watch, uint32_t pid, uint64_t *ret_aborted)
 {
 	const struct timespec pause = { .tv_nsec = KICK_LOOK_MS * 1000000 };
 
+	bool gone = false, seen_gone, alive;
+
 	for (int ms = 0; ms < KICK_WAIT_MS; ms += KICK_LOOK_MS) {
 		struct shot shot;
-		bool gone, alive;
 
 		watch_shot(watch, &shot);
+		seen_gone = gone;
 		gone = find_client(&shot, pid) == NULL;
 		alive = shot.alive;
 		*ret_aborted = pages_taken_back(&shot);
 		shot_free(&shot);
 		if (!alive)
 			return -EIO;
-		if (gone)
+		if (seen_gone)
 			return 0;
 		nanosleep(&pause, NULL);
 	}

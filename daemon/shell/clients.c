@@ -115,10 +115,12 @@ void client_lane_ended(struct daemon *d, struct client *client)
 {
 	if (client->n_lanes > 0)
 		return;
-	if (client->state == CLIENT_ENDING)
+	if (client->state == CLIENT_ENDING) {
 		client_free(d, client);
-	else if (client->state == CLIENT_DETACHED)
+		stats_client(d, client, NULL);
+	} else if (client->state == CLIENT_DETACHED) {
 		client_forget(d, client);
+	}
 }
 
 void client_hang_up(struct daemon *d, struct client *client)

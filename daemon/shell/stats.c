@@ -86,6 +86,9 @@ void stats_client(struct daemon *d, struct client *client, const char *name)
 		[CLIENT_ENDING] = CKV_CLIENT_FREE,
 	};
 	struct ckv_client_row *row = row_of(d, client);
+	/* While something of it is still being taken back, it is shown. */
+	uint32_t state = client->state == CLIENT_ENDING && client->n_lanes > 0 ?
+			 CKV_CLIENT_DETACHED : shown[client->state];
 	uint64_t pins = 0, lent = 0, spaces = 0;
 	uint32_t at = client->turn_lane;
 
@@ -96,7 +99,7 @@ void stats_client(struct daemon *d, struct client *client, const char *name)
 		row->gid = client->gid;
 		row->attached_s = sys_real_ns() / 1000000000u;
 	}
-	if (shown[client->state] != CKV_CLIENT_FREE) {
+	if (state != CKV_CLIENT_FREE) {
 		for (uint32_t i = 0; i < d->n_hosts; i++) {
 			spaces |= (uint64_t)(client->attached[i].access != 0) << i;
 			lent += space_client_lent(d->host[i].space,
@@ -112,7 +115,7 @@ void stats_client(struct daemon *d, struct client *client, const char *name)
 	ckv_hint_store64(&row->pins, pins);
 	ckv_hint_store64(&row->pages_lent, lent);
 	ckv_hint_store64(&row->requests, client->n_requests);
-	ckv_client_set_state(row, shown[client->state]);
+	ckv_client_set_state(row, state);
 }
 
 void stats_tick(struct daemon *d)
