@@ -105,7 +105,9 @@ static int run(const char *path, bool only_check, bool json)
 
 	if (r < 0) {
 		if (r != -EINVAL)
-			fprintf(stderr, "ckvd: %s: %s\n", path, strerror(-r));
+			fprintf(stderr, "ckvd: %s: %s%s\n", path, strerror(-r),
+				r == -ENOENT ? "; --config FILE reads another, and "
+				"ckvd.conf(5) has an example" : "");
 		return 1;
 	}
 	if (!only_check)

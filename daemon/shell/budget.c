@@ -179,7 +179,8 @@ static int judge_files(const struct config *config, const struct budget *b,
 	}
 	if (b->n_files_at_limits > given->n_files)
 		tell(warned, "%" PRIu64 " descriptors are needed if all clients and "
-		     "lanes are there; RLIMIT_NOFILE allows %" PRIu64,
+		     "lanes are there; RLIMIT_NOFILE allows %" PRIu64
+		     " (LimitNOFILE= in the unit, or ulimit -n)",
 		     b->n_files_at_limits, given->n_files);
 	return r;
 }
@@ -195,9 +196,11 @@ int budget_judge(const struct config *config, const struct budget *b,
 	int r = judge_files(config, b, given, refused, warned), memory;
 
 	if (b->range > range) {
-		tell(refused, "the spaces need %s of addresses; %s %s",
-		     size_text(needs, b->range), given->range_bytes < RANGE_MAX ?
-		     "RLIMIT_AS allows" : "there are", size_text(limit, range));
+		tell(refused, given->range_bytes < RANGE_MAX ?
+		     "the spaces need %s of addresses; RLIMIT_AS allows %s "
+		     "(LimitAS= in the unit, or ulimit -v)" :
+		     "the spaces need %s of addresses; there are %s",
+		     size_text(needs, b->range), size_text(limit, range));
 		r = -ENOMEM;
 	}
 	memory = judge_memory(config, b, &given->memory, refused, warned);

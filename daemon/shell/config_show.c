@@ -47,9 +47,9 @@ static void help_section(const struct param *param, FILE *out)
 		} else {
 			param_text(&at_start, &bounds[0], low);
 			param_text(&at_start, &bounds[1], high);
-			fprintf(out, "; %s to %s %s", low, high,
-				param->type == PARAM_TIME ||
-				param->type == PARAM_BYTES ? "" : param->unit);
+			fprintf(out, "; %s to %s", low, high);
+			if (param->type != PARAM_TIME && param->type != PARAM_BYTES)
+				fprintf(out, " %s", param->unit);
 		}
 		fprintf(out, "%s\n", param->reloadable ? "; reloadable" : "");
 		wrap(out, param->help, 23, 56);

@@ -21,6 +21,26 @@ const char *geometry_layout(uint32_t layout)
 	}
 }
 
+static const char *type_word(uint32_t type)
+{
+	switch (type) {
+	case CKV_DTYPE_F32:	return "f32";
+	case CKV_DTYPE_F16:	return "f16";
+	case CKV_DTYPE_BF16:	return "bf16";
+	case CKV_DTYPE_F8_E4M3:	return "f8_e4m3";
+	default:		return "none of these";
+	}
+}
+
+static const char *scheme_word(uint32_t scheme)
+{
+	switch (scheme) {
+	case CKV_KEYS_SHA256:	return "tokens";
+	case CKV_KEYS_ENGINE:	return "engine";
+	default:		return "none of these";
+	}
+}
+
 /* A name, or the piece of a long one where it begins to differ from the other. */
 static void show_model(const char model[CKV_MODEL_BYTES], size_t from,
 		       char text[MODEL_TEXT])
@@ -57,34 +77,37 @@ int geometry_compare(const char *space, const struct ckv_geometry *ours,
 	const struct {
 		const char *name;
 		uint64_t ours, theirs;
+		const char *(*word)(uint32_t);	/* NULL: a number */
 	} field[] = {
-		{ "n_layers", ours->n_layers, theirs->n_layers },
-		{ "n_kv_heads", ours->n_kv_heads, theirs->n_kv_heads },
-		{ "dim_k", ours->dim_k, theirs->dim_k },
-		{ "dim_v", ours->dim_v, theirs->dim_v },
-		{ "block_tokens", ours->block_tokens, theirs->block_tokens },
-		{ "n_ranks", ours->n_ranks, theirs->n_ranks },
-		{ "dtype", ours->dtype, theirs->dtype },
-		{ "block_bytes", ours->opaque_bytes, theirs->opaque_bytes },
-		{ "key_scheme", ours->key_scheme, theirs->key_scheme },
+		/* First: it decides which of the others count. */
+		{ "layout", ours->layout, theirs->layout, geometry_layout },
+		{ "n_layers", ours->n_layers, theirs->n_layers, NULL },
+		{ "n_kv_heads", ours->n_kv_heads, theirs->n_kv_heads, NULL },
+		{ "dim_k", ours->dim_k, theirs->dim_k, NULL },
+		{ "dim_v", ours->dim_v, theirs->dim_v, NULL },
+		{ "block_tokens", ours->block_tokens, theirs->block_tokens, NULL },
+		{ "n_ranks", ours->n_ranks, theirs->n_ranks, NULL },
+		{ "dtype", ours->dtype, theirs->dtype, type_word },
+		{ "block_bytes", ours->opaque_bytes, theirs->opaque_bytes, NULL },
+		{ "key_scheme", ours->key_scheme, theirs->key_scheme, scheme_word },
 	};
 	int r = compare_model(space, ours, theirs, text);
 
 	if (r < 0)
 		return r;
-	/* First: it decides which of the others count. */
-	if (ours->layout != theirs->layout) {
-		snprintf(text, 232, "space %s: layout is %s here, %s (%u) at the "
-			 "client", space, geometry_layout(ours->layout),
-			 geometry_layout(theirs->layout), theirs->layout);
-		return -EINVAL;
-	}
 	for (size_t i = 0; i < sizeof field / sizeof field[0]; i++) {
 		if (field[i].ours == field[i].theirs)
 			continue;
-		snprintf(text, 232, "space %s: %s is %" PRIu64 " here, %" PRIu64
-			 " at the client", space, field[i].name, field[i].ours,
-			 field[i].theirs);
+		if (field[i].word != NULL)
+			snprintf(text, 232, "space %s: %s is %s here, %s (%u) at the "
+				 "client", space, field[i].name,
+				 field[i].word((uint32_t)field[i].ours),
+				 field[i].word((uint32_t)field[i].theirs),
+				 (uint32_t)field[i].theirs);
+		else
+			snprintf(text, 232, "space %s: %s is %" PRIu64 " here, %"
+				 PRIu64 " at the client", space, field[i].name,
+				 field[i].ours, field[i].theirs);
 		return -EINVAL;
 	}
 	return 0;

@@ -17,16 +17,36 @@
 #include <string.h>
 #include <unistd.h>
 
+#define LOCK_BYTES	(CONFIG_TEXT_BYTES + 8)
+
+static void lock_name(const char *path, char name[LOCK_BYTES])
+{
+	snprintf(name, LOCK_BYTES, "%s.lock", path);
+}
+
+/* The file stays when its daemon has gone, so it may be somebody else's. */
+static void say_lock(const char *name, int error)
+{
+	struct stat s;
+
+	if (error == -EACCES && sys_stat(name, &s) == 0)
+		log_line(LOG_ERROR, "%s: %s: it belongs to uid %u, who served this "
+			 "socket; take another socket, or have it removed", name,
+			 strerror(-error), s.st_uid);
+	else
+		log_line(LOG_ERROR, "%s: %s", name, strerror(-error));
+}
+
 static int lock(struct daemon *d)
 {
 	const char *path = d->config->daemon.socket;
-	char name[CONFIG_TEXT_BYTES + 8];
+	char name[LOCK_BYTES];
 	int r;
 
-	snprintf(name, sizeof name, "%s.lock", path);
+	lock_name(path, name);
 	d->lock_fd = sys_open(name, O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
 	if (d->lock_fd < 0) {
-		log_line(LOG_ERROR, "%s: %s", name, strerror(-d->lock_fd));
+		say_lock(name, d->lock_fd);
 		return d->lock_fd;
 	}
 	r = sys_lock(d->lock_fd);
@@ -91,7 +111,11 @@ static int look_at(const char *path, pid_t *ret_pid)
 	*ret_pid = peer.pid;
 	if (r == 0 || r == -EAGAIN || r == -EPROTOTYPE)
 		return PLACE_SERVED;
-	return r == -ECONNREFUSED || r == -ENOENT ? PLACE_STALE : r;
+	if (r == -ECONNREFUSED || r == -ENOENT)
+		return PLACE_STALE;
+	log_line(LOG_ERROR, "%s: is there and cannot be asked: %s", path,
+		 strerror(-r));
+	return r;
 }
 
 /* Nobody may answer at the path; then what is there may go. */
@@ -130,6 +154,18 @@ static int find_group(const struct daemon_params *p, gid_t *ret_gid)
 	return 0;
 }
 
+/* Why the socket cannot be given to this group. */
+static int say_group(const struct daemon_params *p, int error)
+{
+	if (error == -EPERM)
+		log_line(LOG_ERROR, "socket_group = %s: this user is not a member of it",
+			 p->socket_group);
+	else
+		log_line(LOG_ERROR, "socket_group = %s: %s", p->socket_group,
+			 strerror(-error));
+	return error;
+}
+
 /*
  * The lock is a file of ours in the socket's directory, so what may be done with
  * it may be done with the socket later.
@@ -146,12 +182,22 @@ int listen_claim(struct daemon *d)
 		return r;
 	if (gid != (gid_t)-1)
 		r = sys_chown(d->lock_fd, (uid_t)-1, gid);
-	if (r < 0) {
-		log_line(LOG_ERROR, "socket_group = %s: %s", p->socket_group,
-			 strerror(-r));
+	return r < 0 ? say_group(p, r) : clear_path(p->socket);
+}
+
+/* Could a start lock the path and take it? An enum place, or why not. */
+static int look_behind(const char *path, pid_t *ret_pid)
+{
+	char name[LOCK_BYTES];
+	int r;
+
+	lock_name(path, name);
+	r = sys_access(name, R_OK | W_OK);
+	if (r < 0 && r != -ENOENT) {
+		say_lock(name, r);
 		return r;
 	}
-	return clear_path(p->socket);
+	return look_at(path, ret_pid);
 }
 
 int listen_look(const struct daemon *d, pid_t *ret_pid)
@@ -162,6 +208,11 @@ int listen_look(const struct daemon *d, pid_t *ret_pid)
 	gid_t gid;
 	int r = find_group(p, &gid), place;
 
+	if (r == 0 && gid != (gid_t)-1) {
+		r = sys_in_group(gid);
+		if (r < 0)
+			say_group(p, r);
+	}
 	snprintf(dir, sizeof dir, "%s", p->socket);
 	slash = strrchr(dir, '/');
 	if (slash == NULL)
@@ -174,7 +225,7 @@ int listen_look(const struct daemon *d, pid_t *ret_pid)
 	else if (place < 0)
 		log_line(LOG_ERROR, "%s: %s", dir, strerror(-place));
 	else
-		place = look_at(p->socket, &pid);
+		place = look_behind(p->socket, &pid);
 	if (place == PLACE_SERVED)
 		log_line(LOG_WARNING, "%s: served by process %d, which a start "
 			 "must not find; its memory counts as free here",

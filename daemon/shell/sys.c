@@ -283,6 +283,13 @@ int sys_access(const char *path, int mode)
 	return sys_fault() || access(path, mode) != 0 ? -errno : 0;
 }
 
+int sys_in_group(gid_t gid)
+{
+	if (sys_fault())
+		return -errno;
+	return geteuid() == 0 || group_member(gid) ? 0 : -EPERM;
+}
+
 ssize_t sys_readlink(const char *path, char *text, size_t bytes)
 {
 	ssize_t n = sys_fault() ? -1 : readlink(path, text, bytes);

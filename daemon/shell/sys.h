@@ -61,6 +61,7 @@ ssize_t sys_write(int fd, const void *data, size_t bytes);
 ssize_t sys_pwrite(int fd, const void *data, size_t bytes, off_t offset);
 int sys_chown(int fd, uid_t uid, gid_t gid);
 int sys_access(const char *path, int mode);
+int sys_in_group(gid_t gid);	/* may our files have it? 0 or -EPERM */
 ssize_t sys_readlink(const char *path, char *text, size_t bytes); /* no 0 at its end */
 int sys_stat(const char *path, struct stat *ret_stat);
 int sys_unlink(const char *path);

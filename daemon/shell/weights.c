@@ -43,8 +43,11 @@ static int differ(const struct host *host, const uint8_t *theirs, char text[232]
 	show(theirs, bytes, there);
 	n = snprintf(text, 232, "space %.40s: weights are %s here, %s at the client",
 		     host->config->name, here, there);
-	snprintf(text + n, 232 - (size_t)n, brief ? "; use another space, or "
-		 "restart ckvd to empty this one" : "; use another space");
+	if (host->config->params.weights[0] != 0)
+		snprintf(text + n, 232 - (size_t)n, "; use another space");
+	else
+		snprintf(text + n, 232 - (size_t)n, brief ? "; use another space, or "
+			 "restart ckvd to empty this one" : "; use another space");
 	return -EINVAL;
 }
 

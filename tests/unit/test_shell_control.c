@@ -184,9 +184,9 @@ START_TEST(a_geometry_mismatch_names_the_field)
 		"space tiny: dim_v is 32 here, 33 at the client",
 		"space tiny: block_tokens is 16 here, 17 at the client",
 		"space tiny: n_ranks is 1 here, 2 at the client",
-		"space tiny: dtype is 1 here, 2 at the client",
+		"space tiny: dtype is f32 here, f16 (2) at the client",
 		"space tiny: layout is head-major here, token-major (2) at the client",
-		"space tiny: key_scheme is 1 here, 2 at the client",
+		"space tiny: key_scheme is tokens here, engine (2) at the client",
 		"space tiny: model is tiny here, big at the client",
 	};
 	union wire m;

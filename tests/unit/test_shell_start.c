@@ -9,13 +9,17 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define MIB	(1024ull * 1024)
@@ -166,7 +170,7 @@ START_TEST(limits_are_named_before_memory_is_made)
 	} row[] = {
 		{ RLIMIT_FSIZE, MIB, -EFBIG, "space a: needs files of 2.0 MiB; "
 		  "RLIMIT_FSIZE allows 1.0 MiB" },
-		{ RLIMIT_AS, 6 * MIB, -ENOMEM, "of addresses; RLIMIT_AS allows " },
+		{ RLIMIT_AS, 6 * MIB, -ENOMEM, "B (LimitAS= in the unit, or ulimit -v)" },
 		{ RLIMIT_NOFILE, 20, -EMFILE, "descriptors for its slabs; "
 		  "RLIMIT_NOFILE allows 20" },
 	};
@@ -303,6 +307,56 @@ START_TEST(a_check_beside_a_daemon_counts_its_memory_as_free)
 }
 END_TEST
 
+/* Judge as a user without rights, by a start or by a check: the error. */
+static int judged_by_nobody(struct config *config, bool check)
+{
+	struct budget_given given;
+	struct daemon *d;
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		if (setgroups(0, NULL) < 0 || setgid(65534) < 0 || setuid(65534) < 0)
+			_exit(255);
+		_exit(-(check ? daemon_check(config, &given) :
+				daemon_start(config, "test", &d)));
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFEXITED(status));
+	return -WEXITSTATUS(status);
+}
+
+/* What its user may not have: a group, a lock file of somebody else. Both say the same. */
+START_TEST(a_check_knows_what_this_user_may_not)
+{
+	static const char refused[] = "it belongs to uid 0, who served this socket";
+	struct config *config;
+	char path[64];
+
+	if (geteuid() != 0)
+		return;
+	ck_assert_int_eq(chmod(dir, 01777), 0);
+	config = make("socket_group = root\n", SPACE "pool = 1MiB\n");
+	for (int check = 1; check >= 0; check--) {
+		(void)logged();
+		ck_assert_int_eq(judged_by_nobody(config, check), -EPERM);
+		ck_assert_msg(strstr(logged(), "socket_group = root: this user is not "
+				     "a member of it") != NULL, "%s", said);
+	}
+	config_free(config);
+	snprintf(path, sizeof path, "%s/sock.lock", dir);
+	unlink(path);
+	close(open(path, O_CREAT | O_WRONLY, 0600));
+	config = make("", SPACE "pool = 1MiB\n");
+	for (int check = 1; check >= 0; check--) {
+		(void)logged();
+		ck_assert_int_eq(judged_by_nobody(config, check), -EACCES);
+		ck_assert_msg(strstr(logged(), refused) != NULL, "%s", said);
+	}
+	config_free(config);
+}
+END_TEST
+
 static void add_tests(TCase *t)
 {
 	tcase_add_checked_fixture(t, setup, teardown);
@@ -312,6 +366,7 @@ static void add_tests(TCase *t)
 	tcase_add_test(t, memory_is_compared_to_the_byte);
 	tcase_add_test(t, spaces_are_added_up);
 	tcase_add_test(t, a_check_judges_like_a_start);
+	tcase_add_test(t, a_check_knows_what_this_user_may_not);
 	tcase_add_test(t, a_check_beside_a_daemon_counts_its_memory_as_free);
 	/* Last: a hard limit cannot be raised again. */
 	tcase_add_loop_test(t, limits_are_named_before_memory_is_made, 0, 3);

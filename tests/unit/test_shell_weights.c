@@ -230,6 +230,8 @@ START_TEST(configured_ones_stay)
 	stats_weights(&d, 0);
 	expect_weights(_i == 0 ? 0xaa : 0);
 	ck_assert_int_eq(attach(0, CKV_ACCESS_WRITE, CKV_WANT_SAME, 0xb2), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(text, "use another space"));
+	ck_assert_ptr_null(strstr(text, "restart"));	/* it would change nothing */
 	ck_assert_int_eq(attach(0, CKV_ACCESS_WRITE, CKV_WANT_ANY, 0), 0);
 	ck_assert_int_eq(attach(1, CKV_ACCESS_READ, CKV_WANT_SAME,
 				_i == 0 ? 0xaa : 0), 0);
@@ -290,8 +292,8 @@ START_TEST(a_field_that_differs_is_named)
 		{ FIELD(dim_v), "space s: dim_v is 5 here, 6 at the client" },
 		{ FIELD(block_tokens), "space s: block_tokens is 6 here, 7 at the client" },
 		{ FIELD(n_ranks), "space s: n_ranks is 7 here, 8 at the client" },
-		{ FIELD(dtype), "space s: dtype is 1 here, 2 at the client" },
-		{ FIELD(key_scheme), "space s: key_scheme is 1 here, 2 at the client" },
+		{ FIELD(dtype), "space s: dtype is f32 here, f16 (2) at the client" },
+		{ FIELD(key_scheme), "space s: key_scheme is tokens here, engine (2) at the client" },
 		{ FIELD(layout), "space s: layout is head-major here, token-major (2) "
 		  "at the client" },
 		{ FIELD(model), "space s: model is m here, n at the client" },
