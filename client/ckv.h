@@ -74,6 +74,7 @@ struct ckv_lane;		/* one thread's way into a space */
  *   -ENAMETOOLONG           the path has more than 107 letters. Or what else
  *                           connect(2) says of a path that is no socket's
  *   -EPROTONOSUPPORT        daemon and library are of different versions
+ *   -ENAMETOOLONG           the path has more than 107 letters
  *   -EUSERS                 the daemon's limit of clients, or of this user's, is reached
  *   -ENOMEM, -EMFILE        out of memory, address space or descriptors
  *   -ETIMEDOUT              the daemon does not answer
@@ -92,8 +93,10 @@ struct ckv *ckv_close(struct ckv *ckv);
 
 /*
  * What the last refused call of this thread on this connection was told, such
- * as "space llama: n_layers is 32 here, 80 at the client". "" if nothing. NULL: what
- * the last ckv_open() of this thread that failed was told.
+ * as "space llama: n_layers is 32 here, 80 at the client". "" if nothing. A call that
+ * fails for what its error says, such as a lookup without a pin word or a page's status,
+ * leaves the text of an earlier one. NULL: what the last ckv_open() of this thread that
+ * failed was told.
  */
 const char *ckv_why(const struct ckv *ckv);
 

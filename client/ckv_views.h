@@ -102,6 +102,7 @@ struct ckv_view_info {
  *
  *   -ENOENT  the chain is not stored
  *   -EINVAL  the method, or what it reads; ckv_why() says what was expected
+ *   -EACCES  the space is attached read-only
  *   -EPERM   the space's accuracy floor; ckv_why() names the measured row
  *   -ENOSPC  the space's view pages are used up
  *   -EDOM    NaN or infinite input, or one too large to encode; ckv_why() says where

@@ -90,7 +90,10 @@ static int greet(struct ckv *ckv, int64_t deadline_ns)
 	if (r == -EAGAIN)
 		r = -ETIMEDOUT;
 	if (r < 0)
-		return lib_why(ckv, r, "%s: %s", ckv->path, ckv_strerror(r));
+		return lib_why(ckv, r, "%s: %s", ckv->path,
+			       r == -ENOENT ? "the socket does not exist" :
+			       r == -EACCES ? "this user may not connect" :
+			       ckv_strerror(r));
 	r = lib_session_finish(ckv, &wait, deadline_ns);
 	if (r < 0 && wait.text[0] == 0)
 		lib_why(ckv, r, "%s: %s", ckv->path, r == -ESTALE ?
