@@ -43,6 +43,7 @@ void ckv(const char *args)
 	char text[256], *argv[16] = { "ckv" }, *rest = text;
 	int out = open("/tmp", O_TMPFILE | O_RDWR, 0600), status, n = 1;
 	int err = open("/tmp", O_TMPFILE | O_RDWR, 0600);
+	int program = open(ckv_path(), O_PATH | O_CLOEXEC);
 	pid_t pid;
 
 	snprintf(text, sizeof text, "%s", args);
@@ -54,9 +55,14 @@ void ckv(const char *args)
 		dup2(err, 2);
 		if (run_as && (setgroups(0, NULL) < 0 || setuid(run_as) < 0))
 			_exit(99);
-		execv(ckv_path(), argv);
+		/* Another user may be unable to walk to where this was built. */
+		if (run_as)
+			fexecve(program, argv, environ);
+		else
+			execv(ckv_path(), argv);
 		_exit(127);
 	}
+	close(program);
 	waitpid(pid, &status, 0);
 	said.rc = WIFEXITED(status) ? WEXITSTATUS(status) : 128;
 	take_file(out, said.out, sizeof said.out);

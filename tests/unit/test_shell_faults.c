@@ -33,6 +33,8 @@ static void teardown(void)
 
 	snprintf(path, sizeof path, "%s/sock.lock", dir);
 	unlink(path);
+	snprintf(path, sizeof path, "%s/sock", dir);	/* its unlink() failed, too */
+	unlink(path);
 	rmdir(dir);
 }
 
