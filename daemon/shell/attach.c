@@ -61,8 +61,8 @@ int control_hello(struct daemon *d, struct client *client,
 	sys_close(fds[0]);
 	sys_close(fds[1]);
 	ckv_text_name(shown, sizeof shown, name, sizeof name);
-	log_line(LOG_DEBUG, "client %d, \"%s\", uid %u", (int)client->pid, shown,
-		 client->uid);
+	log_limited(LOG_DEBUG, d->now_ns, "client %d, \"%s\", uid %u",
+		    (int)client->pid, shown, client->uid);
 	return r;
 }
 

@@ -94,7 +94,8 @@ static void name_them(struct daemon *d, uint32_t space,
 	space_set_fingerprint(host->space, fingerprint(host));
 	stats_weights(d, space);
 	show(weights, CKV_WEIGHTS_BYTES, text);
-	log_line(LOG_INFO, "space %s: weights are %s", host->config->name, text);
+	log_limited(LOG_INFO, d->now_ns, "space %s: weights are %s",
+		    host->config->name, text);
 }
 
 int weights_attach(struct daemon *d, uint32_t space, const struct ckv_attach *attach,
