@@ -267,12 +267,7 @@ static int judge(struct daemon *d, struct client *client,
 		snprintf(text, 232, "HELLO comes first, and once");
 		return -EPROTO;
 	}
-	if (message->brings && !leave_has_room(d, client->uid)) {
-		snprintf(text, 232, "descriptors cannot be taken now: too many that "
-			 "were sent are still being closed");
-		return -EMFILE;
-	}
-	return 0;
+	return message->brings ? leave_has_room(d, client->uid, text) : 0;
 }
 
 /* 0: the connection goes on. */

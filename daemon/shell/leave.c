@@ -16,6 +16,8 @@
 #include "proto/ckv_attach.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <stdio.h>
 
 #define BARE_MESSAGES	16	/* read before a close: more than anybody honest has sent */
 
@@ -70,22 +72,37 @@ void leave_descriptor(struct daemon *d, uid_t uid, int fd)
 	assert(r == 0);		/* leave_has_room() was asked before it was taken */
 }
 
-bool leave_has_room(struct daemon *d, uid_t uid)
+/* Are so many places free in the table of this process? */
+static bool table_has(const struct daemon *d, uint32_t n)
 {
-	return closer_has_room(d->closer, uid, CKV_FDS_MAX) &&
-	       (uint64_t)sys_descriptors() + CKV_FDS_MAX < d->n_fds_max;
+	return (uint64_t)sys_descriptors() + n < d->n_fds_max;
+}
+
+int leave_has_room(struct daemon *d, uid_t uid, char text[232])
+{
+	if (!closer_has_room(d->closer, uid, CKV_FDS_MAX))
+		snprintf(text, 232, "descriptors cannot be taken now: too many that "
+			 "were sent are still being closed");
+	else if (!table_has(d, CKV_FDS_MAX))
+		snprintf(text, 232, "descriptors cannot be taken now: %ld of %u are "
+			 "open (RLIMIT_NOFILE), and a message can bring %u",
+			 sys_descriptors(), d->n_fds_max, CKV_FDS_MAX);
+	else
+		return 0;
+	return -EMFILE;
 }
 
 /*
- * While many wait, new connections bring no descriptors where the kernel can see to
- * it. It names their process then, so nobody has to send one (libckv sends its
- * HELLO again without).
+ * While many wait, or there is no place for all that a message can bring, new
+ * connections bring no descriptors where the kernel can see to it. It names their
+ * process then, so nobody has to send one (libckv sends its HELLO again without).
  */
-static void guard_listener(struct daemon *d)
+void leave_guard(struct daemon *d)
 {
 	uint32_t n = closer_waiting(d->closer);
+	bool full = !table_has(d, 2 * CKV_FDS_MAX);
 
-	if (d->rights_refused ? n > LEAVE_FEW : n < LEAVE_MANY)
+	if (d->rights_refused ? full || n > LEAVE_FEW : !full && n < LEAVE_MANY)
 		return;
 	d->rights_refused = !d->rights_refused;
 	(void)sys_pass_rights(d->listen_fd, !d->rights_refused);
@@ -93,7 +110,6 @@ static void guard_listener(struct daemon *d)
 
 bool leave_may_accept(struct daemon *d)
 {
-	guard_listener(d);
 	if (d->n_leaving < LEAVE_SPARE)
 		return true;
 	log_limited(LOG_ERROR, d->now_ns, "no connection is accepted until some of "
@@ -129,4 +145,5 @@ void leave_collect(struct daemon *d)
 			d->leaving[n++] = *l;
 	}
 	d->n_leaving = n;
+	leave_guard(d);
 }

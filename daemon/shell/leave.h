@@ -25,9 +25,12 @@ void leave_descriptor(struct daemon *d, uid_t uid, int fd);
 
 /*
  * May a message of this user that has descriptors be taken? All it can bring will
- * have a place in the table of this process and, later, here.
+ * have a place in the table of this process and, later, here. Else -EMFILE, and why.
  */
-bool leave_has_room(struct daemon *d, uid_t uid);
+int leave_has_room(struct daemon *d, uid_t uid, char text[232]);
+
+/* May messages of connections that come now bring any? Before listening, and often. */
+void leave_guard(struct daemon *d);
 
 /* May one connection more be accepted? */
 bool leave_may_accept(struct daemon *d);

@@ -252,6 +252,8 @@ int listen_open(struct daemon *d)
 	if (r == 0 && gid != (gid_t)-1)
 		r = sys_chown_path(p->socket, (uid_t)-1, gid);
 	if (r == 0)
+		leave_guard(d);
+	if (r == 0)
 		r = sys_listen(d->listen_fd, 64);
 	if (r == 0)
 		r = loop_watch(d->loop, d->listen_fd,

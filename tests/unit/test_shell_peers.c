@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -412,6 +413,24 @@ START_TEST(who_lingers_keeps_nobody_out)
 }
 END_TEST
 
+/* There is no place for all that a message can bring: none may bring any. */
+START_TEST(few_descriptors_are_enough)
+{
+	struct rlimit few = { 200, 200 };
+	struct ckv *ckv = NULL;
+	int r;
+
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+	test_daemon_start(&daemon_, NULL, NULL);
+	r = ckv_open(daemon_.socket, "honest", &ckv);
+	ck_assert_int_eq(r, can_refuse() ? 0 : -EMFILE);
+	if (r < 0)
+		ck_assert_ptr_nonnull(strstr(ckv_why(NULL), "RLIMIT_NOFILE"));
+	ckv_close(ckv);
+	test_daemon_remove(&daemon_);
+}
+END_TEST
+
 /* Once it is known, a client cannot send any, or is put out for it. */
 START_TEST(a_known_client_sends_no_descriptors)
 {
@@ -444,7 +463,8 @@ END_TEST
 int main(void)
 {
 	Suite *s = suite_create("shell_peers");
-	TCase *t = tcase_create("closer"), *d = tcase_create("daemon");
+	TCase *t = tcase_create("closer"), *d = tcase_create("daemon"),
+	      *few = tcase_create("few");
 	SRunner *runner;
 	int failed;
 
@@ -461,6 +481,9 @@ int main(void)
 	tcase_add_test(d, who_lingers_keeps_nobody_out);
 	tcase_add_test(d, a_known_client_sends_no_descriptors);
 	suite_add_tcase(s, d);
+	tcase_set_timeout(few, 60);
+	tcase_add_test(few, few_descriptors_are_enough);
+	suite_add_tcase(s, few);
 	runner = srunner_create(s);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
