@@ -42,6 +42,8 @@ int control_hello(struct daemon *d, struct client *client,
 	if (r < 0) {
 		sys_close(client->pidfd);
 		client->pidfd = -1;
+		(void)control_refuse_room(d, client, r, "your process cannot be "
+					  "watched");
 		return r;
 	}
 	memcpy(name, hello->name, sizeof name);
@@ -54,8 +56,8 @@ int control_hello(struct daemon *d, struct client *client,
 	ckv_count(&d->stats->clients_total, 1);
 	fds[0] = memory_reader(d->world_memory.fd);
 	fds[1] = fds[0] < 0 ? fds[0] : memory_reader(d->stats_memory.fd);
-	r = fds[1] < 0 ? control_refuse(d, client, fds[1], "no descriptor "
-					"for you: %s", strerror(-fds[1])) :
+	r = fds[1] < 0 ? control_refuse_room(d, client, fds[1], "no descriptor "
+					     "for you") :
 	    control_send(d, client, &welcome, sizeof welcome, CKV_WELCOME, fds,
 			 2);
 	sys_close(fds[0]);
@@ -117,22 +119,25 @@ static int send_attached(struct daemon *d, struct client *client,
 		.geometry = host->geometry,
 		.pool = host->pool.shape,
 	};
-	int fds[2] = { -1, -1 }, r;
+	uint32_t n = 1;
+	int fds[2], r;
 
+	if (access != CKV_ACCESS_STATS) {
+		n = 2;
+		memcpy(attached.secret, host->config->secret,
+		       sizeof attached.secret);
+	}
 	fds[0] = memory_reader(host->stats_memory.fd);
-	if (fds[0] < 0)
-		return fds[0];
-	if (access == CKV_ACCESS_STATS) {
-		r = control_send(d, client, &attached, sizeof attached,
-				 CKV_ATTACHED, fds, 1);
+	fds[1] = n < 2 || fds[0] < 0 ? -1 : memory_reader(host->index.fd);
+	if (fds[0] < 0 || (n == 2 && fds[1] < 0)) {
+		client->attached[space].access = 0;
+		r = control_refuse_room(d, client, fds[0] < 0 ? fds[0] : fds[1],
+					"no descriptor for you");
 		goto out;
 	}
-	memcpy(attached.secret, host->config->secret, sizeof attached.secret);
-	fds[1] = memory_reader(host->index.fd);
-	r = fds[1] < 0 ? fds[1] :
-	    control_send(d, client, &attached, sizeof attached, CKV_ATTACHED,
-			 fds, 2);
-	if (r == 0) {
+	r = control_send(d, client, &attached, sizeof attached, CKV_ATTACHED, fds,
+			 n);
+	if (r == 0 && n == 2) {
 		/* They follow turn by turn, before its next message is read. */
 		client->slabs_space = space;
 		client->n_slabs_left = host->pool.shape.n_slabs;
@@ -268,14 +273,13 @@ int control_lane_open(struct daemon *d, struct client *client,
 		return control_refuse(d, client, r, "%s", text);
 	r = lane_create(d, client, open->space_id, &opened.shape);
 	if (r < 0)
-		return control_refuse(d, client, r, "no lane: %s", strerror(-r));
+		return control_refuse_room(d, client, r, "no lane");
 	lane = &d->lane[r];
 	opened.lane_id = (uint32_t)r;
 	fds[0] = lane->c.fd;
 	fds[1] = memory_reader(lane->d.fd);
 	fds[2] = lane->eventfd;
-	r = fds[1] < 0 ? control_refuse(d, client, fds[1], "no lane: %s",
-					strerror(-fds[1])) :
+	r = fds[1] < 0 ? control_refuse_room(d, client, fds[1], "no lane") :
 	    control_send(d, client, &opened, sizeof opened, CKV_LANE_OPENED,
 			 fds, 3);
 	if (fds[1] < 0 || r < 0)

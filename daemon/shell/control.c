@@ -130,6 +130,13 @@ int control_refuse(struct daemon *d, struct client *client, int error,
 			    NULL, 0);
 }
 
+int control_refuse_room(struct daemon *d, struct client *client, int error,
+			const char *what)
+{
+	return control_refuse(d, client, error == -EMFILE || error == -ENFILE ?
+			      -EMFILE : -ENOMEM, "%s: %s", what, strerror(-error));
+}
+
 /* A head and a body that belong together, from a peer of our version. */
 static int check(const struct incoming_message *m, char text[232])
 {

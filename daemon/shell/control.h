@@ -30,6 +30,13 @@ __attribute__((format(printf, 4, 5)))
 int control_refuse(struct daemon *d, struct client *client, int error,
 		   const char *format, ...);
 
+/*
+ * Refuse what the daemon has no room for. Whatever it ran short of, the client is told
+ * EMFILE or ENOMEM, and the text has the rest.
+ */
+int control_refuse_room(struct daemon *d, struct client *client, int error,
+			const char *what);
+
 /* Some more slabs of the space that was attached last; n_slabs_left says how many wait. */
 int control_send_slabs(struct daemon *d, struct client *client);
 

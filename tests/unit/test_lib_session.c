@@ -170,6 +170,41 @@ START_TEST(slab_without_room_is_mapped_later)
 }
 END_TEST
 
+/* What the daemon has no room for is one of two errors, and a text. */
+START_TEST(the_daemon_has_no_room)
+{
+	static const struct ckv_lane_options large = { .arg_bytes = 2 << 20 };
+	static const struct {
+		__rlimit_resource_t what;
+		rlim_t limit;
+		int error;
+		const char *text;
+	} row[] = {
+		{ RLIMIT_NOFILE, 3, -EMFILE, "Too many open files" },
+		{ RLIMIT_FSIZE, 1 << 20, -ENOMEM, "File too large" },
+	};
+	struct ckv_space *other = NULL;
+	struct ckv_lane *second = NULL;
+	struct rlimit had, limit;
+
+	for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+		ck_assert_int_eq(prlimit(daemon_.pid, row[i].what, NULL, &had), 0);
+		limit = (struct rlimit){ row[i].limit, had.rlim_max };
+		ck_assert_int_eq(prlimit(daemon_.pid, row[i].what, &limit, NULL), 0);
+		ck_assert_int_eq(ckv_lane_open(space, &large, &second), row[i].error);
+		ck_assert_ptr_nonnull(strstr(ckv_why(ckv), row[i].text));
+		if (row[i].what == RLIMIT_NOFILE)
+			ck_assert_int_eq(ckv_attach(ckv, "other", NULL, CKV_READ,
+						    &other), -EMFILE);
+		ck_assert_int_eq(found(lane), 1);
+		ck_assert_int_eq(prlimit(daemon_.pid, row[i].what, &had, NULL), 0);
+	}
+	ck_assert_int_eq(ckv_lane_open(space, &large, &second), 0);
+	ck_assert_int_eq(ckv_attach(ckv, "other", NULL, CKV_READ, &other), 0);
+	lane_lives();
+}
+END_TEST
+
 /* ---- calls that are late ---- */
 
 /* Their replies come when nobody waits any more; the daemon is told so. */
@@ -535,7 +570,7 @@ END_TEST
 int main(void)
 {
 	const TTest *const tests[] = {
-		late_reply_is_undone, slow_call_delays_no_lane,
+		the_daemon_has_no_room, late_reply_is_undone, slow_call_delays_no_lane,
 		lanes_outlive_their_connection, nothing_stays_behind,
 		refused_lanes_ask_seldom, limit_of_clients_is_always_told,
 		events_wait_for_their_lane, death_is_an_event_of_each_lane,
