@@ -57,7 +57,7 @@ struct space_pace {
 	uint64_t debt;			/* work units */
 };
 #define SPACE_PACE_FREE	2048u	/* a debt that delays nothing: small spaces never notice */
-#define SPACE_PACE_SHARE 3u	/* units that others have for each one of a scan */
+#define SPACE_PACE_SHARE 2u	/* units that others have for each one of a scan */
 
 static inline bool space_pace_ready(const struct space_pace *pace)
 {

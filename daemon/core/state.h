@@ -25,7 +25,7 @@
 #include <assert.h>
 
 #define NODE_NO_LANE	UINT16_MAX
-#define EVICT_MAX	1024u	/* blocks that one step evicts for writers */
+#define EVICT_MAX	4096u	/* blocks that one step evicts for writers */
 #define DROPS_MAX	256u	/* keys of DROPs that one step looks at */
 #define VIEWS_MAX	16u	/* views that one step judges */
 #define TIPS_LIMIT	512u
