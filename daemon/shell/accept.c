@@ -129,6 +129,7 @@ static void admit(struct daemon *d, int fd)
 	client->since_ns = d->now_ns;
 	client->n_requests = client->n_lanes = client->n_fds_unread = 0;
 	client->n_ending = client->n_awaited = client->owed = 0;
+	client->sparse = false;
 	client->turn_lane = CKV_NONE;
 	r = loop_watch(d->loop, fd, watch_token(WATCH_SOCKET, client->generation,
 						(uint32_t)(client - d->client)));

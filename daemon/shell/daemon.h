@@ -152,6 +152,7 @@ struct client {
 	uint32_t turn_lane;		/* the one that is served next; CKV_NONE */
 	uint32_t serving_place;		/* in daemon.serving, if turn_lane is a lane */
 	uint32_t owed;			/* units taken beyond its share of the last turn */
+	bool sparse;			/* it had nothing more to ask when its share was not used up */
 	uint32_t n_awaited;		/* lanes whose end it waits for: then CKV_DONE */
 	uint32_t n_fds_unread;		/* at most; sent and perhaps not received */
 	uint32_t n_slabs_left;		/* to be sent before the next message is read ... */
@@ -202,7 +203,7 @@ struct daemon {
 	struct lane *lane;		/* [max_lanes] */
 	uint32_t n_lanes_max, n_lanes;
 	uint32_t *serving;		/* [n_serving]: clients that have lanes */
-	uint32_t n_serving, first_served;
+	uint32_t n_serving, first_served, next_sparse;
 	uint32_t ending_head, ending_tail; /* lanes, through next_ending; CKV_NONE */
 	struct space_pace pace;		/* of all spaces' long scans together */
 	bool step_wanted;		/* somebody waits for a space's step */

@@ -4,8 +4,14 @@
  * Clients are served by turns, from another place each time, and so are the lanes of
  * one. A client's work units are its own: what it takes beyond them it has less of in
  * the next turn. Nobody waits for more than the shares of the others, and for one step.
+ *
+ * A client whose rings were empty before its share was used up waits for its answers
+ * before it asks again. It is looked at after each share of another client, so it waits
+ * for one of them, not for all; one such client a time, so a turn is at most twice as long.
  */
 #include "daemon/shell/jobs.h"
+
+#define GAP_LOOKS	16u	/* lanes looked at after another client's share */
 
 static void serve_client(struct daemon *d, struct client *client, int32_t share)
 {
@@ -21,6 +27,27 @@ static void serve_client(struct daemon *d, struct client *client, int32_t share)
 	}
 	client->turn_lane = at;
 	client->owed = units < 0 ? (uint32_t)-units : 0;
+	client->sparse = units > 0;
+}
+
+/* Between two shares: the next client that asks for little, if it asks now. */
+static void serve_sparse(struct daemon *d, uint32_t but, int32_t share)
+{
+	uint32_t looks = 0;
+
+	for (uint32_t i = 0; i < d->n_serving && looks < GAP_LOOKS; i++) {
+		uint32_t at = d->next_sparse < d->n_serving ? d->next_sparse : 0;
+		struct client *client = &d->client[d->serving[at]];
+		uint64_t before = ckv_hint_load64(&d->stats->work_units);
+
+		d->next_sparse = at + 1;
+		if (at == but || !client->sparse)
+			continue;
+		looks += client->n_lanes;
+		serve_client(d, client, share);
+		if (ckv_hint_load64(&d->stats->work_units) != before)
+			return;
+	}
 }
 
 uint32_t serve_clients(struct daemon *d)
@@ -28,11 +55,15 @@ uint32_t serve_clients(struct daemon *d)
 	int32_t share = (int32_t)d->config->daemon.work_per_turn;
 	uint64_t before = ckv_hint_load64(&d->stats->work_units), n;
 	uint32_t at = d->first_served;
+	struct client *client;
 
 	for (uint32_t i = 0; i < d->n_serving; i++, at++) {
 		if (at >= d->n_serving)
 			at = 0;
-		serve_client(d, &d->client[d->serving[at]], share);
+		client = &d->client[d->serving[at]];
+		serve_client(d, client, share);
+		if (!client->sparse)
+			serve_sparse(d, at, share);
 	}
 	d->first_served = d->first_served + 1 < d->n_serving ?
 			  d->first_served + 1 : 0;

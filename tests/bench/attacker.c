@@ -18,7 +18,7 @@ enum {
 	PINS_MIN = 32768,	/* less than any limit that is meant to be of use */
 	FLIPPED = 64,		/* pin words that change in a round, per lane */
 	KEYS = CKV_BATCH_MAX,
-	NICE = 10,		/* not to take the processor of whom it attacks */
+	NICE = 19,		/* not to take the processor of whom it attacks */
 	PAUSE_MIN_US = 50, PAUSE_MAX_US = 2000,
 	COME_WAIT_MS = 60000,
 };
