@@ -107,8 +107,8 @@ struct ckv_view_info {
  *   -ENOSPC  the space's view pages are used up
  *   -EDOM    NaN or infinite input, or one too large to encode; ckv_why() says where
  *   -EBUSY   this lane has as many compressions under way as the daemon allows
- *   -EAGAIN  also: the daemon has as many of all lanes as it can, no memory for it
- *            now, or is stopping
+ *   -EAGAIN  also: the daemon has as many of all lanes, or of this user's, as it
+ *            can, no memory for it now, or is stopping
  *   -ESTALE  also: a page of `queries` is not lent to this lane, or not any more
  */
 int ckv_compress(struct ckv_lane *lane, const uint8_t *chain, const char *method,

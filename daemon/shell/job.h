@@ -54,7 +54,7 @@ struct job {
 	uint32_t floor;			/* of the space, when it was asked */
 	uint32_t n_query_heads;		/* 0: no queries came */
 	struct inputs inputs;
-	struct user *user;		/* whose they are; NULL: none were counted */
+	struct user *user;		/* whose it is; NULL: of the daemon itself, or FREE */
 	struct compress compress;
 	struct space_walk walk;		/* LIST */
 	struct space_link *links;	/* [n_links_max]; the chain is at its end ... */
@@ -111,6 +111,7 @@ void job_sum(struct work *work);
 struct job *job_new(struct jobs *jobs);
 struct job *job_new_own(struct jobs *jobs);
 void job_start(struct job *job);
+void job_give_back(struct job *job);	/* its place; everything else was given back */
 void job_reply(const struct space_view *view, struct ckv_view_reply *reply);
 
 /*

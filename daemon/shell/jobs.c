@@ -122,7 +122,15 @@ static void free_memory(struct job *job)
 	if (job->user != NULL)
 		user_uncount_inputs(job->jobs->daemon, job->user,
 				    job->inputs.memory_bytes);
+	job->inputs.memory_bytes = 0;
+}
+
+void job_give_back(struct job *job)
+{
+	if (job->user != NULL)
+		job->user->n_jobs--;
 	job->user = NULL;
+	job->stage = JOB_FREE;
 }
 
 void jobs_destroy(struct daemon *d)
@@ -226,7 +234,7 @@ static void end(struct job *job, const struct ckv_view_reply *reply)
 
 	assert(job->n_scratch == 0);
 	free_memory(job);
-	job->stage = JOB_FREE;
+	job_give_back(job);
 	jobs->n_queued--;
 	if (job->own != NULL) {
 		job->own->done(job);
@@ -477,7 +485,7 @@ static void list_own(struct job *job, int32_t *units)
 		job_start(job);
 		return;
 	}
-	job->stage = JOB_FREE;
+	job_give_back(job);
 	job->result = r;
 	job->own->done(job);
 }

@@ -149,6 +149,7 @@ static int take(struct daemon *d, struct lane *lane,
 {
 	const struct ckv_compress_arg *arg = (const void *)lane->argument;
 	struct host *host = &d->host[lane->space];
+	struct user *user = d->client[lane->client].user;
 	struct job *job = job_new(d->jobs);
 	char why[CKV_METHOD_WHY_BYTES];
 	int r;
@@ -165,6 +166,12 @@ static int take(struct daemon *d, struct lane *lane,
 			 "lane wait or run, the limit (max_lane_jobs)",
 			 lane->n_jobs);
 		return -EBUSY;
+	}
+	if (user->n_jobs >= user_jobs_max(&d->config->daemon)) {
+		snprintf(reply->text, sizeof reply->text, "%u compressions of this "
+			 "user wait or run, the limit (max_jobs_per_user)",
+			 user->n_jobs);
+		return -EAGAIN;
 	}
 	if (compress_layout(&host->geometry, why) < 0) {
 		snprintf(reply->text, sizeof reply->text, "space %.40s: %.130s",
@@ -184,6 +191,8 @@ static int take(struct daemon *d, struct lane *lane,
 		return r;
 	job->deepest = job->walk.page;
 	job->stage = JOB_LIST;
+	job->user = user;
+	user->n_jobs++;
 	lane->run.job = job;
 	return 0;
 }
@@ -192,7 +201,7 @@ void jobs_cancel(struct job *job)
 {
 	assert(job->stage == JOB_LIST && job->own == NULL);
 	space_release(job->host->space, job->deepest);
-	job->stage = JOB_FREE;
+	job_give_back(job);
 }
 
 /* The chain is listed: does the method fit, and are the inputs there? */
@@ -200,20 +209,18 @@ static int judge_request(struct daemon *d, const struct lane *lane,
 			 struct job *job)
 {
 	const struct ckv_compress_arg *arg = (const void *)lane->argument;
-	struct user *user = d->client[lane->client].user;
 	int r;
 
 	job->n_scratch = job->request.n;
 	r = judge(d, job, arg, job->text);
 	if (r == 0)
-		r = user_may_queue(d, user, job->inputs.memory_bytes, job->text,
+		r = user_may_queue(d, job->user, job->inputs.memory_bytes, job->text,
 				   sizeof job->text);
 	if (r == 0)
 		r = hold_scratch(job, lane, (const void *)(arg + 1), job->text);
 	if (r < 0)
 		return r;
-	job->user = user;
-	user_count_inputs(d, user, job->inputs.memory_bytes);
+	user_count_inputs(d, job->user, job->inputs.memory_bytes);
 	return 0;
 }
 

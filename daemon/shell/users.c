@@ -95,6 +95,11 @@ uint32_t user_lanes_max(const struct daemon_params *p)
 	return (uint32_t)or_half(p->max_lanes_per_user, p->max_lanes);
 }
 
+uint32_t user_jobs_max(const struct daemon_params *p)
+{
+	return (uint32_t)or_half(p->max_jobs_per_user, p->max_jobs);
+}
+
 /* One compression always fits. */
 static uint64_t inputs_max(const struct daemon_params *p, uint64_t n)
 {
@@ -225,15 +230,13 @@ void user_uncount_lane(struct daemon *d, struct client *client, uint32_t space,
 
 void user_count_inputs(struct daemon *d, struct user *user, uint64_t bytes)
 {
-	user->n_jobs++;
 	user->input_bytes += bytes;
 	d->input_bytes += bytes;
 }
 
 void user_uncount_inputs(struct daemon *d, struct user *user, uint64_t bytes)
 {
-	assert(user->n_jobs > 0 && user->input_bytes >= bytes);
-	user->n_jobs--;
+	assert(user->input_bytes >= bytes);
 	user->input_bytes -= bytes;
 	d->input_bytes -= bytes;
 }

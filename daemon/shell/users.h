@@ -17,7 +17,7 @@ struct user {
 	uint32_t n_mute;	/* of these: nothing was said yet */
 	uint32_t n_lanes;
 	uint32_t n_fds_unread;	/* at most; sent, and perhaps not received */
-	uint32_t n_jobs;
+	uint32_t n_jobs;	/* of its lanes, closed ones too, that wait or run */
 	uint64_t input_bytes;	/* copied by them, or going to be */
 	uint64_t *n_pins;	/* [n_spaces], pin words of its lanes */
 };
@@ -35,6 +35,7 @@ uint32_t user_number(const struct daemon *d, const struct user *user);
 /* The limits of a user, with what follows from others filled in. */
 uint32_t user_clients_max(const struct daemon_params *p);
 uint32_t user_lanes_max(const struct daemon_params *p);
+uint32_t user_jobs_max(const struct daemon_params *p);
 uint64_t user_inputs_max(const struct daemon_params *p);
 uint32_t user_lent_max(const struct config_space *space);
 uint64_t user_pins_max(const struct config_space *space);

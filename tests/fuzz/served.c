@@ -54,7 +54,7 @@ static void make_daemon(void)
 	log_setup(LOG_ERROR);
 	table.config.daemon = (struct daemon_params){
 		.work_per_turn = WORK_PER_TURN, .workers = 1, .max_jobs = 3,
-		.max_lane_jobs = 2, .max_job_blocks = 16,
+		.max_jobs_per_user = 3, .max_lane_jobs = 2, .max_job_blocks = 16,
 		.max_query_bytes = 1 << 20, .max_input_bytes = 4 << 20,
 		.max_input_bytes_per_user = 4 << 20,
 	};

@@ -1,6 +1,7 @@
 /*
  * test_shell_quota.c - what one user may hold, over all its clients, and who a client is.
  */
+#include "client/ckv.h"
 #include "daemon/shell/users.h"
 #include "tests/lib/command.h"
 #include "tests/lib/wire.h"
@@ -310,10 +311,61 @@ START_TEST(inputs_that_wait_are_bounded)
 	user_uncount_inputs(&d, &a, 400);
 	ck_assert_int_eq(user_may_queue(&d, &a, 400, text, sizeof text), 0);
 	user_uncount_inputs(&d, &b, 390);
-	ck_assert_uint_eq(d.input_bytes + a.n_jobs + b.n_jobs, 0);
+	ck_assert_uint_eq(d.input_bytes, 0);
 	config.daemon.max_input_bytes = 10;
 	ck_assert_int_eq(user_may_queue(&d, &a, 100, text, sizeof text), 0);
 	ck_assert_int_eq(user_may_queue(&d, &a, 101, text, sizeof text), -EAGAIN);
+}
+END_TEST
+
+/* Compressions of one user, on however many lanes: what ends comes back. */
+START_TEST(jobs_of_a_user_are_bounded)
+{
+	static uint8_t key[32][32];
+	static struct ckv_page page[32];
+	struct ckv_view_info info[16];
+	struct ckv_event event[16];
+	struct ckv_space *space;
+	struct ckv_lane *lane[2];
+	char method[32];
+	struct ckv *client;
+	int n = 0, n_made = 0;
+
+	start("max_jobs_per_user = 1\n", NULL);
+	ck_assert_int_eq(ckv_open(daemon_.socket, "test", &client), 0);
+	ck_assert_int_eq(ckv_attach(client, "tiny", NULL, CKV_WRITE, &space), 0);
+	ck_assert_int_eq(ckv_lane_open(space, NULL, &lane[0]), 0);
+	ck_assert_int_eq(ckv_lane_open(space, NULL, &lane[1]), 0);
+	for (int i = 0; i < 32; i++)
+		memset(key[i], i + 1, 32);
+	ck_assert_int_eq(ckv_reserve(lane[0], NULL, key[0], 32, page), 32);
+	ck_assert_int_eq(ckv_publish(lane[0], page, 32, 16, CKV_SUM, NULL, NULL,
+				     NULL), 32);
+	/* All of them are there when it looks. */
+	kill(daemon_.pid, SIGSTOP);
+	for (int i = 0; i < 16; i++) {
+		snprintf(method, sizeof method, "random(keep=0.%d)", 10 + i);
+		ck_assert_int_eq(ckv_submit_compress(lane[i % 2], key[31], method,
+						     NULL, &info[i], 0), 0);
+	}
+	kill(daemon_.pid, SIGCONT);
+	while (n < 16) {
+		int k = ckv_wait(lane[n / 8], 10000000000, event, 16);
+
+		ck_assert_int_gt(k, 0);
+		for (int i = 0; i < k; i++) {
+			ck_assert(event[i].result == 0 ||
+				  event[i].result == -EAGAIN);
+			n_made += event[i].result == 0;
+		}
+		n += k;
+	}
+	ck_assert_int_ge(n_made, 1);
+	ck_assert_int_lt(n_made, 16);
+	ck_assert_ptr_nonnull(strstr(ckv_why(client), "max_jobs_per_user"));
+	ck_assert_int_eq(ckv_compress(lane[0], key[31], "random(keep=0.5)", NULL,
+				      info), 0);
+	ckv_close(client);
 }
 END_TEST
 
@@ -522,6 +574,7 @@ int main(void)
 	tcase_add_test(t, the_defaults_are_enough_for_an_engine);
 	tcase_add_test(t, unread_descriptors_are_counted);
 	tcase_add_test(t, inputs_that_wait_are_bounded);
+	tcase_add_test(t, jobs_of_a_user_are_bounded);
 	tcase_add_loop_test(t, a_claim_counts_without_the_kernels_word, 0, 2);
 	tcase_add_loop_test(t, a_death_is_seen, 0, 2);
 	tcase_add_test(t, a_client_of_another_pid_namespace_attaches);
