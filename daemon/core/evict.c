@@ -20,7 +20,7 @@
 #define AHEAD		8u	/* entries asked for before they are used */
 #define SURPLUS_MAX	256u	/* pages freed beyond what is wanted */
 #define SURPLUS_SHARE	128u	/* of the pool at most */
-#define WORDS_PER_PAGE	64u	/* where scans are long, one page more for so many words, */
+#define WORDS_PER_PAGE	48u	/* where scans are long, one page more for so many words, */
 #define SHARE_LONG	8u	/* and a larger share of the pool */
 #define VAIN_AT_LEAST	4096u	/* see search_in_vain() */
 #define LOOK_EACH	64u	/* parked ones looked at by each step */

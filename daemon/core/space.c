@@ -59,7 +59,7 @@ size_t space_private_bytes(const struct space_config *config)
 
 	return sizeof(struct space) +
 	       all_pages(p) * sizeof(struct node) +
-	       bit_words(n_slots) * 8 +
+	       bit_words(n_slots) * 8 + n_slots * sizeof(uint16_t) +
 	       2 * sizeof(uint32_t) * p->n_block_pages +
 	       config->n_tips_max * sizeof(struct tip) +
 	       config->n_lanes_max * (sizeof(struct lane) + sizeof(uint32_t)) +
@@ -78,6 +78,7 @@ static int space_allocate(struct space *s)
 
 	s->nodes = calloc(s->n_pages, sizeof *s->nodes);
 	s->judged = calloc(bit_words(s->n_slots), 8);
+	s->reserved_tags = calloc(s->n_slots, sizeof *s->reserved_tags);
 	s->sums = calloc(p->n_block_pages, sizeof *s->sums);
 	s->queued_tips = calloc(p->n_block_pages, sizeof *s->queued_tips);
 	s->tips = calloc(c->n_tips_max + 1, sizeof *s->tips);
@@ -89,7 +90,7 @@ static int space_allocate(struct space *s)
 	s->rows = calloc(p->n_view_pages + 1, sizeof *s->rows);
 	s->n_names = name_heads(p);
 	s->names = malloc(s->n_names * sizeof *s->names);
-	if (!s->nodes || !s->judged || !s->sums || !s->queued_tips ||
+	if (!s->nodes || !s->judged || !s->reserved_tags || !s->sums || !s->queued_tips ||
 	    !s->tips || !s->lanes || !s->open_lanes || !s->client_lent ||
 	    !s->user_lent || !s->view_used || !s->rows || !s->names)
 		return -ENOMEM;
@@ -177,6 +178,7 @@ void space_destroy(struct space *s)
 	free(s->tips);
 	free(s->queued_tips);
 	free(s->sums);
+	free(s->reserved_tags);
 	free(s->judged);
 	free(s->nodes);
 	free(s);

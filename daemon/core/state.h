@@ -123,6 +123,7 @@ struct space {
 	uint32_t free_head;		/* a stack through node.next */
 	uint32_t n_free;
 
+	uint16_t *reserved_tags;	/* [n_slots]; of those that have no tag yet */
 	uint64_t *judged;		/* a bit per slot: in the batch */
 	uint32_t batch[BATCH_MAX];
 	uint32_t n_batch;

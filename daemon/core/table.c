@@ -2,8 +2,9 @@
  * table.c - the index of a space, written.
  *
  * ckv_place_choose() says where a key goes; it never moves. Reserved
- * entries have tag 0, so the daemon finds them by their `used` bit and key. A
- * slot that is freed gets a new generation; when those run out it stays taken,
+ * entries have tag 0, so that readers do not find them; the daemon keeps their tags
+ * in memory of its own, and looks at the keys of those alone that may be it: who
+ * reserves a lot and publishes nothing makes nobody else slower. A slot that is freed gets a new generation; when those run out it stays taken,
  * with tag 0 and no key, for as long as the daemon lives.
  */
 #include "daemon/core/state.h"
@@ -21,17 +22,14 @@ static bool key_equal(const struct ckv_entry *entry, const struct ckv_key *key)
 	return memcmp(&block.key, key, sizeof *key) == 0;
 }
 
-static bool bucket_has(const struct space *s, uint32_t bucket_no, uint16_t tag,
-		       const struct ckv_key *key, uint32_t *ret_slot)
+/* Of the bucket's entries `hits`, the one with this key. */
+static bool hit_has(const struct space *s, uint32_t bucket_no, uint32_t hits,
+		    const struct ckv_key *key, uint32_t *ret_slot)
 {
-	const struct ckv_bucket *bucket = &s->index.buckets[bucket_no];
-	uint32_t hits = ckv_bucket_match(bucket, tag) &
-			ckv_hint_load32(&bucket->used);
-
 	for (; hits; hits &= hits - 1) {
 		uint32_t i = (uint32_t)__builtin_ctz(hits);
 
-		if (key_equal(&bucket->entry[i], key)) {
+		if (key_equal(&s->index.buckets[bucket_no].entry[i], key)) {
 			*ret_slot = bucket_no * CKV_BUCKET_ENTRIES + i;
 			return true;
 		}
@@ -39,14 +37,37 @@ static bool bucket_has(const struct space *s, uint32_t bucket_no, uint16_t tag,
 	return false;
 }
 
+static uint32_t of_tag(const struct space *s, uint32_t bucket_no, uint16_t tag)
+{
+	const struct ckv_bucket *bucket = &s->index.buckets[bucket_no];
+
+	return ckv_bucket_match(bucket, tag) & ckv_hint_load32(&bucket->used);
+}
+
+/* Entries of the bucket that are reserved for a key of this tag. */
+static uint32_t reserved(const struct space *s, uint32_t bucket_no, uint16_t tag)
+{
+	const uint16_t *tags = &s->reserved_tags[bucket_no * CKV_BUCKET_ENTRIES];
+	uint32_t hits = of_tag(s, bucket_no, 0), same = 0;
+
+	for (; hits; hits &= hits - 1) {
+		uint32_t i = (uint32_t)__builtin_ctz(hits);
+
+		same |= (uint32_t)(tags[i] == tag) << i;
+	}
+	return same;
+}
+
 enum table_state table_find(const struct space *s, const struct ckv_place *place,
 			    const struct ckv_key *key, uint32_t *ret_slot)
 {
 	for (int b = 0; b < 2; b++)
-		if (bucket_has(s, place->bucket[b], place->tag, key, ret_slot))
+		if (hit_has(s, place->bucket[b],
+			    of_tag(s, place->bucket[b], place->tag), key, ret_slot))
 			return TABLE_PUBLISHED;
 	for (int b = 0; b < 2; b++)
-		if (bucket_has(s, place->bucket[b], 0, key, ret_slot))
+		if (hit_has(s, place->bucket[b],
+			    reserved(s, place->bucket[b], place->tag), key, ret_slot))
 			return TABLE_RESERVED;
 	return TABLE_ABSENT;
 }
@@ -107,6 +128,7 @@ uint32_t table_take(struct space *s, const struct ckv_place *place,
 	ckv_entry_store(&bucket->entry[i], &mine);
 	ckv_bucket_set_used(bucket, i, true);
 	ckv_bucket_close(bucket);
+	s->reserved_tags[bucket_no * CKV_BUCKET_ENTRIES + i] = place->tag;
 	return bucket_no * CKV_BUCKET_ENTRIES + i;
 }
 
