@@ -30,8 +30,8 @@ bool daemon_start(struct bench *b, struct bench_daemon *d, bool small_pages,
 	char space[400];
 
 	daemon_space(space, sizeof space, "bench", small_pages, pool_bytes);
-	/* One client of these has more pins than others would leave it. */
-	strcat(space, "max_pins_per_client = 131072\n");
+	/* One client of these has more pins than others would leave it, and so has its user. */
+	strcat(space, "max_pins_per_client = 131072\nmax_pins_per_user = 262144\n");
 	return daemon_start_with(b, d, space, ret_why);
 }
 
