@@ -1,11 +1,12 @@
 /*
  * table.c - the index of a space, written.
  *
- * ckv_place_choose() says where a key goes; it never moves. Reserved
- * entries have tag 0, so that readers do not find them; the daemon keeps their tags
- * in memory of its own, and looks at the keys of those alone that may be it: who
- * reserves a lot and publishes nothing makes nobody else slower. A slot that is freed gets a new generation; when those run out it stays taken,
- * with tag 0 and no key, for as long as the daemon lives.
+ * ckv_place_choose() says where a key goes; it never moves. Reserved entries have
+ * tag 0, so that readers do not find them; the daemon keeps their tags in memory of
+ * its own, and looks at the keys of those alone that may be it: who reserves a lot and
+ * publishes nothing makes nobody else slower. A slot that is freed gets a new
+ * generation; when those run out it stays taken, with tag 0 and no key, for as long
+ * as the daemon lives.
  */
 #include "daemon/core/state.h"
 
