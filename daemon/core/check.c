@@ -149,7 +149,7 @@ static void check_lanes(const struct space *s)
 	uint32_t n_open = 0;
 
 	for (uint32_t i = 0; i < s->config.n_lanes_max; i++) {
-		const struct lane *lane = &s->lanes[i];
+		const struct space_lane *lane = &s->lanes[i];
 		uint32_t n = 0;
 
 		if (lane->state == LANE_UNUSED)

@@ -89,7 +89,7 @@ static void judge_word(struct space *s, uint32_t number, uint32_t i)
 /* Most words are empty, mostly: many of them are skipped at once. */
 static void scan_lane(struct space *s, uint32_t number)
 {
-	const struct lane *lane = &s->lanes[number];
+	const struct space_lane *lane = &s->lanes[number];
 	uint32_t high = lane_pin_high(lane), i = 0;
 
 	s->cost.n_words += high;

@@ -18,7 +18,7 @@ int space_lane_open(struct space *s, uint32_t client,
 	if (i == CKV_NONE)
 		return -EMFILE;
 	s->unused_lane = s->lanes[i].place;
-	s->lanes[i] = (struct lane){
+	s->lanes[i] = (struct space_lane){
 		.memory = *memory,
 		.client = client,
 		.touch_pos = ckv_hint_load32(memory->touch_tail),
@@ -30,7 +30,7 @@ int space_lane_open(struct space *s, uint32_t client,
 	return (int)i;
 }
 
-struct lane *lane_of(const struct space *s, int lane)
+struct space_lane *lane_of(const struct space *s, int lane)
 {
 	assert(lane >= 0 && (uint32_t)lane < s->config.n_lanes_max);
 	assert(s->lanes[lane].state == LANE_IN_USE);
@@ -39,7 +39,7 @@ struct lane *lane_of(const struct space *s, int lane)
 
 void space_lane_end(struct space *s, int number)
 {
-	struct lane *lane = lane_of(s, number);
+	struct space_lane *lane = lane_of(s, number);
 	uint32_t last = s->open_lanes[--s->n_open];
 
 	s->open_lanes[lane->place] = last;
@@ -51,7 +51,7 @@ void space_lane_end(struct space *s, int number)
 
 bool space_lane_take_back(struct space *s, int number, int32_t *units)
 {
-	struct lane *lane = &s->lanes[number];
+	struct space_lane *lane = &s->lanes[number];
 
 	assert(lane->state == LANE_ENDING);
 	while (lane->lent.tail != CKV_NONE) {
@@ -92,7 +92,7 @@ uint32_t space_user_lent(const struct space *s, uint32_t user)
 uint32_t space_lane_pins(const struct space *s, int number, uint32_t first,
 			 uint32_t n_words)
 {
-	const struct lane *lane = lane_of(s, number);
+	const struct space_lane *lane = lane_of(s, number);
 	uint32_t high = lane_pin_high(lane), n = 0;
 
 	for (uint32_t i = first; i < high && i - first < n_words; i++)
@@ -117,7 +117,7 @@ void space_touch(struct space *s, uint32_t slot)
 		s->config.policy->touch(s->blocks, block.host_page);
 }
 
-static uint32_t lane_drain(struct space *s, struct lane *lane, uint32_t n_max)
+static uint32_t lane_drain(struct space *s, struct space_lane *lane, uint32_t n_max)
 {
 	const struct space_lane_memory *m = &lane->memory;
 	uint32_t tail = ckv_hint_load32(m->touch_tail), n;

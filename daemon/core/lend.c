@@ -78,7 +78,7 @@ static void record_lent(struct space *s, uint32_t page, uint32_t slot,
 static uint32_t lane_take(struct space *s, int number, uint32_t page,
 			  uint32_t parent)
 {
-	struct lane *lane = lane_of(s, number);
+	struct space_lane *lane = lane_of(s, number);
 	struct node *node = &s->nodes[page];
 	bool under_lent = parent != CKV_NONE &&
 			  s->nodes[parent].lane != NODE_NO_LANE;
@@ -102,7 +102,7 @@ static uint32_t left(uint32_t lent, uint32_t most)
 }
 
 /* Pages that its client, and the user of that, may still have. */
-static uint32_t lent_left(const struct space *s, const struct lane *lane)
+static uint32_t lent_left(const struct space *s, const struct space_lane *lane)
 {
 	uint32_t user = s->config.n_user_lent_max;
 	uint32_t n = left(s->client_lent[lane->client], s->config.n_lent_max);
@@ -411,7 +411,7 @@ int lent_judge(const struct space *s, int lane, const struct ckv_page_name *name
 
 static void lane_leave(struct space *s, uint32_t page)
 {
-	struct lane *lane = &s->lanes[s->nodes[page].lane];
+	struct space_lane *lane = &s->lanes[s->nodes[page].lane];
 
 	queue_remove(&lane->lent, s->nodes, page);
 	assert(s->client_lent[lane->client] > 0);

@@ -15,7 +15,7 @@
 bool pinned_still(const struct space *s, uint32_t page)
 {
 	const struct node *node = &s->nodes[page];
-	const struct lane *lane;
+	const struct space_lane *lane;
 
 	if (node->mark & NODE_SUMMING)
 		return true;

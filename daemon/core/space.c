@@ -62,7 +62,7 @@ size_t space_private_bytes(const struct space_config *config)
 	       bit_words(n_slots) * 8 + n_slots * sizeof(uint16_t) +
 	       2 * sizeof(uint32_t) * p->n_block_pages +
 	       config->n_tips_max * sizeof(struct tip) +
-	       config->n_lanes_max * (sizeof(struct lane) + sizeof(uint32_t)) +
+	       config->n_lanes_max * (sizeof(struct space_lane) + sizeof(uint32_t)) +
 	       (config->n_clients_max + config->n_users_max) * sizeof(uint32_t) +
 	       bit_words(p->n_view_pages) * 8 +
 	       p->n_view_pages * sizeof(struct view_row) +

@@ -50,7 +50,7 @@ enum node_mark {
 	NODE_LOST	= 128,	/* more of this chain was evicted before its turn */
 };
 
-struct lane {
+struct space_lane {
 	struct space_lane_memory memory;
 	struct queue lent;	/* behind each page what was reserved under it */
 	uint32_t client;
@@ -137,7 +137,7 @@ struct space {
 	uint32_t *queued_tips;		/* ring of pages */
 	uint32_t queued_tip_head, n_queued_tips;
 
-	struct lane *lanes;
+	struct space_lane *lanes;
 	uint32_t *open_lanes, n_open;	/* numbers of those whose pins count */
 	uint32_t unused_lane;		/* a stack through lane.place */
 	uint32_t drain_place;		/* whose touches are taken next */
@@ -191,9 +191,9 @@ uint32_t table_generation(const struct space *s, uint32_t slot);
 
 /* ---- lane.c ---- */
 
-struct lane *lane_of(const struct space *s, int lane);
+struct space_lane *lane_of(const struct space *s, int lane);
 /* One past the highest pin word, whatever the client says. */
-static inline uint32_t lane_pin_high(const struct lane *lane)
+static inline uint32_t lane_pin_high(const struct space_lane *lane)
 {
 	uint32_t high = ckv_hint_load32(lane->memory.pin_high);
 

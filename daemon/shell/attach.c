@@ -18,7 +18,7 @@ int control_hello(struct daemon *d, struct client *client,
 		  const struct ckv_hello *hello, int *fd)
 {
 	struct ckv_welcome welcome = {
-		.layout_version = CKV_LAYOUT_VERSION, .n_spaces = d->n_hosts,
+		.layout_version = CKV_LAYOUT_VERSION, .n_spaces = d->n_spaces,
 		.epoch = d->epoch, .version = CKV_VERSION,
 	};
 	char text[232], name[CKV_NAME_BYTES], shown[4 * CKV_NAME_BYTES];
@@ -69,7 +69,7 @@ int control_hello(struct daemon *d, struct client *client,
 }
 
 /* Groups: the ones of the connection, first the primary one. */
-static bool is_allowed(const struct client *client, const struct host *host,
+static bool is_allowed(const struct client *client, const struct served_space *served,
 		       uint32_t access)
 {
 	gid_t gids[CLIENT_GROUPS_MAX + 1];
@@ -78,22 +78,22 @@ static bool is_allowed(const struct client *client, const struct host *host,
 	gids[0] = client->gid;
 	if (sys_socket_option(client->socket, SO_PEERGROUPS, &gids[1], &bytes) < 0)
 		bytes = 0;
-	return config_allows(host->config, access, client->uid, gids,
+	return config_allows(served->config, access, client->uid, gids,
 			     1 + bytes / sizeof(gid_t));
 }
 
 int control_send_slabs(struct daemon *d, struct client *client)
 {
-	const struct host *host = &d->host[client->slabs_space];
+	const struct served_space *served = &d->served[client->slabs_space];
 	struct ckv_slabs message = {
 		.space_id = client->slabs_space,
-		.first_slab = host->pool.shape.n_slabs - client->n_slabs_left,
+		.first_slab = served->pool.shape.n_slabs - client->n_slabs_left,
 	};
 	int fds[SLABS_PER_TURN], r = 0;
 	uint32_t n = 0;
 
 	while (r == 0 && n < SLABS_PER_TURN && n < client->n_slabs_left) {
-		fds[n] = memory_reader(host->pool.fds[message.first_slab + n]);
+		fds[n] = memory_reader(served->pool.fds[message.first_slab + n]);
 		if (fds[n] < 0)
 			r = fds[n];
 		else
@@ -112,23 +112,23 @@ int control_send_slabs(struct daemon *d, struct client *client)
 static int send_attached(struct daemon *d, struct client *client,
 			 uint32_t space, uint32_t access)
 {
-	const struct host *host = &d->host[space];
+	const struct served_space *served = &d->served[space];
 	struct ckv_attached attached = {
 		.space_id = space,
-		.n_buckets = space_buckets(&host->pool.shape),
-		.geometry = host->geometry,
-		.pool = host->pool.shape,
+		.n_buckets = space_buckets(&served->pool.shape),
+		.geometry = served->geometry,
+		.pool = served->pool.shape,
 	};
 	uint32_t n = 1;
 	int fds[2], r;
 
 	if (access != CKV_ACCESS_STATS) {
 		n = 2;
-		memcpy(attached.secret, host->config->secret,
+		memcpy(attached.secret, served->config->secret,
 		       sizeof attached.secret);
 	}
-	fds[0] = memory_reader(host->stats_memory.fd);
-	fds[1] = n < 2 || fds[0] < 0 ? -1 : memory_reader(host->index.fd);
+	fds[0] = memory_reader(served->stats_memory.fd);
+	fds[1] = n < 2 || fds[0] < 0 ? -1 : memory_reader(served->index.fd);
 	if (fds[0] < 0 || (n == 2 && fds[1] < 0)) {
 		client->attached[space].access = 0;
 		r = control_refuse_room(d, client, fds[0] < 0 ? fds[0] : fds[1],
@@ -140,7 +140,7 @@ static int send_attached(struct daemon *d, struct client *client,
 	if (r == 0 && n == 2) {
 		/* They follow turn by turn, before its next message is read. */
 		client->slabs_space = space;
-		client->n_slabs_left = host->pool.shape.n_slabs;
+		client->n_slabs_left = served->pool.shape.n_slabs;
 	}
 out:
 	sys_close(fds[0]);
@@ -152,7 +152,7 @@ out:
 static int identify(struct daemon *d, struct client *client, uint32_t space,
 		    const struct ckv_attach *attach)
 {
-	const struct host *host = &d->host[space];
+	const struct served_space *served = &d->served[space];
 	char text[232];
 	int r = 0;
 
@@ -162,7 +162,7 @@ static int identify(struct daemon *d, struct client *client, uint32_t space,
 		r = -EINVAL;
 	}
 	if (r == 0 && attach->any_geometry != CKV_WANT_ANY)
-		r = geometry_compare(host->config->name, &host->geometry,
+		r = geometry_compare(served->config->name, &served->geometry,
 				     &attach->geometry, text);
 	if (r == 0)
 		r = weights_attach(d, space, attach, text,
@@ -176,24 +176,24 @@ int control_attach(struct daemon *d, struct client *client,
 		   const struct ckv_attach *attach)
 {
 	char name[CKV_NAME_BYTES], shown[3 * CKV_NAME_BYTES];
-	struct host *host;
+	struct served_space *served;
 	uint32_t i = 0;
 	int r;
 
 	memcpy(name, attach->space, sizeof name);
 	name[sizeof name - 1] = 0;
-	while (i < d->n_hosts && strcmp(d->host[i].config->name, name) != 0)
+	while (i < d->n_spaces && strcmp(d->served[i].config->name, name) != 0)
 		i++;
-	if (i == d->n_hosts) {
+	if (i == d->n_spaces) {
 		ckv_text_name(shown, sizeof shown, name, sizeof name);
 		return control_refuse(d, client, -ENOENT, "there is no space "
 				      "\"%s\"", shown);
 	}
-	host = &d->host[i];
+	served = &d->served[i];
 	if (attach->access < CKV_ACCESS_STATS || attach->access > CKV_ACCESS_WRITE)
 		return control_refuse(d, client, -EINVAL, "access is %u; "
 				      "expected 1 to 3", attach->access);
-	if (!is_allowed(client, host, attach->access))
+	if (!is_allowed(client, served, attach->access))
 		return control_refuse(d, client, -EACCES, "space %s: uid %u may "
 				      "not attach to %s", name, client->uid,
 				      attach->access == CKV_ACCESS_WRITE ?
@@ -204,7 +204,7 @@ int control_attach(struct daemon *d, struct client *client,
 	if (identify(d, client, i, attach) < 0)
 		return 0;
 	memset(client->attached[i].slab_sent, 0,
-	       (host->pool.shape.n_slabs + 63) / 64 * sizeof(uint64_t));
+	       (served->pool.shape.n_slabs + 63) / 64 * sizeof(uint64_t));
 	client->attached[i].access = attach->access;
 	r = send_attached(d, client, i, attach->access);
 	if (r < 0)
@@ -261,7 +261,7 @@ int control_lane_open(struct daemon *d, struct client *client,
 	char text[232];
 	int fds[3], r;
 
-	if (open->space_id >= d->n_hosts ||
+	if (open->space_id >= d->n_spaces ||
 	    client->attached[open->space_id].access < CKV_ACCESS_READ)
 		return control_refuse(d, client, -EINVAL, "space %u is not "
 				      "attached to read", open->space_id);
@@ -335,9 +335,9 @@ int control_slab_want(struct daemon *d, struct client *client,
 	struct attachment *attached;
 	uint32_t slab = want->first_slab;
 
-	if (want->space_id >= d->n_hosts ||
+	if (want->space_id >= d->n_spaces ||
 	    client->attached[want->space_id].access != CKV_ACCESS_WRITE ||
-	    slab >= d->host[want->space_id].pool.shape.n_slabs) {
+	    slab >= d->served[want->space_id].pool.shape.n_slabs) {
 		(void)control_refuse(d, client, -EPROTO, "there is no slab %u "
 				     "to write in space %u", slab,
 				     want->space_id);
@@ -356,7 +356,7 @@ int control_detach(struct daemon *d, struct client *client, uint32_t space_id)
 	bool all = space_id == CKV_NONE;
 	uint32_t at = client->turn_lane, next;
 
-	if (!all && (space_id >= d->n_hosts ||
+	if (!all && (space_id >= d->n_spaces ||
 		     client->attached[space_id].access == 0))
 		return control_refuse(d, client, -EINVAL, "space %u is not "
 				      "attached", space_id);
@@ -368,7 +368,7 @@ int control_detach(struct daemon *d, struct client *client, uint32_t space_id)
 		}
 		at = next;
 	}
-	for (uint32_t i = 0; i < d->n_hosts; i++)
+	for (uint32_t i = 0; i < d->n_spaces; i++)
 		if (all || i == space_id)
 			client->attached[i].access = 0;
 	stats_client(d, client, NULL);

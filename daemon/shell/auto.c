@@ -8,54 +8,54 @@
 
 #define LOOK_MAX 16u	/* chains looked at by one call */
 
-void auto_configure(struct host *host)
+void auto_configure(struct served_space *served)
 {
-	const struct config_space *config = host->config;
-	bool anew = strcmp(host->compress_text, config->compress.text) != 0;
+	const struct config_space *config = served->config;
+	bool anew = strcmp(served->compress_text, config->compress.text) != 0;
 
-	memcpy(host->compress_text, config->compress.text,
-	       sizeof host->compress_text);
-	space_set_auto(host->space, config->automatic, anew);
+	memcpy(served->compress_text, config->compress.text,
+	       sizeof served->compress_text);
+	space_set_auto(served->core, config->automatic, anew);
 }
 
 static bool wanted(const struct job *job)
 {
-	return space_tip_held(job->host->space, job->tip);
+	return space_tip_held(job->served->core, job->tip);
 }
 
-static void say(const struct host *host, int result, const char *text)
+static void say(const struct served_space *served, int result, const char *text)
 {
 	if (result < 0 && result != -EEXIST && result != -ECANCELED)
 		log_line(LOG_DEBUG, "space %s: no automatic view: %s",
-			 host->config->name, text);
+			 served->config->name, text);
 }
 
 static void done(struct job *job)
 {
-	say(job->host, job->result, job->text);
-	space_tip_done(job->host->space, job->tip, job->result);
+	say(job->served, job->result, job->text);
+	space_tip_done(job->served->core, job->tip, job->result);
 }
 
 static const struct job_own own = { .wanted = wanted, .done = done };
 
 /* The next chain of a space that may have its view. */
-static bool begin_one(struct host *host, struct job *job)
+static bool begin_one(struct served_space *served, struct job *job)
 {
-	const struct ckv_method *method = &host->config->compress;
+	const struct ckv_method *method = &served->config->compress;
 	struct ckv_key chain, name;
 	struct space_view view;
 	struct space_walk walk;
 	int r;
 
 	for (uint32_t look = 0; look < LOOK_MAX; look++) {
-		if (space_tip_begin(host->space, &job->tip, &chain, &walk) == 0)
+		if (space_tip_begin(served->core, &job->tip, &chain, &walk) == 0)
 			return false;
 		r = job_name(&chain, method->text, &name);
-		if (r == 0 && space_view_newest(host->space, &name, &view) < 0) {
-			jobs_own(job, host, &chain, &walk, method, &own);
+		if (r == 0 && space_view_newest(served->core, &name, &view) < 0) {
+			jobs_own(job, served, &chain, &walk, method, &own);
 			return true;
 		}
-		space_tip_done(host->space, job->tip,
+		space_tip_done(served->core, job->tip,
 			       r < 0 ? -EAGAIN : -EEXIST);
 	}
 	return false;
@@ -65,11 +65,11 @@ void auto_begin(struct daemon *d)
 {
 	struct job *job = job_new_own(d->jobs);
 
-	for (uint32_t i = 0; job != NULL && i < d->n_hosts; i++) {
-		struct host *host = &d->host[d->jobs->own_host++ % d->n_hosts];
+	for (uint32_t i = 0; job != NULL && i < d->n_spaces; i++) {
+		struct served_space *served = &d->served[d->jobs->own_host++ % d->n_spaces];
 
-		if (host->config->automatic != SPACE_AUTO_NONE &&
-		    begin_one(host, job))
+		if (served->config->automatic != SPACE_AUTO_NONE &&
+		    begin_one(served, job))
 			return;
 	}
 }

@@ -11,7 +11,7 @@
 #include "daemon/shell/daemon.h"
 
 /* Tell the core what the configuration says now. */
-void auto_configure(struct host *host);
+void auto_configure(struct served_space *served);
 
 /* Begin one job, if a chain's turn has come and a job is free. */
 void auto_begin(struct daemon *d);

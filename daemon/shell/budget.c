@@ -3,7 +3,7 @@
  */
 #include "daemon/shell/budget.h"
 #include "daemon/shell/daemon.h"
-#include "daemon/shell/host.h"
+#include "daemon/shell/served.h"
 #include "daemon/shell/jobs.h"
 
 #include <errno.h>
@@ -22,7 +22,7 @@ static void count_space(const struct config_space *s,
 	struct space_config core;
 	uint64_t slab = ckv_slab_bytes(&s->pool), n_pages;
 
-	host_core_config(s, p, &core);
+	served_core_config(s, p, &core);
 	n_pages = (uint64_t)s->pool.n_slabs * s->pool.slab_pages;
 	b->pages = ckv_pool_bytes(&s->pool);
 	b->index = ckv_index_bytes(core.n_buckets);

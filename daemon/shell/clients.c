@@ -88,7 +88,7 @@ void client_forget(struct daemon *d, struct client *client)
 		sys_close(client->pidfd);
 		client->pidfd = -1;
 	}
-	for (uint32_t i = 0; i < d->n_hosts; i++)
+	for (uint32_t i = 0; i < d->n_spaces; i++)
 		client->attached[i].access = 0;
 	client_count_known(d, client);
 	client_free(d, client);
@@ -144,7 +144,7 @@ void client_died(struct daemon *d, struct client *client)
 {
 	bool held = client->n_lanes > 0;
 
-	for (uint32_t i = 0; i < d->n_hosts; i++)
+	for (uint32_t i = 0; i < d->n_spaces; i++)
 		held |= client->attached[i].access != 0;
 	if (held) {
 		ckv_count(&d->stats->clients_died, 1);

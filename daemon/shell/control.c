@@ -46,8 +46,8 @@ static bool may_send_fds(struct daemon *d, struct client *client, uint32_t n_fds
 {
 	uint32_t limit = 64 + 3 * d->n_lanes_max, most = d->n_fds_max / 2;
 
-	for (uint32_t i = 0; i < d->n_hosts; i++)
-		limit += 2 * d->host[i].pool.shape.n_slabs + 2;
+	for (uint32_t i = 0; i < d->n_spaces; i++)
+		limit += 2 * d->served[i].pool.shape.n_slabs + 2;
 	forget_read(client);
 	if (client->user->n_fds_unread + n_fds > most)
 		for (uint32_t i = 0; i < d->n_clients_max; i++)
@@ -105,7 +105,7 @@ int control_send_slab(struct daemon *d, struct client *client, uint32_t space,
 	if (*word >> (slab % 64) & 1)
 		return 0;
 	r = control_send(d, client, &message, sizeof message, CKV_SLAB_WRITE,
-			 &d->host[space].pool.fds[slab], 1);
+			 &d->served[space].pool.fds[slab], 1);
 	if (r < 0)
 		return -EAGAIN;
 	*word |= 1ull << (slab % 64);

@@ -7,7 +7,7 @@
  */
 #include "daemon/shell/daemon.h"
 #include "daemon/shell/budget.h"
-#include "daemon/shell/host.h"
+#include "daemon/shell/served.h"
 #include "daemon/shell/jobs.h"
 #include "daemon/shell/leave.h"
 #include "daemon/shell/log.h"
@@ -66,15 +66,15 @@ static int create_hosts(struct daemon *d)
 {
 	int r;
 
-	r = sys_alloc(d->config->n_spaces, sizeof d->host[0], &d->host);
+	r = sys_alloc(d->config->n_spaces, sizeof d->served[0], &d->served);
 	if (r < 0)
 		return r;
 	for (uint32_t i = 0; i < d->config->n_spaces; i++) {
-		r = host_create(&d->config->space[i], &d->config->daemon,
-				d->placement, d->epoch, &d->host[i].pace, &d->host[i]);
+		r = served_create(&d->config->space[i], &d->config->daemon,
+				d->placement, d->epoch, &d->served[i].pace, &d->served[i]);
 		if (r < 0)
 			return r;
-		d->n_hosts++;
+		d->n_spaces++;
 	}
 	return 0;
 }
@@ -229,9 +229,9 @@ static void take_down(struct daemon *d)
 	destroy_clients(d);
 	sys_close(d->signal_fd);
 	memory_destroy(&d->stats_memory);
-	for (uint32_t i = 0; i < d->n_hosts; i++)
-		host_destroy(&d->host[i]);
-	sys_free(d->host);
+	for (uint32_t i = 0; i < d->n_spaces; i++)
+		served_destroy(&d->served[i]);
+	sys_free(d->served);
 	placement_destroy(d->placement);
 	memory_destroy(&d->world_memory);
 	loop_destroy(d->loop);
@@ -291,7 +291,7 @@ int daemon_start(struct config *config, const char *config_path,
 		return r;
 	}
 	log_line(LOG_INFO, "version " CKV_VERSION ", loop %s, %u spaces, "
-		 "socket %s", loop_name(d->loop), d->n_hosts,
+		 "socket %s", loop_name(d->loop), d->n_spaces,
 		 config->daemon.socket);
 	*ret_daemon = d;
 	return 0;

@@ -69,11 +69,11 @@ static inline uint64_t watch_token(enum watch_kind kind, uint32_t generation,
 	       index;
 }
 
-struct host {				/* a space and its memory */
+struct served_space {		/* a space that clients attach, and its memory */
 	struct config_space *config;
 	struct ckv_geometry geometry;	/* the configuration's, and the weights of now */
 	bool weights_known;		/* somebody named them */
-	struct space *space;
+	struct space *core;
 	struct pool pool;
 	struct memory index, records, stats_memory;
 	struct ckv_space_stats *stats;
@@ -190,8 +190,8 @@ struct daemon {
 	struct ckv_global_stats *stats;
 
 	struct placement *placement;	/* NULL: not bound */
-	struct host *host;		/* [n_spaces] */
-	uint32_t n_hosts;
+	struct served_space *served;	/* [n_spaces] */
+	uint32_t n_spaces;
 	struct client *client;		/* [max_clients] */
 	uint32_t n_clients_max, n_clients;
 	uint32_t n_mute;		/* connections that have said nothing */

@@ -14,10 +14,10 @@
 #include <sys/mman.h>
 #include <sys/uio.h>
 
-static char *page_at(const struct host *host, uint32_t page)
+static char *page_at(const struct served_space *served, uint32_t page)
 {
-	return (char *)host->pool.base +
-	       ckv_page_offset(&host->pool.shape, page);
+	return (char *)served->pool.base +
+	       ckv_page_offset(&served->pool.shape, page);
 }
 
 static struct iovec piece(const void *data, size_t bytes)
@@ -100,9 +100,9 @@ void job_digest(struct work *work)
 	if (job->result < 0)
 		return;
 	for (uint32_t i = 0; i < job->n_scratch; i++)
-		page[i] = page_at(job->host, job->scratch[i]);
+		page[i] = page_at(job->served, job->scratch[i]);
 	/* From here on nothing the client can still write is read. */
-	if (inputs_copy(in, page, job->host->pool.shape.page_bytes) < 0) {
+	if (inputs_copy(in, page, job->served->pool.shape.page_bytes) < 0) {
 		snprintf(job->text, sizeof job->text, "no memory for %zu bytes "
 			 "of inputs", in->memory_bytes);
 		job->result = -EAGAIN;
@@ -119,11 +119,11 @@ static bool stopping(void *context)
 /* What was stored is what is compressed: a damaged page is a miss. */
 static int check_pages(struct job *job)
 {
-	size_t page_bytes = job->host->pool.shape.page_bytes;
+	size_t page_bytes = job->served->pool.shape.page_bytes;
 
 	for (uint32_t i = 0; i < job->n_links; i++) {
 		if (!job->link[i].summed ||
-		    ckv_page_checksum(page_at(job->host, job->link[i].page),
+		    ckv_page_checksum(page_at(job->served, job->link[i].page),
 				      page_bytes) == job->link[i].checksum)
 			continue;
 		snprintf(job->text, sizeof job->text, "block %u of the chain does "
@@ -153,7 +153,7 @@ void job_select(struct work *work)
 	r = sys_alloc(job->n_links, sizeof c->page[0], &c->page);
 	if (r == 0) {
 		for (uint32_t i = 0; i < job->n_links; i++)
-			c->page[i] = page_at(job->host, job->link[i].page);
+			c->page[i] = page_at(job->served, job->link[i].page);
 		c->stop = stopping;
 		c->context = job->jobs->workers;
 		r = check_pages(job);
@@ -166,8 +166,8 @@ void job_select(struct work *work)
 void job_write(struct work *work)
 {
 	struct job *job = (struct job *)work;
-	char *view = page_at(job->host, (uint32_t)job->first_page);
-	size_t bytes = job->n_pages * job->host->pool.shape.page_bytes;
+	char *view = page_at(job->served, (uint32_t)job->first_page);
+	size_t bytes = job->n_pages * job->served->pool.shape.page_bytes;
 	int r = compress_write(&job->compress, &job->chain, &job->digest, view,
 			       job->text);
 
@@ -184,6 +184,6 @@ void job_sum(struct work *work)
 	struct sum_job *job = (struct sum_job *)work;
 
 	for (uint32_t i = 0; i < job->n; i++)
-		job->sum[i] = ckv_page_checksum(page_at(job->host, job->page[i]),
-					job->host->pool.shape.page_bytes);
+		job->sum[i] = ckv_page_checksum(page_at(job->served, job->page[i]),
+					job->served->pool.shape.page_bytes);
 }

@@ -40,7 +40,7 @@ struct job {
 	struct work work;
 	enum job_stage stage;
 	struct jobs *jobs;
-	struct host *host;
+	struct served_space *served;
 
 	/* Who asked. */
 	uint32_t lane, lane_generation;
@@ -79,7 +79,7 @@ struct job {
 
 struct sum_job {
 	struct work work;
-	struct host *host;		/* NULL: not running */
+	struct served_space *served;		/* NULL: not running */
 	uint32_t n;
 	uint32_t page[SUM_BATCH];
 	uint64_t sum[SUM_BATCH];
@@ -119,7 +119,7 @@ void job_reply(const struct space_view *view, struct ckv_view_reply *reply);
  * job_new_own(), `walk` is of the chain, which the caller holds. own->done() is called
  * from the reactor when it has ended; the job is free again then.
  */
-void jobs_own(struct job *job, struct host *host, const struct ckv_key *chain,
+void jobs_own(struct job *job, struct served_space *served, const struct ckv_key *chain,
 	      const struct space_walk *walk, const struct ckv_method *method,
 	      const struct job_own *own);
 

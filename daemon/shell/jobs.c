@@ -21,7 +21,7 @@
 static void count_queued(struct jobs *jobs)
 {
 	ckv_hint_store64(&jobs->daemon->stats->jobs_queued,
-			 jobs->n_queued + (jobs->sum.host != NULL));
+			 jobs->n_queued + (jobs->sum.served != NULL));
 }
 
 int jobs_create(struct daemon *d)
@@ -223,7 +223,7 @@ static void answer(struct daemon *d, struct job *job,
 static void release_scratch(struct job *job)
 {
 	for (uint32_t i = 0; i < job->n_scratch; i++)
-		space_release(job->host->space, job->scratch[i]);
+		space_release(job->served->core, job->scratch[i]);
 	job->n_scratch = 0;
 }
 
@@ -239,7 +239,7 @@ static void end(struct job *job, const struct ckv_view_reply *reply)
 	if (job->own != NULL) {
 		job->own->done(job);
 	} else {
-		space_release(job->host->space, job->deepest);
+		space_release(job->served->core, job->deepest);
 		answer(jobs->daemon, job, reply);
 	}
 	count_queued(jobs);
@@ -262,7 +262,7 @@ static void finish(struct job *job, int result, const struct space_view *view)
 		if (follower->stage != JOB_FOLLOW || follower->leader != job)
 			continue;
 		if (result == 0)
-			(void)space_view_find(job->host->space, &job->key,
+			(void)space_view_find(job->served->core, &job->key,
 					      &(struct space_view){ 0 });
 		assert(follower->inputs.memory == NULL);
 		follower->result = result;
@@ -286,9 +286,9 @@ static bool given_up(struct job *job)
 static bool is_made(struct job *job, struct space_view *ret_view)
 {
 	if (job->own != NULL)
-		return space_view_newest(job->host->space, &job->name,
+		return space_view_newest(job->served->core, &job->name,
 					 ret_view) == 0;
-	return space_view_find(job->host->space, &job->key, ret_view) == 0;
+	return space_view_find(job->served->core, &job->key, ret_view) == 0;
 }
 
 /*
@@ -300,7 +300,7 @@ static struct job *maker_of(struct jobs *jobs, const struct job *job)
 	for (uint32_t i = 0; i < jobs->n_jobs; i++) {
 		struct job *other = &jobs->job[i];
 
-		if (other != job && other->host == job->host &&
+		if (other != job && other->served == job->served &&
 		    (other->stage == JOB_SELECT || other->stage == JOB_ROOM ||
 		     other->stage == JOB_WRITE) &&
 		    memcmp(&other->key, &job->key, sizeof job->key) == 0)
@@ -343,10 +343,10 @@ static void after_digest(struct job *job)
 /* View pages for the job: it goes on, waits for a step of the space, or has failed. */
 static void get_room(struct job *job)
 {
-	const struct ckv_pool_shape *pool = &job->host->pool.shape;
+	const struct ckv_pool_shape *pool = &job->served->pool.shape;
 	struct jobs *jobs = job->jobs;
 
-	job->first_page = space_view_get(job->host->space, job->n_pages,
+	job->first_page = space_view_get(job->served->core, job->n_pages,
 					 &job->wait);
 	if (job->first_page == SPACE_WAIT) {
 		jobs->n_rooms += job->stage != JOB_ROOM;
@@ -365,7 +365,7 @@ static void get_room(struct job *job)
 	start(job, JOB_WRITE, job_write);
 }
 
-void jobs_step(struct daemon *d, struct host *host)
+void jobs_step(struct daemon *d, struct served_space *served)
 {
 	struct jobs *jobs = d->jobs;
 	uint32_t left = jobs->n_rooms;
@@ -376,20 +376,20 @@ void jobs_step(struct daemon *d, struct host *host)
 		if (job->stage != JOB_ROOM)
 			continue;
 		left--;
-		if (job->host == host)
+		if (job->served == served)
 			get_room(job);
 	}
 }
 
 static void after_select(struct job *job)
 {
-	const struct ckv_pool_shape *pool = &job->host->pool.shape;
+	const struct ckv_pool_shape *pool = &job->served->pool.shape;
 	uint64_t bytes = job->compress.head.n_bytes, n_pages;
 
 	if (given_up(job))
 		return;
 	if (job->damaged)
-		space_sum_failed(job->host->space);
+		space_sum_failed(job->served->core);
 	if (job->result < 0) {
 		finish(job, job->result, NULL);
 		return;
@@ -426,11 +426,11 @@ static void after_write(struct job *job)
 	if (r == 0 && job->own != NULL && !job->own->wanted(job))
 		r = -ECANCELED;
 	if (r == 0)
-		r = space_view_publish(job->host->space, &view);
+		r = space_view_publish(job->served->core, &view);
 	if (r < 0)
-		space_view_abort(job->host->space, view.first_page);
+		space_view_abort(job->served->core, view.first_page);
 	if (r == -EEXIST && job->own == NULL)
-		r = space_view_find(job->host->space, &job->key, &view);
+		r = space_view_find(job->served->core, &job->key, &view);
 	if (r == -EXFULL) {
 		snprintf(job->text, sizeof job->text, "the index has no place for "
 			 "the view");
@@ -444,9 +444,9 @@ static void after_sum(struct jobs *jobs)
 	struct sum_job *sum = &jobs->sum;
 
 	for (uint32_t i = 0; i < sum->n; i++)
-		space_sum_done(sum->host->space, sum->page[i], true,
+		space_sum_done(sum->served->core, sum->page[i], true,
 			       sum->sum[i]);
-	sum->host = NULL;
+	sum->served = NULL;
 	count_queued(jobs);
 }
 
@@ -514,22 +514,22 @@ bool jobs_idle(struct daemon *d)
 {
 	struct jobs *jobs = d->jobs;
 	struct sum_job *sum = &jobs->sum;
-	struct host *host;
+	struct served_space *served;
 	int r = 0;
 
-	if (sum->host != NULL || !d->config->daemon.sum_idle)
+	if (sum->served != NULL || !d->config->daemon.sum_idle)
 		return false;
-	for (uint32_t i = 0; i < d->n_hosts && sum->host == NULL &&
+	for (uint32_t i = 0; i < d->n_spaces && sum->served == NULL &&
 	     r != SPACE_MORE; i++) {
-		host = &d->host[jobs->sum_host++ % d->n_hosts];
+		served = &d->served[jobs->sum_host++ % d->n_spaces];
 		sum->n = 0;
 		while (sum->n < SUM_BATCH &&
-		       (r = space_sum_next(host->space, &sum->page[sum->n])) > 0)
+		       (r = space_sum_next(served->core, &sum->page[sum->n])) > 0)
 			sum->n++;
 		if (sum->n > 0)
-			sum->host = host;
+			sum->served = served;
 	}
-	if (sum->host == NULL)
+	if (sum->served == NULL)
 		return r == SPACE_MORE;
 	sum->work = (struct work){ .run = job_sum, .low = true };
 	workers_give(jobs->workers, &sum->work);

@@ -53,7 +53,7 @@ void jobs_collect(struct daemon *d);
  */
 bool jobs_turn(struct daemon *d);
 /* The space has made a step: go on with those that waited for it. */
-void jobs_step(struct daemon *d, struct host *host);
+void jobs_step(struct daemon *d, struct served_space *served);
 
 /*
  * The reactor has nothing else to do: sum some blocks that have no checksum. Is there

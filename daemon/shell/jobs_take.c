@@ -53,7 +53,7 @@ static int judge_chain(struct job *job)
 
 		snprintf(job->text, sizeof job->text, "block %u of the chain "
 			 "has %u of %u tokens", i, job->link[i].n_tokens,
-			 job->host->config->geometry.block_tokens);
+			 job->served->config->geometry.block_tokens);
 		return -EINVAL;
 	}
 	job->compress.n_tokens = walk->n_tokens > UINT32_MAX ? UINT32_MAX :
@@ -63,7 +63,7 @@ static int judge_chain(struct job *job)
 
 int job_list(struct job *job, int32_t *units)
 {
-	int r = space_walk_on(job->host->space, &job->walk, job->links,
+	int r = space_walk_on(job->served->core, &job->walk, job->links,
 			      job->jobs->n_links_max, units);
 
 	if (r == -E2BIG) {
@@ -85,7 +85,7 @@ static int judge(struct daemon *d, struct job *job,
 	struct inputs_want want = {
 		.geometry = job->compress.geometry,
 		.n_tokens = job->compress.n_tokens,
-		.room_bytes = job->n_scratch * job->host->pool.shape.page_bytes,
+		.room_bytes = job->n_scratch * job->served->pool.shape.page_bytes,
 		.max_bytes = d->config->daemon.max_query_bytes,
 	};
 	struct ckv_selection select = job->method.select;
@@ -98,15 +98,15 @@ static int judge(struct daemon *d, struct job *job,
 	return inputs_judge(arg, &want, &job->inputs, why);
 }
 
-static void init_job(struct job *job, struct host *host,
+static void init_job(struct job *job, struct served_space *served,
 		     const struct ckv_key *chain)
 {
-	job->host = host;
-	job->floor = (uint32_t)host->config->params.floor;
+	job->served = served;
+	job->floor = (uint32_t)served->config->params.floor;
 	job->n_query_heads = 0;
 	job->chain = *chain;
 	job->compress = (struct compress){
-		.geometry = &host->config->geometry, .method = &job->method,
+		.geometry = &served->config->geometry, .method = &job->method,
 		.inputs = &job->inputs,
 	};
 	job->inputs = (struct inputs){ .memory = NULL };
@@ -124,7 +124,7 @@ static int hold_scratch(struct job *job, const struct lane *lane,
 			const struct ckv_page_name *name,
 			char why[CKV_METHOD_WHY_BYTES])
 {
-	struct space *space = job->host->space;
+	struct space *space = job->served->core;
 
 	for (uint32_t i = 0; i < job->n_scratch; i++) {
 		int r = space_scratch_hold(space, lane->number, &name[i]);
@@ -148,7 +148,7 @@ static int take(struct daemon *d, struct lane *lane,
 		const struct ckv_req *request, struct ckv_view_reply *reply)
 {
 	const struct ckv_compress_arg *arg = (const void *)lane->argument;
-	struct host *host = &d->host[lane->space];
+	struct served_space *served = &d->served[lane->space];
 	struct user *user = d->client[lane->client].user;
 	struct job *job = job_new(d->jobs);
 	char why[CKV_METHOD_WHY_BYTES];
@@ -173,20 +173,20 @@ static int take(struct daemon *d, struct lane *lane,
 			 user->n_jobs);
 		return -EAGAIN;
 	}
-	if (compress_layout(&host->geometry, why) < 0) {
+	if (compress_layout(&served->geometry, why) < 0) {
 		snprintf(reply->text, sizeof reply->text, "space %.40s: %.130s",
-			 host->config->name, why);
+			 served->config->name, why);
 		return -EINVAL;
 	}
 	r = read_method(arg->method, &job->method, reply->text);
 	if (r < 0)
 		return r;
-	init_job(job, host, &arg->chain);
+	init_job(job, served, &arg->chain);
 	job->lane = (uint32_t)(lane - d->lane);
 	job->lane_generation = lane->generation;
 	job->request = *request;
 	job->n_scratch = 0;
-	r = space_walk_begin(host->space, &job->chain, &job->walk);
+	r = space_walk_begin(served->core, &job->chain, &job->walk);
 	if (r < 0)
 		return r;
 	job->deepest = job->walk.page;
@@ -200,7 +200,7 @@ static int take(struct daemon *d, struct lane *lane,
 void jobs_cancel(struct job *job)
 {
 	assert(job->stage == JOB_LIST && job->own == NULL);
-	space_release(job->host->space, job->deepest);
+	space_release(job->served->core, job->deepest);
 	job_give_back(job);
 }
 
@@ -257,11 +257,11 @@ int jobs_compress(struct daemon *d, struct lane *lane,
 	return JOB_TAKEN;
 }
 
-void jobs_own(struct job *job, struct host *host, const struct ckv_key *chain,
+void jobs_own(struct job *job, struct served_space *served, const struct ckv_key *chain,
 	      const struct space_walk *walk, const struct ckv_method *method,
 	      const struct job_own *own)
 {
-	init_job(job, host, chain);
+	init_job(job, served, chain);
 	job->method = *method;
 	job->walk = *walk;
 	job->own = own;

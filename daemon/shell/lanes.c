@@ -134,7 +134,7 @@ static int enter_space(struct daemon *d, struct lane *lane)
 		.user = user_number(d, d->client[lane->client].user),
 	};
 
-	return space_lane_open(d->host[lane->space].space, lane->client, &memory);
+	return space_lane_open(d->served[lane->space].core, lane->client, &memory);
 }
 
 int lane_create(struct daemon *d, struct client *client, uint32_t space,
@@ -180,7 +180,7 @@ int lane_create(struct daemon *d, struct client *client, uint32_t space,
 	return (int)index;
 
 err_leave:
-	space_lane_close(d->host[space].space, lane->number);
+	space_lane_close(d->served[space].core, lane->number);
 err_close:
 	sys_close(lane->eventfd);
 err_unmap:
@@ -252,7 +252,7 @@ void lane_end(struct daemon *d, struct lane *lane)
 		stop_serving(d, lane);
 	ckv_lane_shut(lane->d_head, ESHUTDOWN);
 	leave_ring(d, client, index);
-	space_lane_end(d->host[lane->space].space, lane->number);
+	space_lane_end(d->served[lane->space].core, lane->number);
 	lane->state = LANE_ENDING;
 	lane->generation++;
 	client->n_ending++;
@@ -308,7 +308,7 @@ bool lanes_end(struct daemon *d)
 	if (d->ending_head == CKV_NONE)
 		return false;
 	lane = &d->lane[d->ending_head];
-	if (space_lane_take_back(d->host[lane->space].space, lane->number,
+	if (space_lane_take_back(d->served[lane->space].core, lane->number,
 				 &units))
 		lane_free(d, lane);
 	return true;
@@ -321,7 +321,7 @@ _Static_assert(offsetof(struct ckv_space_stats, claimed_pin_retries) -
 
 void lane_fold_claims(struct daemon *d, struct lane *lane)
 {
-	_Atomic uint64_t *counter = &d->host[lane->space].stats->claimed_lookups;
+	_Atomic uint64_t *counter = &d->served[lane->space].stats->claimed_lookups;
 
 	for (int i = 0; i < CKV_CLAIMS; i++) {
 		uint64_t claim = ckv_hint_load64(&lane->c_head->count[i]);

@@ -132,8 +132,8 @@ static int sleep_until_tick(struct daemon *d)
 /* Some recency of one space's readers; a step takes it before it evicts, too. */
 static void drain_touches(struct daemon *d)
 {
-	d->next_drain = d->next_drain + 1 < d->n_hosts ? d->next_drain + 1 : 0;
-	(void)space_touches_drain(d->host[d->next_drain].space);
+	d->next_drain = d->next_drain + 1 < d->n_spaces ? d->next_drain + 1 : 0;
+	(void)space_touches_drain(d->served[d->next_drain].core);
 }
 
 /* What is done every CLOCK_TURNS turns: the clock, descriptors, the tick. */

@@ -119,7 +119,7 @@ static void take_back(struct daemon *d, const struct lane *lane,
 
 		if (lent[n].status != 0)
 			continue;
-		(void)space_run(d->host[lane->space].space, &abort, &left);
+		(void)space_run(d->served[lane->space].core, &abort, &left);
 		*units -= INT32_MAX - left;
 		lent[n] = (struct ckv_lent){ .status = -ECANCELED,
 					     .page = CKV_NONE, .slot = CKV_NONE };
@@ -134,7 +134,7 @@ static int stop_lending(struct daemon *d, struct lane *lane, uint32_t i,
 	struct ckv_lent *lent = (void *)lane->answer;
 	int n_lent = 0;
 
-	space_cancel(d->host[lane->space].space, &run->task);
+	space_cancel(d->served[lane->space].core, &run->task);
 	take_back(d, lane, lent, i, run->task.next, units);
 	lent[i].status = -EAGAIN;
 	for (uint32_t j = run->task.next; j < run->request.n; j++)
@@ -154,7 +154,7 @@ static int send_slabs(struct daemon *d, struct lane *lane, int32_t *units)
 	struct client *client = &d->client[lane->client];
 	const struct ckv_lent *lent = (const void *)lane->answer;
 	struct run *run = &lane->run;
-	uint32_t slab, slab_pages = d->host[lane->space].pool.shape.slab_pages;
+	uint32_t slab, slab_pages = d->served[lane->space].pool.shape.slab_pages;
 
 	for (; run->n_sent < run->task.next; run->n_sent++) {
 		if (lent[run->n_sent].status != 0)
@@ -178,7 +178,7 @@ static int stat_view(struct daemon *d, const struct lane *lane)
 	struct ckv_view_reply *reply = (void *)lane->answer;
 
 	memset(reply, 0, sizeof *reply);
-	return jobs_find_view(d->host[lane->space].space, query, reply);
+	return jobs_find_view(d->served[lane->space].core, query, reply);
 }
 
 static void answer(struct daemon *d, struct lane *lane, int32_t result)
@@ -236,7 +236,7 @@ static int go_on(struct daemon *d, struct lane *lane, int32_t *units)
 		break;
 	}
 	if (!run->ended)
-		run->result = space_run(d->host[lane->space].space, &run->task,
+		run->result = space_run(d->served[lane->space].core, &run->task,
 					units);
 	run->ended = run->result != SPACE_MORE && run->result != SPACE_WAIT;
 	return run->request.op == CKV_OP_RESERVE ? send_slabs(d, lane, units) :
@@ -268,7 +268,7 @@ void lane_cancel(struct daemon *d, struct lane *lane)
 		return;
 	run->on = false;
 	if (run->task.begun && !run->ended)
-		space_cancel(d->host[lane->space].space, &run->task);
+		space_cancel(d->served[lane->space].core, &run->task);
 	/* At the daemon's end the jobs go before the lanes. */
 	if (run->job != NULL && d->jobs != NULL)
 		jobs_cancel(run->job);

@@ -43,13 +43,13 @@ static void say_refused(void *context, const char *text)
 static void apply(struct daemon *d)
 {
 	log_setup((enum log_level)d->config->daemon.log_level);
-	for (uint32_t i = 0; i < d->n_hosts; i++) {
-		space_set_limits(d->host[i].space,
-				 (uint32_t)d->host[i].config->params.lent_pages,
-				 d->host[i].config->n_pages_max);
-		space_set_user_limit(d->host[i].space,
-				     user_lent_max(d->host[i].config));
-		auto_configure(&d->host[i]);
+	for (uint32_t i = 0; i < d->n_spaces; i++) {
+		space_set_limits(d->served[i].core,
+				 (uint32_t)d->served[i].config->params.lent_pages,
+				 d->served[i].config->n_pages_max);
+		space_set_user_limit(d->served[i].core,
+				     user_lent_max(d->served[i].config));
+		auto_configure(&d->served[i]);
 	}
 }
 

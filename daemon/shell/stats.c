@@ -14,7 +14,7 @@
 
 static struct ckv_client_row *row_of(struct daemon *d, struct client *client)
 {
-	return ckv_stats_client(d->stats_memory.base, d->n_hosts,
+	return ckv_stats_client(d->stats_memory.base, d->n_spaces,
 				(uint32_t)(client - d->client));
 }
 
@@ -27,35 +27,35 @@ static void copy_name(char to[CKV_NAME_BYTES], const char *from)
 static void fill_space_row(struct daemon *d, uint32_t i)
 {
 	struct ckv_space_row *row = ckv_stats_space(d->stats_memory.base, i);
-	const struct host *host = &d->host[i];
+	const struct served_space *served = &d->served[i];
 	uint64_t node = d->config->daemon.numa_node;
 
-	copy_name(row->name, host->config->name);
-	copy_name(row->policy, host->config->policy->name);
-	row->geometry = host->geometry;
-	ckv_hint_store32(&row->weights_known, host->weights_known);
-	row->pool = host->pool.shape;
-	row->n_buckets = space_buckets(&host->pool.shape);
+	copy_name(row->name, served->config->name);
+	copy_name(row->policy, served->config->policy->name);
+	row->geometry = served->geometry;
+	ckv_hint_store32(&row->weights_known, served->weights_known);
+	row->pool = served->pool.shape;
+	row->n_buckets = space_buckets(&served->pool.shape);
 	row->numa_node = node == CONFIG_NONE ? CKV_NONE : (uint32_t)node;
-	row->huge_bytes = host->pool.huge_bytes;
-	row->index_huge_bytes = host->index_huge_bytes;
+	row->huge_bytes = served->pool.huge_bytes;
+	row->index_huge_bytes = served->index_huge_bytes;
 }
 
 void stats_weights(struct daemon *d, uint32_t space)
 {
 	struct ckv_space_row *row = ckv_stats_space(d->stats_memory.base, space);
-	const struct host *host = &d->host[space];
+	const struct served_space *served = &d->served[space];
 
-	memcpy(row->geometry.weights, host->geometry.weights,
+	memcpy(row->geometry.weights, served->geometry.weights,
 	       sizeof row->geometry.weights);
-	ckv_hint_store32(&row->weights_known, host->weights_known);
+	ckv_hint_store32(&row->weights_known, served->weights_known);
 }
 
 int stats_create(struct daemon *d)
 {
 	struct ckv_stats_head head = {
 		.magic = CKV_STATS_MAGIC, .layout_version = CKV_LAYOUT_VERSION,
-		.pid = (uint32_t)getpid(), .n_spaces = d->n_hosts,
+		.pid = (uint32_t)getpid(), .n_spaces = d->n_spaces,
 		.n_client_rows = d->n_clients_max,
 		.n_workers = config_workers(&d->config->daemon),
 		.started_s = sys_real_ns() / 1000000000u,
@@ -64,13 +64,13 @@ int stats_create(struct daemon *d)
 
 	copy_name(head.version, CKV_VERSION);
 	copy_name(head.loop, loop_name(d->loop));
-	r = memory_create("ckv-stats", ckv_stats_bytes(d->n_hosts,
+	r = memory_create("ckv-stats", ckv_stats_bytes(d->n_spaces,
 						       d->n_clients_max),
 			  MEMORY_OURS, &head, sizeof head, &d->stats_memory);
 	if (r < 0)
 		return r;
 	d->stats = ckv_stats_global(d->stats_memory.base);
-	for (uint32_t i = 0; i < d->n_hosts; i++)
+	for (uint32_t i = 0; i < d->n_spaces; i++)
 		fill_space_row(d, i);
 	return 0;
 }
@@ -100,9 +100,9 @@ void stats_client(struct daemon *d, struct client *client, const char *name)
 		row->attached_s = sys_real_ns() / 1000000000u;
 	}
 	if (state != CKV_CLIENT_FREE) {
-		for (uint32_t i = 0; i < d->n_hosts; i++) {
+		for (uint32_t i = 0; i < d->n_spaces; i++) {
 			spaces |= (uint64_t)(client->attached[i].access != 0) << i;
-			lent += space_client_lent(d->host[i].space,
+			lent += space_client_lent(d->served[i].core,
 						  (uint32_t)(client - d->client));
 		}
 		for (uint32_t n = client->n_lanes - client->n_ending; n > 0; n--) {
@@ -132,7 +132,7 @@ static bool count_pins(struct daemon *d, struct lane *lane)
 {
 	if (d->next_pin == 0)
 		lane->n_pins_counting = 0;
-	lane->n_pins_counting += space_lane_pins(d->host[lane->space].space,
+	lane->n_pins_counting += space_lane_pins(d->served[lane->space].core,
 						 lane->number, d->next_pin,
 						 PINS_PER_TURN);
 	d->next_pin += PINS_PER_TURN;

@@ -94,39 +94,39 @@ bool any_lane_ready(const struct daemon *d)
  * A space pays for its own scans. All long ones together take no more of the time than
  * one space's may; a short one, of a space whose pin tables are small, waits for none.
  */
-static bool may_step(const struct daemon *d, const struct host *host)
+static bool may_step(const struct daemon *d, const struct served_space *served)
 {
-	return space_pace_ready(&host->pace) &&
-	       (host->step_debt <= SPACE_PACE_FREE || space_pace_ready(&d->pace));
+	return space_pace_ready(&served->pace) &&
+	       (served->step_debt <= SPACE_PACE_FREE || space_pace_ready(&d->pace));
 }
 
-static void make_step(struct daemon *d, struct host *host)
+static void make_step(struct daemon *d, struct served_space *served)
 {
-	uint64_t before = host->pace.debt;
+	uint64_t before = served->pace.debt;
 
-	space_step(host->space);
-	host->step_debt = host->pace.debt - before;
-	if (host->step_debt > SPACE_PACE_FREE)
-		d->pace.debt += host->step_debt;
-	jobs_step(d, host);
+	space_step(served->core);
+	served->step_debt = served->pace.debt - before;
+	if (served->step_debt > SPACE_PACE_FREE)
+		d->pace.debt += served->step_debt;
+	jobs_step(d, served);
 }
 
 bool serve_steps(struct daemon *d)
 {
 	bool wanted = false;
 
-	for (uint32_t i = 0; d->step_wanted && i < d->n_hosts; i++) {
-		struct host *host;
+	for (uint32_t i = 0; d->step_wanted && i < d->n_spaces; i++) {
+		struct served_space *served;
 
-		d->next_host = d->next_host + 1 < d->n_hosts ?
+		d->next_host = d->next_host + 1 < d->n_spaces ?
 			       d->next_host + 1 : 0;
-		host = &d->host[d->next_host];
-		if (!space_waits(host->space))
+		served = &d->served[d->next_host];
+		if (!space_waits(served->core))
 			continue;
 		wanted = true;
-		if (!may_step(d, host))
+		if (!may_step(d, served))
 			continue;
-		make_step(d, host);
+		make_step(d, served);
 		return true;
 	}
 	d->step_wanted = wanted;
@@ -136,6 +136,6 @@ bool serve_steps(struct daemon *d)
 void pay_for_steps(struct daemon *d, uint32_t units)
 {
 	space_pace_pay(&d->pace, units);
-	for (uint32_t i = 0; i < d->n_hosts; i++)
-		space_pace_pay(&d->host[i].pace, units);
+	for (uint32_t i = 0; i < d->n_spaces; i++)
+		space_pace_pay(&d->served[i].pace, units);
 }

@@ -167,24 +167,24 @@ static int may_have_lane(const struct daemon *d, const struct client *client,
 static int may_have_pins(const struct daemon *d, const struct client *client,
 			 uint32_t space, uint32_t n_pins, char text[232])
 {
-	const struct host *host = &d->host[space];
+	const struct served_space *served = &d->served[space];
 	const struct {
 		const char *whose, *limit;
 		uint64_t n, most;
 	} row[] = {
 		{ "this client", "max_pins_per_client",
-		  client->attached[space].n_pins, client_pins_max(host->config) },
+		  client->attached[space].n_pins, client_pins_max(served->config) },
 		{ "this user", "max_pins_per_user", client->user->n_pins[space],
-		  user_pins_max(host->config) },
-		{ "all clients", "max_pins", host->n_pins,
-		  host->config->params.max_pins },
+		  user_pins_max(served->config) },
+		{ "all clients", "max_pins", served->n_pins,
+		  served->config->params.max_pins },
 	};
 
 	for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
 		if (row[i].n + n_pins <= row[i].most)
 			continue;
 		snprintf(text, 232, "space %s: %" PRIu64 " pins of %s and %u more; "
-			 "at most %" PRIu64 " (%s)", host->config->name,
+			 "at most %" PRIu64 " (%s)", served->config->name,
 			 row[i].n, row[i].whose, n_pins, row[i].most,
 			 row[i].limit);
 		return -EUSERS;
@@ -208,7 +208,7 @@ void user_count_lane(struct daemon *d, struct client *client, uint32_t space,
 	d->n_lanes++;
 	client->attached[space].n_pins += n_pins;
 	client->user->n_pins[space] += n_pins;
-	d->host[space].n_pins += n_pins;
+	d->served[space].n_pins += n_pins;
 	ckv_hint_store64(&d->stats->lanes, d->n_lanes);
 }
 
@@ -222,7 +222,7 @@ void user_uncount_lane(struct daemon *d, struct client *client, uint32_t space,
 	d->n_lanes--;
 	client->attached[space].n_pins -= n_pins;
 	client->user->n_pins[space] -= n_pins;
-	d->host[space].n_pins -= n_pins;
+	d->served[space].n_pins -= n_pins;
 	ckv_hint_store64(&d->stats->lanes, d->n_lanes);
 }
 

@@ -31,9 +31,9 @@ static void show(const uint8_t weights[CKV_WEIGHTS_BYTES], size_t bytes,
 }
 
 /* Short where that tells them apart, else whole; and what is to be done. */
-static int differ(const struct host *host, const uint8_t *theirs, char text[232])
+static int differ(const struct served_space *served, const uint8_t *theirs, char text[232])
 {
-	const uint8_t *ours = host->geometry.weights;
+	const uint8_t *ours = served->geometry.weights;
 	bool brief = memcmp(ours, theirs, SHOWN_BYTES) != 0;
 	size_t bytes = brief ? SHOWN_BYTES : CKV_WEIGHTS_BYTES;
 	char here[SHOWN_TEXT], there[SHOWN_TEXT];
@@ -42,8 +42,8 @@ static int differ(const struct host *host, const uint8_t *theirs, char text[232]
 	show(ours, bytes, here);
 	show(theirs, bytes, there);
 	n = snprintf(text, 232, "space %.40s: weights are %s here, %s at the client",
-		     host->config->name, here, there);
-	if (host->config->params.weights[0] != 0)
+		     served->config->name, here, there);
+	if (served->config->params.weights[0] != 0)
 		snprintf(text + n, 232 - (size_t)n, "; use another space");
 	else
 		snprintf(text + n, 232 - (size_t)n, brief ? "; use another space, or "
@@ -51,25 +51,25 @@ static int differ(const struct host *host, const uint8_t *theirs, char text[232]
 	return -EINVAL;
 }
 
-static uint64_t fingerprint(const struct host *host)
+static uint64_t fingerprint(const struct served_space *served)
 {
-	return XXH3_64bits(&host->geometry, sizeof host->geometry);
+	return XXH3_64bits(&served->geometry, sizeof served->geometry);
 }
 
-void weights_init(struct host *host)
+void weights_init(struct served_space *served)
 {
-	host->geometry = host->config->geometry;
-	host->weights_known = host->config->params.weights[0] != 0;
-	space_set_fingerprint(host->space, fingerprint(host));
+	served->geometry = served->config->geometry;
+	served->weights_known = served->config->params.weights[0] != 0;
+	space_set_fingerprint(served->core, fingerprint(served));
 }
 
 /* May the next one name them anew? */
 static bool is_free(const struct daemon *d, uint32_t space)
 {
-	const struct host *host = &d->host[space];
+	const struct served_space *served = &d->served[space];
 
-	if (host->config->params.weights[0] != 0 ||
-	    !space_is_empty(host->space))
+	if (served->config->params.weights[0] != 0 ||
+	    !space_is_empty(served->core))
 		return false;
 	for (uint32_t i = 0; i < d->n_clients_max; i++) {
 		const struct attachment *a = &d->client[i].attached[space];
@@ -83,25 +83,25 @@ static bool is_free(const struct daemon *d, uint32_t space)
 static void name_them(struct daemon *d, uint32_t space,
 		      const uint8_t weights[CKV_WEIGHTS_BYTES])
 {
-	struct host *host = &d->host[space];
+	struct served_space *served = &d->served[space];
 	char text[SHOWN_TEXT];
 
-	if (host->weights_known &&
-	    memcmp(host->geometry.weights, weights, CKV_WEIGHTS_BYTES) == 0)
+	if (served->weights_known &&
+	    memcmp(served->geometry.weights, weights, CKV_WEIGHTS_BYTES) == 0)
 		return;
-	memcpy(host->geometry.weights, weights, CKV_WEIGHTS_BYTES);
-	host->weights_known = true;
-	space_set_fingerprint(host->space, fingerprint(host));
+	memcpy(served->geometry.weights, weights, CKV_WEIGHTS_BYTES);
+	served->weights_known = true;
+	space_set_fingerprint(served->core, fingerprint(served));
 	stats_weights(d, space);
 	show(weights, CKV_WEIGHTS_BYTES, text);
 	log_limited(LOG_INFO, d->now_ns, "space %s: weights are %s",
-		    host->config->name, text);
+		    served->config->name, text);
 }
 
 int weights_attach(struct daemon *d, uint32_t space, const struct ckv_attach *attach,
 		   char text[232], bool *ret_named)
 {
-	const struct host *host = &d->host[space];
+	const struct served_space *served = &d->served[space];
 	bool same = attach->any_geometry == CKV_WANT_SAME;
 	bool writes = attach->access == CKV_ACCESS_WRITE;
 	bool reads = attach->access == CKV_ACCESS_READ;
@@ -110,10 +110,10 @@ int weights_attach(struct daemon *d, uint32_t space, const struct ckv_attach *at
 		if (writes || (reads && same))
 			name_them(d, space, same ? attach->geometry.weights :
 						   zeros);
-	} else if (same && memcmp(host->geometry.weights,
+	} else if (same && memcmp(served->geometry.weights,
 				  attach->geometry.weights,
 				  CKV_WEIGHTS_BYTES) != 0) {
-		return differ(host, attach->geometry.weights, text);
+		return differ(served, attach->geometry.weights, text);
 	}
 	*ret_named = writes || (reads && same);
 	return 0;

@@ -13,7 +13,7 @@
 #include "daemon/shell/daemon.h"
 
 /* At start: of the configuration, or known to nobody. */
-void weights_init(struct host *host);
+void weights_init(struct served_space *served);
 
 /*
  * A client is about to attach: take its weights, or compare them. 0, and

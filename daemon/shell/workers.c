@@ -8,14 +8,14 @@
 #include <pthread.h>
 #include <stddef.h>
 
-struct queue {
+struct work_queue {
 	struct work *first, **last;
 };
 
 struct workers {
 	pthread_mutex_t lock;
 	pthread_cond_t wanted;
-	struct queue high, low, done;
+	struct work_queue high, low, done;
 	uint32_t n_low;		/* running */
 	bool stop;
 	int fd;
@@ -23,14 +23,14 @@ struct workers {
 	pthread_t thread[];
 };
 
-static void append(struct queue *q, struct work *work)
+static void append(struct work_queue *q, struct work *work)
 {
 	work->next = NULL;
 	*q->last = work;
 	q->last = &work->next;
 }
 
-static struct work *pop(struct queue *q)
+static struct work *pop(struct work_queue *q)
 {
 	struct work *work = q->first;
 

@@ -258,13 +258,13 @@ static void check_weights(void)
 	const struct daemon *d = daemon_here;
 
 	for (uint32_t i = 0; i < d->n_clients_max; i++)
-		for (uint32_t s = 0; s < d->n_hosts; s++) {
+		for (uint32_t s = 0; s < d->n_spaces; s++) {
 			const struct attachment *a = &d->client[i].attached[s];
 
 			if (a->access == CKV_ACCESS_WRITE)
 				assert(a->holds_weights);
 			if (a->access != 0 && a->holds_weights)
-				assert(d->host[s].weights_known);
+				assert(d->served[s].weights_known);
 		}
 }
 
@@ -369,7 +369,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	assert(sys_descriptors() == descriptors);
 	assert(sys_mapped_bytes() == mapped_bytes);
 	assert(count_descriptors() == n_fds);
-	for (uint32_t i = 0; i < d->n_hosts; i++)
-		space_check(d->host[i].space);
+	for (uint32_t i = 0; i < d->n_spaces; i++)
+		space_check(d->served[i].core);
 	return 0;
 }

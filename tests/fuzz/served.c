@@ -33,7 +33,7 @@ static void unwatch(struct loop *loop, int fd, uint64_t token)
 static struct {
 	struct daemon daemon;
 	struct config config;
-	struct host host;
+	struct served_space space;
 	struct client client[SERVED_LANES];
 	struct attachment attached[SERVED_LANES];
 	uint64_t slab_bits[SERVED_LANES];
@@ -70,15 +70,15 @@ static void make_daemon(void)
 	d->stats = &table.stats;
 	d->user = &table.user;
 	d->n_users_max = 1;
-	d->host = &table.host;
-	d->n_hosts = 1;
+	d->served = &table.space;
+	d->n_spaces = 1;
 	d->client = table.client;
 	d->n_clients_max = d->n_clients = SERVED_LANES;
 	d->lane = table.lane;
 	d->n_lanes_max = SERVED_LANES;
 	d->serving = table.serving;
 	d->ending_head = d->ending_tail = CKV_NONE;
-	table.host.config = &table.config.space[0];
+	table.space.config = &table.config.space[0];
 	assert(jobs_create(d) == 0);
 }
 
@@ -86,7 +86,7 @@ static void make_daemon(void)
 static void fill_pool(const struct ckv_pool_shape *pool)
 {
 	static float number[CKV_PIECE_BYTES / sizeof(float)];
-	struct pool *p = &table.host.pool;
+	struct pool *p = &table.space.pool;
 
 	p->shape = *pool;
 	p->fds = table.slab_fd;
@@ -164,8 +164,8 @@ void served_open(struct served *s)
 	config.n_pages_max = SERVED_PAGES - 2;
 	core_open(&s->core, &config);
 	fill_pool(&config.pool);
-	table.host.space = s->core.space;
-	table.host.stats = s->core.memory.stats;
+	table.space.core = s->core.space;
+	table.space.stats = s->core.memory.stats;
 	memset(&table.stats, 0, sizeof table.stats);
 	s->daemon = &table.daemon;
 	s->lane = table.lane;
@@ -288,6 +288,6 @@ void served_turn(struct served *s, struct ckv_comp *ret_last)
 char *served_page(struct served *s, uint32_t page)
 {
 	(void)s;
-	return (char *)table.host.pool.base +
-	       ckv_page_offset(&table.host.pool.shape, page);
+	return (char *)table.space.pool.base +
+	       ckv_page_offset(&table.space.pool.shape, page);
 }

@@ -13,12 +13,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-static struct host host;
+static struct served_space served;
 
 static void make(struct job *job)
 {
 	memset(job, 0, sizeof *job);
-	job->host = &host;
+	job->served = &served;
 	job->chain = chain;
 	ck_assert_int_eq(ckv_method_parse("fp8", &job->method, job->text), 0);
 	job->compress = (struct compress){

@@ -18,7 +18,7 @@ enum { CLIENTS = 3, NONE = -1 };
 static struct core core;
 static struct config_space config;
 static struct daemon d;
-static struct host host;
+static struct served_space served;
 static struct client client[CLIENTS];
 static struct attachment attached[CLIENTS];
 static char text[232];
@@ -35,15 +35,15 @@ static void setup(void)
 	strcpy(config.name, "tiny");
 	strcpy(config.geometry.model, "m");
 	config.geometry.layout = CKV_LAYOUT_HEAD_MAJOR;
-	host = (struct host){ .config = &config, .space = core.space };
-	d = (struct daemon){ .host = &host, .n_hosts = 1, .client = client,
+	served = (struct served_space){ .config = &config, .core = core.space };
+	d = (struct daemon){ .served = &served, .n_spaces = 1, .client = client,
 			     .n_clients_max = CLIENTS };
 	d.stats_memory.base = calloc(1, ckv_stats_bytes(1, CLIENTS));
 	for (int i = 0; i < CLIENTS; i++)
 		client[i] = (struct client){ .state = CLIENT_ATTACHED,
 					     .attached = &attached[i] };
 	memset(attached, 0, sizeof attached);
-	weights_init(&host);
+	weights_init(&served);
 }
 
 static void teardown(void)
@@ -78,8 +78,8 @@ static void expect_weights(int value)
 	uint8_t want[CKV_WEIGHTS_BYTES];
 
 	memset(want, value == NONE ? 0 : value, sizeof want);
-	ck_assert_int_eq(host.weights_known, value != NONE);
-	ck_assert_mem_eq(host.geometry.weights, want, sizeof want);
+	ck_assert_int_eq(served.weights_known, value != NONE);
+	ck_assert_mem_eq(served.geometry.weights, want, sizeof want);
 	ck_assert_uint_eq(ckv_hint_load32(&row->weights_known), value != NONE);
 	ck_assert_mem_eq(row->geometry.weights, want, sizeof want);
 }
@@ -226,7 +226,7 @@ START_TEST(configured_ones_stay)
 {
 	memset(config.params.weights, 'a', 2 * CKV_WEIGHTS_BYTES);
 	memset(config.geometry.weights, _i == 0 ? 0xaa : 0, CKV_WEIGHTS_BYTES);
-	weights_init(&host);
+	weights_init(&served);
 	stats_weights(&d, 0);
 	expect_weights(_i == 0 ? 0xaa : 0);
 	ck_assert_int_eq(attach(0, CKV_ACCESS_WRITE, CKV_WANT_SAME, 0xb2), -EINVAL);
@@ -241,7 +241,7 @@ END_TEST
 
 static uint64_t fingerprint(void)
 {
-	return XXH3_64bits(&host.geometry, sizeof host.geometry);
+	return XXH3_64bits(&served.geometry, sizeof served.geometry);
 }
 
 /* Records of blocks and of views are of the geometry with the weights of their moment. */

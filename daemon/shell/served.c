@@ -1,7 +1,7 @@
 /*
- * host.c - a space's memory, brought up and taken down.
+ * served.c - a space's memory, brought up and taken down.
  */
-#include "daemon/shell/host.h"
+#include "daemon/shell/served.h"
 #include "daemon/shell/auto.h"
 #include "daemon/shell/log.h"
 #include "daemon/shell/placement.h"
@@ -17,31 +17,31 @@
 static void say_progress(void *context, uint64_t touched_bytes,
 			 uint64_t total_bytes)
 {
-	const struct host *host = context;
+	const struct served_space *served = context;
 
 	log_line(LOG_INFO, "space %s: %" PRIu64 " of %" PRIu64 " MiB ready",
-		 host->config->name, touched_bytes >> 20, total_bytes >> 20);
+		 served->config->name, touched_bytes >> 20, total_bytes >> 20);
 }
 
-static void say_pages(const struct daemon_params *p, const struct host *host)
+static void say_pages(const struct daemon_params *p, const struct served_space *served)
 {
-	const struct ckv_pool_shape *shape = &host->pool.shape;
+	const struct ckv_pool_shape *shape = &served->pool.shape;
 	uint64_t bytes = ckv_pool_bytes(shape);
 	uint64_t whole = shape->n_slabs * (ckv_slab_bytes(shape) /
 			 CKV_HUGE_BYTES * CKV_HUGE_BYTES);
 
-	if (p->huge_pages && host->pool.huge_bytes < whole)
+	if (p->huge_pages && served->pool.huge_bytes < whole)
 		log_line(LOG_WARNING, "space %s: %" PRIu64 " of %" PRIu64 " MiB "
 			 "are in 2 MiB pages; the rest costs more TLB misses "
-			 "and more time when a client dies", host->config->name,
-			 host->pool.huge_bytes >> 20, bytes >> 20);
+			 "and more time when a client dies", served->config->name,
+			 served->pool.huge_bytes >> 20, bytes >> 20);
 	else
 		log_line(LOG_INFO, "space %s: %" PRIu64 " MiB in %s pages",
-			 host->config->name, bytes >> 20,
+			 served->config->name, bytes >> 20,
 			 p->huge_pages ? "2 MiB" : "4 KiB");
 }
 
-void host_core_config(const struct config_space *c, const struct daemon_params *p,
+void served_core_config(const struct config_space *c, const struct daemon_params *p,
 		      struct space_config *ret_config)
 {
 	*ret_config = (struct space_config){
@@ -57,96 +57,96 @@ void host_core_config(const struct config_space *c, const struct daemon_params *
 	};
 }
 
-static int create_core(struct host *host, const struct daemon_params *p,
+static int create_core(struct served_space *served, const struct daemon_params *p,
 		       uint64_t epoch, struct space_pace *pace)
 {
 	struct space_config config;
 	struct space_memory memory = {
-		.index = host->index.base, .records = host->records.base,
-		.stats = host->stats,
+		.index = served->index.base, .records = served->records.base,
+		.stats = served->stats,
 	};
 	int r;
 
-	host_core_config(host->config, p, &config);
+	served_core_config(served->config, p, &config);
 	config.epoch = epoch;
 	config.pace = pace;
 	r = sys_random(config.seed, sizeof config.seed);
 	if (r >= 0)
-		r = space_create(&config, &memory, &host->space);
+		r = space_create(&config, &memory, &served->core);
 	if (r == 0) {
-		weights_init(host);
-		auto_configure(host);
+		weights_init(served);
+		auto_configure(served);
 	}
 	return r;
 }
 
-static int create_memory(struct host *host, const struct daemon_params *p,
+static int create_memory(struct served_space *served, const struct daemon_params *p,
 			 const struct pool_options *options)
 {
-	const struct ckv_pool_shape *shape = &host->config->pool;
+	const struct ckv_pool_shape *shape = &served->config->pool;
 	size_t n_pages = (size_t)shape->n_slabs * shape->slab_pages;
 	int r;
 
 	r = memory_create("ckv-index", ckv_index_bytes(space_buckets(shape)),
-			  MEMORY_OURS, NULL, 0, &host->index);
+			  MEMORY_OURS, NULL, 0, &served->index);
 	if (r < 0)
 		return r;
-	placement_bind(options->bind_context, host->index.base,
-		       host->index.bytes);
+	placement_bind(options->bind_context, served->index.base,
+		       served->index.bytes);
 	if (p->huge_pages) {
-		(void)sys_advise(host->index.base, host->index.bytes,
+		(void)sys_advise(served->index.base, served->index.bytes,
 				 MADV_HUGEPAGE);
-		r = sys_advise(host->index.base, host->index.bytes,
+		r = sys_advise(served->index.base, served->index.bytes,
 			       MADV_POPULATE_WRITE);
 		if (r == 0)
-			memory_collapse(host->index.base, host->index.bytes);
-		if (memory_huge_bytes(host->index.base, host->index.bytes,
-				      &host->index_huge_bytes) < 0)
-			host->index_huge_bytes = 0;
+			memory_collapse(served->index.base, served->index.bytes);
+		if (memory_huge_bytes(served->index.base, served->index.bytes,
+				      &served->index_huge_bytes) < 0)
+			served->index_huge_bytes = 0;
 	}
 	r = memory_create("ckv-records", n_pages * sizeof(struct ckv_record),
-			  MEMORY_PRIVATE, NULL, 0, &host->records);
+			  MEMORY_PRIVATE, NULL, 0, &served->records);
 	if (r < 0)
 		return r;
 	r = memory_create("ckv-space-stats", CKV_SPACE_STATS_BYTES, MEMORY_OURS,
-			  NULL, 0, &host->stats_memory);
+			  NULL, 0, &served->stats_memory);
 	if (r < 0)
 		return r;
-	host->stats = host->stats_memory.base;
-	return pool_create(shape, options, &host->pool);
+	served->stats = served->stats_memory.base;
+	return pool_create(shape, options, &served->pool);
 }
 
-int host_create(struct config_space *config, const struct daemon_params *p,
+int served_create(struct config_space *config, const struct daemon_params *p,
 		struct placement *placement, uint64_t epoch,
-		struct space_pace *pace, struct host *host)
+		struct space_pace *pace, struct served_space *served)
 {
 	struct pool_options options = {
 		.huge_pages = p->huge_pages, .n_threads = config_touch_threads(p),
-		.progress = say_progress, .context = host,
+		.progress = say_progress, .context = served,
 		.bind = placement_bind, .bind_context = placement,
 	};
 	int r;
 
-	*host = (struct host){ .config = config };
-	r = create_memory(host, p, &options);
+	*served = (struct served_space){ .config = config };
+	r = create_memory(served, p, &options);
 	if (r == 0)
-		r = create_core(host, p, epoch, pace);
+		r = create_core(served, p, epoch, pace);
 	if (r < 0) {
 		log_line(LOG_ERROR, "space %s: no memory for it: %s",
 			 config->name, strerror(-r));
-		host_destroy(host);
+		served_destroy(served);
 		return r;
 	}
-	say_pages(p, host);
+	say_pages(p, served);
 	return 0;
 }
 
-void host_destroy(struct host *host)
+void served_destroy(struct served_space *served)
 {
-	space_destroy(host->space);
-	pool_destroy(&host->pool);
-	memory_destroy(&host->stats_memory);
-	memory_destroy(&host->records);
-	memory_destroy(&host->index);
-	*host = (struct host){ .config = host->config };
+	space_destroy(served->core);
+	pool_destroy(&served->pool);
+	memory_destroy(&served->stats_memory);
+	memory_destroy(&served->records);
+	memory_destroy(&served->index);
+	*served = (struct served_space){ .config = served->config };
 }
