@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # One Makefile, no configure step. Every directory is one component; a new file
 # in it is picked up by itself. `make help` prints the lines that start with #:
 #: make                      build everything into build/

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ckv.h - client library of the node-local KV cache daemon, ckvd.
  *

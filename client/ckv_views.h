@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ckv_views.h - compression: methods, making views of stored chains, reading them.
  *

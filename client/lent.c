@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * lent.c - which pages a lane was lent and has not given back.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * many.c - look up several chains at once: the requests of one scheduler step.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * maps.c - one attachment of a space: its index and its pool, mapped.
  *

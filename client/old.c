@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * old.c - what was handed out of maps that a lane has left.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * pin.c - a lane's pin words: taken, seen to be in time, given back.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * reattach.c - finding the daemon again after it died, or after the connection to
  * it broke.

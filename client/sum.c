@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * sum.c - page checksums, alone and fused with the copy into a lent page.
  *

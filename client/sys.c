@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * sys.c - calls to the kernel and the allocator; see sys.h.
  */

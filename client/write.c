@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * write.c - borrowing pages, publishing them, giving them back, forgetting them.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * always.c - tokens that are kept whatever they score.
  *

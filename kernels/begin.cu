@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* begin.cu - the status word of what follows on the stream. */
 #include "common.cuh"
 

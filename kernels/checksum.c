@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * checksum.c - the checksum of a page, in pieces that may be summed anywhere.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * checksum.cu - checksums of pages: digests of their pieces, then of the digests.
  *

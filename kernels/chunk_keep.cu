@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * chunk_keep.cu - from chunk scores to the tokens of each layer: one block a layer.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * chunk_score.cu - one score per chunk of tokens, all heads of a layer together.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * chunkkv.c - ChunkKV (arXiv 2502.00299): keep whole runs of tokens, the same
  * ones for all heads of a layer.

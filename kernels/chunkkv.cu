@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * chunkkv.cu - ChunkKV of an object from keys to encoded survivors, on one stream.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * chunkkv.h - inside ChunkKV: what its files share.
  */

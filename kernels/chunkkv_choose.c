@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * chunkkv_choose.c - ChunkKV for ckv_select(): its budget, and the order in
  * which its tokens would be given up.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ckv_cuda.h - the operations of ckv_kernels.h on a GPU, all layers at once.
  *

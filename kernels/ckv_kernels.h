@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ckv_kernels.h - what a compression method computes, callable from C.
  *

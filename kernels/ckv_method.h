@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ckv_method.h - a method in one line of text, and what it comes to for one object.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ckv_rows.h - numbers, rows of them in pages, copying and summing them.
  */

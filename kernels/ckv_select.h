@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ckv_select.h - which tokens survive: scores, and the selection methods.
  *

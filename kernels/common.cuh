@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * common.cuh - what the .cu files share: launches, loads, sums, keys, faults.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * convert.c - rows in another type, and the largest magnitude of rows: the
  * definition.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * convert.cu - encodings that take each number for itself: plain, bf16, f16, and fp8
  * once its scale is known; and the largest magnitude of a head or layer, which is

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* cuda_args.c - see cuda_args.h; and what a status word says. */
 #include "kernels/cuda_args.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * cuda_args.h - inside the CUDA launchers: judging arguments, packing faults.
  *

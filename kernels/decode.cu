@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * decode.cu - rows from their codes, all layers and heads in one launch.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* decode_rows.c - the walk over the rows that are decoded. */
 #include "kernels/encode.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * elem.h - one stored number as a float and back, the plain way.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* encode.c - encodings: their parameters, their areas, the choice of code. */
 #include "kernels/encode.h"
 

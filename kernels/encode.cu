@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * encode.cu - gather and encode one side of an object: arguments, choice of kernel.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * encode.cuh - inside the encoding kernels: which row goes where, and rounding.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* encode_avx2.c - encodings with AVX2 and F16C, where the machine has them. */
 #include "kernels/encode.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* encode_base.c - encodings with four lanes, on any processor. */
 #include "kernels/encode.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * encode_lanes.h - numbers of all three types as floats, rounded back, and the order
  * in which their lanes lie. Included by encode_body.h only.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * encode_rows.c - the walk over the rows that are encoded.
  *

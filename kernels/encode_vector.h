@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * encode_vector.h - the vectors that the encodings are written in.
  *

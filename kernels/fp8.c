@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * fp8.c - fp8 e4m3fn: sign, 4 bits of exponent with bias 7, 3 of mantissa; no
  * infinity, one NaN for each sign: the definition.

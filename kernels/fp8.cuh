@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * fp8.cuh - e4m3fn codes of floats and back, two at a time.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * fp8_body.h - fp8 in vectors; included by encode_body.h only.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * gather.cu - survivors of K and V out of their pages, one launch for an object.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * h2o.c - keep heavy hitters and the newest tokens (arXiv 2306.14048).
  *

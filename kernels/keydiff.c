@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * keydiff.c - how much each key differs from the mean key: what it is, and the
  * choice of code.

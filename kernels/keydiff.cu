@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * keydiff.cu - how much each key differs from the mean direction of all keys.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * keydiff_choose.c - keep the keys that differ most from the mean key
  * (arXiv 2504.15364).

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* keys_avx2.c - norms and key difference with AVX2 and FMA, where they are. */
 #include "kernels/keys.h"
 

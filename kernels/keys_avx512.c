@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* keys_avx512.c - norms and key difference with AVX-512F, where it is. */
 #include "kernels/keys.h"
 

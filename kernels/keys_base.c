@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* keys_base.c - norms and key difference with four lanes, on any processor. */
 #define LANES		4
 #define TARGET

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * keys_body.h - norms and key difference of one head, once per instruction set.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * kivi.c - groups of numbers as whole numbers of 8, 4 or 2 bits between their
  * smallest and largest (KIVI, arXiv 2402.02750): the definition.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * kivi.cu - groups of numbers as codes of 8, 4 or 2 bits, gathered and encoded at once.
  *

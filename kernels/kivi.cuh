@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * kivi.cuh - inside the KIVI kernels: scale, code and number of one group.
  *

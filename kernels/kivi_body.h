@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * kivi_body.h - kivi in vectors; included by encode_body.h only.
  *

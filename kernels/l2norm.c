@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * l2norm.c - keep the keys with the smallest norms (arXiv 2406.11430).
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * machine.c - /proc/meminfo, /proc/self/cgroup and mountinfo, and the groups' files.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* method.c - checks and small steps that every method needs. */
 #include "kernels/method.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * method.h - inside the methods: what SnapKV and ChunkKV share.
  */

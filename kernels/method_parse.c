@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * method_parse.c - from a line of text to a method, or to a sentence about it.
  *

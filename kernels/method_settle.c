@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * method_settle.c - a method for one object: does it fit, and what does bytes= come to?
  *

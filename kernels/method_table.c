@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * method_table.c - every method with its parameters: the one list.
  *

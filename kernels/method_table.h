@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * method_table.h - inside the text of methods: a row for each name.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * method_value.c - the values of a method's text, read and written.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * method_value.h - inside the text of methods: what may stand after a `=`.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* nearest.c - distance of names, by the usual row of the edit matrix. */
 #include "kernels/nearest.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * norms.c - the L2 norm of every key: what it is, and the choice of code.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * norms.cu - L2 norm of every key of an object: one read of K.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * object.c - where everything lies in a view, and how many bytes it takes.
  *

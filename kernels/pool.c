@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * pool.c - smoothing scores over neighbours, and reducing rows to one.
  *

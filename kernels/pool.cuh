@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* pool.cuh - one pooled score, one reduced score; as pool.c rounds them. */
 #ifndef CKV_KERNELS_POOL_CUH
 #define CKV_KERNELS_POOL_CUH

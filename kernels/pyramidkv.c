@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * pyramidkv.c - more tokens for the lower layers, fewer for the upper ones
  * (arXiv 2406.02069); within a layer SnapKV chooses.

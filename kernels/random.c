@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * random.c - keep tokens drawn at random: the baseline that every method has
  * to beat.

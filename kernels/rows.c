@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * rows.c - finding rows in blocks, and copying chosen ones out.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * select.cu - the best tokens of each row: one block a row, one launch for all rows.
  *

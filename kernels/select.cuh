@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * select.cuh - the k best of a row by one block: radix select over keys.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * select_any.h - inside ckv_select(): what the methods' files share.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * snapkv.c - SnapKV (arXiv 2404.14469): smooth the window's attention, keep
  * the best tokens of every kv head, and the window itself.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * snapkv_score.cu - from the window's attention to one score a token and kv head.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * streamingllm.c - keep the first tokens and the newest (arXiv 2309.17453).
  *

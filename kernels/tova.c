@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tova.c - keep what the last query attends to most (arXiv 2401.06104): the
  * mean over all query heads, one set for all kv heads, and the last token.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* window_avx2.c - window scoring with AVX2 and FMA, where the machine has it. */
 #include "kernels/window.h"
 

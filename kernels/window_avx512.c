@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* window_avx512.c - window scoring with AVX-512F, where the machine has it. */
 #include "kernels/window.h"
 

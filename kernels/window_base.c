@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* window_base.c - window scoring with four lanes, on any processor. */
 #define LANES		4
 #define PANEL_ROWS	4

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * window_body.h - window scoring of one kv head, once per instruction set.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * window_check.c - which window inputs are possible, and where one is broken.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * window_lanes.h - vectors for window_body.h: exp, and keys to columns.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * window_mma.cuh - products of a few keys and sixteen queries, in a warp's registers.
  *

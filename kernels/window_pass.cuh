@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * window_pass.cuh - window scoring: what a tile of keys adds to scores, or to sums.
  *

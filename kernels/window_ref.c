@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * window_ref.c - what window scoring means, in double and without any trick.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * window_score.c - window scoring: choice of code, layout of the scratch.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * window_score.cu - attention of the window on all keys, all layers in one launch.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * window_stage.cuh - window scoring: the rows that a block holds, the keys of a warp.
  *

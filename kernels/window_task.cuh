@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * window_task.cuh - how window scoring is cut, and which rows meet which keys.
  *

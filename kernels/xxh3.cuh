@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * xxh3.cuh - XXH3-64 of a run of bytes, by four lanes (the hash of libxxhash).
  *

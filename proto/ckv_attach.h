@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ckv_attach.h - messages on the control socket (SOCK_SEQPACKET).
  *

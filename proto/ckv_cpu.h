@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ckv_cpu.h - what is written for one kind of processor, each with its plain twin.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ckv_index.h - the index of one space: which blocks exist, and where.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ckv_lane.h - the two segments of one lane: one client thread, one space.
  *

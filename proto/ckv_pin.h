@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ckv_pin.h - a client's claim that keeps a chain where it is.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ckv_ring.h - one-way message ring between a client and the daemon.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ckv_space.h - a space's geometry, the shape of its pool, its page records.
  *

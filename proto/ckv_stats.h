@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ckv_stats.h - what the daemon shows: counters, clients, spaces.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ckv_text.h - text that somebody else chose, made safe to show.
  *

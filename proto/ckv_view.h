@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ckv_view.h - what is inside a view: a compressed, immutable form of a chain.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ckv_world.h - one page that everybody reads: is the daemon alive, and is it
  * the one I attached to?

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # deps.sh [demo|test|bench|quality] - install what a build needs on Debian 12, once.
 #
 # Does nothing, and needs no rights, when everything is there. Otherwise it

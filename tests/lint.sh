@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # lint.sh - the rules of this code that a program can check, as TAP.
 cd "$(dirname "$0")/.." || exit 1
 n=0 bad=0
@@ -55,6 +56,10 @@ report "functions are at most 70 lines" "$(
 
 report "files are at most 600 lines" "$(
 	sources '*.c' '*.h' '*.cu' '*.cuh' '*.py' | xargs wc -l | awk '$2 != "total" && $1 > 600')"
+
+report "every source file says its licence" "$(
+	sources . | grep -vE '\.(md|json|png|gitignore)$|^\.gitignore$|^LICENSE$|^tests/(data|stamps|fuzz/corpus|quality/results|bench/results)/' |
+		xargs -d '\n' grep -L 'SPDX-License-Identifier: Apache-2.0')"
 
 report "nothing is left for later" "$(
 	grep -nEI 'TODO|FIXME|\bXXX\b|HACK|not implemented|for now' \

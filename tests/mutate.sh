@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # mutate.sh - break one file of the tree, in a copy; for the tables of mutants.
 
 # mutate DIRECTORY FILE EXPRESSION: DIRECTORY/FILE is FILE changed by sed.

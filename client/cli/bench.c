@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * bench.c - `ckv bench`: is the running daemon as fast as it should be?
  *

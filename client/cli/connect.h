@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * connect.h - connecting to the control socket, and saying why it failed.
  */

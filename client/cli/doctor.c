@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * doctor.c - `ckv doctor`: what this machine lacks, what that costs, what to do.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * doctor_kernel.c - the kernel: io_uring, pidfds, and how much may be opened.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * doctor_memory.c - memory: memfds with seals, huge pages in them, NUMA, limits.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * doctor_pools.c - a daemon's configuration beside the memory that this machine gives.
  *

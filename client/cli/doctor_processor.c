@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * doctor_processor.c - instructions that the hot paths use, clock, GPU.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * error.c - saying what went wrong, and memory that is there or ends the program.
  */

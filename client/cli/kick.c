@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * kick.c - `ckv kick`: end a client, and see what it held come back.
  *

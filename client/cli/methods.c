@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * methods.c - `ckv methods`: the compression methods, one of them, or a text judged.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * observe.h - a connection that only looks: stats, indexes, pools, all read-only.
  *

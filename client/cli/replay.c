@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * replay.c - `ckv replay`: becomes `ckvd --replay`, the daemon's core fed from a file.
  */

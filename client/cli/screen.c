@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * screen.c - a terminal that is drawn over and given back as it was.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * show.h - rendering of what was copied from the daemon, as text and as JSON.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * show_clients.c - `ckv clients`: who is attached, and what each one holds.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * show_spaces.c - `ckv spaces`: what each space is for, and how it is laid out.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * show_status.c - `ckv status`: the daemon and its spaces on one screen.
  */

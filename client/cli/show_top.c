@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * show_top.c - one frame of `ckv top`: rates between two copies of the counters.
  *

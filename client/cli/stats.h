@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * stats.h - the counters by number and name, and a private copy of everything
  * the daemon shows at one moment.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * text.c - numbers for people, names made safe, JSON to stdout.
  */

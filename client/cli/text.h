@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * text.h - numbers for people, aligned tables, JSON to stdout.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * top.c - `ckv top`: copies the counters every so often and draws the difference.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * views.c - `ckv views`: the compressed views that a space holds.
  *

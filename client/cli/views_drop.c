@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * views_drop.c - `ckv views SPACE --drop KEY`: forget one view.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * drop.c - DROP: blocks and views leave because somebody says so.
  *

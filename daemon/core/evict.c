@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * evict.c - a batch of blocks is judged, and who leaves to make room.
  *

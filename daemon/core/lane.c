@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * lane.c - the lanes of a space: what their clients write, from open to end.
  */

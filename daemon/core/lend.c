@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * lend.c - RESERVE, PUBLISH, ABORT: pages on their way into the cache.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * pinned.c - what was found pinned is remembered, with the place of its pin.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * policy_slru.c - segmented LRU (Karedla, Love and Wherry, Computer 27(3), 1994)
  * over childless blocks.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * queue.h - a doubly linked queue of pages, threaded through their nodes.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * space.c - a space's memory, and what keeps a block alive.
  *

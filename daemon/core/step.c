@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * step.c - space_step(): one bounded batch for all who wait for a look at the pins.
  *

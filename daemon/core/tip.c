@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tip.c - which chains shall get views without being asked for, and when.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * view.c - views: runs of pages in the tail of the pool, least recently used
  * first out.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * auto.h - views that a space asks for itself (`compress`, `compress_on`).
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * belady.c - the most hits any cache can have (Belady's MIN, with bypass).
  *

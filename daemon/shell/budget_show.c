@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * budget_show.c - the sums for people and programs, and the question to the machine.
  */

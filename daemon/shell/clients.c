@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * clients.c - how a connection ends: accept.c has its beginning.
  */

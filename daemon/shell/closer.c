@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* closer.c - see closer.h. */
 #include "daemon/shell/closer.h"
 #include "daemon/shell/sys.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * compress.c - run a selection over the layers of a chain, in place.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * compress.h - from the pages of a chain to the bytes of a view.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * compress_write.c - what was selected, encoded into the pages of a view.
  *

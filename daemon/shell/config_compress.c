@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * config_compress.c - the method by which chains get views by themselves: can the daemon
  * run it alone, does it fit the geometry, does it reach the floor?

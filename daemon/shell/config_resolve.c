@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * config_resolve.c - what follows from the keys: geometry, pool, limits, users.
  */

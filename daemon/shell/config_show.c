@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * config_show.c - the configuration for people, and what a reload may take.
  */

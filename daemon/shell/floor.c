@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* floor.c - see floor.h. */
 #include "daemon/shell/floor.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * floor.h - what a space's accuracy floor allows, by what was measured.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * geometry.h - does a client mean by a page what the space means?
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * jobs.c - the reactor's side of jobs: taking them in, deciding between their
  * stages, answering.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * jobs.h - what takes too long for the reactor: compressing and summing.
  *

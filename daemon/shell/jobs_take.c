@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * jobs_take.c - a compression that a client or the daemon itself asks for, up to the
  * moment it begins.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * leave.c - sockets and descriptors on their way out.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * leave.h - closing what a client sent, without waiting.
  */

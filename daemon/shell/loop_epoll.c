@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * loop_epoll.c - the loop where io_uring is not permitted.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * loop_uring.c - the loop on io_uring: one multishot poll per watch.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * reactor.c - the one thread that decides everything, turn by turn.
  *

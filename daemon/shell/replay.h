@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * replay.h - `ckvd --replay TRACE`: the core fed from a file.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * served.c - a space's memory, brought up and taken down.
  */

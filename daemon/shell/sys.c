@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * sys.c - calls on memory, files and threads. sys_net.c has the rest.
  */

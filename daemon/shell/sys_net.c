@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * sys_net.c - calls on sockets, epoll and io_uring.
  */

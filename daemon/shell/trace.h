@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * trace.h - a trace of requests: JSON lines {"hash_ids": [...], ...}, as
  * published with Mooncake and in its dialects (trace_rows.c). One id is one block of

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * trace_rows.h - the rows of a trace file, in the order in which they happen.
  *

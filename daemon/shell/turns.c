@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * turns.c - what one turn of the reactor does for each client and each space.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * weights.c - whose keys and values a space holds: the weights' fingerprint.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * workers.c - a pool of threads around two queues and a list of what is done.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * attacker.c - a hostile client for the rows of a neighbour under attack.
  */

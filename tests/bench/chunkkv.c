@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * chunkkv.c - one layer of ChunkKV on one thread: 8 kv heads, group of 4,
  * D 128, 8 192 tokens, window 32, K, V and Q in bf16.

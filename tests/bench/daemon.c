@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * daemon.c - a private ckvd for the benchmark, and a client attached to it.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* daemon.h - a private ckvd for the benchmark, and a client attached to it. */
 #ifndef BENCH_DAEMON_H
 #define BENCH_DAEMON_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * encode.c - encodings and the checksum beside memcpy, on one core.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * main.c - ckv-bench: every row of the table, measured and shown beside its
  * budget and beside what a user would run instead.

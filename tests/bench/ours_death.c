@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ours_death.c - what a death costs: a client's, a daemon's; and an idle daemon.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ours_index.c - an index of 1 M entries: filled, looked up, churned, looked up; keys of
  * blocks, and what the daemon's memory costs per block.

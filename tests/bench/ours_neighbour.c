@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ours_neighbour.c - what an honest client still gets while three hostile ones take
  * everything that the daemon allows them.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ours_pool.c - 2 MiB blocks: memcpy, put with and without checksum, get.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ours_write.c - requests: a round trip, and reserve + publish while the pool is
  * full, so that every block makes another one go.

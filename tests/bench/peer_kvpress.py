@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """peer_kvpress.py FOLDER REPEATS - ChunkKV of one layer by kvpress, for `make bench`.
 
 Reads k.bf16 [heads, tokens, dim], v.bf16 and q.bf16 [query heads, window, dim]

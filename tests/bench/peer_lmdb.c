@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * peer_lmdb.c - the same chains in LMDB: 1 M keys of 32 bytes, opened read-only
  * by another process than the one that wrote them.

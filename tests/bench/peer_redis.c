@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * peer_redis.c - exists, get and set of 2 MiB through redis-server over a UNIX
  * socket, with hiredis.

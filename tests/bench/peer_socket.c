@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * peer_socket.c - one byte there and back over a UNIX socket: what any daemon
  * without shared memory pays at least.

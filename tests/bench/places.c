@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * places.c - what bounds the index: a dependent miss of memory like its own, and how
  * often a key finds no place in it.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * replay.c - the hit ratios of a real trace, from ckvd --replay.
  */

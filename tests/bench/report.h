@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* report.h - the benchmark's rows for people and for machines. */
 #ifndef BENCH_REPORT_H
 #define BENCH_REPORT_H

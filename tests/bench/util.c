@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * util.c - clocks, samples, random numbers and CPUs for the benchmark.
  */

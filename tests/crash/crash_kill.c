@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * crash_kill.c - clients killed and stopped at any instruction, daemons killed.
  *

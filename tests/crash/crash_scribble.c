@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * crash_scribble.c - clients that write anything anywhere, at random.
  *

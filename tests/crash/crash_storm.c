@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * crash_storm.c - everything at once, while everybody is killed.
  *

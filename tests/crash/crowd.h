@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * crowd.h - many clients on libckv that store, find and verify all the time.
  *

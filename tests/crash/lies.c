@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * lies.c - one function per lie, each in a process of its own with an open lane.
  */

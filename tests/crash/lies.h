@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * lies.h - what the liars of crash_liar.c do.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * lies_attach.c - lies about what a page means, told when a space is attached.
  */

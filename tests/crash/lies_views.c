@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * lies_views.c - lies about compressions: in the argument, about the scratch pages,
  * and in what lies there while a worker reads it.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * raw.h - a client made by hand over proto/, for tests that must break rules.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * scribble.c - ways to spoil the memory and the socket that a client shares.
  */

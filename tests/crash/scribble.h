@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * scribble.h - hostile clients that write anything anywhere, for crash_scribble.c.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * scribble_requests.c - requests at random: malformed, well-formed but strange, and
  * with arguments that change while the daemon looks at them.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * storm.c - the storm's processes: started, killed, counted; and what they tell.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * storm.h - many clients that do everything at once, for crash_storm.c.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * storm_client.c - one process of the storm: a connection, spaces and threads.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* storm_client.h - one process of the storm, its threads and their lanes. */
 #ifndef CKV_TESTS_STORM_CLIENT_H
 #define CKV_TESTS_STORM_CLIENT_H

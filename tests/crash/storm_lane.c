@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * storm_lane.c - what a lane of the storm does, one step at a time.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * storm_pages.c - what the storm's keys are, and what belongs under them.
  */

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # demo_engine.sh - the engine's logits are the expected ones: without a daemon,
 # and through one, where cached must equal cold bit for bit. As TAP.
 cd "$(dirname "$0")/../.." || exit 1

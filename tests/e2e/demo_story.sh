@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # demo_story.sh - the demo, with few questions, says that all is well. As TAP.
 cd "$(dirname "$0")/../.." || exit 1
 out=$(mktemp "${TMPDIR:-/tmp}/ckv-e2e.XXXXXX")

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * in_mode.c - run a command on a machine that lacks something.
  *

@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # limits.sh - a daemon that the machine, its control group or its limits cannot give
 # what it needs says so with both numbers and ends, by itself and before it takes memory.
 set -u

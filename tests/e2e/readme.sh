@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
 # readme.sh - what the README prints is true: its program compiles as printed
 # against an installed ckv and runs, its configuration is accepted, and
 # `make install` puts everything where it says.

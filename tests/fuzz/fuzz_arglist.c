@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * fuzz_arglist.c - well-formed slots whose argument lists are anything.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * fuzz_attach.c - two connections that send any messages, with any
  * descriptors, to a whole daemon in this process.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * fuzz_config.c - any text as a configuration file. What is accepted is within
  * the limits of its table, and what follows from it fits together.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * fuzz_method.c - any bytes as the text of a compression method, and behind its zero
  * an object for it. What is accepted lies within its limits, its canonical text means

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * fuzz_safetensors.c - any bytes as a safetensors file. What is accepted keeps
  * the promises of st.h: every tensor lies in the file, is as long as its shape

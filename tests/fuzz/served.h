@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * served.h - two lanes of two clients, served in this process.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* bench.c - see bench.h: what is timed, and what it must move. */
 #include "bench.h"
 #include "bench_object.h"

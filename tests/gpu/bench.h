@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * bench.h - how long the kernels take on the GPU at hand, against its own copy rate.
  */

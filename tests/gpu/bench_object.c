@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* bench_object.c - see bench_object.h. */
 #include "bench_object.h"
 

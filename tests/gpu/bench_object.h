@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * bench_object.h - a KV object on the device, and places for what becomes of it.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * front.c - the launchers as the harness' tests call them, run on a GPU.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * main.c - ckv-gpu-check: kernels against their references, and the benchmark.
  *

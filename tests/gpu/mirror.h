@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * mirror.h - host memory at the disposal of a GPU, for the length of one call.
  *

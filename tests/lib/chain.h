@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * chain.h - a chain of known numbers, in pages as the daemon has them and as ordinary
  * arrays as kernels are asked directly; and what a compression of it reads.

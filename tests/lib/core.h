@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * core.h - a space on ordinary memory, for tests of the daemon's core.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * core_model.h - a model of a space that is too simple to be wrong, and the
  * events of its writers; test_core_model.c has the others and the run.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * daemon.h - a ckvd of a test's own, as a child process on a private socket.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * index.h - an index and a lane in this process's own memory, without a daemon.
  *

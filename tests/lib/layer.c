@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* layer.c - one small layer, made by hand. */
 #include "tests/lib/layer.h"
 

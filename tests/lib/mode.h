@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * mode.h - what a machine may lack, taken away from a test's own daemon.
  *

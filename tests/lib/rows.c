@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* rows.c - rows in pages, for tests of the kernels. */
 #include "tests/lib/rows.h"
 #include "kernels/elem.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * rows.h - keys, queries and values in pages, for tests of the kernels.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * bucket.pml - the sequence word of an index bucket. Stores may overtake each
  * other as C11 allows (WEAK_STORES), and the reader's loads are done in any

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * death.pml - the daemon dies at any step, the next one takes the memory over,
  * and a reader still holds the old mappings. x86-TSO store buffers.

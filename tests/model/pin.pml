@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * pin.pml - a reader pins the deepest block of a chain while the daemon
  * evicts, moves and promotes it. x86-TSO store buffers.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * reserve.pml - reservations, eviction, moves and the death of clients, as
  * turns of the daemon. The daemon is one thread, so each turn is atomic and no

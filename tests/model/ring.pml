@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ring.pml - one producer, one consumer, sequence numbers inside the slots,
  * credits written back in batches. Stores may overtake each other as C11

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * store_buffer.h - shared memory as the processor gives it, for Spin.
  *

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # table.sh - what `run` checks: model | macros | what must come out.
 #
 # "ok": the whole state space is searched without an error. Anything else is

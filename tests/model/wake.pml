@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * wake.pml - nobody sleeps while work waits for him. x86-TSO store buffers.
  *

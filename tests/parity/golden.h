@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * golden.h - one case of a golden file: its arguments, inputs, expectations.
  *

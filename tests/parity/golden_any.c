@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * golden_any.c - the cases of the selections that go through ckv_select().
  *

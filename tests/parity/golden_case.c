@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* golden_case.c - arguments, inputs and comparisons of one golden case. */
 #include "tests/parity/golden.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * golden_encode.c - the cases of the methods that encode what is there.
  *

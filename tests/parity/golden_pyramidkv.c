@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * golden_pyramidkv.c - PyramidKV's cases: tables of budgets, and sets of
  * single layers.

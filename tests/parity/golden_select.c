@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* golden_select.c - the cases of the methods that choose tokens. */
 #include "tests/parity/golden.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * grammar.h - documents with facts hidden in filler, and questions about them:
  * the language that tiny-recall was trained on (tests/data/tiny-recall/grammar.py),

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * main.c - ckv-quality: what each method costs in answers; see `make quality`.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* measure.c - what the probes of a session lose: see press_measure(). */
 #include "tests/quality/press.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* methods.c - see methods.h. The first is what the others are measured against. */
 #include "tests/quality/methods.h"
 

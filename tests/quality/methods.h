@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * methods.h - what is compared: every selection and encoding alone, and together.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * press.c - see press.h. The same calls as a daemon's compression job, in one
  * thread and without pages: parse, settle, select a layer, gather a head, encode it,

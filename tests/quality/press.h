@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * press.h - a context under a method, with the kernels that the daemon calls: what
  * survives, decoded again, and what it takes, to the byte.

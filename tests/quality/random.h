@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* random.h - numbers that are the same on every run: splitmix64 and what is drawn from it. */
 #ifndef QUALITY_RANDOM_H
 #define QUALITY_RANDOM_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * reader.c - see reader.h. Pages and views are bf16, arithmetic is float.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * reader.h - the model reads a document once, and answers questions after it from
  * the document's own keys and values or from what a method left of them.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* report.h - a run's results, written down. */
 #ifndef QUALITY_REPORT_H
 #define QUALITY_REPORT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * report_findings.c - what the papers say, beside our numbers. A verdict is made from
  * the run by the rule in its function: the shape is judged, not the value.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* report_json.c - see report_json(). */
 #include "tests/quality/report.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* report_md.c - tables in Markdown: see report_markdown() and report_main(). */
 #include "tests/quality/report.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * report_picture.c - pictures, as scripts for gnuplot with their data inside.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * run.h - all trials of a run, over threads, and their results added up by task and
  * length. The sums are formed in the order of the trials, so that they are the same

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * structured.h - keys, values and queries with the structure that real ones have,
  * without a model: eight properties, each with a switch, so that a test can show

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * trial.h - one context, compressed by every method to every share of its bytes,
  * and judged by its sessions.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * lib_reattach.c - the whole of libckv under ThreadSanitizer, with a real ckvd that is
  * killed and started again: one connection, a thread that looks up, one that

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * race.h - what the two-thread tests share: start, wait a little, give a verdict.
  *

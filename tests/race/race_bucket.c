@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * race_bucket.c - SEQ_END/SEQ_BEGIN: a bucket's lines are whole.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * race_credit.c - CREDIT_PUT/CREDIT_TAKE alone: one direction, a slow consumer.
  *

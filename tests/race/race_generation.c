@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * race_generation.c - GEN_STORE/GEN_LOAD: pages belong to the generation.
  *

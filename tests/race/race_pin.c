@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * race_pin.c - PIN_DROP/PIN_SCAN: reading a page is over before it is taken.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * race_ring.c - RING_PUT/RING_TAKE and CREDIT_PUT/CREDIT_TAKE, in both directions.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * race_state.c - STATE_PUT/STATE_TAKE: what led to a change of state is seen.
  *

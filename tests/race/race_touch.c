@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * race_touch.c - the lossy touch ring: what is drained was once put.
  *

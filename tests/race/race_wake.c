@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * race_wake.c - a sleeper and a waker on a futex, with real sleeping.
  *

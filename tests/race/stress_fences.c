@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * stress_fences.c - the store-load fences on the real processor, by content.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* fiber.c - see fiber.h. */
 #include "fiber.h"
 

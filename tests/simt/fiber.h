@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * fiber.h - stacks that can be left and entered again.
  *

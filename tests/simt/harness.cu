@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * harness.cu - small kernels, right and wrong, that show what the harness sees.
  */

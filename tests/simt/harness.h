@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* harness.h - the kernels of harness.cu, from C. */
 #ifndef CKV_SIMT_HARNESS_H
 #define CKV_SIMT_HARNESS_H

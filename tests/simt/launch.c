@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * launch.c - blocks in sequence, their threads as fibers in a chosen order.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * meet.c - barriers and warp operations: who waits for whom, and the results.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * object.h - a made-up KV object in pages, for the CPU's functions and for .cu's.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sched.h - inside the harness: threads of the block at hand. */
 #ifndef CKV_SIMT_SCHED_H
 #define CKV_SIMT_SCHED_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * simt.cuh - CUDA's words, as far as the .cu files use them, for simt.h.
  *

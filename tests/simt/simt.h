@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * simt.h - runs the device code of kernels/ on this processor, strictly.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_simt_chunk.c - pools, reductions and chunks under the harness: the CPU's bits.
  */

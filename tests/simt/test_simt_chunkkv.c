@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_simt_chunkkv.c - ChunkKV from keys to codes under the harness, against the CPU's.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_simt_encode.c - encodings under the harness: the bytes of ckv_encode_rows() and
  * of ckv_decode_rows().

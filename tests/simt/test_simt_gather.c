@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_simt_gather.c - the gather under the harness: the bytes that ckv_gather() copies.
  */

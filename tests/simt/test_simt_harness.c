@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_simt_harness.c - the harness gives CUDA's results, and sees what is wrong.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_simt_page.c - page checksums under the harness, against libxxhash's.
  */

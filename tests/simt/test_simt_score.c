@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_simt_score.c - the scoring kernels under the harness, against the CPU's.
  */

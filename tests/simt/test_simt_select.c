@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_simt_select.c - the selection kernels under the harness, against the CPU's.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_cli_auto.c - views that a space asks for itself, in a real daemon with real
  * clients: made, found, listed, shared, dropped; writers do not wait for them.

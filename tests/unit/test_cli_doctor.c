@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_cli_doctor.c - what `ckv doctor` says of memory and processors.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_cli_live.c - the ckv command itself, against a daemon and its clients.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_cli_methods.c - `ckv methods`: all of the table, as text and as JSON.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_cli_observe.c - ckv's own connection, against a daemon made by hand.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_cli_show.c - what ckv prints about a stats memory made by hand.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_cli_views.c - `ckv views`: what it lists, and what it forgets.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_core_evict.c - who leaves a full pool, and what a pin, a hold, a touch
  * and a liar change about it; views.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_core_lend.c - reserve, publish, abort, drop: every answer they give.
  */

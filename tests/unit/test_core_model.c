@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_core_model.c - a million random events on the core and on a model that
  * is too simple to be wrong.

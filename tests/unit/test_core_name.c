@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_core_name.c - what a name of a lent page is worth, now and later.
  */

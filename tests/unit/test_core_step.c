@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_core_step.c - requests that go on in later turns, and the steps that they wait
  * for: what one call costs, counted in items, pin words and scans.

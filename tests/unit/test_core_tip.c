@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_core_tip.c - whose turn it is to get a view, once, and that nobody goes
  * without a page because of it.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_engine_daemon.c - the engine with a real daemon: found pages, damaged
  * pages, a daemon that is killed, views from one connection to another.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_engine_files.c - a model's folder: what is missing or wrong in its
  * files is said by file and by key or tensor.

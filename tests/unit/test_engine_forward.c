@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_engine_forward.c - the forward pass against one written from the
  * formulas in double, and its promise that a token's logits are the same bits

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_engine_identity.c - which weights a model has: what is seen, and what is not.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_engine_session.c - texts read through a cache that finds, lends,
  * refuses and dies, on a stand-in for the client library.

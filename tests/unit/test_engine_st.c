@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_engine_st.c - safetensors: what is whole is read, what is damaged is
  * refused with a line that names the tensor, and nothing crashes.

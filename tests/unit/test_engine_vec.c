@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_engine_vec.c - the engine's arithmetic against plain double, for both
  * sets of functions, and independence of an element from its neighbours.

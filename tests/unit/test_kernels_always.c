@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_kernels_always.c - tokens that are always kept: the stage by itself.
  */

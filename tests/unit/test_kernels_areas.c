@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_kernels_areas.c - sizes of codes and scales, scales of fp8, and refusals. */
 #include "kernels/elem.h"
 

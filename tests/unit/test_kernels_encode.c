@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_kernels_encode.c - encodings in vectors, in tiles and in slices are those
  * of the definition, byte for byte.

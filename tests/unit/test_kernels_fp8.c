@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_kernels_fp8.c - numbers in fewer bits, every one of them. */
 #include "kernels/elem.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_kernels_keys.c - norms and key difference: every code against its
  * definition, and what is refused.

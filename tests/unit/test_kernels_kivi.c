@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_kernels_kivi.c - what a few numbers become, and what is refused. */
 #include "kernels/elem.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_kernels_l2norm.c - l2norm in blocks: what all blocks keep is what is promised.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_kernels_page.c - page checksums and gathering rows out of pages. */
 #include "kernels/ckv_kernels.h"
 

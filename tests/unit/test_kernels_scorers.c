@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_kernels_scorers.c - what each method without a window of queries keeps,
  * and TOVA: cases made by hand, with the result said in advance.

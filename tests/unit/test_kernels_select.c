@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_kernels_select.c - order, budgets, pooling, and both methods' choices.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_kernels_traps.c - budgets, ties, windows, chunks and refusals: where
  * selections go wrong, each case made by hand with its result said in advance.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_lib_apart.c - what several spaces, connections and threads of one process have is
  * told apart.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_lib_chains.c - what a lookup returns is one chain, and summed if asked for; many
  * at once. Without a daemon.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_lib_compress.c - views made by a real ckvd: every method, shared by processes,
  * evicted, and what is left when a client or the daemon dies in between.

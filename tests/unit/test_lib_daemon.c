@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_lib_daemon.c - libckv against a real ckvd: attach, write, read, share.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_lib_faults.c - libckv when a call of its own to the kernel fails, each once.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_lib_identity.c - ckv_model against a real ckvd: names, layouts, weights.
  */

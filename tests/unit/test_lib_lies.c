@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_lib_lies.c - what a daemon says is looked at before anything is found by it.
  */

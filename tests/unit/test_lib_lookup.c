@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_lib_lookup.c - the prefix search and the pins of a lookup, without a daemon.
  */

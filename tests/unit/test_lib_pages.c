@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_lib_pages.c - what becomes of lent pages: each is told, each is given back once.
  */

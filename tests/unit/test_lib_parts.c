@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_lib_parts.c - keys, checksums, the argument area, the exported names.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_lib_reader.c - what readers may rely on, against a real ckvd: their chain, their
  * checksums, an index that is there.

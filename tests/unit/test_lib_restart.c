@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_lib_restart.c - libckv when ckvd dies, comes back, or comes back different.
  */

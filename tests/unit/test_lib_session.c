@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_lib_session.c - what a failed, late or refused call on the control socket costs:
  * that call, and nothing else; and who may close what when.

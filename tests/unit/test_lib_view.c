@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_lib_view.c - views as libckv reads them: right numbers from any encoding, and
  * nothing outside a view whatever its header, runs and codes say.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_machine.c - what a machine gives, by trees of files like those of real ones.
  */

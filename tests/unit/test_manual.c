@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_manual.c - ckvd.conf.5 says what the daemon's table of keys says.
  */

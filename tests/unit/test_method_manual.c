@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_method_manual.c - ckv-methods.7 says what the table of methods says.
  */

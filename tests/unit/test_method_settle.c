@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_method_settle.c - the bytes of a view, counted before it is made.
  */

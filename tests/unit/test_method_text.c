@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_method_text.c - a method's text: what it means, and what is said about it.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_proto_index.c - tags and places in the index, by their definitions.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_quality_recall.c - documents ask what they tell; and with the tiny model the
  * quality tables have their anchors: all of the cache answers all, random tokens

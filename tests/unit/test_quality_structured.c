@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_quality_structured.c - in the contexts of the quality tables each structure lets a
  * method win where it should, and without it that method wins nothing. Every property

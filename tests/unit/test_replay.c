@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_replay.c - traces, the best possible cache, and `ckvd --replay`.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_shell_compress.c - the view that a method makes of pages: what the kernels give
  * when they are asked directly, region by region, and zeros between.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_shell_faults.c - start-up with each call to the kernel failing in turn.
  */

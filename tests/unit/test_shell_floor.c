@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_shell_floor.c - what an accuracy floor lets through, and what is said of the
  * rest; and that the recorded table is one.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_shell_inputs.c - what an engine brings to a compression: judged by its
  * argument, copied once, and only what the method reads.

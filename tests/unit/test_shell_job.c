@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_shell_job.c - a job whose hash cannot be had ends; it never has a name or key
  * that another job could have, too.

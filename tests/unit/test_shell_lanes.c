@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_shell_lanes.c - what happens to the pins and pages of a lane that ends.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_shell_life.c - a daemon from outside: its socket, its words, its signals.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_shell_loop.c - the three ways to wait, each held to the same behaviour.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_shell_memory.c - what a client can do with the memory it is sent.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_shell_names.c - names that strangers chose: what a log and a screen show of them.
  */

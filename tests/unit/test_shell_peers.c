@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_shell_peers.c - descriptors whose last close() waits, in every way a client can
  * leave one with the daemon. The reactor serves others meanwhile.

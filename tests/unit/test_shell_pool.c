@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_shell_pool.c - a pool takes the memory of its pages, whatever the slabs.
  */

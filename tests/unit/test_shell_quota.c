@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_shell_quota.c - what one user may hold, over all its clients, and who a client is.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_shell_refusals.c - what a compression refuses: numbers that are no numbers, by
  * their place, inputs that are missing, a daemon that goes down.

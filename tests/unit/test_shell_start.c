@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_shell_start.c - what a start refuses, before it has made any memory.
  */

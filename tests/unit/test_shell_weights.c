@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_shell_weights.c - what a page of a space means: who names the weights, how long
  * they stay, and how a client with another geometry is told.

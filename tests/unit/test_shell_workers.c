@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_shell_workers.c - who waits for whom among the workers' jobs.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_view_sizes.c - proto/ counts the bytes of a view's regions without kernels/:
  * both must agree, and so must what they take for an encoding.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* answers.h - what an answer cost, and how it is printed. */
 #ifndef ENGINE_ANSWERS_H
 #define ENGINE_ANSWERS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * ask.c - a text is read; each question is then read after it as if it were
  * the only one, and answered greedily. What is found of it, in the shared cache

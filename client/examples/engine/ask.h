@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* ask.h - ckv-engine --prompt: read a text and go on, or answer questions. */
 #ifndef ENGINE_ASK_H
 #define ENGINE_ASK_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * attend.c - grouped-query attention over pages and views, where they lie.
  *

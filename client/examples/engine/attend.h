@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* attend.h - attention of a batch of queries over a sequence's runs. */
 #ifndef ENGINE_ATTEND_H
 #define ENGINE_ATTEND_H

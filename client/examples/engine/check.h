@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* check.h - ckv-engine --expect: are the logits right? */
 #ifndef ENGINE_CHECK_H
 #define ENGINE_CHECK_H

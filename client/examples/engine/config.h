@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * config.h - a model's config.json: the sizes of a Llama-architecture model.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * demo.h - ckv-engine --demo: several engines, one cache, a daemon of their own.
  */

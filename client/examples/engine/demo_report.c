@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * demo_report.c - the demo's findings as a page of text that explains itself.
  */

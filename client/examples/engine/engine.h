@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * engine.h - inference: ids in, logits out, keys and values into pages.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* expect.c - see expect.h. Everything is copied out, so the file is closed. */
 #include "client/examples/engine/expect.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * kv.c - addresses within pages, and the growth of the list of pages.
  *

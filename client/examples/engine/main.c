@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * main.c - ckv-engine: a small inference engine that keeps its keys and values
  * in ckv pages.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* options.h - the command line of ckv-engine. */
 #ifndef ENGINE_OPTIONS_H
 #define ENGINE_OPTIONS_H

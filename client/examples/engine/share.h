@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * share.h - a text's blocks in the shared cache: found, borrowed, published.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * st.c - safetensors: the header is parsed by jansson, then every number in it
  * is checked against the bytes that are really there. Nothing is copied.

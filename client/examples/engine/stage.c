@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * stage.c - see stage.h. Needs no right that a plain user lacks.
  */

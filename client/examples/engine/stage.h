@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * stage.h - where the demo plays: a private daemon in a folder of its own, and
  * the engines that it starts there.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * vec.h - the arithmetic of the engine: products, scores, softmax, sums.
  *

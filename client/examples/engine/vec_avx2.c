@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * vec_avx2.c - the arithmetic with AVX2 and FMA, chosen at run time.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * vec_plain.c - the arithmetic for any CPU, in the plainest loops.
  *

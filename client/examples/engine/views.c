@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* views.c - see views.h. */
 #include "client/examples/engine/views.h"
 

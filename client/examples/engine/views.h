@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * views.h - compressed forms of a text: made through the daemon by any method,
  * read back by anybody, and the plain alternative they are compared with.

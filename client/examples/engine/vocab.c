@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * vocab.c - words to ids by binary search in a sorted list, ids to words by
  * index. A word that is not in the list is an error, never guessed.

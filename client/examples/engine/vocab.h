@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /*
  * vocab.h - the words of a model: text is words separated by blanks.
  */

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ckv - compression methods of the node-local KV cache, as libckv knows them.
 
     >>> ckv.method("tova(keep=0.25) + int8")
