@@ -61,6 +61,19 @@ report "every source file says its licence" "$(
 	sources . | grep -vE '\.(md|json|png|gitignore)$|^\.gitignore$|^LICENSE$|^tests/(data|stamps|fuzz/corpus|quality/results|bench/results)/' |
 		xargs -d '\n' grep -L 'SPDX-License-Identifier: Apache-2.0')"
 
+# Rows of the table: | word, word | meaning | `file` |
+report "each word of CONTRIBUTING.md is in the file that defines it" "$(
+	table=$(sed -n '/^## The words/,/^## Running/p' CONTRIBUTING.md)
+	[ "$(grep -c '^| [a-z].*` |$' <<<"$table")" -ge 60 ] || echo "the table of words is gone"
+	sed -n 's/^| \([^|]*\) | .* | `\(.*\)` |$/\2|\1/p' <<<"$table" |
+		while IFS='|' read -r file words; do
+			IFS=, read -ra each <<<"$words"
+			for word in "${each[@]# }"; do
+				grep -qiw -e "$word" -e "${word%s}" -e "${word}s" "$file" ||
+					echo "$file does not have the word $word"
+			done
+		done 2>&1)"
+
 report "nothing is left for later" "$(
 	grep -nEI 'TODO|FIXME|\bXXX\b|HACK|not implemented|for now' \
 		$(sources '*.c' '*.h' '*.cu' '*.cuh' '*.py' '*.sh' Makefile | grep -v tests/lint.sh))"
