@@ -141,16 +141,19 @@ void client_hang_up(struct daemon *d, struct client *client)
 	stats_client(d, client, NULL);
 }
 
+/*
+ * Only what is taken back from it makes its end a death: who has no lane held nothing,
+ * and who has detached has given all back. The kernel may tell of the end before the
+ * last message was read.
+ */
 void client_died(struct daemon *d, struct client *client)
 {
-	bool held = client->n_lanes > 0;
+	uint32_t n_open = client->n_lanes - client->n_ending;
 
-	for (uint32_t i = 0; i < d->n_spaces; i++)
-		held |= client->attached[i].access != 0;
-	if (held) {
+	if (n_open > 0 && !control_left(client)) {
 		ckv_count(&d->stats->clients_died, 1);
 		log_limited(LOG_INFO, d->now_ns, "client %d is dead; %u lanes "
-			    "taken back", (int)client->pid, client->n_lanes);
+			    "taken back", (int)client->pid, n_open);
 	}
 	client_forget(d, client);
 }

@@ -23,6 +23,7 @@
 #include <string.h>
 
 #define MESSAGES_PER_TURN 4u
+#define LAST_MESSAGES	128	/* more than libckv has under way when it detaches */
 
 /* Room for all that can come: the kernel would close, here, what does not fit. */
 union descriptors {
@@ -246,6 +247,29 @@ static int take(struct daemon *d, struct client *client,
 	if (message->brings)
 		sort_descriptors(d, client, &m, message);
 	return 0;
+}
+
+bool control_left(struct client *client)
+{
+	struct incoming_message message;
+	struct msghdr m = { .msg_iovlen = 0 };
+	char text[232];
+	int r;
+
+	/* A child may have the socket too and go on sending: some are looked at. */
+	for (int i = 0; i < LAST_MESSAGES && client->socket >= 0; i++) {
+		r = look(client, &message);
+		if (r == -ECONNRESET)
+			continue;	/* said once; what was sent before follows */
+		if (r <= 0 || message.brings || check(&message, text) < 0)
+			return false;
+		if (message.body.head.type == CKV_DETACH &&
+		    message.body.id.id == CKV_NONE)
+			return true;
+		if (sys_receive(client->socket, &m, false) < 0)
+			return false;
+	}
+	return false;
 }
 
 /* How much of a turn a message of this type is. */

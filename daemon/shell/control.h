@@ -56,4 +56,10 @@ int control_slab_want(struct daemon *d, struct client *client,
 int control_done(struct daemon *d, struct client *client);
 int control_detach(struct daemon *d, struct client *client, uint32_t space_id);
 
+/*
+ * Of a client whose process has ended: does what nobody has read of it yet say that it
+ * detached from everything? Takes what it reads.
+ */
+bool control_left(struct client *client);
+
 #endif

@@ -57,6 +57,9 @@ void log_limited(enum log_level level, uint64_t now_ns, const char *format, ...)
 	static uint64_t window_start_ns, n_lines, n_left_out;
 	va_list args;
 
+	/* What is not wanted takes no place of what is. */
+	if (level > log_max)
+		return;
 	if (now_ns - window_start_ns > WINDOW_NS) {
 		if (n_left_out > 0)
 			log_line(LOG_WARNING, "%llu lines about clients were "

@@ -229,6 +229,54 @@ START_TEST(another_user_may_look_but_not_kick)
 }
 END_TEST
 
+static long n_died(void)
+{
+	json_t *status = ckv_json("status");
+	long n = number(json_object_get(status, "global"), "clients_died");
+
+	json_decref(status);
+	return n;
+}
+
+/* Opens a lane, closes in the right way, and ends at once. */
+static void come_and_go(void)
+{
+	struct ckv_space *space;
+	struct ckv_lane *lane;
+	struct ckv *c;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		if (ckv_open(NULL, "passer", &c) < 0 ||
+		    ckv_attach(c, "tiny", NULL, CKV_READ, &space) < 0 ||
+		    ckv_lane_open(space, NULL, &lane) < 0)
+			_exit(1);
+		_exit(ckv_close(c) != NULL);
+	}
+	waitpid(pid, &said.rc, 0);
+	ck_assert_int_eq(said.rc, 0);
+}
+
+/* Clients that close, and commands that end, are no deaths; a killed client is one. */
+START_TEST(only_what_dies_is_counted_as_dead)
+{
+	pid_t pid;
+
+	for (int i = 0; i < 50; i++) {
+		come_and_go();
+		ckv(i % 10 ? "spaces" : "top --once --interval 0.1");
+		ck_assert_int_eq(said.rc, 0);
+	}
+	ck_assert_int_eq(n_died(), 0);
+	pid = start_client();
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	for (int i = 0; i < 300 && n_died() == 0; i++)
+		usleep(10000);
+	ck_assert_int_eq(n_died(), 1);
+}
+END_TEST
+
 /* bench measures and leaves nothing behind. */
 START_TEST(bench_leaves_nothing_behind)
 {
@@ -458,6 +506,7 @@ int main(void)
 	tcase_add_test(all, kick_ends_a_stopped_client);
 	tcase_add_test(all, kick_refuses_strangers);
 	tcase_add_test(all, another_user_may_look_but_not_kick);
+	tcase_add_test(all, only_what_dies_is_counted_as_dead);
 	tcase_add_test(all, bench_leaves_nothing_behind);
 	tcase_add_test(all, replay_runs_the_daemons_core);
 	tcase_add_test(all, mistakes_are_explained);

@@ -10,6 +10,7 @@
 #include <check.h>
 #include <errno.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -240,6 +241,58 @@ START_TEST(claims_outlive_the_socket_and_not_the_process)
 }
 END_TEST
 
+/* The daemon sleeps while a client sends its last message, if any, and ends. */
+static void end_unseen(bool detaches)
+{
+	union wire m = { .id = { .id = CKV_NONE } };
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		struct client c;
+
+		attach(&c, CKV_ACCESS_WRITE);
+		open_lane(&c);
+		kill(daemon_.pid, SIGSTOP);
+		wire_head(&m, CKV_DETACH, sizeof m.id, 0);
+		if (detaches)
+			wire_send(c.fd, &m, sizeof m.id, NULL, 0);
+		_exit(0);
+	}
+	waitpid(pid, &status, 0);
+	ck_assert_int_eq(status, 0);
+	kill(daemon_.pid, SIGCONT);
+}
+
+static void expect_gone(const struct client *watcher)
+{
+	const struct ckv_global_stats *g = ckv_stats_global(watcher->stats);
+
+	for (int i = 0; i < 2000 && ckv_hint_load64(&g->clients) > 1; i++)
+		usleep(1000);
+	ck_assert_uint_eq(ckv_hint_load64(&g->clients), 1);
+}
+
+/* Who said that it leaves has left, though its end is seen before that is read. */
+START_TEST(a_detach_that_was_not_read_yet_is_no_death)
+{
+	struct client watcher;
+	struct ckv_global_stats *g;
+
+	attach(&watcher, CKV_ACCESS_STATS);
+	g = ckv_stats_global(watcher.stats);
+	for (int i = 0; i < 50; i++) {
+		end_unseen(true);
+		expect_gone(&watcher);
+	}
+	ck_assert_uint_eq(ckv_hint_load64(&g->clients_died), 0);
+	end_unseen(false);
+	expect_gone(&watcher);
+	ck_assert_uint_eq(ckv_hint_load64(&g->clients_died), 1);
+	ck_assert(test_daemon_logged(&daemon_, "is dead; 1 lanes taken back"));
+}
+END_TEST
+
 /* A full completion ring is waited for: nothing is lost, others are served. */
 START_TEST(a_client_that_collects_nothing_holds_up_only_itself)
 {
@@ -446,6 +499,7 @@ int main(void)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, pages_of_a_liar_stay_lent_until_it_closes_the_lane);
 	tcase_add_test(t, claims_outlive_the_socket_and_not_the_process);
+	tcase_add_test(t, a_detach_that_was_not_read_yet_is_no_death);
 	tcase_add_test(t, a_client_that_collects_nothing_holds_up_only_itself);
 	tcase_add_test(t, a_writable_slab_comes_before_the_page);
 	tcase_add_test(t, no_request_is_slept_over);
