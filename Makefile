@@ -114,7 +114,7 @@ $B/tests/fuzz_%: $B/tests/fuzz/fuzz_%.o $(FUZZ_O) $B/libckvtest.a $B/libckveng.a
 	$(call run,LD)$(CC) $(LDFLAGS) $(if $(FUZZ),-fsanitize=fuzzer) -o $@ $^ \
 		$(call libs,$(PKG_TEST) $(PKG_DAEMON)) -lm
 
-$B/golden: $(call objs,tests/parity/golden*.c) $B/libckvtest.a $B/libckvk.a
+$B/golden: $(call objs,tests/parity/golden*.c) $B/libckveng.a $B/libckvk.a
 	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ $(call libs,jansson libxxhash) -lm
 
 $B/tests/crash_%: $B/tests/crash/crash_%.o $(CRASHERS) $B/libckvtest.a $B/libckv.a

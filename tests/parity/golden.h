@@ -12,8 +12,8 @@
 
 #include <stdint.h>
 
+#include "client/examples/engine/st.h"
 #include "kernels/ckv_kernels.h"
-#include "tests/lib/safetensors.h"
 
 #define GOLDEN_WHY_BYTES	256
 #define GOLDEN_BLOCK_TOKENS	16u	/* of the paged store */

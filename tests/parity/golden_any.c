@@ -58,7 +58,7 @@ int golden_select(struct golden *g, const struct ckv_selection *s,
 	if (kept.n != want->dim[want->n_dims - 1] ||
 	    (kept.n_sets != n_want && kept.n_sets != 1))
 		return golden_fail(g, "kept %u sets of %u, %s has %zu positions",
-				   kept.n_sets, kept.n, want->name, want->n);
+				   kept.n_sets, kept.n, want->name, want->n_elems);
 	for (uint32_t i = 0; i < n_want; i++) {
 		uint32_t set = kept.n_sets == 1 ? 0 : i;
 
@@ -236,7 +236,7 @@ int golden_h2o(struct golden *g)
 	struct ckv_selection s = { .kind = CKV_H2O };
 	struct ckv_layer in = { .n_layers = 1 };
 	struct ckv_window all = { 0 };
-	const struct st_tensor *keys = st_find(g->file, "keys");
+	const struct st_tensor *keys = st_file_find(g->file, "keys");
 
 	/* The sums stand for the inputs: only one way to store them. */
 	if (g->store != GOLDEN_AS_GIVEN)

@@ -57,7 +57,7 @@ const char *golden_arg(const struct golden *g, const char *name)
 	char key[128];
 
 	snprintf(key, sizeof key, "c%u.arg.%s", g->index, name);
-	return st_meta(g->file, key);
+	return st_file_meta(g->file, key);
 }
 
 int golden_count(struct golden *g, const char *name, uint32_t *ret_count)
@@ -96,7 +96,7 @@ const struct st_tensor *golden_expected(const struct golden *g,
 	char key[128];
 
 	snprintf(key, sizeof key, "c%u.%s", g->index, name);
-	return st_find(g->file, key);
+	return st_file_find(g->file, key);
 }
 
 int golden_named(struct golden *g, const char *arg,
@@ -106,7 +106,7 @@ int golden_named(struct golden *g, const char *arg,
 	const struct st_tensor *t = NULL;
 
 	if (name != NULL)
-		t = st_find(g->file, name);
+		t = st_file_find(g->file, name);
 	if (name != NULL && t == NULL)
 		return golden_fail(g, "%s: no tensor %s", arg, name);
 	*ret_tensor = t;
@@ -115,7 +115,7 @@ int golden_named(struct golden *g, const char *arg,
 
 uint32_t golden_n_layers(const struct golden *g)
 {
-	const struct st_tensor *k = st_find(g->file, "keys");
+	const struct st_tensor *k = st_file_find(g->file, "keys");
 
 	return k != NULL && k->n_dims == 4 && k->dim[0] <= UINT32_MAX
 		? (uint32_t)k->dim[0] : 1;
@@ -125,13 +125,13 @@ uint32_t golden_n_layers(const struct golden *g)
 static int rows_of(struct golden *g, const char *name, uint32_t layer,
 		   struct ckv_rows *ret_rows)
 {
-	const struct st_tensor *t = st_find(g->file, name);
+	const struct st_tensor *t = st_file_find(g->file, name);
 	const size_t *dim;
 	const void **block;
 
 	if (t == NULL)
 		return golden_fail(g, "no tensor %s", name);
-	if (t->elem != ST_F32 || t->n_dims < 3 || t->n_dims > 4 || t->n == 0)
+	if (t->dtype != ST_F32 || t->n_dims < 3 || t->n_dims > 4 || t->n_elems == 0)
 		return golden_fail(g, "%s is not F32 [Hkv,T,D] or [L,Hkv,T,D]",
 				   name);
 	dim = t->dim + (t->n_dims - 3);
@@ -142,7 +142,7 @@ static int rows_of(struct golden *g, const char *name, uint32_t layer,
 	if (t->n_dims == 4 && layer >= t->dim[0])
 		return golden_fail(g, "%s has no layer %u", name, layer);
 	block = golden_alloc(g, sizeof *block);
-	block[0] = (const float *)t->data + layer * dim[0] * dim[1] * dim[2];
+	block[0] = (const float *)(const void *)t->data + layer * dim[0] * dim[1] * dim[2];
 	*ret_rows = (struct ckv_rows){
 		.block = block,
 		.head_stride_bytes = dim[1] * dim[2] * sizeof(float),
@@ -241,10 +241,10 @@ int golden_same_scores(struct golden *g, const struct st_tensor *want,
 
 	if (want == NULL)
 		return 0;
-	if (want->elem != ST_F32 || want->n != n_all)
+	if (want->dtype != ST_F32 || want->n_elems != n_all)
 		return golden_fail(g, "%s is not %zu F32 scores", want->name,
 				   n_all);
-	w = (const float *)want->data + first;
+	w = (const float *)(const void *)want->data + first;
 	for (size_t i = 0; i < n; i++) {
 		double a = (double)got[i], b = (double)w[i];
 
@@ -260,12 +260,12 @@ int golden_same_positions(struct golden *g, const struct st_tensor *want,
 {
 	const int32_t *w;
 
-	if (want->elem != ST_I32)
+	if (want->dtype != ST_I32)
 		return golden_fail(g, "%s is not I32", want->name);
-	if (first > want->n || n > want->n - first)
+	if (first > want->n_elems || n > want->n_elems - first)
 		return golden_fail(g, "kept %zu positions from %zu on, %s has "
-				   "%zu", n, first, want->name, want->n);
-	w = (const int32_t *)want->data + first;
+				   "%zu", n, first, want->name, want->n_elems);
+	w = (const int32_t *)(const void *)want->data + first;
 	for (size_t i = 0; i < n; i++)
 		if ((int64_t)got[i] != w[i])
 			return golden_fail(g, "%s[%zu] is %u, expected %d",

@@ -24,7 +24,7 @@ struct head {			/* rows of one head, and how they are encoded */
 
 static int elem_of(const struct st_tensor *t, enum ckv_elem *ret_elem)
 {
-	switch (t->elem) {
+	switch (t->dtype) {
 	case ST_F32:
 		*ret_elem = CKV_ELEM_F32;
 		return 0;
@@ -43,10 +43,10 @@ static int elem_of(const struct st_tensor *t, enum ckv_elem *ret_elem)
 static int input(struct golden *g, const char *name,
 		 const struct st_tensor **ret_tensor, enum ckv_elem *ret_elem)
 {
-	const struct st_tensor *t = st_find(g->file, name);
+	const struct st_tensor *t = st_file_find(g->file, name);
 
 	if (t == NULL || elem_of(t, ret_elem) < 0 || t->n_dims != 3 ||
-	    t->n == 0 || t->dim[0] > CKV_KERNEL_MAX_HEADS ||
+	    t->n_elems == 0 || t->dim[0] > CKV_KERNEL_MAX_HEADS ||
 	    t->dim[1] > CKV_KERNEL_MAX_TOKENS || t->dim[2] > CKV_KERNEL_MAX_DIM)
 		return golden_fail(g, "%s is not [Hkv,T,D] of floats", name);
 	*ret_tensor = t;
@@ -125,9 +125,9 @@ static int fp8_table(struct golden *g, const struct st_tensor *want)
 	if (!half && (type == NULL || strcmp(type, "bf16") != 0))
 		return golden_fail(g, "input_dtype is %s, expected bf16 or fp16",
 				   type ? type : "missing");
-	if (want->elem != ST_U8 || want->n != 1u << 16)
+	if (want->dtype != ST_U8 || want->n_elems != 1u << 16)
 		return golden_fail(g, "%s is not U8 [65536]", want->name);
-	for (uint32_t i = 0; i < want->n; i++) {
+	for (uint32_t i = 0; i < want->n_elems; i++) {
 		uint16_t bits = (uint16_t)i;
 		uint8_t got = ckv_fp8_from_float(half ? elem_from_f16(bits) :
 						 elem_from_bf16(bits));
@@ -187,7 +187,7 @@ static int fp8_scaled(struct golden *g)
 
 int golden_fp8(struct golden *g)
 {
-	const struct st_tensor *table = st_find(g->file, "saturating_byte");
+	const struct st_tensor *table = st_file_find(g->file, "saturating_byte");
 
 	if (g->store != GOLDEN_AS_GIVEN)
 		return 1;
@@ -331,9 +331,9 @@ int golden_qpruning(struct golden *g)
 	r = ckv_snapkv_select(&m, &in, scratch, pos, &kept, NULL);
 	if (r < 0)
 		return golden_fail(g, "select: %s", strerror(-r));
-	if (want == NULL || want->n != (size_t)kept.n_sets * kept.n)
+	if (want == NULL || want->n_elems != (size_t)kept.n_sets * kept.n)
 		return golden_fail(g, "kept %u sets of %u", kept.n_sets, kept.n);
-	if (golden_same_positions(g, want, 0, pos, want->n) < 0 ||
+	if (golden_same_positions(g, want, 0, pos, want->n_elems) < 0 ||
 	    encode_kept(g, "keys", CKV_SIDE_KEY, pos, &kept) < 0)
 		return -1;
 	return encode_kept(g, "values", CKV_SIDE_VALUE, pos, &kept);

@@ -24,14 +24,14 @@ static int read_mode(struct golden *g, struct ckv_selection *s)
 /* A column of n_rows whole numbers, none negative. NULL with the reason. */
 static const int32_t *column(struct golden *g, const char *name, size_t n_rows)
 {
-	const struct st_tensor *t = st_find(g->file, name);
+	const struct st_tensor *t = st_file_find(g->file, name);
 	const int32_t *at;
 
-	if (t == NULL || t->elem != ST_I32 || t->n != n_rows) {
+	if (t == NULL || t->dtype != ST_I32 || t->n_elems != n_rows) {
 		golden_fail(g, "%s is not %zu I32", name, n_rows);
 		return NULL;
 	}
-	at = t->data;
+	at = (const int32_t *)(const void *)t->data;
 	for (size_t i = 0; i < n_rows; i++)
 		if (at[i] < 0) {
 			golden_fail(g, "%s[%zu] is %d", name, i, at[i]);
@@ -50,7 +50,7 @@ struct table {
 static int read_table(struct golden *g, const struct ckv_selection *s,
 		      struct table *to)
 {
-	const struct st_tensor *ratio = st_find(g->file, "compression_ratio");
+	const struct st_tensor *ratio = st_file_find(g->file, "compression_ratio");
 	size_t n;
 
 	if (golden_count(g, "rows", &to->n_rows) < 0)
@@ -71,9 +71,9 @@ static int read_table(struct golden *g, const struct ckv_selection *s,
 		to->capacity = column(g, "max_capacity_prompt", n);
 		return to->capacity == NULL ? -1 : 0;
 	}
-	if (ratio == NULL || ratio->elem != ST_F64 || ratio->n != n)
+	if (ratio == NULL || ratio->dtype != ST_F64 || ratio->n_elems != n)
 		return golden_fail(g, "compression_ratio is not %zu F64", n);
-	to->removed = ratio->data;
+	to->removed = (const double *)(const void *)ratio->data;
 	return 0;
 }
 

@@ -80,9 +80,9 @@ static int same_kept(struct golden *g, const struct st_tensor *want,
 	if (want == NULL)
 		return golden_fail(g, "no tensor c%u.kept", g->index);
 	if (want->n_dims == 0 || want->dim[want->n_dims - 1] != kept->n ||
-	    want->n != n)
+	    want->n_elems != n)
 		return golden_fail(g, "kept %u sets of %u, %s has %zu positions",
-				   kept->n_sets, kept->n, want->name, want->n);
+				   kept->n_sets, kept->n, want->name, want->n_elems);
 	return golden_same_positions(g, want, 0, pos, n);
 }
 
@@ -194,9 +194,9 @@ static int same_chunks(struct golden *g, const struct ckv_chunkkv *m,
 		return 0;
 	chunks = golden_alloc(g, (kept->n + 1) * sizeof *chunks);
 	n = chunks_of(pos, kept->n, m->chunk, chunks);
-	if (want != NULL && want->n != n)
+	if (want != NULL && want->n_elems != n)
 		return golden_fail(g, "kept %u chunks, expected %zu", n,
-				   want->n);
+				   want->n_elems);
 	if (want != NULL && golden_same_positions(g, want, 0, chunks, n) < 0)
 		return -1;
 	n_chunks = ckv_chunkkv_n_chunks(m, run->shape.n_tokens);
@@ -248,18 +248,18 @@ static int paper_span(struct golden *g, const struct st_tensor *want,
 	const int32_t *at;
 
 	if (offset == NULL) {
-		*ret_n = want->n / n_layers;
+		*ret_n = want->n_elems / n_layers;
 		*ret_first = layer * *ret_n;
-		return want->n % n_layers == 0 ? 0
+		return want->n_elems % n_layers == 0 ? 0
 			: golden_fail(g, "%s: rows of unequal length",
 				      want->name);
 	}
-	if (offset->elem != ST_I32 || offset->n != (size_t)n_layers + 1)
+	if (offset->dtype != ST_I32 || offset->n_elems != (size_t)n_layers + 1)
 		return golden_fail(g, "%s is not %u I32", offset->name,
 				   n_layers + 1);
-	at = offset->data;
+	at = (const int32_t *)(const void *)offset->data;
 	if (at[layer] < 0 || at[layer + 1] < at[layer] ||
-	    (size_t)at[layer + 1] > want->n)
+	    (size_t)at[layer + 1] > want->n_elems)
 		return golden_fail(g, "%s does not fit %s", offset->name,
 				   want->name);
 	*ret_first = (size_t)at[layer];
