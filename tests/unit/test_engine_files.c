@@ -79,7 +79,7 @@ static void write_weights(int odd, const char *how)
 		if (i == odd && strcmp(how, "shape") == 0)
 			rows++;
 		if (i == odd && strcmp(how, "dtype") == 0)
-			dtype = "F16";
+			dtype = "I16";
 		n += (size_t)snprintf(file + n, sizeof(file) - n,
 			weights[i].cols != 0 ?
 			"%s\"%s\":{\"dtype\":\"%s\",\"shape\":[%u,%u],"
@@ -155,11 +155,25 @@ START_TEST(absent_files_are_named)
 {
 	static const char *const names[] = { "config.json", "vocab.txt",
 					     "model.safetensors" };
+	static const char *const says[] = { "No such file", "one a line",
+					    ".gguf" };
 
 	remove_file(names[_i]);
-	expect_refusal(-ENOENT, names[_i], "No such file");
+	expect_refusal(-ENOENT, names[_i], says[_i]);
 }
 END_TEST
+
+/* config.json with one thing in it exchanged. */
+static void change_config(const char *from, const char *to)
+{
+	const char *at = strstr(config, from);
+	char text[1024];
+
+	ck_assert_ptr_nonnull(at);
+	snprintf(text, sizeof(text), "%.*s%s%s", (int)(at - config), config,
+		 to, at + strlen(from));
+	write_file("config.json", text, strlen(text));
+}
 
 static const struct {
 	const char *from, *to, *says;
@@ -173,11 +187,37 @@ static const struct {
 	{ "\"num_key_value_heads\":1", "\"num_key_value_heads\":3",
 	  "does not divide" },
 	{ "\"head_dim\":4", "\"head_dim\":5", "head_dim 5 is not even" },
-	{ "\"rope_theta\":10000.0,", "", "rope_theta is missing" },
+	{ "\"rope_theta\":10000.0", "\"rope_theta\":0", "rope_theta must be" },
+	{ "\"rope_theta\":10000.0", "\"rope_theta\":10000.0,"
+	  "\"rope_parameters\":{\"rope_theta\":500.0}",
+	  "rope_theta is 10000, and 500 in rope_parameters" },
 	{ "\"rope_scaling\":null", "\"rope_scaling\":{\"factor\":8.0}",
-	  "rope_scaling is not supported" },
+	  "the key rope_scaling.factor is not known" },
+	{ "\"rope_scaling\":null", "\"rope_scaling\":[]",
+	  "rope_scaling is not an object" },
+	{ "\"rope_scaling\":null", "\"rope_scaling\":{\"type\":\"linear\"}",
+	  "rope_scaling.type is \"linear\"; this engine computes only "
+	  "\"default\"" },
 	{ "\"rope_scaling\":null", "\"rope_parameters\":{\"rope_type\":\"yarn\"}",
-	  "type yarn" },
+	  "rope_parameters.rope_type is \"yarn\"" },
+	{ "\"rope_scaling\":null", "\"rope_parameters\":{\"type\":\"linear\"}",
+	  "rope_parameters.type is \"linear\"" },
+	{ "\"rope_scaling\":null",
+	  "\"rope_parameters\":{\"partial_rotary_factor\":0.5}",
+	  "rope_parameters.partial_rotary_factor is 0.5" },
+	{ "\"rope_scaling\":null", "\"partial_rotary_factor\":0.5",
+	  "partial_rotary_factor is 0.5; this engine computes only 1" },
+	{ "\"rope_scaling\":null", "\"sliding_window\":4",
+	  "the key sliding_window is not known" },
+	{ "\"rope_scaling\":null", "\"quantization_config\":{}",
+	  "the key quantization_config is not known" },
+	{ "\"rope_scaling\":null", "\"logit_scale\":0.5", "the key logit_scale" },
+	{ "\"rope_scaling\":null", "\"pretraining_tp\":2", "pretraining_tp is 2" },
+	{ "\"rope_scaling\":null", "\"mlp_bias\":1", "mlp_bias is 1" },
+	{ "\"rope_scaling\":null", "\"architectures\":[\"MistralForCausalLM\"]",
+	  "architectures is [\"MistralForCausalLM\"]" },
+	{ "\"model_type\":\"llama\",", "", "key model_type is missing" },
+	{ "ings\":false", "ings\":1", "tie_word_embeddings must be" },
 	{ "\"rms_norm_eps\":1e-5", "\"rms_norm_eps\":2", "rms_norm_eps must" },
 	{ "\"hidden_act\":\"silu\"", "\"hidden_act\":\"gelu\"", "gelu" },
 	{ "\"model_type\":\"llama\"", "\"model_type\":\"gpt2\"", "gpt2" },
@@ -188,28 +228,78 @@ static const struct {
 /* A key that is missing, impossible or not supported is named. */
 START_TEST(bad_config_keys_are_named)
 {
-	const char *at = strstr(config, config_changes[_i].from);
-	char text[1024];
-
-	ck_assert_ptr_nonnull(at);
-	snprintf(text, sizeof(text), "%.*s%s%s", (int)(at - config), config,
-		 config_changes[_i].to, at + strlen(config_changes[_i].from));
-	write_file("config.json", text, strlen(text));
+	change_config(config_changes[_i].from, config_changes[_i].to);
 	expect_refusal(-EINVAL, "config.json", config_changes[_i].says);
+}
+END_TEST
+
+static const struct {
+	const char *from, *to;
+	float rope_theta, norm_eps;
+	int bos;			/* -1: none */
+} usual[] = {
+	{ "\"rope_theta\":10000.0,", "", 1e4f, 1e-5f, 0 },
+	{ "\"rope_theta\":10000.0,", "\"rope_parameters\":{\"rope_theta\":500.0,"
+	  "\"rope_type\":\"default\"},", 500, 1e-5f, 0 },
+	{ "\"rope_scaling\":null", "\"rope_scaling\":{\"type\":\"default\"}",
+	  1e4f, 1e-5f, 0 },
+	{ "\"rope_scaling\":null", "\"rope_parameters\":null", 1e4f, 1e-5f, 0 },
+	{ "\"rms_norm_eps\":1e-5,", "", 1e4f, 1e-6f, 0 },
+	{ "\"hidden_act\":\"silu\",", "", 1e4f, 1e-5f, 0 },
+	{ "\"head_dim\":4,", "", 1e4f, 1e-5f, 0 },
+	{ "\"bos_token_id\":0", "\"bos_token_id\":null,\"eos_token_id\":null,"
+	  "\"pad_token_id\":null", 1e4f, 1e-5f, -1 },
+	{ "\"bos_token_id\":0,", "\"eos_token_id\":[1,2],", 1e4f, 1e-5f, 1 },
+	{ "\"rope_scaling\":null", "\"architectures\":[\"LlamaForCausalLM\"],"
+	  "\"_name_or_path\":\"x\",\"transformers_version\":\"4.40.0\","
+	  "\"torch_dtype\":\"float16\",\"initializer_range\":0.02,"
+	  "\"attention_dropout\":0.0,\"use_cache\":true,\"pretraining_tp\":1,"
+	  "\"mlp_bias\":false,\"attention_bias\":null,\"sliding_window\":null",
+	  1e4f, 1e-5f, 0 },
+};
+
+/* What usual checkpoints leave out, or say beside it, changes nothing. */
+START_TEST(usual_configs_are_read)
+{
+	struct model m;
+	struct err e;
+
+	change_config(usual[_i].from, usual[_i].to);
+	ck_assert_msg(model_load(dir, &m, &e) == 0, "%s", e.text);
+	ck_assert(m.cfg.rope_theta == usual[_i].rope_theta);
+	ck_assert(m.cfg.norm_eps == usual[_i].norm_eps);
+	ck_assert_int_eq(m.cfg.has_bos ? (int)m.cfg.bos : -1, usual[_i].bos);
+	ck_assert_uint_eq(m.cfg.head_dim, 4);
+	model_free(&m);
+}
+END_TEST
+
+/* A model may have more ids than words; those are written as numbers. */
+START_TEST(ids_without_words_are_numbers)
+{
+	uint32_t ids[] = { 1, 2, 0 };
+	struct model m;
+	struct err e;
+	char text[32];
+
+	write_file("vocab.txt", "<bos>\na\n", 8);
+	ck_assert_msg(model_load(dir, &m, &e) == 0, "%s", e.text);
+	vocab_decode(&m.vocab, ids, 3, text, sizeof(text));
+	ck_assert_str_eq(text, "a <2> <bos>");
+	model_free(&m);
 }
 END_TEST
 
 static const struct {
 	const char *text, *says;
 } vocab_changes[] = {
-	{ "<bos>\na\n", "has 2 words" },
-	{ "<bos>\na\nb\nc\n", "more than 3" },
+	{ "<bos>\na\nb\nc\n", "more words than the vocab_size 3" },
 	{ "<bos>\n\nb\n", "line 2 is empty" },
 	{ "<bos>\na\na\n", "twice" },
-	{ "", "has 0 words" },
+	{ "", "has no words" },
 };
 
-/* A word list of another size than the model's is refused. */
+/* A word list that is not one of this model is refused. */
 START_TEST(bad_vocabularies_are_named)
 {
 	write_file("vocab.txt", vocab_changes[_i].text,
@@ -226,21 +316,17 @@ START_TEST(bad_tensors_are_named)
 	write_weights(_i, "shape");
 	expect_refusal(-EINVAL, weights[_i].name, "has not the shape");
 	write_weights(_i, "dtype");
-	expect_refusal(-EINVAL, weights[_i].name, "dtype F16");
+	expect_refusal(-EINVAL, weights[_i].name, "dtype I16");
 }
 END_TEST
 
 /* A model whose embedding is also its output needs no output matrix. */
 START_TEST(tied_embeddings_are_loaded)
 {
-	const char *at = strstr(config, "ings\":false");
 	struct model m;
 	struct err e;
-	char text[1024];
 
-	snprintf(text, sizeof(text), "%.*sings\":true%s", (int)(at - config),
-		 config, at + strlen("ings\":false"));
-	write_file("config.json", text, strlen(text));
+	change_config("ings\":false", "ings\":true");
 	write_weights(1, "missing");
 	ck_assert_msg(model_load(dir, &m, &e) == 0, "%s", e.text);
 	ck_assert_uint_eq(m.head.n_out, 3);
@@ -308,6 +394,8 @@ int main(void)
 	tcase_add_loop_test(t, absent_files_are_named, 0, 3);
 	tcase_add_loop_test(t, bad_config_keys_are_named, 0,
 			    LEN(config_changes));
+	tcase_add_loop_test(t, usual_configs_are_read, 0, LEN(usual));
+	tcase_add_test(t, ids_without_words_are_numbers);
 	tcase_add_loop_test(t, bad_vocabularies_are_named, 0,
 			    LEN(vocab_changes));
 	tcase_add_loop_test(t, bad_tensors_are_named, 0, LEN(weights));

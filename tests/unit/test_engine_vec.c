@@ -173,6 +173,26 @@ START_TEST(bf16_rounds_to_nearest)
 }
 END_TEST
 
+/* Every half is the float of the same value. */
+START_TEST(f16_is_exact)
+{
+	for (unsigned i = 0; i < 0x8000; i++) {
+		int exponent = (int)(i >> 10), part = (int)(i & 0x3ff);
+		double want = exponent == 0 ? ldexp(part, -24) :
+			      ldexp(1024 + part, exponent - 25);
+
+		if (exponent == 31 && part != 0) {
+			ck_assert(isnan(vec_from_f16((uint16_t)i)));
+			continue;
+		}
+		if (exponent == 31)
+			want = INFINITY;
+		ck_assert((double)vec_from_f16((uint16_t)i) == want);
+		ck_assert((double)vec_from_f16((uint16_t)(i | 0x8000)) == -want);
+	}
+}
+END_TEST
+
 /* A head size that the vectors do not divide goes to the portable set. */
 START_TEST(odd_head_sizes_are_portable)
 {
@@ -195,6 +215,7 @@ int main(void)
 	tcase_add_loop_test(t, mix_is_a_sum_in_order, 0, 2);
 	tcase_add_loop_test(t, softmax_is_exponential, 0, 2);
 	tcase_add_test(t, bf16_rounds_to_nearest);
+	tcase_add_test(t, f16_is_exact);
 	tcase_add_test(t, odd_head_sizes_are_portable);
 	srunner_run_all(sr, CK_ENV);
 	failed = srunner_ntests_failed(sr);

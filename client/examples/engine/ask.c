@@ -40,7 +40,7 @@ static uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* The ids of `words` behind those of `before` (NULL: none, but a <bos>). */
+/* The ids of `words` behind those of `before` (NULL: behind a <bos>, if there is one). */
 static int join(const struct model *m, const struct text *before,
 		const char *words, struct text *ret, struct err *e)
 {
@@ -55,12 +55,18 @@ static int join(const struct model *m, const struct text *before,
 		free(more);
 		return err_set(e, -ENOMEM, "out of memory");
 	}
-	if (before == NULL && (n == 0 || more[0] != m->cfg.bos))
+	if (before == NULL && m->cfg.has_bos &&
+	    (n == 0 || more[0] != m->cfg.bos))
 		all[n_before++] = m->cfg.bos;
 	else if (before != NULL)
 		memcpy(all, before->ids, n_before * sizeof(*all));
 	memcpy(all + n_before, more, (uint32_t)n * sizeof(*all));
 	free(more);
+	if (n_before + (uint32_t)n == 0) {
+		free(all);
+		return err_set(e, -EINVAL, "there is no word to read, and the "
+			       "model has none that begins a text");
+	}
 	*ret = (struct text){ .ids = all, .n_ids = n_before + (uint32_t)n };
 	return 0;
 }
@@ -254,18 +260,27 @@ static int answer_and_print(struct asking *a)
 	return r;
 }
 
+/* The word that ends an answer. A model that has no full stop answers to the end. */
+static int find_stop(struct asking *a)
+{
+	const char *word = a->o->stop != NULL ? a->o->stop : ".";
+	int64_t id = vocab_find(&a->m->vocab, word);
+
+	if (id < 0 && a->o->stop != NULL)
+		return err_set(a->e, -EINVAL, "--stop: the model does not know "
+			       "the word \"%s\"", word);
+	a->stop = id < 0 ? UINT32_MAX : (uint32_t)id;
+	return 0;
+}
+
 int ask_run(const struct options *o, const struct model *m, struct share *share,
 	    struct err *e)
 {
 	struct asking a = { .o = o, .m = m, .e = e };
-	int64_t stop = vocab_find(&m->vocab, o->stop);
-	int r;
+	int r = find_stop(&a);
 
-	if (stop < 0)
-		return err_set(e, -EINVAL, "the model does not know the word "
-			       "\"%s\"", o->stop);
-	a.stop = (uint32_t)stop;
-	r = join(m, NULL, o->prompt, &a.text, e);
+	if (r == 0)
+		r = join(m, NULL, o->prompt, &a.text, e);
 	if (r < 0)
 		return r;
 	r = session_open(&a.s, m, o, share, e);

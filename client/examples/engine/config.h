@@ -19,6 +19,7 @@ struct config {
 	uint32_t head_dim;		/* even */
 	uint32_t n_vocab;
 	uint32_t max_tokens;		/* positions the model was made for */
+	bool has_bos;
 	uint32_t bos;			/* id of the word that begins a text */
 	float rope_theta;
 	float norm_eps;
@@ -30,8 +31,8 @@ struct config {
  *
  *   -ENOENT ...  the file cannot be read
  *   -EINVAL      not JSON; a key is absent, of the wrong type or outside its
- *                limits; or the model asks for something that is not built
- *                here (another architecture, scaled RoPE, biases)
+ *                limits; or a key is not known here, or asks for something that
+ *                is not built here (another architecture, scaled RoPE, biases)
  */
 int config_load(const char *path, struct config *ret, struct err *e);
 

@@ -4,7 +4,7 @@
  *
  * Matrices are cut into panels of VEC_PANEL outputs and transposed, so that
  * the products read them front to back; rows that fill up the last panel are 0.
- * A tensor is judged by its name, dtype and shape before a byte of it is read.
+ * Every tensor of the folder has its place here, or the model is refused.
  */
 #include "client/examples/engine/model.h"
 
@@ -14,55 +14,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "client/examples/engine/st.h"
 #include "client/examples/engine/vec.h"
+#include "client/examples/engine/weights.h"
 
 struct loader {
-	const char *path;
-	const struct st_file *file;
+	struct weights *weights;
 	struct err *e;
 };
-
-/* A tensor of that name and shape (cols 0: one dimension), or NULL. */
-static const struct st_tensor *find(const struct loader *in, const char *name,
-				    uint32_t rows, uint32_t cols)
-{
-	const struct st_tensor *t = st_file_find(in->file, name);
-	uint32_t n_dims = cols != 0 ? 2 : 1;
-
-	if (t == NULL) {
-		err_set(in->e, -EINVAL, "%s: tensor %s is missing", in->path,
-			name);
-		return NULL;
-	}
-	if (t->dtype != ST_F32 && t->dtype != ST_BF16) {
-		err_set(in->e, -EINVAL, "%s: tensor %s: dtype %s is not "
-			"supported, only F32 and BF16 are", in->path, name,
-			st_dtype_name(t->dtype));
-		return NULL;
-	}
-	if (t->n_dims != n_dims || t->dim[0] != rows ||
-	    (n_dims == 2 && t->dim[1] != cols)) {
-		err_set(in->e, -EINVAL, "%s: tensor %s has not the shape "
-			"[%u%s%.0u] that config.json asks for", in->path, name,
-			rows, n_dims == 2 ? ", " : "", cols);
-		return NULL;
-	}
-	return t;
-}
-
-static float value(const struct st_tensor *t, size_t i)
-{
-	uint16_t half;
-	float f;
-
-	if (t->dtype == ST_BF16) {
-		memcpy(&half, t->data + i * sizeof(half), sizeof(half));
-		return vec_from_bf16(half);
-	}
-	memcpy(&f, t->data + i * sizeof(f), sizeof(f));
-	return f;
-}
 
 static float *floats(const struct loader *in, size_t n)
 {
@@ -70,14 +28,15 @@ static float *floats(const struct loader *in, size_t n)
 
 	if (f == NULL)
 		err_set(in->e, -ENOMEM, "%s: no memory for the weights",
-			in->path);
+			in->weights->path);
 	return f;
 }
 
 static int load_plain(const struct loader *in, const char *name, uint32_t rows,
 		      uint32_t cols, float **ret)
 {
-	const struct st_tensor *t = find(in, name, rows, cols);
+	const struct st_tensor *t = weights_take(in->weights, name, rows, cols,
+						 in->e);
 	float *f;
 
 	if (t == NULL)
@@ -86,7 +45,7 @@ static int load_plain(const struct loader *in, const char *name, uint32_t rows,
 	if (f == NULL)
 		return -ENOMEM;
 	for (size_t i = 0; i < t->n_elems; i++)
-		f[i] = value(t, i);
+		f[i] = weights_value(t, i);
 	*ret = f;
 	return 0;
 }
@@ -94,7 +53,8 @@ static int load_plain(const struct loader *in, const char *name, uint32_t rows,
 static int load_matrix(const struct loader *in, const char *name,
 		       uint32_t n_out, uint32_t n_in, struct matrix *ret)
 {
-	const struct st_tensor *t = find(in, name, n_out, n_in);
+	const struct st_tensor *t = weights_take(in->weights, name, n_out, n_in,
+						 in->e);
 	size_t n_rows = (n_out + VEC_PANEL - 1) / VEC_PANEL * VEC_PANEL;
 	float *to;
 
@@ -107,7 +67,7 @@ static int load_matrix(const struct loader *in, const char *name,
 		for (size_t i = 0; i < n_in; i++)
 			to[(o / VEC_PANEL * n_in + i) * VEC_PANEL +
 			   o % VEC_PANEL] = o < n_out ?
-					    value(t, o * n_in + i) : 0;
+					    weights_value(t, o * n_in + i) : 0;
 	*ret = (struct matrix){ .panel = to, .n_in = n_in, .n_out = n_out };
 	return 0;
 }
@@ -150,6 +110,31 @@ static int load_layer(const struct loader *in, const struct config *c,
 	return r;
 }
 
+/* The output matrix of a tied model may be stored, but only as what it is. */
+static int check_tied(const struct loader *in, const struct model *m)
+{
+	static const char name[] = "lm_head.weight";
+	size_t n = (size_t)m->cfg.n_vocab * m->cfg.hidden;
+	const struct st_tensor *t;
+
+	if (!weights_have(in->weights, name))
+		return 0;
+	t = weights_take(in->weights, name, m->cfg.n_vocab, m->cfg.hidden,
+			 in->e);
+	if (t == NULL)
+		return -EINVAL;
+	for (size_t i = 0; i < n; i++) {
+		float f = weights_value(t, i);
+
+		if (memcmp(&f, &m->embed[i], sizeof(f)) != 0)
+			return err_set(in->e, -EINVAL, "%s: tensor %s is not "
+				       "the embedding, as tie_word_embeddings "
+				       "in config.json says", in->weights->path,
+				       name);
+	}
+	return 0;
+}
+
 static int load_weights(const struct loader *in, struct model *m)
 {
 	const struct config *c = &m->cfg;
@@ -168,6 +153,8 @@ static int load_weights(const struct loader *in, struct model *m)
 		r = load_matrix(in, c->tied ? "model.embed_tokens.weight" :
 				"lm_head.weight", c->n_vocab, c->hidden,
 				&m->head);
+	if (r == 0 && c->tied)
+		r = check_tied(in, m);
 	return r;
 }
 
@@ -184,6 +171,33 @@ static int make_rope(const struct loader *in, struct model *m)
 	return 0;
 }
 
+/*
+ * Older checkpoints carry the frequencies of RoPE, which everybody computes from
+ * config.json. They must be those; they may have been rounded.
+ */
+static int check_rope(const struct loader *in, const struct model *m,
+		      uint32_t layer)
+{
+	uint32_t half = m->cfg.head_dim / 2;
+	const struct st_tensor *t;
+	char name[96];
+
+	snprintf(name, sizeof(name),
+		 "model.layers.%u.self_attn.rotary_emb.inv_freq", layer);
+	if (!weights_have(in->weights, name))
+		return 0;
+	t = weights_take(in->weights, name, half, 0, in->e);
+	if (t == NULL)
+		return -EINVAL;
+	for (uint32_t i = 0; i < half; i++)
+		if (!(fabsf(weights_value(t, i) - m->inv_freq[i]) <=
+		      m->inv_freq[i] / 128 + 1e-7f))
+			return err_set(in->e, -EINVAL, "%s: tensor %s is not "
+				       "what rope_theta in config.json makes",
+				       in->weights->path, name);
+	return 0;
+}
+
 /* What the configuration comes to here, by its defaults, too. */
 static int identify(const struct loader *in, const char *dir, struct model *m)
 {
@@ -193,28 +207,28 @@ static int identify(const struct loader *in, const char *dir, struct model *m)
 	snprintf(path, sizeof(path), "%s/config.json", dir);
 	snprintf(arithmetic, sizeof(arithmetic), "ckv-engine 1: in float, rope "
 		 "%a, eps %a", (double)c->rope_theta, (double)c->norm_eps);
-	return identity_of(path, arithmetic, in->file, 1, m->identity, in->e);
+	return identity_of(path, arithmetic, in->weights->file,
+			   in->weights->n_files, m->identity, in->e);
 }
 
-static int load_file(const char *dir, struct model *m, struct err *e)
+static int load_files(const char *dir, struct model *m, struct err *e)
 {
-	struct loader in = { .e = e };
-	struct st_file file;
-	char path[4096];
-	int r;
+	struct weights weights;
+	struct loader in = { .weights = &weights, .e = e };
+	int r = weights_open(dir, &weights, e);
 
-	snprintf(path, sizeof(path), "%s/model.safetensors", dir);
-	r = st_file_open(path, &file, e->text, sizeof(e->text));
 	if (r < 0)
 		return r;
-	in.path = path;
-	in.file = &file;
 	r = load_weights(&in, m);
 	if (r == 0)
 		r = make_rope(&in, m);
+	for (uint32_t i = 0; r == 0 && i < m->cfg.n_layers; i++)
+		r = check_rope(&in, m, i);
+	if (r == 0)
+		r = weights_check_used(&weights, e);
 	if (r == 0)
 		r = identify(&in, dir, m);
-	st_file_close(&file);
+	weights_close(&weights);
 	return r;
 }
 
@@ -232,7 +246,7 @@ int model_load(const char *dir, struct model *ret, struct err *e)
 	r = vocab_load(path, m.cfg.n_vocab, &m.vocab, e);
 	if (r < 0)
 		return r;
-	r = load_file(dir, &m, e);
+	r = load_files(dir, &m, e);
 	if (r < 0) {
 		model_free(&m);
 		return r;

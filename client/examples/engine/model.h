@@ -34,14 +34,14 @@ struct model {
 };
 
 /*
- * Load config.json, vocab.txt and model.safetensors of the folder `dir`.
+ * Load config.json, vocab.txt and the weights (weights.h) of the folder `dir`.
  *
  * The caller owns *ret and gives it to model_free(). On failure *ret is
  * untouched and `e` names the file and the key or tensor that is wrong.
  *
  *   -ENOENT ...  a file cannot be read
- *   -EINVAL      a file is damaged, or a tensor is missing, of another shape
- *                or neither F32 nor BF16
+ *   -EINVAL      a file is damaged; a tensor is missing, of another shape, none
+ *                of F32, F16 and BF16, or none that is computed with here
  *   -ENOMEM      out of memory
  */
 int model_load(const char *dir, struct model *ret, struct err *e);

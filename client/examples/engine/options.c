@@ -281,7 +281,7 @@ static int judge(const struct options *o)
 
 int options_parse(int argc, char **argv, struct options *ret)
 {
-	struct options o = { .stop = ".", .n_words = 8, .block_tokens = 16,
+	struct options o = { .n_words = 8, .block_tokens = 16,
 			     .dtype = VEC_F32, .space = "default",
 			     .window = 32 };
 	int option, r;

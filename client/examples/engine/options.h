@@ -27,7 +27,7 @@ struct options {
 	uint32_t pause_blocks;		/* ... and where to stop in them */
 	const char *ask[OPTIONS_ASKS_MAX];
 	uint32_t n_asks;
-	const char *stop;		/* the word that ends an answer */
+	const char *stop;		/* the word that ends an answer, or NULL: "." */
 	uint32_t n_words;		/* the most words of an answer */
 	uint32_t block_tokens;
 	enum vec_dtype dtype;		/* of pages */

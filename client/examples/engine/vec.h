@@ -62,6 +62,19 @@ static inline float vec_from_bf16(uint16_t bits)
 	return v.f;
 }
 
+/* Exact: what is subnormal as a half is normal as a float. */
+static inline float vec_from_f16(uint16_t bits)
+{
+	union { uint32_t u; float f; } v = { .u = (bits & 0x7fffu) << 13 };
+
+	if (v.u >= 0x7c00u << 13)
+		v.u |= 0x7f800000u;	/* infinity, NaN */
+	else
+		v.f *= 0x1p112f;
+	v.u |= (uint32_t)(bits & 0x8000u) << 16;
+	return v.f;
+}
+
 /* Round to nearest, ties to even; NaN stays NaN. */
 static inline uint16_t vec_to_bf16(float f)
 {

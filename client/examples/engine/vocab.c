@@ -20,7 +20,9 @@ static int read_text(const char *path, char **ret_text, struct err *e)
 	int r = 0;
 
 	if (in == NULL)
-		return err_set(e, -errno, "%s: %s", path, strerror(errno));
+		return err_set(e, -errno, "%s: %s; it holds the model's words, "
+			       "one a line, that of id 0 first", path,
+			       strerror(errno));
 	for (;;) {
 		char *more = realloc(text, room + 1);
 
@@ -47,7 +49,7 @@ static int read_text(const char *path, char **ret_text, struct err *e)
 	return 0;
 }
 
-static int split_lines(const char *path, struct vocab *v, uint32_t n_words,
+static int split_lines(const char *path, struct vocab *v, uint32_t n_ids,
 		       struct err *e)
 {
 	char *at = v->text;
@@ -58,9 +60,10 @@ static int split_lines(const char *path, struct vocab *v, uint32_t n_words,
 		if (n == 0)
 			return err_set(e, -EINVAL, "%s: line %u is empty", path,
 				       v->n_words + 1);
-		if (v->n_words == n_words)
-			return err_set(e, -EINVAL, "%s: more than %u words",
-				       path, n_words);
+		if (v->n_words == n_ids)
+			return err_set(e, -EINVAL, "%s: more words than the "
+				       "vocab_size %u of config.json", path,
+				       n_ids);
 		v->word[v->n_words++] = at;
 		at += n;
 		if (*at == '\r')
@@ -68,10 +71,8 @@ static int split_lines(const char *path, struct vocab *v, uint32_t n_words,
 		if (*at == '\n')
 			*at++ = '\0';
 	}
-	if (v->n_words != n_words)
-		return err_set(e, -EINVAL, "%s: has %u words, the model's "
-			       "vocab_size is %u", path, v->n_words, n_words);
-	return 0;
+	return v->n_words > 0 ? 0 : err_set(e, -EINVAL, "%s: has no words",
+					    path);
 }
 
 static int by_word(const void *a, const void *b, void *words)
@@ -95,7 +96,7 @@ static int sort_words(const char *path, struct vocab *v, struct err *e)
 	return 0;
 }
 
-int vocab_load(const char *path, uint32_t n_words, struct vocab *ret,
+int vocab_load(const char *path, uint32_t n_ids, struct vocab *ret,
 	       struct err *e)
 {
 	struct vocab v = { 0 };
@@ -104,12 +105,12 @@ int vocab_load(const char *path, uint32_t n_words, struct vocab *ret,
 	r = read_text(path, &v.text, e);
 	if (r < 0)
 		return r;
-	v.word = calloc(n_words, sizeof(*v.word));
-	v.sorted = calloc(n_words, sizeof(*v.sorted));
+	v.word = calloc(n_ids, sizeof(*v.word));
+	v.sorted = calloc(n_ids, sizeof(*v.sorted));
 	if (v.word == NULL || v.sorted == NULL)
 		r = err_set(e, -ENOMEM, "out of memory");
 	if (r == 0)
-		r = split_lines(path, &v, n_words, e);
+		r = split_lines(path, &v, n_ids, e);
 	if (r == 0)
 		r = sort_words(path, &v, e);
 	if (r < 0) {
@@ -188,8 +189,12 @@ void vocab_decode(const struct vocab *v, const uint32_t *ids, size_t n_ids,
 
 	text[0] = '\0';
 	for (size_t i = 0; i < n_ids; i++) {
-		int n = snprintf(text + at, bytes - at, "%s%s",
-				 i > 0 ? " " : "", v->word[ids[i]]);
+		const char *blank = i > 0 ? " " : "";
+		int n = ids[i] < v->n_words ?
+			snprintf(text + at, bytes - at, "%s%s", blank,
+				 v->word[ids[i]]) :
+			snprintf(text + at, bytes - at, "%s<%u>", blank,
+				 ids[i]);
 
 		if (n < 0 || (size_t)n >= bytes - at)
 			return;

@@ -18,13 +18,14 @@ struct vocab {
 };
 
 /*
- * Read `path`: one word a line, line number - 1 = id, exactly n_words lines.
+ * Read `path`: one word a line, line number - 1 = id, at most n_ids lines. Models
+ * often have more ids than words, to round their number up.
  *
  *   -ENOENT ...  the file cannot be read
- *   -EINVAL      another number of words, an empty line, or a word twice
+ *   -EINVAL      no word or too many, an empty line, or a word twice
  *   -ENOMEM      out of memory
  */
-int vocab_load(const char *path, uint32_t n_words, struct vocab *ret,
+int vocab_load(const char *path, uint32_t n_ids, struct vocab *ret,
 	       struct err *e);
 
 void vocab_free(struct vocab *v);
@@ -41,7 +42,10 @@ int64_t vocab_find(const struct vocab *v, const char *word);
 int vocab_encode(const struct vocab *v, const char *text, uint32_t **ret_ids,
 		 struct err *e);
 
-/* Write the words of `ids`, blanks between, cut to `bytes` with its 0. */
+/*
+ * Write the words of `ids`, blanks between, cut to `bytes` with its 0. An id without
+ * a word is written as its number, <17>.
+ */
 void vocab_decode(const struct vocab *v, const uint32_t *ids, size_t n_ids,
 		  char *text, size_t bytes);
 
