@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * check.c - everything that must hold between two calls, walked and asserted.
+ * check.c - assert the invariants that hold between two calls (state.h).
  */
 #include "daemon/core/state.h"
 
@@ -36,7 +36,7 @@ static void check_entry(const struct space *s, uint32_t page, uint8_t level)
 	assert(slot == record->slot);
 }
 
-/* A parent is there as long as its child, and near enough. */
+/* The parent is published, or lent to the same lane as its lent child. */
 static void check_parent(const struct space *s, uint32_t page, uint32_t *n_kids)
 {
 	uint32_t parent = s->records[page].parent_page;
@@ -95,7 +95,7 @@ static void check_page(const struct space *s, uint32_t page, uint32_t *n_kids,
 	}
 }
 
-/* Each tip that waits or is read holds a block of its own; the queue names none twice. */
+/* Each tip WAITING or READING holds a block of its own; the queue names no page twice. */
 static void check_tips(const struct space *s, uint32_t *n_kids, struct tally *t)
 {
 	uint64_t n_held = 0;
@@ -173,7 +173,7 @@ static void check_lanes(const struct space *s)
 	assert(n_open == s->n_open);
 }
 
-/* Taken slots: exactly those of records, and the retired ones. */
+/* A slot is taken exactly if a record names it or it is retired. */
 static void check_slots(const struct space *s, const struct tally *t,
 			uint64_t n_scratch)
 {

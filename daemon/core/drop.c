@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * drop.c - DROP: blocks and views leave because somebody says so.
+ * drop.c - DROP: free the blocks and views that a client names.
  *
- * What is not there, has children or is known to be pinned is answered at once. The
- * rest waits for a step, which takes the keys of all DROPs that wait, in the order in
- * which they came, as far as one batch goes. A chain named from its end leaves in one.
+ * A key is answered at once if its block is not there, has children, or is known to
+ * be pinned. Else the task waits for a step. A step judges the keys of all waiting
+ * DROPs in the order in which they came, as many as fit into one batch. A chain whose
+ * keys are named from its end is freed in one step, as far as it fits.
  */
 #include "daemon/core/state.h"
 
 /*
- * -ENOENT, -EBUSY, or 0 and *ret_page: it may leave if it is not pinned, or is in the
- * batch already.
+ * Look a key up: -ENOENT; -EBUSY, it has children or is known to be pinned; or 0 and
+ * *ret_page, which must be judged, or is in the batch already.
  */
 static int look(struct space *s, const struct ckv_key *key, uint32_t *ret_page)
 {
@@ -82,7 +83,7 @@ int drop_run(struct space *s, struct space_task *t, int32_t *units)
 	return t->n_done;
 }
 
-/* ---- inside a step ---- */
+/* ---- called by space_step() ---- */
 
 static void choose(struct space *s, struct space_task *t, uint32_t item,
 		   uint32_t page)

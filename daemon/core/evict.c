@@ -1,31 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * evict.c - a batch of blocks is judged, and who leaves to make room.
+ * evict.c - judge a batch of blocks, and choose blocks to evict for writers.
  *
- * A batch of childless blocks is marked (generation odd), then every pin of
- * the space is read once, then what is pinned is given back together with its
- * ancestors in the batch, and the rest is freed (proto/ckv_pin.h). A block in
- * the batch counts no longer as a child, so its parent may be the next victim:
- * a chain leaves from its end, and a batch holds a block only with all of its
- * descendants.
+ * To judge a batch is to find out which of its blocks are pinned: proto/ckv_pin.h
+ * tells how. A pinned block is restored, that is taken out of the batch, together
+ * with its ancestors there; the rest is freed. A block in the batch counts no longer
+ * as its parent's child, so the parent may be the next victim. Hence a chain is
+ * evicted from its end, and the batch holds a block only with all its descendants.
  *
- * What was pinned is parked (pinned.c), so no search meets it again while its pin is
- * there. A search goes from step to step: the policy's victims; when there are none,
- * all that is parked, once; then the chains held for automatic views, which give way.
- * When that is fruitless, too, the answer is no. It is no as well when the same blocks
- * are found pinned again and again: a client that moves its pins from word to word keeps
- * them, but nobody waits for ever.
+ * A search makes room for the writers that wait, over several steps if it must:
+ *
+ *   1. It evicts the policy's victims. Those found pinned are parked (pinned.c), so
+ *      it meets none of them again while its pin word names it.
+ *   2. If the policy has no victims left, it looks once at all parked pages.
+ *   3. If all are still pinned, tips give way: holds for automatic views end.
+ *   4. If that frees nothing, too, the writers get -ENOSPC.
+ *
+ * A client could move its pins from word to word and so keep a search busy with the
+ * same blocks for ever. search_in_vain() notices, and the search goes on with 3.
  */
 #include "daemon/core/state.h"
 
-#define AHEAD		8u	/* entries asked for before they are used */
-#define SURPLUS_MAX	256u	/* pages freed beyond what is wanted */
-#define SURPLUS_SHARE	128u	/* of the pool at most */
-#define WORDS_PER_PAGE	48u	/* where scans are long, one page more for so many words, */
-#define SHARE_LONG	8u	/* and a larger share of the pool */
+#define AHEAD		8u	/* entries prefetched before they are used */
+/* Pages freed beyond what is wanted, see surplus(). */
+#define SURPLUS_MAX	256u	/* at most so many ... */
+#define SURPLUS_SHARE	128u	/* ... and one of so many pages of the pool; or more: */
+#define WORDS_PER_PAGE	48u	/* one for so many pin words to scan, ... */
+#define SHARE_LONG	8u	/* ... but at most one of so many pages of the pool */
 #define VAIN_AT_LEAST	4096u	/* see search_in_vain() */
-#define LOOK_EACH	64u	/* parked ones looked at by each step */
-#define LOOK_PASS	1024u	/* and by one that has nothing else to look at */
+#define LOOK_EACH	64u	/* parked pages looked at by each step ... */
+#define LOOK_PASS	1024u	/* ... and by a step that has nothing else to look at */
 
 static void judged_set(struct space *s, uint32_t slot, bool on)
 {
@@ -76,6 +80,7 @@ uint32_t batch_restore(struct space *s, uint32_t page)
 	return n;
 }
 
+/* If the pin word names a block of the batch, remember the word and restore the block. */
 static void judge_word(struct space *s, uint32_t number, uint32_t i)
 {
 	uint32_t slot = ckv_pin_slot(&s->lanes[number].memory.pins[i]), page;
@@ -87,7 +92,7 @@ static void judge_word(struct space *s, uint32_t number, uint32_t i)
 	s->cost.n_restored += batch_restore(s, page);
 }
 
-/* Most words are empty, mostly: many of them are skipped at once. */
+/* Most pin words are empty, so several are tested at once. */
 static void scan_lane(struct space *s, uint32_t number)
 {
 	const struct space_lane *lane = &s->lanes[number];
@@ -106,7 +111,7 @@ static void scan_lane(struct space *s, uint32_t number)
 	}
 }
 
-/* Make the batch's generations odd. Their lines are far away: ask early. */
+/* Make the batch's generations odd; the index is not in the cache, so prefetch it. */
 static void batch_mark(struct space *s)
 {
 	uint32_t slot;
@@ -144,6 +149,7 @@ void batch_park(struct space *s)
 
 /* ---- eviction ---- */
 
+/* Pages that may be lent; below 0 if the quota was lowered to less than is in use. */
 static int64_t room(const struct space *s)
 {
 	int64_t left = (int64_t)s->config.n_pages_max - space_n_used(s);
@@ -159,8 +165,8 @@ uint32_t pages_to_lend(const struct space *s)
 }
 
 /*
- * A page that is freed for nobody yet saves the next writer a scan. The longer a scan
- * takes the more it must bring.
+ * How many pages a step frees beyond what is wanted: each may save the next writer a
+ * scan. The longer scans are, the more pages each must free.
  */
 static uint32_t surplus(const struct space *s)
 {
@@ -177,7 +183,7 @@ static uint32_t surplus(const struct space *s)
 	return n > n_long ? n : n_long;
 }
 
-/* How many one step chooses; there is less room than is wanted. */
+/* How many blocks one step chooses, when there is less room than is wanted. */
 static uint32_t n_victims(const struct space *s)
 {
 	int64_t n = (int64_t)s->search[BLOCKS].wanted - room(s) + surplus(s);
@@ -185,7 +191,10 @@ static uint32_t n_victims(const struct space *s)
 	return n < EVICT_MAX ? (uint32_t)n : EVICT_MAX;
 }
 
-/* With what is in the batch already. */
+/*
+ * Put victims into the batch until it holds n_victims() from index `first` on. With
+ * may_defer a victim that shall get an automatic view first is held instead.
+ */
 static void victims_choose(struct space *s, uint32_t first, bool may_defer)
 {
 	const struct policy_ops *ops = s->config.policy;
@@ -201,7 +210,10 @@ static void victims_choose(struct space *s, uint32_t first, bool may_defer)
 	}
 }
 
-/* Nobody goes without for the sake of a view: those not begun go first, and one may do. */
+/*
+ * No writer is refused for the sake of an automatic view: tips give way. Those whose
+ * view is not begun go first; one alone is tried before all, as it may suffice.
+ */
 static bool tips_choose(struct space *s, uint32_t first)
 {
 	static const struct {
@@ -279,7 +291,7 @@ void evict_free(struct space *s, uint32_t first)
 	ckv_count(&s->stats->evicted, n);
 }
 
-/* ---- who waits for room ---- */
+/* ---- tasks that wait for room ---- */
 
 void search_fruitless(struct search *search)
 {

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * hold.c - pages that a worker reads while the space goes on.
+ * hold.c - keep pages in place while a worker thread reads them; also PREFETCH.
  *
- * A hold counts as a child of the block it holds, so the block and all its
- * ancestors stay. A page whose checksum is being computed is not held but
- * treated as pinned: summing a block is no use of it.
+ * A hold counts as a child of its block (node.n_children), so that neither the
+ * block nor any of its ancestors is evicted. When the last hold ends, the block
+ * counts as just used. A block whose checksum a worker computes is not held, as
+ * that is no use of it: it is marked NODE_SUMMING, which is treated like a pin.
  */
 #include "daemon/core/state.h"
 
@@ -81,8 +82,8 @@ void space_release(struct space *s, uint32_t page)
 /* ---- checksums ---- */
 
 /*
- * The queue holds each page at most once. A page that was freed meanwhile
- * stays in it, and is skipped or used for its next block.
+ * The queue holds each page at most once. If the page is freed meanwhile it stays
+ * queued: space_sum_next() skips it, or sums the block that is in it by then.
  */
 void sum_enqueue(struct space *s, uint32_t page)
 {
@@ -165,7 +166,7 @@ void space_sum_failed(struct space *s)
 
 /* ---- PREFETCH ---- */
 
-/* The host level is the nearest there is: what is published is there. */
+/* Host memory is the only level so far, so a published block is always near enough. */
 int prefetch_run(struct space *s, struct space_task *t, int32_t *units)
 {
 	const struct ckv_key *keys = t->items;

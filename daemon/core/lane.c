@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * lane.c - the lanes of a space: what their clients write, from open to end.
+ * lane.c - the lanes of a space: open and end them, read their pins and touches.
  */
 #include "daemon/core/state.h"
 
-#define TOUCHES_PER_DRAIN 512u	/* of all lanes together */
+/* At most so much is read by one space_touches_drain(). */
+#define TOUCHES_PER_DRAIN 512u	/* a lane that is begun is read to its own limit */
 #define LANES_PER_DRAIN	32u
 #define TOUCHES_OF_LANE	128u
 
@@ -46,7 +47,7 @@ void space_lane_end(struct space *s, int number)
 	s->open_lanes[lane->place] = last;
 	s->lanes[last].place = lane->place;
 	lane->state = LANE_ENDING;
-	/* Its pins are gone: who found nothing may look again. */
+	/* Its pins count no longer, so a new search may find something to evict. */
 	s->search[BLOCKS].full = s->search[VIEWS].full = false;
 }
 
@@ -118,6 +119,7 @@ void space_touch(struct space *s, uint32_t slot)
 		s->config.policy->touch(s->blocks, block.host_page);
 }
 
+/* Read at most n_max touches; those that the ring has overwritten are skipped. */
 static uint32_t lane_drain(struct space *s, struct space_lane *lane, uint32_t n_max)
 {
 	const struct space_lane_memory *m = &lane->memory;

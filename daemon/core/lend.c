@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * lend.c - RESERVE, PUBLISH, ABORT: pages on their way into the cache.
+ * lend.c - RESERVE, PUBLISH and ABORT: lend pages to clients, and take them back.
  *
- * A lent page is in its lane's queue, right behind the page it was reserved under
- * if that is lent too: what is reserved under a page, and under that, follows it
- * without a gap. Only a lane may reserve under its own reservation: nobody's abort
- * takes another lane's page.
+ * A lent page is in its lane's queue. If its parent is lent, too, the page comes right
+ * behind the parent, so all descendants of a page follow it in the queue without a
+ * gap. A lane may reserve under lent pages of its own only, so aborting one lane's
+ * page never takes a page of another lane.
  *
- * A client names a page together with how often it was lent. Its page, once taken
- * back or published, is never taken for what it is lent for next.
+ * A client names a page together with the number of its lending. A name from an
+ * earlier lending is refused, so a late request cannot hit what the page is used for
+ * now.
  */
 #include "daemon/core/state.h"
 
-#define AHEAD 8u		/* keys asked for before they are used, twice */
+#define AHEAD 8u		/* keys: prefetched so far ahead, see look_ahead() */
 
 uint32_t page_pop(struct space *s)
 {
@@ -58,7 +59,7 @@ void block_free(struct space *s, uint32_t page)
 
 /* ---- RESERVE ---- */
 
-/* Write what is known of a page that is about to be lent. */
+/* Fill the record of a page that is about to be lent. */
 static void record_lent(struct space *s, uint32_t page, uint32_t slot,
 			const struct ckv_block *block, uint32_t parent_page)
 {
@@ -75,7 +76,7 @@ static void record_lent(struct space *s, uint32_t page, uint32_t slot,
 	ckv_record_set_state(record, CKV_RECORD_LENT);
 }
 
-/* A lending begins; its number, which with the page names it. */
+/* Begin a lending: put the page into its lane's queue. Returns the lending's number. */
 static uint32_t lane_take(struct space *s, int number, uint32_t page,
 			  uint32_t parent)
 {
@@ -102,7 +103,7 @@ static uint32_t left(uint32_t lent, uint32_t most)
 	return lent < most ? most - lent : 0;
 }
 
-/* Pages that its client, and the user of that, may still have. */
+/* How many pages more may be lent to the lane's client: its own and its user's limit. */
 static uint32_t lent_left(const struct space *s, const struct space_lane *lane)
 {
 	uint32_t user = s->config.n_user_lent_max;
@@ -114,7 +115,7 @@ static uint32_t lent_left(const struct space *s, const struct space_lane *lane)
 	return n < user ? n : user;
 }
 
-/* May the task's lane have one page more? 0, SPACE_WAIT, or a refusal. */
+/* May one page more be lent to the task's lane? 0; SPACE_WAIT; -EDQUOT, -ENOSPC. */
 static int lend_page(struct space *s, struct space_task *t)
 {
 	uint32_t may = lent_left(s, lane_of(s, t->lane));
@@ -130,7 +131,7 @@ static int lend_page(struct space *s, struct space_task *t)
 	return 0;
 }
 
-/* Can blocks be reserved under this key by this lane? */
+/* Find the block with this key, under which the lane may reserve. False: there is none. */
 static bool find_parent(struct space *s, int lane, const struct ckv_key *key,
 			uint32_t *ret_page)
 {
@@ -150,8 +151,8 @@ static bool find_parent(struct space *s, int lane, const struct ckv_key *key,
 }
 
 /*
- * Between two turns of a task its parent is held, like the chain of a job, and while it
- * waits for room: what makes room leaves the parent alone.
+ * Hold the parent of the next key while the task pauses or waits for room, so that the
+ * parent is not evicted meanwhile.
  */
 static void parent_hold(struct space *s, struct space_task *t)
 {
@@ -171,7 +172,7 @@ static void parent_release(struct space *s, struct space_task *t)
 		node_lose(s, page, POLICY_BACK);
 }
 
-/* Lend a page for a key that is not there; the parent is there. */
+/* Lend a page for a key that is not in the index, and whose parent is. */
 static int reserve_absent(struct space *s, struct space_task *t,
 			  const struct ckv_key *key,
 			  const struct ckv_place *place, struct ckv_lent *ret)
@@ -197,7 +198,7 @@ static int reserve_absent(struct space *s, struct space_task *t,
 	ret->generation = table_generation(s, ret->slot);
 	record_lent(s, ret->page, ret->slot, &block, parent);
 	ret->lending = lane_take(s, t->lane, ret->page, parent);
-	/* The child counts as the hold did. */
+	/* Count the child at its parent; a hold of the task becomes this count. */
 	if (parent != CKV_NONE && t->held_page == CKV_NONE)
 		node_gain(s, parent);
 	t->held_page = CKV_NONE;
@@ -215,9 +216,10 @@ static int reserve_key(struct space *s, struct space_task *t,
 	case TABLE_PUBLISHED:
 		page = table_page(s, slot);
 		/*
-		 * What follows would be stored under a block of another chain. A
-		 * published block's parent is there, so one that is not there is
-		 * not its parent.
+		 * Refuse a block whose parent is not the one that the client
+		 * named: the keys after it would be stored under a block of
+		 * another chain. A published block's parent is always in the
+		 * index, so a parent that is not there cannot be its parent.
 		 */
 		if (!t->parent_ok ||
 		    s->records[page].parent_page != t->parent_page)
@@ -263,8 +265,8 @@ static bool key_zero(const struct ckv_key *key)
 }
 
 /*
- * Ask for the buckets of key `far`, and for the entry that key `near`, whose
- * buckets were asked for before, is going to take.
+ * Prefetch the buckets of key number `far`, and the entry that key number `near` is
+ * going to take, whose buckets were prefetched earlier.
  */
 static void look_ahead(const struct space *s, const struct ckv_key *keys,
 		       uint32_t n, uint32_t far, uint32_t near)
@@ -295,21 +297,21 @@ static int reserve_begin(struct space_task *t, int32_t *units)
 	return 0;
 }
 
-/* Before the first key: the parent may have come while the task was paused. */
+/* Look the parent up. A task that paused before its first key looks again if it must. */
 static void reserve_find(struct space *s, struct space_task *t)
 {
 	t->parent_ok = find_parent(s, t->lane, &t->parent, &t->parent_page);
 	t->parent_known = t->parent_ok;
 }
 
-/* Leave off before an item that was not judged. */
+/* Pause before an item that is not answered yet. */
 static int reserve_pause(struct space *s, struct space_task *t, int why)
 {
 	parent_hold(s, t);
 	return why;
 }
 
-/* Nothing is tried after a key that failed with anything but -EEXIST. */
+/* End the task. Items after a key that failed (-EEXIST is no failure) are cancelled. */
 static int reserve_end(struct space *s, struct space_task *t, int32_t *units)
 {
 	struct ckv_lent *lent = t->answers;
@@ -498,10 +500,7 @@ int publish_run(struct space *s, struct space_task *t, int32_t *units)
 
 /* ---- ABORT ---- */
 
-/*
- * Take a lent page back; nothing is reserved under it. A job may still read a
- * scratch page: then it is free when the job releases it.
- */
+/* If a job still reads a scratch page, the page becomes free when the job releases it. */
 void lent_abort(struct space *s, uint32_t page)
 {
 	struct ckv_record *record = &s->records[page];
@@ -520,16 +519,18 @@ void lent_abort(struct space *s, uint32_t page)
 		lent_free(s, page);
 }
 
-/* A block that is lent has no children but those reserved under it. */
+/* Pages reserved directly under a lent page; a scratch page has none, only holds. */
 static uint32_t lent_children(const struct space *s, uint32_t page)
 {
 	return s->records[page].slot == CKV_NONE ? 0 : s->nodes[page].n_children;
 }
 
 /*
- * Take a lent page back with all that was reserved under it: look for the last of these
- * in the lane's queue, then go back from there, so the deepest go first. Nobody but this
- * task changes the tree meanwhile. False: the units are used up.
+ * Take a lent page and all its descendants back. They follow it in the lane's queue:
+ * go forward to the last one (n_awaited: how many are known that were not passed yet),
+ * then take them back from there backwards, children before parents. Nothing else
+ * changes this tree meanwhile, as only its lane may, which runs one request at a time.
+ * False: the units are used up; call again.
  */
 static bool abort_tree(struct space *s, struct space_task *t, uint32_t page,
 		       int32_t *units)

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * pinned.c - what was found pinned is remembered, with the place of its pin.
+ * pinned.c - remember which blocks are pinned, and by which pin word.
  *
- * A childless block or view that a scan found pinned is no candidate until its pin
- * goes: it is parked, outside of its policy, with a witness, the pin word that names
- * it. One load tells whether it still does. So a block that stays pinned is judged
- * once; searches and DROPs meet it without a scan; and a search that has looked at all
- * parked ones, and has no others, knows that nothing may leave.
+ * When a scan finds a childless block or view pinned, the space parks it: it leaves
+ * its policy, so it is no victim, and the pin word that names it is kept as its
+ * witness. Later one load of that word tells whether the block is still pinned. So a
+ * block that stays pinned is judged once, and searches and DROPs that meet it need no
+ * scan. A search that finds the policy empty, and has looked at all parked pages,
+ * knows that nothing can be evicted.
  *
- * A witness is a hint about where to look, and what it says is seen again each time: the
- * word names this slot now, in a table that counts. A stale one misleads nobody.
+ * The witness only says where to look. pinned_still() reads the word anew each time
+ * and checks that the lane is in use and the word names this block's slot, so an
+ * outdated witness does no harm.
  */
 #include "daemon/core/state.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * policy.c - the list of policies.
+ * policy.c - the list of eviction policies; the first is the default.
  */
 #include "daemon/core/policy.h"
 

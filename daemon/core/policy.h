@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * policy.h - which block goes first.
+ * policy.h - the eviction policies: which block is evicted first.
  *
  * A policy orders the blocks that may be evicted: those without children. The
- * space tells it when a block becomes one (insert), is used (touch) or stops
- * being one (remove: it got a child, or it is gone), and asks for the coldest
- * (victim). Everything is constant time and nothing is allocated after create.
+ * space calls insert() when a block becomes evictable, touch() when it is used,
+ * remove() when it is evictable no longer (it got a child, or it is freed), and
+ * victim() to take the coldest one. Each takes constant time; only create()
+ * allocates.
  *
- * Blocks are named by their page; node[page] is an intrusive list element of
- * which a policy owns five fields. They survive remove() and victim(),
- * so a block that comes back is known; the space clears them when the page is
- * published anew.
+ * A block is identified by the number of its page. node[page] holds what the
+ * space and the policy keep about it, with the links of intrusive lists. `heat`
+ * and `stamp` survive remove() and victim(), so that a block which is inserted
+ * again keeps its history; the space clears both when the page is published.
+ *
+ * Words such as hold, tip and lending: the glossary in CONTRIBUTING.md.
  */
 #ifndef CKV_POLICY_H
 #define CKV_POLICY_H
@@ -18,36 +21,37 @@
 #include "proto/ckv_space.h"
 
 struct node {
-	uint32_t n_children;	/* blocks, reservations and holds that need it */
-	uint32_t lending;	/* how often the page was lent; names the last time */
-	uint16_t lane;		/* a lent page's lane; else NODE_NO_LANE */
-	uint16_t last_lane;	/* whose the last lending is or was */
-	uint8_t	 mark;		/* enum node_mark of the space */
-	uint8_t	 parked;	/* pinned when last judged: in the space's own queue */
+	uint32_t n_children;	/* child blocks, published or lent, and holds */
+	uint32_t lending;	/* times it was lent: with the page, the last lending's name */
+	uint16_t lane;		/* the lane it is lent to now; else NODE_NO_LANE */
+	uint16_t last_lane;	/* the lane of the last lending */
+	uint8_t	 mark;		/* flags, enum node_mark (state.h) */
+	uint8_t	 parked;	/* 1: known to be pinned, so in no policy (pinned.c) */
 
-	uint8_t	 heat;		/* policy: uses seen */
-	uint8_t	 queue;		/* policy: 0 outside every queue */
-	uint32_t stamp;		/* policy: when it was last used */
-	uint32_t prev, next;	/* policy: a queue; the space's while lent, parked or free */
+	uint8_t	 heat;		/* policy: not 0 if the block was used */
+	uint8_t	 queue;		/* policy: which of its queues; 0: none */
+	uint32_t stamp;		/* policy: time of the last use, by the policy's clock */
+	uint32_t prev, next;	/* list links: policy's; the space's if lent, parked or free */
 
-	uint32_t witness_word;	/* where its pin was seen last: a word ... */
-	uint16_t witness_lane;	/* ... of this lane; NODE_NO_LANE: nowhere */
+	uint32_t witness_word;	/* the pin word that was last seen naming the block ... */
+	uint16_t witness_lane;	/* ... and its lane; NODE_NO_LANE: none was seen yet */
 };
 
+/* Why a block is inserted: it decides the block's place in the order. */
 enum policy_origin {
-	POLICY_NEW,		/* just published */
-	POLICY_HEIR,		/* its last child went cold and was taken */
-	POLICY_BACK,		/* it was in use: pinned, held, or had a child that was aborted or dropped */
-	POLICY_KEPT,		/* it was held for the space's own sake, which is no use */
+	POLICY_NEW,		/* it was just published */
+	POLICY_HEIR,		/* its last child was a victim, whose recency it inherits */
+	POLICY_BACK,		/* it was pinned or held, or its child aborted or dropped */
+	POLICY_KEPT,		/* held for an automatic view, which is no use: old place */
 };
 
 struct policy;
 
 struct policy_ops {
-	const char *name;	/* in the configuration */
+	const char *name;	/* as the configuration spells it */
 	const char *help;
 
-	/* For at most n_pages blocks. 0 or -ENOMEM; the caller owns it. */
+	/* For at most n_pages blocks. 0 or -ENOMEM; the caller owns *ret_policy. */
 	int (*create)(struct node *nodes, const struct ckv_record *records,
 		      uint32_t n_pages, struct policy **ret_policy);
 	size_t (*private_bytes)(uint32_t n_pages);
@@ -55,16 +59,16 @@ struct policy_ops {
 
 	void (*insert)(struct policy *policy, uint32_t page,
 		       enum policy_origin origin);
-	/* Also of a block with children: remembered until it is inserted. */
+	/* The block may have children: then the use counts when it is inserted. */
 	void (*touch)(struct policy *policy, uint32_t page);
 	void (*remove)(struct policy *policy, uint32_t page);
-	/* Removes and returns the coldest; CKV_NONE if there is none. */
+	/* Remove and return the coldest block; CKV_NONE if there is none. */
 	uint32_t (*victim)(struct policy *policy);
-	/* The one that would follow `after` (CKV_NONE: the first); changes nothing. */
+	/* The victim that would follow `after` (CKV_NONE: the first); changes nothing. */
 	uint32_t (*next_victim)(const struct policy *policy, uint32_t after);
 };
 
-/* NULL if there is no such policy. */
+/* The policy of this name; NULL if there is none. */
 const struct policy_ops *policy_find(const char *name);
 
 /* The i-th policy, the default first; NULL past the last. For help and tests. */

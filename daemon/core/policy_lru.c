@@ -2,10 +2,10 @@
 /*
  * policy_lru.c - least recently used.
  *
- * One queue of childless blocks, the newest at the head. A block whose last
- * child was taken inherits that child's recency, so it goes to the tail and a
- * chain leaves from its end. A block that was used by itself after its child
- * keeps its own place, and so does one that was kept back.
+ * One queue of childless blocks, the most recently used at the head. A block whose
+ * last child was a victim inherits the child's recency: it goes near the tail, so a
+ * chain is evicted from its end. A block that was itself used after that child keeps
+ * its own place, and so does one that comes back as POLICY_KEPT.
  */
 #include "daemon/core/queue.h"
 
@@ -16,8 +16,8 @@
 struct policy {
 	struct node *nodes;
 	struct queue queue;
-	uint32_t clock;		/* wraps; only differences mean something */
-	uint32_t victim_stamp;	/* of the last victim */
+	uint32_t clock;		/* ticks at each use; wraps, so compare by difference */
+	uint32_t victim_stamp;	/* stamp of the last victim */
 };
 
 static int lru_create(struct node *nodes, const struct ckv_record *records,

@@ -3,13 +3,13 @@
  * policy_slru.c - segmented LRU (Karedla, Love and Wherry, Computer 27(3), 1994)
  * over childless blocks.
  *
- * New blocks enter the probation queue. A block that is used moves to the
- * protected queue, which holds at most a sixteenth of what is queued and gives its
- * oldest back to probation. Blocks leave from probation: a scan of blocks that are
- * used once passes through it and leaves what is used again in place.
+ * New blocks enter the probation queue. A block that is used moves to the protected
+ * queue. That holds at most 1/16 of all queued blocks; beyond it the oldest block
+ * returns to probation. Victims come from probation first. So blocks that are used
+ * once pass through probation and do not push out blocks that are used again.
  *
- * Using a block uses its ancestors. So a block whose last child was taken inherits
- * that child's recency, and whether the child was used.
+ * To use a block is to use its ancestors. So a block whose last child was a victim
+ * inherits the child's recency and its `heat`, that is whether it was used.
  */
 #include "daemon/core/queue.h"
 
@@ -17,15 +17,15 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define PROTECTED_SHARE	16u	/* one of so many */
+#define PROTECTED_SHARE	16u	/* at most 1/16 of the queued blocks is protected */
 
 enum { OUT, PROBATION, PROTECTED };
 
 struct policy {
 	struct node *nodes;
 	struct queue queue[3];
-	uint32_t clock;		/* wraps; only differences mean something */
-	uint32_t victim_stamp;	/* of the last victim */
+	uint32_t clock;		/* ticks at each use; wraps, so compare by difference */
+	uint32_t victim_stamp;	/* stamp and heat of the last victim */
 	uint8_t	 victim_heat;
 };
 
@@ -74,7 +74,7 @@ static void enter(struct policy *slru, uint32_t page, uint8_t queue)
 	queue_put_head(&slru->queue[queue], slru->nodes, page);
 }
 
-/* Give the oldest of the protected blocks a last chance on probation. */
+/* If too many blocks are protected, move the oldest of them to probation. */
 static void keep_share(struct policy *slru)
 {
 	struct queue *protected = &slru->queue[PROTECTED];

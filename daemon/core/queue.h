@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * queue.h - a doubly linked queue of pages, threaded through their nodes.
+ * queue.h - a queue of pages, doubly linked through the `prev` and `next` of
+ * their nodes.
  */
 #ifndef CKV_CORE_QUEUE_H
 #define CKV_CORE_QUEUE_H
@@ -66,8 +67,9 @@ static inline void queue_remove(struct queue *q, struct node *nodes,
 }
 
 /*
- * Put `page` where its stamp belongs, looked for from the tail. It is found in a
- * few steps or it goes to the head, which errs towards keeping the block.
+ * Insert `page` in the order of stamps, the newest at the head. The search starts
+ * at the tail and gives up after 16 steps; then the page goes to the head, which
+ * errs towards keeping the block.
  */
 static inline void queue_put_by_stamp(struct queue *q, struct node *nodes,
 				      uint32_t page)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * space.c - a space's memory, and what keeps a block alive.
+ * space.c - allocate a space, and count what keeps each block from being evicted.
  *
- * Everything is allocated here, once, from the sizes in the configuration.
+ * All of the core's memory is allocated here, once, by the sizes in the configuration.
  */
 #include "daemon/core/state.h"
 
@@ -209,7 +209,7 @@ bool space_is_empty(const struct space *s)
 	       ckv_hint_load64(&s->stats->view_pages_used) == 0;
 }
 
-/* ---- recency ---- */
+/* ---- into a policy and out of it ---- */
 
 void policy_put(struct space *s, uint32_t page, enum policy_origin origin)
 {
@@ -233,7 +233,7 @@ void policy_take(struct space *s, uint32_t page)
 		s->config.policy->remove(s->blocks, page);
 }
 
-/* ---- what keeps a block alive ---- */
+/* ---- children and holds, which keep a block ---- */
 
 void node_gain(struct space *s, uint32_t page)
 {

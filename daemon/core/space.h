@@ -1,27 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * space.h - all of the daemon's decisions about one space.
+ * space.h - the core: every decision about one space's pages.
  *
- * State in, state out: no system call, no clock, no file. The shell maps the
- * memory, copies requests out of the clients' reach, calls this, and sends what
- * comes back. One thread. Everything is allocated by space_create().
+ * The core makes no system call and reads no clock and no file. The shell maps the
+ * memory, copies each request out of the client's reach, calls the core and sends
+ * the answer. All calls come from one thread. space_create() allocates everything.
+ * (Words such as tip, hold, link and run: the glossary in CONTRIBUTING.md.)
  *
- * The arguments of a call are private copies, but their contents are what a
- * client wrote: they are judged here. Lane numbers, page numbers of jobs and
- * view pages come from the shell and are asserted.
+ * A request's items are private copies, but a client wrote them and may have written
+ * anything: the core judges each value. Lane numbers, pages of jobs and pages of
+ * views come from the shell itself, so they are asserted.
  *
- * Results are those of proto/ckv_ops.h. A call that fails changes nothing. -EPROTO:
- * only a broken client sends this; close the lane; what came before it in the
- * list was done.
+ * Results are those of proto/ckv_ops.h. A call that fails changes nothing. The
+ * exception is -EPROTO, which only a broken client causes: the items before the bad
+ * one are done, and the shell must close the lane.
  *
- * A request is a task: it goes on, item by item, for as many work units as the
- * caller grants, and is not atomic over its items. What needs a look at the pins of
- * the space (eviction, DROP, room for a view) is wished for and waits: space_step(),
- * called between turns, judges one bounded batch for all who wait, with one scan.
- * What was found pinned is remembered with the place of its pin, and not judged
- * again while that pin is there; a search that found only such blocks has its answer
- * without a scan. No call walks the pool. (A view's allocation walks a bitmap of the
- * view pages.)
+ * A request is a task. space_run() works on its items, one after the other, for as
+ * many work units as the shell grants. Other tasks may run in between, so a request
+ * is not atomic.
+ *
+ * Eviction, DROP and making room for a view must know what is pinned. A task that
+ * needs that waits. The shell calls space_step() between two turns: it takes one
+ * bounded batch of blocks on behalf of all waiting tasks and scans all pin words
+ * once. A block found pinned is remembered with its pin word, and is not judged again
+ * while that word names it; a search that meets only such blocks needs no scan.
+ *
+ * No request walks the pool. (Room for a view is searched in a bitmap of view pages.)
  */
 #ifndef CKV_CORE_SPACE_H
 #define CKV_CORE_SPACE_H
@@ -35,30 +39,32 @@ struct space;
 struct space_config {
 	struct ckv_geometry geometry;
 	struct ckv_pool_shape pool;
-	uint64_t epoch;			/* the daemon's, in the names of lent pages */
+	uint64_t epoch;			/* of the daemon: a part of each lent page's name */
 	uint32_t n_buckets;		/* space_buckets() of the pool */
 	uint64_t seed[4];		/* random */
 	const struct policy_ops *policy;
 	uint32_t n_lanes_max;		/* < 65535 */
-	uint32_t n_clients_max;		/* client ids are below this */
-	uint32_t n_lent_max;		/* pages lent to one client; reloadable */
-	uint32_t n_users_max;		/* users' numbers are below this, or all are 0 */
-	uint32_t n_user_lent_max;	/* pages lent to one user; 0: any; reloadable */
-	uint32_t n_pages_max;		/* quota of block pages; reloadable */
-	uint32_t n_tips_max;		/* chains held for automatic views */
-	struct space_pace *pace;	/* the caller's, who pays; NULL: its own */
+	uint32_t n_clients_max;		/* client numbers are below this */
+	uint32_t n_lent_max;		/* pages lent to one client; see space_set_limits() */
+	uint32_t n_users_max;		/* user numbers are at most this */
+	uint32_t n_user_lent_max;	/* pages lent to one user; 0: no limit */
+	uint32_t n_pages_max;		/* block pages in use; see space_set_limits() */
+	uint32_t n_tips_max;		/* chains held at once for automatic views */
+	struct space_pace *pace;	/* the caller owns it and pays it; NULL: private */
 };
 
 /*
- * Scans take at most a part of the time: each leaves a debt, which the work and the
- * idle turns that follow pay. Until then a search that found nothing is answered
- * from memory, and the caller makes no step.
+ * The pace limits how much of the daemon's time goes into scans of pin words. Each
+ * step adds SPACE_PACE_SHARE times its cost to the debt. The shell pays the debt off
+ * with the work units that requests take and with idle turns. While the debt is
+ * above SPACE_PACE_FREE the shell makes no step, and a task that looks for room is
+ * refused at once if the search before it found none.
  */
 struct space_pace {
 	uint64_t debt;			/* work units */
 };
-#define SPACE_PACE_FREE	2048u	/* a debt that delays nothing: small spaces never notice */
-#define SPACE_PACE_SHARE 2u	/* units that others have for each one of a scan */
+#define SPACE_PACE_FREE	2048u	/* a debt up to this delays nothing */
+#define SPACE_PACE_SHARE 2u	/* work units for others per unit of scanning */
 
 static inline bool space_pace_ready(const struct space_pace *pace)
 {
@@ -70,14 +76,14 @@ static inline void space_pace_pay(struct space_pace *pace, uint64_t units)
 	pace->debt -= units < pace->debt ? units : pace->debt;
 }
 
-/* The shell's, zeroed, and there until space_destroy(). */
+/* The caller owns it, hands it over zeroed and keeps it until space_destroy(). */
 struct space_memory {
 	void *index;			/* ckv_index_bytes(n_buckets) */
 	struct ckv_record *records;	/* one per page of all slabs */
 	struct ckv_space_stats *stats;
 };
 
-/* What a lane's client writes and the space reads. Every word is a claim. */
+/* A lane's memory. Its client writes what the pointers name: nothing there is believed. */
 struct space_lane_memory {
 	_Atomic uint64_t *pins;
 	_Atomic uint32_t *pin_high;
@@ -85,56 +91,58 @@ struct space_lane_memory {
 	_Atomic uint32_t *touch_tail;
 	uint32_t n_pins;
 	uint32_t n_touches;		/* power of two */
-	uint32_t user;			/* a number for whom the client belongs to */
+	uint32_t user;			/* the number of the user who owns the client */
 };
 
-/* Buckets for a pool: at most 80 % of the slots are ever taken. */
+/* How many buckets a pool needs, so that at most 80 % of the slots are ever taken. */
 uint32_t space_buckets(const struct ckv_pool_shape *pool);
 
 /*
- * Make a space; writes the index header. -EINVAL impossible numbers; -ENOMEM.
+ * Make a space and write its index header. -EINVAL: impossible numbers; -ENOMEM.
  * The caller owns *ret_space.
  */
 int space_create(const struct space_config *config,
 		 const struct space_memory *memory, struct space **ret_space);
 void space_destroy(struct space *space);	/* NULL is allowed */
 
-/* New limits, from now on; what exceeds them stays until it goes by itself. */
+/* Change limits. What exceeds a new limit stays; only new pages are refused. */
 void space_set_limits(struct space *space, uint32_t n_lent_max,
 		      uint32_t n_pages_max);
 
-/* The same for what is lent to all clients of one user. */
+/* The same for pages lent to all clients of one user together; 0: no limit. */
 void space_set_user_limit(struct space *space, uint32_t n_user_lent_max);
 
 /*
- * The geometry's fingerprint for the records that are written from now on; 0 at first.
- * Older records keep theirs, so the space must be empty.
+ * Set the geometry's fingerprint, 0 at first, for records that are written from now
+ * on. Older records keep theirs, so the space must be empty (asserted).
  */
 void space_set_fingerprint(struct space *space, uint64_t fingerprint);
 
-/* No block, no view, and no page is lent or held. */
+/* True if there is no block and no view, and no page is lent or held. */
 bool space_is_empty(const struct space *space);
 
-/* A new lane of a client: its number. -EMFILE: n_lanes_max are open. */
+/* Open a lane for a client: its number. -EMFILE: all n_lanes_max numbers are taken. */
 int space_lane_open(struct space *space, uint32_t client,
 		    const struct space_lane_memory *memory);
 
 /*
- * Its client is dead, or has let go of it: from now on its pins and touches count no
- * more. Its task was cancelled. What was lent on it is taken back by
- * space_lane_take_back() (pages that a job reads when the job releases them); until
- * that says true the number is not used again.
+ * End a lane whose client is dead or has closed it. From now on its pins and touches
+ * are ignored. The caller has cancelled the lane's tasks.
+ *
+ * Then call space_lane_take_back() until it returns true: it takes back the pages
+ * lent on the lane, while *units is positive. A page that a job still reads becomes
+ * free when the job releases it. The lane's number is used again only after that.
  */
 void space_lane_end(struct space *space, int lane);
 bool space_lane_take_back(struct space *space, int lane, int32_t *units);
 /* Both at once, however long it takes: for tests and tools. */
 void space_lane_close(struct space *space, int lane);
 
-/* Pages lent to a client now. */
+/* Pages lent to a client, or to a user, now. */
 uint32_t space_client_lent(const struct space *space, uint32_t client);
 uint32_t space_user_lent(const struct space *space, uint32_t user);
 
-/* Words in use among n_words of a lane's pins, bounded by what it was given. */
+/* How many of a lane's n_words pin words from `first` on are in use. */
 uint32_t space_lane_pins(const struct space *space, int lane, uint32_t first,
 			 uint32_t n_words);
 
@@ -149,17 +157,19 @@ enum space_op {
 	SPACE_DROP,		/* ckv_key[n] -> int32_t[n]; a key may name a view */
 };
 
-#define SPACE_MORE	(-4096)	/* goes on when units are granted again */
-#define SPACE_WAIT	(-4097)	/* goes on after space_step() */
+#define SPACE_MORE	(-4096)	/* not ended: call again with more units */
+#define SPACE_WAIT	(-4097)	/* not ended: call again after space_step() */
 
-struct space_wait {		/* private: for a step, and for what it searches */
-	bool waits, searches;
+/* Private to the core: what a task that waits is waiting for. */
+struct space_wait {
+	bool waits;		/* for a step: until space.n_steps is not `step` any more */
+	bool searches;		/* for room, since search.n_fruitless was n_fruitless */
 	uint32_t step, n_fruitless;
 };
 
 /*
- * A request under way. The caller fills the first part, zeroes the rest, and keeps
- * items and answers where they are until the task has ended.
+ * A request that is being worked on. The caller fills the first part, zeroes the
+ * rest, and keeps items and answers in place until the task has ended.
  */
 struct space_task {
 	enum space_op op;
@@ -170,38 +180,42 @@ struct space_task {
 	void *answers;
 
 	uint32_t next;			/* items before this one are answered */
-	int n_done;			/* of them, with 0 */
-	bool begun, begun_keys, parent_known, parent_ok;
-	uint32_t parent_page, held_page; /* RESERVE: of the next key; the one held */
-	uint32_t last_page, n_awaited;	/* ABORT: how far the walk under an item has come */
-	bool queued;			/* DROP: in the space's list */
-	uint32_t owed;			/* units that a step spent for it */
-	struct space_task *after;
+	int n_done;			/* how many of those are answered with 0 */
+	bool begun;			/* space_run() was called */
+	bool begun_keys;		/* RESERVE: no key is all zero */
+	bool parent_known;		/* RESERVE: the parent was found, or there is none */
+	bool parent_ok;			/* RESERVE: ... and blocks may be reserved under it */
+	uint32_t parent_page;		/* RESERVE: parent of the next key; CKV_NONE: root */
+	uint32_t held_page;		/* RESERVE: the parent while the task holds it */
+	uint32_t last_page, n_awaited;	/* ABORT: position in the tree under an item */
+	bool queued;			/* DROP: it is in the space's list */
+	uint32_t owed;			/* DROP: units that a step spent on it, not yet paid */
+	struct space_task *after;	/* DROP: the next one in the list */
 	struct space_wait wait;
 };
 
 /*
- * Go on with a task while *units is positive; what was done is subtracted. Its
- * result: a count, -EINVAL (n, or an all-zero key: nothing was done), -EPROTO; or
- * SPACE_MORE, SPACE_WAIT: it has not ended.
+ * Work on a task while *units is positive, and subtract what the work costs. Returns
+ * the result once the task has ended: a count; -EINVAL (bad n or an all-zero key;
+ * nothing was done); -EPROTO. SPACE_MORE and SPACE_WAIT: it has not ended.
  */
 int space_run(struct space *space, struct space_task *task, int32_t *units);
 
 /*
- * End a task that has not ended, and has begun. What was done stays done; answers
- * from task->next on are not filled.
+ * End a task before its time. What it has done stays done; answers from task->next
+ * on are not written.
  */
 void space_cancel(struct space *space, struct space_task *task);
 
-/* Does anybody wait for a step? */
+/* Is there a task that waits for a step? */
 bool space_waits(const struct space *space);
 
-/* One batch for all who wait, and one scan. What it costs is the pace's debt. */
+/* Judge one batch for all waiting tasks, with one scan; its cost goes to the pace's debt. */
 void space_step(struct space *space);
 
 /*
- * From beginning to end, with all the steps that are needed: for tools and tests,
- * which have no turns.
+ * The functions below run a request from beginning to end, with all steps that it
+ * needs: for tools and tests, which have no turns.
  */
 
 /* RESERVE: count lent, ret_lent[n] filled. -EINVAL n or an all-zero key. */
@@ -224,163 +238,172 @@ int space_abort(struct space *space, int lane, const struct ckv_page_name *names
 int space_drop(struct space *space, const struct ckv_key *keys, uint32_t n,
 	       int32_t *ret_status);
 
-/* PREFETCH: how many of the keys are at the nearest level there is. */
+/* PREFETCH: how many of the keys are at the nearest level, host memory. */
 int space_prefetch(struct space *space, const struct ckv_key *keys,
 		   uint32_t n);
 
 /* ---- recency ---- */
 
 /*
- * Take what lanes have touched since the last time: a bounded number, a share of each
- * lane, of some lanes by turns. A step begins with it. Count taken.
+ * Read the lanes' touch rings and tell the policy which blocks were used. Bounded:
+ * so many touches in all, so many of one lane; the lanes take turns. A step begins
+ * with it. Returns how many were read.
  */
 uint32_t space_touches_drain(struct space *space);
-/* All of one lane: for tests and tools. */
+/* All touches of one lane: for tests and tools. */
 uint32_t space_touch_drain(struct space *space, int lane);
 
-/* The same for one published slot; a slot that holds nothing is ignored. */
+/* Tell the policy that one slot was used; a slot that shows no block is ignored. */
 void space_touch(struct space *space, uint32_t slot);
 
-/* ---- for jobs: pages that a worker reads while the space goes on ---- */
+/* ---- for jobs: pages that a worker thread reads while requests change the space ---- */
 
-struct space_link {		/* one block of a held chain, root first */
+/* One block of a held chain. */
+struct space_link {
 	uint32_t page;
 	uint32_t n_tokens;
 	uint64_t checksum;
-	bool summed;		/* it has a checksum */
+	bool summed;		/* `checksum` is valid */
 };
 
-/* A held chain is listed from its end, some links at a time. */
+/* A walk lists the links of a held chain, the last block first, some at a time. */
 struct space_walk {
-	uint32_t page;		/* private: the next one */
-	uint32_t n;		/* links listed */
-	uint32_t part;		/* but for the last block: one that is not full, so many
-				 * before the last; CKV_NONE: there is none */
-	uint64_t n_tokens;
+	uint32_t page;		/* private: the page of the next link */
+	uint32_t n;		/* links listed so far */
+	uint32_t part;		/* a block before the last that is not full, as its
+				 * distance from the last; CKV_NONE: there is none */
+	uint64_t n_tokens;	/* of the links listed so far */
 };
 
 /*
- * Hold the chain that ends in `key`: 0 or -ENOENT. It is not evicted and not dropped
+ * Hold the chain that ends in `key`: 0 or -ENOENT. It is neither evicted nor dropped
  * until space_release() of its last page.
  */
 int space_walk_begin(struct space *space, const struct ckv_key *key,
 		     struct space_walk *ret_walk);
 
 /*
- * List it while *units is positive: its length n, which is in the last n of
- * links[n_links_max], root first; SPACE_MORE; -E2BIG longer than that.
+ * List the chain while *units is positive. Returns its length n once it is listed:
+ * the chain, root first, fills the last n of links[n_links_max]. SPACE_MORE: call
+ * again. -E2BIG: it has more than n_links_max links.
  */
 int space_walk_on(const struct space *space, struct space_walk *walk,
 		  struct space_link *links, uint32_t n_links_max, int32_t *units);
 
-/* Both at once, listed from links[0]: for tests. -E2BIG: not held. */
+/* Both at once, with the root in links[0]: for tests. On -E2BIG it is not held. */
 int space_chain_hold(struct space *space, const struct ckv_key *key,
 		     struct space_link *ret_links, uint32_t n_links_max);
 
 /*
- * Hold a scratch page lent to a lane until its release. 0; -ESTALE it is not lent to
- * it, or not any more; -EINVAL it is lent for a block; -EPROTO.
+ * Hold a scratch page that is lent to `lane`, until space_release(). 0; -ESTALE: it
+ * is not lent to the lane, or not any more; -EINVAL: it is lent for a block; -EPROTO.
  */
 int space_scratch_hold(struct space *space, int lane,
 		       const struct ckv_page_name *name);
 void space_release(struct space *space, uint32_t page);
 
 /*
- * The oldest published block without a checksum: 1, held until
- * space_sum_done(), which records the sum (sum_ok) or puts the page back at
- * the end of the queue. 0: there is none; SPACE_MORE: not found yet, ask again in
+ * Find the oldest published block without a checksum: 1, and its page stays until
+ * space_sum_done(), which records the sum (sum_ok) or puts the page back at the end
+ * of the queue. 0: there is none. SPACE_MORE: none was found yet; call again in
  * another turn.
  */
 int space_sum_next(struct space *space, uint32_t *ret_page);
 void space_sum_done(struct space *space, uint32_t page, bool sum_ok,
 		    uint64_t checksum);
 
-/* The checksum of a held page: 1 and *ret_checksum, or 0 if it has none. */
+/* The checksum of a held page's block: 1 and *ret_checksum, or 0 if it has none. */
 int space_sum_get(const struct space *space, uint32_t page,
 		  uint64_t *ret_checksum);
 
-/* A page's bytes did not match its checksum: counted. */
+/* Count a page whose bytes do not match its checksum. */
 void space_sum_failed(struct space *space);
 
 /* ---- views ---- */
 
 struct space_view {
-	struct ckv_key key;		/* of the view: its index entry */
-	struct ckv_key name;		/* digest of {chain, method}, for STAT */
+	struct ckv_key key;		/* of the view itself, as in the index */
+	struct ckv_key name;		/* digest of {chain, method}: STAT finds it by this */
 	uint64_t n_bytes;
 	uint64_t checksum;
 	struct ckv_view_sizes sizes;
 	uint64_t n_kept_total;
-	uint32_t n_tokens;		/* of the chain */
+	uint32_t n_tokens;		/* of the chain it was made from */
 	uint32_t n_kept_max, n_kept_min, n_always_lost;
 	uint32_t first_page;
 	uint32_t n_pages;
 };
 
 /*
- * A run of view pages inside one slab, the caller's until publish or abort:
- * its first page. Views leave for it, least recently used first. -ENOSPC; SPACE_WAIT:
- * call again, with the same `wait`, zeroed at first, after space_step().
+ * Allocate a run: n_pages consecutive view pages inside one slab. Returns its first
+ * page; the caller owns the run until publish or abort. Other views are evicted to
+ * make room, the least recently used first. -ENOSPC. SPACE_WAIT: call again after
+ * space_step() with the same `wait`, which is zeroed before the first call.
  */
 int64_t space_view_get(struct space *space, uint32_t n_pages,
 		       struct space_wait *wait);
-/* The same with all the steps that are needed: for tests. */
+/* The same with all steps that it needs: for tests. */
 int64_t space_view_alloc(struct space *space, uint32_t n_pages);
 void space_view_abort(struct space *space, uint32_t first_page);
 
 /*
- * Make a run visible as a view; everything but n_pages is given. 0; -EEXIST;
- * -EXFULL: the run is still the caller's.
+ * Show a run to readers as a view. The caller fills all of *view but n_pages. 0; or
+ * -EEXIST, -EXFULL (no place in the index): then the caller still owns the run.
  */
 int space_view_publish(struct space *space, const struct space_view *view);
 
-/* By key, counted as shared and touched; or the newest by name. 0 or -ENOENT. */
+/* The view with this key; counts as a use and as a view shared. 0 or -ENOENT. */
 int space_view_find(struct space *space, const struct ckv_key *key,
 		    struct space_view *ret_view);
+/* The newest view of this name. 0 or -ENOENT. */
 int space_view_newest(const struct space *space, const struct ckv_key *name,
 		      struct space_view *ret_view);
 
 /* ---- automatic views ---- */
 
-enum space_auto {		/* when a chain's turn comes */
-	SPACE_AUTO_NONE,
-	SPACE_AUTO_PUBLISH,	/* its end was published */
-	SPACE_AUTO_PRESSURE,	/* pages run short and it is among the next victims */
-	SPACE_AUTO_DEMOTE,	/* it was chosen to leave; it leaves after its turn */
+/* When the space asks for a view of a chain. It asks once for each chain. */
+enum space_auto {
+	SPACE_AUTO_NONE,	/* never */
+	SPACE_AUTO_PUBLISH,	/* when the chain's last block was published */
+	SPACE_AUTO_PRESSURE,	/* when pages run short and it is among the next victims */
+	SPACE_AUTO_DEMOTE,	/* when it is a victim; its eviction waits for the view */
 };
 
 /*
- * From now on. `anew`: the views are of another kind now, so every chain may have
- * its turn once more. (Walks the pool then.)
+ * Change when the space asks. `anew`: from now on it asks for views of another kind,
+ * so once more for each chain. (This walks the pool.)
  */
 void space_set_auto(struct space *space, enum space_auto automatic, bool anew);
 
 /*
- * The next chain whose turn has come: 1, *ret_key its last block's key, held until
- * space_tip_done(), to be listed with space_walk_on() while it is; 0: none now. The hold
- * gives way to writers and to DROP: then the pages may change under the reader, and
- * space_tip_held() is false.
+ * Find the next chain to make a view of: 1, and *ret_key is its last block's key. The
+ * space holds the chain until space_tip_done(); meanwhile the caller may list it with
+ * space_walk_on(). 0: there is none now.
+ *
+ * This hold gives way to writers that need pages and to DROP: then space_tip_held() is
+ * false, and the pages may change while they are read.
  */
 int space_tip_begin(struct space *space, uint32_t *ret_tip,
 		    struct ckv_key *ret_key, struct space_walk *ret_walk);
-/* The same, with the list from links[0], its length: for tests. */
+/* The same, and list the chain from links[0]: its length. For tests. */
 int space_tip_next(struct space *space, uint32_t *ret_tip,
 		   struct ckv_key *ret_key, struct space_link *ret_links,
 		   uint32_t n_links_max);
 bool space_tip_held(const struct space *space, uint32_t tip);
 
 /*
- * The turn is over and, if it was still held, counted: 0 the view was made; -EEXIST
- * there was one; -EINVAL, -EPERM, -E2BIG refused; else it failed.
+ * End the hold. If it had not given way, the result is counted: 0 the view was made;
+ * -EEXIST it exists already; -EINVAL, -EPERM, -E2BIG it was refused; other errors: it
+ * failed.
  */
 void space_tip_done(struct space *space, uint32_t tip, int result);
 
 /* ---- for tests and tools ---- */
 
-/* Walk everything and assert what must hold between any two calls. Slow. */
+/* Walk everything and assert the invariants (state.h). Slow. */
 void space_check(const struct space *space);
 
-/* Private bytes of a space: what it costs besides the memory it was handed. */
+/* Bytes that space_create() allocates, besides the memory it is handed. */
 size_t space_private_bytes(const struct space_config *config);
 
 #endif

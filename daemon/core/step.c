@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * step.c - space_step(): one bounded batch for all who wait for a look at the pins.
+ * step.c - space_step(): one bounded batch for all tasks that must know what is pinned.
  *
- * DROPs choose first, then views, then blocks for writers; all are marked, the pins are
- * read once, and each kind takes what may leave. Nothing stays marked. A search that
- * is not over goes on in the next step, because who still waits wishes again.
+ * The batch gets the blocks and views that DROPs name, then views to make room for new
+ * views, then blocks to make room for writers. All pin words are scanned once, which
+ * takes what is pinned out of the batch. Each of the three then frees its part of the
+ * rest, so the batch is empty when the step ends. A search that has not ended goes on
+ * in the next step, because the tasks that still wait ask for room again.
  */
 #include "daemon/core/state.h"
 
-/* Measured: 0.4 ns a word that is empty, 1.3 ns one that is not. */
-#define WORDS_PER_UNIT	64u
-#define FULL_PER_UNIT	128u	/* more, for those that are not empty */
+/* Measured: reading an empty pin word takes 0.4 ns, one in use 1.3 ns. */
+#define WORDS_PER_UNIT	64u	/* pin words read for one work unit */
+#define FULL_PER_UNIT	128u	/* words in use cost one unit more for so many */
 
 bool space_waits(const struct space *s)
 {
@@ -18,7 +20,7 @@ bool space_waits(const struct space *s)
 	       s->search[VIEWS].wanted > 0;
 }
 
-/* Choose for one kind of search; it ends when there is nothing to choose from. */
+/* Put pages for one search into the batch; the search ends if there are none. */
 static void search_step(struct space *s, uint32_t kind)
 {
 	struct search *search = &s->search[kind];
@@ -26,7 +28,7 @@ static void search_step(struct space *s, uint32_t kind)
 	if (search->wanted == 0)
 		return;
 	search->full = false;
-	/* What was seen before others had their turns says nothing any more. */
+	/* The search paused for a step, so what it saw of the parked pages is outdated. */
 	if (search->last_step + 1 != s->n_steps)
 		search->passing = false;
 	search->last_step = s->n_steps;
@@ -34,6 +36,7 @@ static void search_step(struct space *s, uint32_t kind)
 		search_fruitless(search);
 }
 
+/* Add what the step cost to the pace's debt. */
 static void owe(struct space *s)
 {
 	const struct step_cost *c = &s->cost;

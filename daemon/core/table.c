@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * table.c - the index of a space, written.
+ * table.c - write the index of a space, and find keys in it.
  *
- * ckv_place_choose() says where a key goes; it never moves. Reserved entries have
- * tag 0, so that readers do not find them; the daemon keeps their tags in memory of
- * its own, and looks at the keys of those alone that may be it: who reserves a lot and
- * publishes nothing makes nobody else slower. A slot that is freed gets a new
- * generation; when those run out it stays taken, with tag 0 and no key, for as long
- * as the daemon lives.
+ * ckv_place_choose() says which slot a key gets; an entry never moves. The entry of a
+ * reserved key has tag 0, so that readers do not find it. Its real tag is in
+ * `reserved_tags`, private to the daemon, so that a lookup compares the keys of few
+ * reserved entries: a client that reserves much and publishes nothing slows nobody.
+ *
+ * A slot that is freed gets a new generation. When its generations are used up it is
+ * retired: it stays taken, with tag 0 and no key, for as long as the daemon runs.
  */
 #include "daemon/core/state.h"
 
@@ -24,7 +25,7 @@ static bool key_equal(const struct ckv_entry *entry, const struct ckv_key *key)
 	return memcmp(&block.key, key, sizeof *key) == 0;
 }
 
-/* Of the bucket's entries `hits`, the one with this key. */
+/* Of the bucket's entries in the bit set `hits`, find the one with this key. */
 static bool hit_has(const struct space *s, uint32_t bucket_no, uint32_t hits,
 		    const struct ckv_key *key, uint32_t *ret_slot)
 {
@@ -39,6 +40,7 @@ static bool hit_has(const struct space *s, uint32_t bucket_no, uint32_t hits,
 	return false;
 }
 
+/* Taken entries of the bucket with this tag, as a bit set. */
 static uint32_t of_tag(const struct space *s, uint32_t bucket_no, uint16_t tag)
 {
 	const struct ckv_bucket *bucket = &s->index.buckets[bucket_no];
@@ -46,7 +48,7 @@ static uint32_t of_tag(const struct space *s, uint32_t bucket_no, uint16_t tag)
 	return ckv_bucket_match(bucket, tag) & ckv_hint_load32(&bucket->used);
 }
 
-/* Entries of the bucket that are reserved for a key of this tag. */
+/* Entries of the bucket that are reserved for a key with this tag, as a bit set. */
 static uint32_t reserved(const struct space *s, uint32_t bucket_no, uint16_t tag)
 {
 	const uint16_t *tags = &s->reserved_tags[bucket_no * CKV_BUCKET_ENTRIES];
@@ -74,7 +76,7 @@ enum table_state table_find(const struct space *s, const struct ckv_place *place
 	return TABLE_ABSENT;
 }
 
-/* Where the key would go: which of its buckets, -1 if there is no room. */
+/* Where a new entry would go: 0 or 1, which of the key's buckets; -1: both are full. */
 static int choose(const struct space *s, const struct ckv_place *place,
 		  uint32_t *ret_entry)
 {

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * task.c - requests under way.
+ * task.c - run a request as a task: some items now, the rest in later turns.
  *
- * A task keeps what a request needs to go on with its next item. Between two turns
- * anything may happen to the space; what the task relies on is held, or looked for
- * again.
+ * Between two turns other requests change the space. So whatever a task relies on
+ * from one turn to the next is held, or looked up anew.
  */
 #include "daemon/core/state.h"
 
@@ -52,7 +51,7 @@ static int run_all(struct space *s, struct space_task *t)
 	int32_t units;
 	int r;
 
-	/* Who has no turns has no time to share. */
+	/* These callers have no turns, in which a debt would be paid off. */
 	space_pace_pay(s->pace, UINT64_MAX);
 	do {
 		units = INT32_MAX;

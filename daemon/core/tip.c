@@ -1,29 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tip.c - which chains shall get views without being asked for, and when.
+ * tip.c - automatic views: choose the chains to compress, and when.
  *
- * A tip is the last block of a chain. By the space's choice its chain's turn comes
- * when it was published, when it is among the next victims and pages run short, or when
- * it was chosen to leave. A tip whose turn has come is held, like a job's chain, but
- * the hold gives way: no writer goes without a page, and no DROP is refused, because of
- * it. The worker then reads pages that others fill, and what it made is thrown away.
+ * A tip is the last block of a chain that shall get a view which no client asked for.
+ * enum space_auto says when the chain's turn comes. Then the tip is held, like the
+ * chain of a job, until the view is made. Unlike a job's hold this one gives way: it
+ * ends if a writer needs the page or a DROP names it. A worker that reads the chain at
+ * that time reads pages which others may fill, so the view is thrown away.
  *
- *   FREE -> WAITING     DEMOTE: it was a victim; others leave meanwhile
- *        -> READING     handed out by space_tip_next()
- *        -> REVOKED     gave way while READING; until space_tip_done()
+ * A struct tip is one such hold. Its states:
  *
- * A chain has one turn. NODE_DONE remembers that, and goes to the parent when the tip
- * is evicted: what is left of a chain needs no view of its own. A tip evicted before
- * its turn is counted once for its chain (NODE_LOST goes to the parent), and what is
- * left of the chain may still have its turn.
+ *   FREE       not used
+ *   WAITING    (DEMOTE only) a victim, held until it is its turn
+ *   READING    space_tip_begin() handed it out, and a worker reads the chain
+ *   REVOKED    the hold gave way while READING; FREE after space_tip_done()
+ *
+ * A chain has one turn. NODE_DONE on its tip records that the turn is over. When the
+ * tip is evicted the mark goes to its parent, because what is left of the chain needs
+ * no view of its own. When a tip is evicted before its turn, that is counted once for
+ * the chain: NODE_LOST goes to the parent, which may still have a turn.
  */
 #include "daemon/core/state.h"
 
-#define QUEUE_LOOK	1024u	/* tips taken from the queue by one call */
+#define QUEUE_LOOK	1024u	/* pages that one call takes from the queue */
 #define VICTIMS_LOOK	64u	/* next victims that PRESSURE looks at */
-#define PRESSURE_SHARE	16u	/* one of so many pages free: no pressure */
+#define PRESSURE_SHARE	16u	/* pages run short when less than 1/16 may be lent */
 
-/* ---- the queue of PUBLISH: each page at most once, as in hold.c ---- */
+/* ---- PUBLISH: the queue of tips; a page is in it at most once, as in hold.c ---- */
 
 void tip_enqueue(struct space *s, uint32_t page)
 {
@@ -64,7 +67,7 @@ static void tip_hold(struct space *s, uint32_t i, uint32_t page,
 	assert(!(s->nodes[page].mark & (NODE_TIP_HELD | NODE_DONE)));
 	node_gain(s, page);
 	s->nodes[page].mark |= NODE_TIP_HELD;
-	/* One more that can give way. */
+	/* A search that found nothing may find this one, as its hold can give way. */
 	s->search[BLOCKS].full = false;
 	s->search[BLOCKS].stage = 0;
 	s->tips[i] = (struct tip){
@@ -78,14 +81,15 @@ static bool tip_holds(const struct tip *tip)
 	return tip->state == TIP_WAITING || tip->state == TIP_READING;
 }
 
-/* The hold goes; the tip's state is the caller's to change. */
+/* Remove the hold's marks; the caller changes the tip's state and the block's count. */
 static void tip_unhold(struct space *s, struct tip *tip)
 {
 	s->nodes[tip->page].mark &= (uint8_t)~NODE_TIP_HELD;
 	gauge_sub(&s->stats->auto_held, 1);
 }
 
-static uint32_t longest(const struct space *s, enum tip_state state)
+/* The tip in this state with the lowest serial, CKV_NONE if there is none. */
+static uint32_t oldest_tip(const struct space *s, enum tip_state state)
 {
 	uint32_t best = CKV_NONE;
 
@@ -113,7 +117,7 @@ bool tip_defer(struct space *s, uint32_t page)
 
 /* ---- giving way ---- */
 
-/* Nothing but its hold keeps this tip; afterwards not even that. */
+/* End a tip's hold. False: it has none, or its block has children or other holds. */
 static bool tip_revoke(struct space *s, struct tip *tip)
 {
 	struct node *node = &s->nodes[tip->page];
@@ -131,13 +135,13 @@ uint32_t tips_give_way(struct space *s, enum tip_state state, uint32_t n_max)
 	uint32_t n = 0;
 
 	for (uint32_t i = 0; i < s->config.n_tips_max && n < n_max; i++) {
-		uint32_t oldest = longest(s, state);
+		uint32_t oldest = oldest_tip(s, state);
 		struct tip *tip;
 
 		if (oldest == CKV_NONE)
 			break;
 		tip = &s->tips[oldest];
-		/* What has a child goes after it; it is looked at last next time. */
+		/* If its block has children, it is looked at again after all others. */
 		tip->serial = s->tip_serial++;
 		if (!tip_revoke(s, tip))
 			continue;
@@ -185,7 +189,7 @@ void tips_leave(struct space *s, uint32_t first)
 	}
 }
 
-/* ---- whose turn it is ---- */
+/* ---- whose turn it is: the page of the next tip, or CKV_NONE ---- */
 
 static uint32_t next_published(struct space *s)
 {
@@ -220,7 +224,7 @@ static uint32_t next_cold(struct space *s)
 	return CKV_NONE;
 }
 
-/* The hold ends; the block keeps its place among the victims. */
+/* End a hold that did not give way; the block returns to its old place in the policy. */
 static void tip_release(struct space *s, struct tip *tip)
 {
 	tip->state = TIP_FREE;
@@ -228,12 +232,15 @@ static void tip_release(struct space *s, struct tip *tip)
 	node_lose(s, tip->page, POLICY_KEPT);
 }
 
-/* Of those that wait; who is not the end of a chain any more waits for nothing. */
+/*
+ * The next waiting tip, now READING. A tip whose block has got a child is no chain's
+ * end any more, so it is released without a view.
+ */
 static uint32_t next_waiting(struct space *s)
 {
 	uint32_t i;
 
-	while ((i = longest(s, TIP_WAITING)) != CKV_NONE) {
+	while ((i = oldest_tip(s, TIP_WAITING)) != CKV_NONE) {
 		struct tip *tip = &s->tips[i];
 		const struct node *node = &s->nodes[tip->page];
 
@@ -247,7 +254,7 @@ static uint32_t next_waiting(struct space *s)
 	return CKV_NONE;
 }
 
-/* A tip in state READING, or CKV_NONE. */
+/* Choose the next tip, now READING; CKV_NONE if there is none. */
 static uint32_t tip_begin(struct space *s)
 {
 	uint32_t i, page;

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * view.c - views: runs of pages in the tail of the pool, least recently used
- * first out.
+ * view.c - views: runs of pages in the last part of the pool, evicted by LRU.
  *
- * A view is an index entry without parent or children, so it is pinned and
- * evicted like a childless block. Its first page stands for it. Free runs are
- * found first-fit in a bitmap; a run never leaves its slab. Views are few and
- * large, so one view at a time leaves until the run fits.
+ * A run is a number of consecutive pages inside one slab; the first free one that is
+ * long enough is found in a bitmap. A view fills one run and has one index entry,
+ * without parent or children, so it is pinned and evicted like a childless block. The
+ * first page of the run identifies the view. Views are few and large, so they are
+ * evicted one at a time until the wanted run fits.
  */
 #include "daemon/core/state.h"
 
-#define LOOK_PASS	256u	/* parked views looked at by a step that has no others */
+#define LOOK_PASS	256u	/* parked views that a step looks at if the policy is empty */
 
 static uint32_t row_of(const struct space *s, uint32_t first_page)
 {
@@ -35,7 +35,7 @@ static void run_set(struct space *s, uint32_t row, uint32_t n, bool used)
 		gauge_sub(&s->stats->view_pages_used, n);
 }
 
-/* The first free run of n pages in rows [from, end): CKV_NONE; words at once. */
+/* The first free run of n pages in rows [from, end), or CKV_NONE. */
 static uint32_t run_within(const struct space *s, uint32_t from, uint32_t end,
 			   uint32_t n)
 {
@@ -61,7 +61,7 @@ static uint32_t run_within(const struct space *s, uint32_t from, uint32_t end,
 	return CKV_NONE;
 }
 
-/* First free run of n pages in one slab: its row, CKV_NONE if there is none. */
+/* The first free run of n pages inside one slab: its first row, or CKV_NONE. */
 static uint32_t run_find(const struct space *s, uint32_t n)
 {
 	const struct ckv_pool_shape *p = &s->config.pool;
@@ -79,10 +79,11 @@ static uint32_t run_find(const struct space *s, uint32_t n)
 }
 
 /*
- * ---- names: the newest view of a chain by a method ----
+ * ---- names: find the newest view of a chain by a method ----
  *
- * A bucket's chain has the newest view of each name, which leads to the older ones: a
- * thousand views of one chain by one method are one step.
+ * A hash table over names. A bucket lists the newest view of each of its names; the
+ * older ones hang on that view. So a lookup passes a name in one step, however many
+ * views of that name there are.
  */
 
 static uint32_t *name_head(const struct space *s, const struct ckv_key *name)
@@ -99,7 +100,7 @@ static bool same_name(const struct space *s, uint32_t row, const struct ckv_key 
 	return memcmp(&s->rows[row].view.name, name, sizeof *name) == 0;
 }
 
-/* The newest of a name; *ret_at is what points to it, or the end of the chain. */
+/* The newest view of a name, or CKV_NONE; *ret_at is the link to it, or the last link. */
 static uint32_t name_find(const struct space *s, const struct ckv_key *name,
 			  uint32_t **ret_at)
 {
@@ -176,8 +177,8 @@ bool views_choose(struct space *s)
 }
 
 /*
- * The views of a batch that may go, coldest first, leave until the run that is wished
- * for fits; the others return to the cold end in their old order.
+ * Free views of the batch that are not pinned, the coldest first, until the wanted run
+ * fits. The others return to the cold end of the policy in their old order.
  */
 void views_spend(struct space *s, uint32_t first, uint32_t end)
 {
@@ -247,7 +248,6 @@ void space_view_abort(struct space *s, uint32_t first_page)
 	run_free(s, first_page);
 }
 
-/* A published view that is in no policy goes. */
 void view_free(struct space *s, uint32_t first_page)
 {
 	assert(ckv_record_state(&s->records[first_page]) == CKV_RECORD_VIEW);
