@@ -22,9 +22,9 @@
 #define CKV_KEY_BYTES		32u
 #define CKV_NAME_BYTES		64u	/* names, with their final zero */
 #define CKV_METHOD_BYTES	256u	/* a method string, with its zero */
-#define CKV_NONE		UINT32_MAX /* no page, no slot, no parent */
+#define CKV_NONE		UINT32_MAX /* no page, no slot, no parent, no lane */
 
-/* Pin a shared field to its place: offset and size are both wire format. */
+/* Refuse to compile if a shared field is not at this offset and of this size. */
 #define CKV_AT(type, field, offset, size)				\
 	_Static_assert(offsetof(type, field) == (offset) &&		\
 		       sizeof(((type *)0)->field) == (size),		\
@@ -32,13 +32,16 @@
 #define CKV_SIZE(type, size)						\
 	_Static_assert(sizeof(type) == (size), #type " changed size")
 
-/* A lock hidden inside an atomic would be private to one process. */
+/* An atomic that is made with a lock would use a lock of its own process only. */
 _Static_assert(ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2,
 	       "shared atomics must be lock-free");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 	       "shared memory is little-endian");
 
-/* How near a block is. Along a chain the level never rises. */
+/*
+ * Where a block's page is, the fastest last. No block is nearer than its parent, so along
+ * a chain the level never rises. Today every published block and view is CKV_LEVEL_HOST.
+ */
 enum ckv_level {
 	CKV_LEVEL_NONE	 = 0,	/* free, or reserved and not yet published */
 	CKV_LEVEL_REMOTE = 1,

@@ -2,10 +2,11 @@
 /*
  * ckv_attach.h - messages on the control socket (SOCK_SEQPACKET).
  *
- * The socket carries attach, descriptors and detach, nothing hot. One message is
- * one packet: a head, then the body its type names. Every request of a client
- * gets one reply, in order; EVENT and SLAB_WRITE come in between. SLAB_WANT has
- * no reply but the slab.
+ * Clients attach, get descriptors and detach over this socket; lookups and requests do
+ * not use it. One message is one packet: a head, then the body that its type names. The
+ * daemon answers each request of a client with one reply, in the order of the requests.
+ * EVENT and SLAB_WRITE may come between two replies. SLAB_WANT has no other reply than
+ * the slab.
  *
  *   client                               daemon
  *   HELLO   (+ own pidfd)            ->  WELCOME      + world, global stats
@@ -18,14 +19,18 @@
  *                                        SLAB_WRITE   + one slab, read-write
  *                                        EVENT        something completed on a lane
  *
- * A refused request is answered by REFUSED: an errno and a text that names what
- * is wrong. Slabs come in messages of at most CKV_FDS_MAX descriptors.
+ * If the daemon refuses a request it answers REFUSED instead: an errno and a text that
+ * names what is wrong. SLABS messages bring at most CKV_FDS_MAX descriptors each.
  *
- * A read-write slab is sent before the first completion that lends a page in
- * it; SLAB_WANT asks for it again, when it came and could not be mapped. A client is
- * dead when its pidfd says so; a closed socket is a detach: its lanes are kept, and
- * LANE_CLOSE on a later connection of the same process closes them. What was sent
- * before a socket was closed is read, so DETACH of all is the last word.
+ * The daemon sends a slab for writing (SLAB_WRITE) before the first completion that
+ * lends a page in it. If the client could not map it, SLAB_WANT asks for it again.
+ *
+ * How a connection ends. The daemon watches the client's process by a pidfd; only when
+ * that says so the client is dead, and everything it held is taken back. A socket that
+ * closes while the process lives ends the connection alone: its lanes are not served any
+ * more, but their pins and lent pages are kept, until the same process closes the lanes
+ * (LANE_CLOSE) over a new connection, or dies. The daemon reads what was sent before the
+ * socket was closed, so a client whose last message is DETACH of all leaves nothing.
  */
 #ifndef CKV_ATTACH_H
 #define CKV_ATTACH_H
@@ -61,7 +66,7 @@ CKV_SIZE(struct ckv_control_head, 16);
 struct ckv_hello {
 	struct ckv_control_head head;
 	uint32_t layout_version;
-	uint32_t pid;		/* the sender's; counts before Linux 6.5 only */
+	uint32_t pid;		/* the sender's; looked at before Linux 6.5 only */
 	char	 name[CKV_NAME_BYTES]; /* of the program, for people */
 };
 CKV_AT(struct ckv_hello, layout_version, 16, 4);
@@ -89,14 +94,16 @@ enum ckv_access {
 };
 
 /*
- * What of the geometry must be equal. A space without blocks and without clients
- * that named its weights takes the weights of the next SAME, and zeros from a
- * writer's ANY; SHAPE and a reader's ANY name none.
+ * Which fields of the geometry must be equal to the space's.
+ *
+ * A space that is empty, and of which no attached client has named the weights, takes
+ * the weights of the next client that names some: SAME names those of its geometry,
+ * ANY of a writer names zeros. SHAPE, and ANY of a reader, name none.
  */
 enum ckv_want {
-	CKV_WANT_SAME  = 0,	/* all of it */
-	CKV_WANT_ANY   = 1,	/* nothing: the space as it is */
-	CKV_WANT_SHAPE = 2,	/* all but the weights: what ANY got from a dead daemon */
+	CKV_WANT_SAME  = 0,	/* all of them */
+	CKV_WANT_ANY   = 1,	/* none: the space as it is */
+	CKV_WANT_SHAPE = 2,	/* all but the weights: a reader that attached with ANY, again */
 };
 
 struct ckv_attach {
@@ -118,7 +125,7 @@ struct ckv_attached {
 	uint32_t n_buckets;
 	struct ckv_geometry geometry; /* weights: as of now */
 	struct ckv_pool_shape pool;
-	uint8_t	 secret[32];	/* of key derivation; zero for STATS */
+	uint8_t	 secret[32];	/* that keys are made with; zero for STATS */
 };
 CKV_AT(struct ckv_attached, space_id, 16, 4);
 CKV_AT(struct ckv_attached, n_buckets, 20, 4);
@@ -127,7 +134,7 @@ CKV_AT(struct ckv_attached, pool, 360, 40);
 CKV_AT(struct ckv_attached, secret, 400, 32);
 CKV_SIZE(struct ckv_attached, 432);
 
-/* SLABS: descriptors of slabs first .. first + n_fds - 1. SLAB_WRITE, SLAB_WANT: of one. */
+/* SLABS: descriptors of slabs first_slab .. first_slab + n_fds - 1. SLAB_WRITE, SLAB_WANT: of one. */
 struct ckv_slabs {
 	struct ckv_control_head head;
 	uint32_t space_id;
@@ -160,8 +167,8 @@ CKV_AT(struct ckv_lane_opened, shape, 24, 16);
 CKV_SIZE(struct ckv_lane_opened, 40);
 
 /*
- * LANE_CLOSE: a lane. EVENT: a lane on which something completed, or that was
- * closed. DETACH: a space, CKV_NONE: all of them. DONE: zero.
+ * `id` in LANE_CLOSE: a lane. In EVENT: a lane on which a request completed, or which is
+ * served no more. In DETACH: a space; CKV_NONE: all of them. In DONE: zero.
  */
 struct ckv_control_id {
 	struct ckv_control_head head;
@@ -173,10 +180,20 @@ CKV_AT(struct ckv_control_id, zero, 20, 4);
 CKV_SIZE(struct ckv_control_id, 24);
 
 /*
- * error: EPROTONOSUPPORT versions differ; ENOENT no such space; EACCES this user
- * may not; EINVAL geometry differs (the text names the field and both values);
- * EUSERS too many clients, or lanes or pins of this user; EMFILE too many lanes;
- * ENOMEM; EPROTO not a message.
+ * error:
+ *   EPROTONOSUPPORT  the versions differ
+ *   ENOENT           no such space
+ *   EACCES           this user may not attach it, or not so
+ *   EALREADY         this connection has attached the space already
+ *   EINVAL           the geometry differs (the text names the field and both values), or
+ *                    a field of the message is out of range
+ *   EDQUOT           a lane with more slots, pins or bytes than the daemon allows
+ *   EUSERS           the limit of clients is reached, or of lanes or pins of this user,
+ *                    or of pins of this client or the space
+ *   EMFILE           the limit of lanes is reached, or the daemon has no descriptor left
+ *   ENOMEM           the daemon has no memory for it
+ *   EPROTO           not a message of this protocol, or not one that may come now; the
+ *                    daemon closes the socket after it
  */
 struct ckv_refused {
 	struct ckv_control_head head;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ckv_cpu.h - what is written for one kind of processor, each with its plain twin.
+ * ckv_cpu.h - which code for one kind of processor is compiled. Each piece of such code
+ * has a twin in plain C, for all other processors.
  *
- * -DCKV_PORTABLE takes the twins on x86-64 too, so that they are tested there.
+ * With -DCKV_PORTABLE the twins are compiled on x86-64 too, so that they are tested there.
  */
 #ifndef CKV_CPU_H
 #define CKV_CPU_H
@@ -12,8 +13,8 @@
 #endif
 
 /*
- * For functions that do nothing but ask for memory: gcc at -O2 takes such a function
- * for one without effect and deletes the calls that it has not inlined.
+ * For functions that only prefetch. gcc at -O2 thinks that such a function has no
+ * effect, and deletes each call of it that is not inlined.
  */
 #define CKV_ASK static inline __attribute__((always_inline)) void
 

@@ -2,8 +2,10 @@
 /*
  * ckv_index.h - the index of one space: which blocks exist, and where.
  *
- * The daemon writes, the clients of the space read. An entry never moves while
- * it lives, so a slot number names it. A key has two candidate buckets.
+ * Only the daemon writes it; the clients of the space map it read-only. The hash of a
+ * key names two buckets, and its entry is in one of them. An entry stays in its place
+ * from the reservation of its key to the end of the block, so a slot number (bucket
+ * number * 28 + number in the bucket) names it.
  *
  *     0  header, one page          daemon, once
  *  4096  bucket[n_buckets]         1856 bytes each
@@ -19,16 +21,22 @@
  *           48  chain              parent slot 32 | number of pages 32 (high half)
  *           56  checksum           of the host page; valid with CKV_ENTRY_SUMMED
  *
- * The generation is even while the entry is stable and odd while the daemon
- * decides about it: an odd entry is present, and retried before it is pinned. Pages
- * are read only after a pin is confirmed (ckv_pin.h).
+ * How a client reads. It loads the sequence number (which must be even), compares the
+ * 28 tags, 16 bits of each key's hash, copies the entries whose tags fit, loads the
+ * sequence number again, and starts anew if that has changed. Then it compares all 32
+ * bytes of the key. It reads no page before it has pinned the block: ckv_pin.h, which
+ * also says what the generation is. An entry with an odd generation is a block that is
+ * stored; the client waits a moment for an even one and pins it then.
  *
- * A reserved entry has level 0 and tag 0: readers do not find it.
+ * A key that a writer has reserved has an entry with level 0 and tag 0, so clients do
+ * not find it. PUBLISH sets level and tag.
  *
- * Entries 0 .. 23 are six homes of four adjacent lines. A key has one home, the same
- * in both buckets, and lies there if it can, so a reader asks for the tags and for
- * the homes at once and waits for memory once instead of twice. Nothing but speed
- * depends on it.
+ * Homes, which matter for speed only. The first 24 entries of a bucket are six homes of
+ * four adjacent entries. The hash of a key also names one of the six, the same in both
+ * buckets, and the daemon puts its entry there if there is room. So a client can ask
+ * the processor for the tags and for both homes at the same time, and waits for memory
+ * once. Without homes it would ask for the entry only after it had compared the tags,
+ * and wait twice.
  */
 #ifndef CKV_INDEX_H
 #define CKV_INDEX_H
@@ -45,16 +53,16 @@
 #define CKV_INDEX_MAGIC		0x69766b63u	/* "ckvi" */
 #define CKV_INDEX_HEAD_BYTES	4096u
 #define CKV_BUCKET_ENTRIES	28u
-#define CKV_HOMES		6u	/* of CKV_HOME_ENTRIES adjacent lines */
-#define CKV_HOME_ENTRIES	4u	/* the last four entries are nobody's home */
-#define CKV_HOME_WORTH		2u	/* entries that a bucket may be the fuller */
-#define CKV_INDEX_READ_TRIES	64	/* then a reader calls it a miss */
+#define CKV_HOMES		6u	/* in a bucket */
+#define CKV_HOME_ENTRIES	4u	/* in a home; the bucket's last four are in none */
+#define CKV_HOME_WORTH		2u	/* see ckv_place_choose() */
+#define CKV_INDEX_READ_TRIES	64	/* copies that changed; then it is a miss */
 #define CKV_GENERATION_FIRST	2u
-#define CKV_GENERATION_LAST	0xfffffff0u /* the slot is retired here */
+#define CKV_GENERATION_LAST	0xfffffff0u /* from here on the slot is not used again */
 
 enum ckv_entry_flag {
-	CKV_ENTRY_VIEW	 = 1,	/* n_pages consecutive pages, no parent */
-	CKV_ENTRY_SUMMED = 2,	/* checksum is valid */
+	CKV_ENTRY_VIEW	 = 1,	/* a view: n_pages consecutive pages, no parent */
+	CKV_ENTRY_SUMMED = 2,	/* checksum is that of the host page */
 };
 
 struct ckv_index_head {
@@ -62,7 +70,7 @@ struct ckv_index_head {
 	uint32_t layout_version;
 	uint32_t n_buckets;
 	uint32_t pad;
-	uint64_t seed[4];	/* of ckv_index_hash(); random per start */
+	uint64_t seed[4];	/* of ckv_index_place(); random, new at each start */
 };
 CKV_AT(struct ckv_index_head, magic, 0, 4);
 CKV_AT(struct ckv_index_head, layout_version, 4, 4);
@@ -96,7 +104,7 @@ CKV_AT(struct ckv_bucket, tags, 8, 56);
 CKV_AT(struct ckv_bucket, entry, 64, 28 * 64);
 CKV_SIZE(struct ckv_bucket, 1856);
 
-/* An entry in private memory. */
+/* A copy of an entry, taken apart. */
 struct ckv_block {
 	struct ckv_key key;
 	uint32_t generation;
@@ -109,7 +117,7 @@ struct ckv_block {
 	uint64_t checksum;
 };
 
-/* One process's mapping of an index; the numbers are private copies. */
+/* One process's mapping of an index. n_buckets and seed are copies of the header. */
 struct ckv_index {
 	struct ckv_bucket *buckets;
 	uint32_t n_buckets;
@@ -127,6 +135,7 @@ static inline size_t ckv_index_bytes(uint32_t n_buckets)
 	       (size_t)n_buckets * sizeof(struct ckv_bucket);
 }
 
+/* Both halves of the 128-bit product, by exclusive or: a fast hash of two words. */
 static inline uint64_t ckv_fold(uint64_t a, uint64_t b)
 {
 	unsigned __int128 p = (unsigned __int128)a * b;
@@ -134,7 +143,10 @@ static inline uint64_t ckv_fold(uint64_t a, uint64_t b)
 	return (uint64_t)p ^ (uint64_t)(p >> 64);
 }
 
-/* Engines' own hashes may be poor in some bytes, so every bit is mixed. */
+/*
+ * The buckets and the tag of a key. Keys may be hashes that an engine made, with bytes
+ * that hardly differ, so all 256 bits are hashed again.
+ */
 static inline struct ckv_place ckv_index_place(const struct ckv_index *index,
 					       const struct ckv_key *key)
 {
@@ -166,7 +178,7 @@ static inline struct ckv_entry *ckv_index_entry(const struct ckv_index *index,
 			.entry[slot % CKV_BUCKET_ENTRIES];
 }
 
-/* Ask for the tags of a key's two buckets. */
+/* Client: have the processor load the tags of a key's two buckets (a prefetch). */
 CKV_ASK ckv_index_prefetch(const struct ckv_index *index,
 			   const struct ckv_place *place)
 {
@@ -174,7 +186,7 @@ CKV_ASK ckv_index_prefetch(const struct ckv_index *index,
 	__builtin_prefetch(&index->buckets[place->bucket[1]]);
 }
 
-/* The first entry of a key's home in either bucket. */
+/* The number, in either bucket, of the first entry of a key's home. */
 static inline uint32_t ckv_place_home(const struct ckv_place *place)
 {
 	return (place->tag * CKV_HOMES >> 16) * CKV_HOME_ENTRIES;
@@ -188,7 +200,7 @@ CKV_ASK ckv_bucket_prefetch_home(const struct ckv_bucket *bucket, uint32_t home)
 	__builtin_prefetch(&bucket->entry[home + 3]);
 }
 
-/* Ask for all that finding a key is likely to read. */
+/* Client: prefetch what ckv_index_find() is likely to read: tags and homes. */
 CKV_ASK ckv_index_prefetch_entry(const struct ckv_index *index,
 				 const struct ckv_place *place)
 {
@@ -200,10 +212,13 @@ CKV_ASK ckv_index_prefetch_entry(const struct ckv_index *index,
 }
 
 /*
- * Daemon: where a new key goes, by what is taken in its two buckets: to which of
- * them (0 or 1), -1 if both are full, and which entry. The emptier bucket keeps
- * the index even; a place at home in the other one is worth CKV_HOME_WORTH. Who
- * finds no place at home takes one that is nobody's, if there is one left.
+ * Daemon: choose a free entry for a new key. used[b] has a bit for each entry of its
+ * bucket b that is taken. Returns the bucket, 0 or 1, or -1 if both are full.
+ *
+ * The emptier bucket is taken, so that all buckets fill evenly. But if the key's home is
+ * full there and has room in the other bucket, that one is taken, unless it has over
+ * CKV_HOME_WORTH more entries. In the bucket: an entry of the key's home, else one of
+ * the last four, which are in no home, else any.
  */
 static inline int ckv_place_choose(const struct ckv_place *place,
 				   const uint32_t used[2], uint32_t *ret_entry)
@@ -238,7 +253,10 @@ static inline uint64_t ckv_meta_pack(uint32_t generation, uint8_t level,
 	       (uint64_t)flags << 40 | (uint64_t)n_tokens << 48;
 }
 
-/* Copy an entry as it is now. Only a bucket's sequence says it was whole. */
+/*
+ * Copy an entry as it is now. The daemon may be changing it: whether the copy is whole
+ * is known only when the sequence number of the bucket was loaded again.
+ */
 static inline void ckv_entry_load(const struct ckv_entry *entry,
 				  struct ckv_block *ret)
 {
@@ -246,7 +264,7 @@ static inline void ckv_entry_load(const struct ckv_entry *entry,
 
 	for (int i = 0; i < 4; i++)
 		k[i] = atomic_load_explicit(&entry->key[i], CKV_RELAXED);
-	/* GEN_LOAD: the words below are at least as new as the generation. */
+	/* GEN_LOAD: the words that are loaded below are as new as the generation, or newer. */
 	meta = atomic_load_explicit(&entry->meta, CKV_ORDER_GEN_LOAD);
 	pages = atomic_load_explicit(&entry->pages, CKV_RELAXED);
 	chain = atomic_load_explicit(&entry->chain, CKV_RELAXED);
@@ -265,7 +283,7 @@ static inline void ckv_entry_load(const struct ckv_entry *entry,
 
 #define CKV_TAGS(i) atomic_load_explicit(&bucket->tags[i], CKV_RELAXED)
 #ifdef CKV_CPU_X86
-/* All ones where one of eight tags, two words of four, is in `same`. */
+/* Compare eight tags, four in each word, with those in `same`: all ones where equal. */
 static inline __m128i ckv_tags_match(uint64_t low, uint64_t high, __m128i same)
 {
 	return _mm_cmpeq_epi16(same, _mm_set_epi64x((long long)high,
@@ -287,13 +305,13 @@ static inline uint32_t ckv_bucket_match(const struct ckv_bucket *bucket,
 		      (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(c, d)) << 16);
 }
 #else
-/* Bits 0 .. 3: which of four tags are equal to those of `same`. */
+/* Compare four tags with those in `same`: bit i is set where tag i is equal. */
 static inline uint32_t ckv_tags_match(uint64_t four, uint64_t same)
 {
 	const uint64_t low = 0x7fff7fff7fff7fffu;
 	uint64_t x = four ^ same;
 
-	/* The top bit of each lane that is not zero; no carry leaves a lane. */
+	/* Set the top bit of each 16-bit part that is 0. No carry leaves a part. */
 	x = ~(((x & low) + low) | x) & ~low;
 	return (uint32_t)(x >> 15 & 1) | (uint32_t)(x >> 30 & 2) |
 	       (uint32_t)(x >> 45 & 4) | (uint32_t)(x >> 60 & 8);
@@ -312,7 +330,7 @@ static inline uint32_t ckv_bucket_match(const struct ckv_bucket *bucket,
 #endif
 #undef CKV_TAGS
 
-/* Reader, when the tags are there: ask for the entry that is probably the key's. */
+/* Client, when the tags are in the cache: prefetch the entry that is probably the key's. */
 CKV_ASK ckv_index_prefetch_hit(const struct ckv_index *index,
 			       const struct ckv_place *place)
 {
@@ -329,9 +347,9 @@ CKV_ASK ckv_index_prefetch_hit(const struct ckv_index *index,
 }
 
 /*
- * Look one bucket through for a key. 1: found, *ret_slot and *ret_block are
- * whole; 0: not there; -1: the daemon is changing the bucket, look again. What is
- * in *ret_block is only good with 1.
+ * Search one bucket for a key. 1: found, *ret_slot is its slot and *ret_block a whole
+ * copy of its entry. 0: it is not there. -1: the daemon changed the bucket meanwhile, so
+ * search again. With 0 and -1 *ret_block holds nothing of use.
  */
 static inline int ckv_bucket_find(const struct ckv_index *index,
 				  uint32_t bucket_no, uint16_t tag,
@@ -341,13 +359,13 @@ static inline int ckv_bucket_find(const struct ckv_index *index,
 	const struct ckv_bucket *bucket = &index->buckets[bucket_no];
 	uint32_t sequence, hits;
 
-	/* SEQ_BEGIN: what is copied below is at least as new as this. */
+	/* SEQ_BEGIN: what is loaded below is as new as this sequence number, or newer. */
 	sequence = atomic_load_explicit(&bucket->sequence, CKV_ORDER_SEQ_BEGIN);
 	for (hits = ckv_bucket_match(bucket, tag); hits; hits &= hits - 1) {
 		uint32_t i = (uint32_t)__builtin_ctz(hits);
 
 		ckv_entry_load(&bucket->entry[i], ret_block);
-		/* SEQ_CHECK: the copy is over before the sequence is read again. */
+		/* SEQ_CHECK: the copy is made before the sequence number is loaded again. */
 		atomic_thread_fence(CKV_ORDER_SEQ_CHECK);
 		if ((sequence & 1) ||
 		    atomic_load_explicit(&bucket->sequence, CKV_RELAXED) !=
@@ -362,7 +380,10 @@ static inline int ckv_bucket_find(const struct ckv_index *index,
 	return 0;
 }
 
-/* Find a key. 1 found, 0 not (or its bucket would not hold still). */
+/*
+ * Find a key in its two buckets: 1, or 0 if it is not there, or if the daemon has
+ * changed a bucket under each of CKV_INDEX_READ_TRIES attempts.
+ */
 static inline int ckv_index_find(const struct ckv_index *index,
 				 const struct ckv_place *place,
 				 const struct ckv_key *key,
@@ -385,20 +406,24 @@ static inline int ckv_index_find(const struct ckv_index *index,
 	return 0;
 }
 
-/* Daemon: open a bucket for change. Readers that copy meanwhile start again. */
+/*
+ * Daemon: begin to change a bucket. Its sequence number is odd until
+ * ckv_bucket_close(); clients that copy an entry meanwhile start again.
+ */
 static inline void ckv_bucket_open(struct ckv_bucket *bucket)
 {
 	atomic_store_explicit(&bucket->sequence,
 			      atomic_load_explicit(&bucket->sequence,
 						   CKV_RELAXED) + 1,
 			      CKV_RELAXED);
-	/* SEQ_OPEN: odd is seen before any change below. */
+	/* SEQ_OPEN: who sees a change made below sees the odd number, too. */
 	atomic_thread_fence(CKV_ORDER_SEQ_OPEN);
 }
 
+/* Daemon: the change is over, the sequence number even again. */
 static inline void ckv_bucket_close(struct ckv_bucket *bucket)
 {
-	/* SEQ_END: every change above is seen before even. */
+	/* SEQ_END: who sees the even number sees every change made before it. */
 	atomic_store_explicit(&bucket->sequence,
 			      atomic_load_explicit(&bucket->sequence,
 						   CKV_RELAXED) + 1,
@@ -419,7 +444,7 @@ static inline void ckv_entry_store(struct ckv_entry *entry,
 	atomic_store_explicit(&entry->chain, (uint64_t)block->parent_slot |
 			      (uint64_t)block->n_pages << 32, CKV_RELAXED);
 	atomic_store_explicit(&entry->checksum, block->checksum, CKV_RELAXED);
-	/* GEN_STORE: who sees this generation sees these pages. */
+	/* GEN_STORE: who sees this generation sees the words that were stored above. */
 	atomic_store_explicit(&entry->meta,
 			      ckv_meta_pack(block->generation, block->level,
 					    block->flags, block->n_tokens),
@@ -438,7 +463,7 @@ static inline void ckv_bucket_set_tag(struct ckv_bucket *bucket, uint32_t i,
 	atomic_store_explicit(word, four | (uint64_t)tag << shift, CKV_RELAXED);
 }
 
-/* Daemon: which entries are taken. Readers may show it; none decides by it. */
+/* Daemon: note that entry i is taken or free. No client decides anything by this word. */
 static inline void ckv_bucket_set_used(struct ckv_bucket *bucket, uint32_t i,
 				       bool taken)
 {

@@ -1,28 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ckv_lane.h - the two segments of one lane: one client thread, one space.
+ * ckv_lane.h - the two memory segments of one lane. A lane is one client thread's way
+ * into one space: a request ring, a completion ring, a table of pin words.
  *
- * C segment: the client writes, the daemon reads and believes nothing.
+ * C segment (C: client). The client writes, the daemon reads. The client may write
+ * anything at any time, so the daemon copies what it reads and checks the copy.
  *
- *      0  magic, layout version   daemon, before it is sent
- *     64  comp_credit             client: completions copied
- *    128  pin_high                client: one past the highest pin word in use
- *    192  touch_tail              client: touches appended
- *    256  need_wake               client: NEED_WAKEUP, asleep on D's futex
- *    320  event_arm               client: raised to ask for one more event message
- *    384  count[16]               client: what its lookups found (enum ckv_claim)
+ *      0  magic, layout version   by the daemon, before the client gets the segment
+ *     64  comp_credit             count of completions that the client has copied
+ *    128  pin_high                one more than the highest pin word ever in use
+ *    192  touch_tail              count of touches that the client has appended
+ *    256  need_wake               not 0: the client sleeps, or is about to, on D's futex
+ *    320  event_arm               a new number asks for one more EVENT message
+ *    384  count[16]               what the client's lookups found (enum ckv_claim)
  *   4096  request slots, pin words, touch ring, argument area (struct ckv_lane_shape)
  *
- * D segment: the daemon writes, that client reads.
+ * D segment (D: daemon). The daemon writes, and this client maps it read-only.
  *
  *      0  magic, layout version
- *     64  futex                   daemon: changes when it wakes the client
- *    128  req_credit              daemon: requests copied
- *    192  state                   daemon: 0 open, else why the lane was closed (an errno)
+ *     64  futex                   changes before the daemon wakes the client
+ *    128  req_credit              count of requests that the daemon has copied
+ *    192  state                   0: open; else an errno, why the daemon serves it no more
  *   4096  completion slots, result area
  *
- * The completion ring has as many slots as the request ring, and a client has
- * at most that many requests outstanding, so a completion always finds room.
+ * The completion ring has as many slots as the request ring. The daemon takes a request
+ * only if there is room for its completion, beside those of the jobs under way, so it
+ * never waits for a client. libckv has at most that many requests outstanding, so it
+ * never waits for room.
  */
 #ifndef CKV_LANE_H
 #define CKV_LANE_H
@@ -37,7 +41,10 @@
 #define CKV_LANE_TOUCHES_MAX	(1u << 16)
 #define CKV_LANE_ARG_BYTES_MAX	(64u << 20)
 
-/* Client's claims about its lookups. Blocks: asked = the four levels + missed. */
+/*
+ * What the client says of its lookups; the daemon adds it to the stats unchecked. Blocks
+ * asked for = blocks found at the four levels + blocks missed.
+ */
 enum ckv_claim {
 	CKV_CLAIM_LOOKUPS,
 	CKV_CLAIM_BLOCKS_ASKED,
@@ -105,7 +112,7 @@ struct ckv_lane_shape {
 };
 CKV_SIZE(struct ckv_lane_shape, 16);
 
-struct ckv_lane_map {		/* offsets and sizes that follow from the shape */
+struct ckv_lane_map {		/* bytes: offsets in C and in D, and their sizes */
 	size_t requests, pins, touches, args, c_bytes;
 	size_t completions, results, d_bytes;
 };
@@ -139,21 +146,26 @@ static inline struct ckv_lane_map ckv_lane_map(const struct ckv_lane_shape *s)
 	return m;
 }
 
-/* Daemon: the lane is over; `why` is a positive errno. */
+/*
+ * Daemon: the lane is served no more. `why` is a positive errno: EPROTO the client broke
+ * the protocol; ESHUTDOWN the lane or its connection ended.
+ */
 static inline void ckv_lane_shut(struct ckv_d_head *d, uint32_t why)
 {
 	atomic_store_explicit(&d->state, why, CKV_ORDER_STATE_PUT);
 }
 
-/* Client: 0, or why the daemon closed the lane. */
+/* Client: 0, or why the daemon serves the lane no more. */
 static inline uint32_t ckv_lane_state(const struct ckv_d_head *d)
 {
 	return atomic_load_explicit(&d->state, CKV_ORDER_STATE_TAKE);
 }
 
 /*
- * Touch ring: the client appends slots, the daemon drains them when it runs.
- * Lossy on purpose: a writer that laps the reader costs recency, nothing else.
+ * Client: append a slot to the touch ring, which tells the daemon what was used lately.
+ * The daemon reads the ring when it has time. The client never waits for it: touches
+ * that it overwrites before the daemon has read them are lost, and eviction knows a
+ * little less.
  */
 static inline void ckv_touch_put(_Atomic uint32_t *ring, uint32_t n_touches,
 				 _Atomic uint32_t *tail, uint32_t slot)

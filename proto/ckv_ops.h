@@ -1,23 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ckv_ops.h - what a client asks for over its request ring.
+ * ckv_ops.h - what a client can ask for over its request ring, and the answers.
+ * request.md beside this file follows one request from call to return.
  *
- * A request names a stretch of the lane's argument area; the daemon copies it
- * before it judges it. Answers per item are written to D's result area at the
- * same offset. The client may reuse the stretch when the completion has come.
+ * A request names a part of the lane's argument area, by offset and size, where the
+ * client has written the argument. The daemon copies the argument and checks the copy.
+ * It writes the answers, one for each item, into D's result area at the same offset, and
+ * puts a completion. When the client has taken that, it may use the part again.
  *
- * Every request completes exactly once, in any order, with its tag and a
- * result: 0, a count, or -errno. Answers every operation may give:
+ * The requests of a lane are begun in their order, and complete in any order, each
+ * exactly once, with the request's tag and a result: 0, a count, or -errno. The results
+ * that every operation may have:
  *
  *   -EINVAL      a field is out of range; nothing was done
  *   -EOPNOTSUPP  the daemon does not know the operation
  *   -EACCES      the lane's space was attached read-only
- *   -EBUSY       too many requests of this lane are outstanding
  *
- * What only a broken or hostile client can send (a stretch outside the argument
- * area, a non-zero reserved field, a bad sequence number, a page number outside the
- * pool) closes the lane with EPROTO. A page that is not lent to this lane, or not
- * any more, is an honest mistake: it is answered, see ckv_page_name.
+ * What no working client sends (a part outside the argument area, a reserved field that
+ * is not zero, a wrong sequence number, a page number outside the pool) closes the lane
+ * with EPROTO, and is not answered. To name a page that is not lent to this lane, or not
+ * any more, is a mistake that a working client may make: it is answered, see struct
+ * ckv_page_name.
  */
 #ifndef CKV_OPS_H
 #define CKV_OPS_H
@@ -29,10 +32,11 @@
 
 enum ckv_op {
 	CKV_OP_NOP	= 1,	/* completes with 0 */
+	/* argument -> answers; result */
 	CKV_OP_RESERVE	= 2,	/* struct ckv_reserve_arg, ckv_key[n] -> ckv_lent[n]; count lent */
 	CKV_OP_PUBLISH	= 3,	/* ckv_publish_item[n] -> int32_t[n]; count published */
 	CKV_OP_ABORT	= 4,	/* ckv_page_name[n] -> int32_t[n]; count given back by name */
-	CKV_OP_PREFETCH	= 5,	/* ckv_key[n] -> none; count now at the nearest level */
+	CKV_OP_PREFETCH	= 5,	/* ckv_key[n] -> none; count at the nearest level now */
 	CKV_OP_COMPRESS	= 6,	/* struct ckv_compress_arg, ckv_page_name[n] -> ckv_view_reply; 0 */
 	CKV_OP_DROP	= 8,	/* ckv_key[n] -> int32_t[n]; count dropped */
 	CKV_OP_STAT	= 9,	/* struct ckv_view_query -> ckv_view_reply; 0 or -ENOENT */
@@ -43,7 +47,7 @@ enum ckv_req_flag {
 };
 
 struct ckv_req {
-	uint32_t seq;		/* the ring's */
+	uint32_t seq;		/* sequence number, ckv_ring_put() sets it */
 	uint8_t	 op;		/* enum ckv_op */
 	uint8_t	 flags;		/* enum ckv_req_flag */
 	uint16_t zero0;
@@ -65,7 +69,7 @@ CKV_AT(struct ckv_req, zero1, 28, 36);
 CKV_SIZE(struct ckv_req, 64);
 
 struct ckv_comp {
-	uint32_t seq;		/* the ring's */
+	uint32_t seq;		/* sequence number, ckv_ring_put() sets it */
 	int32_t	 result;
 	uint64_t tag;
 	uint32_t arg_offset;	/* of the request: where the answers are */
@@ -81,8 +85,8 @@ CKV_AT(struct ckv_comp, zero, 24, 40);
 CKV_SIZE(struct ckv_comp, 64);
 
 /*
- * RESERVE: keys[0]'s parent is `parent`, keys[i]'s is keys[i-1]. With
- * CKV_REQ_SCRATCH there are no keys and arg_bytes is 0.
+ * RESERVE: the parent of keys[0] is `parent`, that of keys[i] is keys[i - 1]. With
+ * CKV_REQ_SCRATCH there is no argument: arg_bytes is 0, and n says how many pages.
  */
 struct ckv_reserve_arg {
 	struct ckv_key parent;	/* all zero: keys[0] is a root */
@@ -90,16 +94,17 @@ struct ckv_reserve_arg {
 CKV_SIZE(struct ckv_reserve_arg, 32);
 
 /*
- * One lending of one page: what a client was lent, told apart from whatever the page
- * was or will be lent for at another time. `lending` counts how often this daemon
- * has lent the page, and is never 0; `epoch` is the daemon's. Each name of a request is
- * judged by itself, in the order of the list. status:
- *   -ESTALE     another daemon lent it; or the page was lent anew since, or to
- *               another lane
- *   -EEXIST     this lending ended in PUBLISH: the request repeats one
- *   -ECANCELED  this lending ended without: by ABORT of this page or of one that it was
- *               reserved under
- *   else it is lent to this lane, and the operation says.
+ * How a client names a page that it was lent. The same page is lent many times, to many
+ * clients; `lending` counts how often this daemon has lent it, and is never 0, and
+ * `epoch` is the daemon's. So the name stands for one lending: it never fits the page
+ * when that is lent again. The daemon judges each name of a request by itself, in the
+ * order of the list. status:
+ *   -ESTALE     another daemon lent it; or the page was lent again since, or it was lent
+ *               to another lane
+ *   -EEXIST     this lending ended in PUBLISH: the client asks a second time
+ *   -ECANCELED  this lending ended without PUBLISH: by ABORT of this page, or of a page
+ *               that this one was reserved under
+ *   else the page is lent to this lane, and the operation decides.
  */
 struct ckv_page_name {
 	uint32_t page;
@@ -116,14 +121,14 @@ CKV_SIZE(struct ckv_page_name, 16);
  *   0           the page is lent to this lane until PUBLISH or ABORT
  *   -EEXIST     published already under this parent; slot and generation say where
  *   -EXDEV      published already under another parent: not a block of this chain
- *   -EALREADY   being written, by this lane or another
- *   -ENOENT     the parent is not there
- *   -ENOSPC     no page, and nothing that may be evicted; or the quota is used up
+ *   -EALREADY   reserved and not yet published, by this lane or another
+ *   -ENOENT     the parent is neither published nor reserved by this lane
+ *   -ENOSPC     no page is free and no block may be evicted, or the space's quota is used
  *   -EXFULL     both index buckets of the key are full
- *   -EDQUOT     this client may not hold more lent pages
- *   -EAGAIN     the page's write mapping could not be sent now; try again
- *   -ECANCELED  not tried, or taken back, because an earlier key of the list failed
- *               with anything but -EEXIST
+ *   -EDQUOT     this client, or its user, may not hold more lent pages
+ *   -EAGAIN     the daemon could not send the slab's descriptor for writing now
+ *   -ECANCELED  not tried, or lent and taken back, because an earlier key of the list
+ *               failed with anything but -EEXIST
  */
 struct ckv_lent {
 	int32_t	 status;
@@ -142,11 +147,10 @@ CKV_AT(struct ckv_lent, zero, 20, 4);
 CKV_SIZE(struct ckv_lent, 24);
 
 /*
- * PUBLISH one page. status per item: 0; that of a name; -ENOENT its parent is not
- * published (parents come first, in the same request if need be); -EINVAL n_tokens or
- * flags, or a scratch page. After the last two it stays lent. A client that wants to
- * go on reading sets a pin word to {slot, generation} before it sends this: the
- * block is then pinned from its first moment.
+ * PUBLISH one page. status of each item: 0; a status of its name; -ENOENT its parent is
+ * not published (parents come first, also within one request); -EINVAL n_tokens or flags
+ * are out of range, or it is a scratch page. After -ENOENT and -EINVAL it stays lent. A
+ * client that wants to go on reading the block pins it before it sends this (ckv_pin.h).
  */
 struct ckv_publish_item {
 	struct ckv_page_name name;
@@ -163,15 +167,18 @@ CKV_AT(struct ckv_publish_item, checksum, 24, 8);
 CKV_SIZE(struct ckv_publish_item, 32);
 
 /*
- * ABORT one page: 0, or that of a name. What was reserved under the page goes with it,
- * also if it is named later in the same list: name the deepest first.
- * DROP one key: 0; -ENOENT; -EBUSY pinned, or it has children or a job reads it.
+ * ABORT one page, status: 0, or a status of its name. Pages that were reserved under it
+ * are taken back, too. If such a page comes later in the same list its status is
+ * -ECANCELED, so a client names the deepest page first.
+ *
+ * DROP one key, status: 0; -ENOENT no such block or view; -EBUSY it is pinned, has
+ * children, or a job of the daemon reads it.
  */
 
 /*
- * COMPRESS the chain that ends in `chain`. What the engine brings lies in the listed
- * scratch pages, one page after the other, each of these sections that is there at
- * the next multiple of 64:
+ * COMPRESS the chain that ends in `chain`. What the engine brings lies in the scratch
+ * pages of the list, as if they were one memory. Each of these sections that is there
+ * begins at the next multiple of 64 bytes:
  *
  *   queries       [layer][query head][n_window][dim_k] in query_dtype: post-RoPE
  *                 queries of the last n_window tokens; n_window 0: none
@@ -179,12 +186,20 @@ CKV_SIZE(struct ckv_publish_item, 32);
  *   column sums   float [layer][n_sum_heads][n_sum_tokens], n_sum_heads as many as kv
  *                 heads or query heads, n_sum_tokens those of the chain; 0: none
  *
- * What the method does not read is not looked at and makes no other view.
- * Result 0, also when an equal view exists; -ENOENT chain; -EINVAL method or inputs
- * (the text in ckv_view_reply says what was expected); -EPERM the space's accuracy
- * floor (the text names the measured row); -ENOSPC view quota; -EDOM an input is NaN
- * or infinite (the text says where); -EAGAIN too many jobs; -ESTALE a page is not
- * lent to this lane, or not any more (the text says which).
+ * Sections that the method does not read are not looked at, and the same view results
+ * with them and without. The results, most with a sentence in ckv_view_reply.text:
+ *
+ *   0        the view, also when an equal one existed
+ *   -ENOENT  the chain is not stored, or one of its pages does not match its checksum
+ *   -EINVAL  the method, what it reads, a page of the list that was lent for a block,
+ *            or a space whose pages cannot be compressed
+ *   -EPERM   the space's accuracy floor; the text names the measured row
+ *   -ENOSPC  no room for the view among the space's view pages, or in the index
+ *   -EDOM    an input is NaN, infinite or too large
+ *   -EBUSY   this lane has as many compressions under way as the daemon allows
+ *   -EAGAIN  all lanes together, or those of this user, have; no memory for it now; or
+ *            the daemon is stopping
+ *   -ESTALE  a page of the list is not lent to this lane, or not any more
  */
 struct ckv_compress_arg {
 	struct ckv_key chain;
@@ -208,7 +223,10 @@ CKV_AT(struct ckv_compress_arg, n_sum_tokens, 308, 4);
 CKV_AT(struct ckv_compress_arg, zero, 312, 8);
 CKV_SIZE(struct ckv_compress_arg, 320);
 
-/* STAT: the newest view of a chain by a method, without knowing the queries. */
+/*
+ * STAT: the newest view of a chain by a method, whatever queries it was made with. 0 or
+ * -ENOENT.
+ */
 struct ckv_view_query {
 	struct ckv_key chain;
 	char	 method[CKV_METHOD_BYTES];

@@ -1,17 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ckv_ring.h - one-way message ring between a client and the daemon.
+ * ckv_ring.h - a ring of messages in one direction, and how its two ends sleep.
  *
- * One producer, one consumer, in two processes that do not trust each other.
- * A slot is 64 bytes; the low half of its first word is the sequence number,
- * which the producer writes last. Message number p (from 0, wrapping at 2^32)
- * lives in slot p % n_slots and carries sequence p + 1, so a slot that holds an
- * older message is never mistaken for a new one. Slots start as zero.
+ * A lane has two rings: requests from the client to the daemon, completions back. A ring
+ * has one producer and one consumer, in two processes that do not trust each other.
  *
- * The producer may be n_slots ahead of the credit word: the count of messages
- * that the consumer has copied, which it writes back when it likes. Each end
- * keeps its own position in private memory; what it reads from the other side
- * is judged (-EPROTO) and never used to compute an address.
+ * A slot has 64 bytes. The low half of its first word is the sequence number, which the
+ * producer stores last. Message number p (counted from 0, modulo 2^32) goes into slot
+ * p % n_slots with sequence number p + 1, so the consumer never takes an older message
+ * in that slot for the new one. All slots are zero at first.
+ *
+ * The credit word counts the messages that the consumer has copied; the consumer stores
+ * it once for several messages. The producer never puts message p before the credit is
+ * p - n_slots + 1 or more, so it overwrites no slot that is not copied yet.
+ *
+ * Each end keeps its own position in private memory. What it reads from the other side's
+ * memory is checked (-EPROTO) and never used to compute an address.
  */
 #ifndef CKV_RING_H
 #define CKV_RING_H
@@ -32,18 +36,19 @@ struct ckv_msg {
 };
 CKV_SIZE(struct ckv_msg, 64);
 
-/* One process's end. n_slots is a power of two. */
+/* One end of a ring, in the private memory of its process. */
 struct ckv_ring_end {
 	struct ckv_slot	 *slots;
-	_Atomic uint32_t *credit;	/* written by the consumer's process */
-	uint32_t	  n_slots;
-	uint32_t	  pos;		/* next message to put or take */
-	uint32_t	  credit_seen;	/* producer: last credit believed */
+	_Atomic uint32_t *credit;	/* the consumer stores it */
+	uint32_t	  n_slots;	/* a power of two */
+	uint32_t	  pos;		/* number of the next message to put or take */
+	uint32_t	  credit_seen;	/* producer: the last credit that was plausible */
 };
 
 /*
- * Put one message. -EAGAIN: the consumer has not freed a slot; -EPROTO: its
- * credit word claims messages that were never sent, or takes some back.
+ * Producer: put one message. -EAGAIN: all slots hold messages that the consumer has not
+ * copied. -EPROTO: the credit cannot be: it counts more messages than were put, or less
+ * than it did before.
  */
 static inline int ckv_ring_put(struct ckv_ring_end *end,
 			       const struct ckv_msg *msg)
@@ -62,7 +67,7 @@ static inline int ckv_ring_put(struct ckv_ring_end *end,
 	}
 	for (int i = 1; i < 8; i++)
 		atomic_store_explicit(&slot->word[i], msg->word[i], CKV_RELAXED);
-	/* RING_PUT: the words above are seen before this sequence number. */
+	/* RING_PUT: who sees this sequence number sees the words above. */
 	atomic_store_explicit(&slot->word[0],
 			      (msg->word[0] & 0xffffffff00000000u) | seq,
 			      CKV_ORDER_RING_PUT);
@@ -71,8 +76,8 @@ static inline int ckv_ring_put(struct ckv_ring_end *end,
 }
 
 /*
- * Is there anything to take, a message or a wrong sequence number? A hint:
- * ckv_ring_take() decides.
+ * Consumer: is there anything to take, be it a message or a wrong sequence number? Only
+ * a hint, by a relaxed load: ckv_ring_take() decides.
  */
 static inline int ckv_ring_ready(const struct ckv_ring_end *end)
 {
@@ -85,8 +90,8 @@ static inline int ckv_ring_ready(const struct ckv_ring_end *end)
 }
 
 /*
- * Copy the oldest message to private memory. -EAGAIN if there is none.
- * -EPROTO: the slot's sequence number is neither the next one nor an old one.
+ * Consumer: copy the oldest message to private memory. -EAGAIN: there is none. -EPROTO:
+ * the slot's sequence number is neither that of this message nor that of an older one.
  */
 static inline int ckv_ring_take(struct ckv_ring_end *end,
 				struct ckv_msg *ret_msg)
@@ -96,7 +101,7 @@ static inline int ckv_ring_take(struct ckv_ring_end *end,
 	uint32_t old = end->pos + 1 - end->n_slots;
 	uint32_t seq;
 
-	/* RING_TAKE: the words below are at least as new as this one. */
+	/* RING_TAKE: the words that are loaded below belong to this sequence number. */
 	msg.word[0] = atomic_load_explicit(&slot->word[0], CKV_ORDER_RING_TAKE);
 	seq = (uint32_t)msg.word[0];
 	if (seq != end->pos + 1)
@@ -108,50 +113,62 @@ static inline int ckv_ring_take(struct ckv_ring_end *end,
 	return 0;
 }
 
-/* Consumer: give back every slot taken so far. */
+/* Consumer: let the producer use again every slot that was copied so far. */
 static inline void ckv_ring_credit(struct ckv_ring_end *end)
 {
-	/* CREDIT_PUT: the copies are finished before the slots are reused. */
+	/* CREDIT_PUT: the copies are made before the producer overwrites the slots. */
 	atomic_store_explicit(end->credit, end->pos, CKV_ORDER_CREDIT_PUT);
 }
 
 /*
- * Sleeping and waking. `flag` is the sleeper's NEED_WAKEUP word.
+ * Sleeping and waking. `flag` is the sleeper's "wake me" word: need_wake of a client,
+ * reactor_sleeping of the daemon.
  *
- *   sleeper: ckv_sleep_prepare(flag); look at the ring again; sleep;
- *            ckv_sleep_done(flag)
- *   waker:   put; if (ckv_wake_needed(flag)) wake
+ *   sleeper: ckv_sleep_prepare(flag); look at the ring once more; if it is empty, sleep
+ *            in the kernel; ckv_sleep_done(flag)
+ *   waker:   ckv_ring_put(); if (ckv_wake_needed(flag)) wake the sleeper
  *
- * A sleeper on a futex loads the futex word before ckv_sleep_prepare() and
- * waits for that value; the waker changes it before it wakes.
+ * So a waker makes a system call only if the other side sleeps. The daemon sleeps in its
+ * event loop, and a client wakes it through the eventfd of its lane. A client sleeps on
+ * D's futex word. It loads the word before ckv_sleep_prepare(), and the kernel lets it
+ * sleep only while the word has that value; the daemon changes the word before it wakes
+ * (ckv_futex_bump()). So a wake-up that comes just before the sleep is not lost.
  */
 static inline void ckv_sleep_prepare(_Atomic uint32_t *flag)
 {
 	atomic_store_explicit(flag, 1, CKV_RELAXED);
+	/* SLEEP_FENCE: the waker sees the flag, or the sleeper sees the message. */
 	atomic_thread_fence(CKV_ORDER_SLEEP_FENCE);
 }
 
+/* Sleeper: awake again. */
 static inline void ckv_sleep_done(_Atomic uint32_t *flag)
 {
 	atomic_store_explicit(flag, 0, CKV_RELAXED);
 }
 
-/* Sleeper: the same for an event message; look at the ring again afterwards. */
+/*
+ * Client: ask for one EVENT message at the next completion, by another number in
+ * event_arm. As with ckv_sleep_prepare(), the caller looks at the ring once more.
+ */
 static inline void ckv_event_raise(_Atomic uint32_t *arm)
 {
 	atomic_store_explicit(arm,
 			      atomic_load_explicit(arm, CKV_RELAXED) + 1,
 			      CKV_RELAXED);
+	/* SLEEP_FENCE: the daemon sees the number, or the client sees the completion. */
 	atomic_thread_fence(CKV_ORDER_SLEEP_FENCE);
 }
 
+/* Waker, after ckv_ring_put(): does the other side sleep, or is it about to? */
 static inline int ckv_wake_needed(const _Atomic uint32_t *flag)
 {
+	/* WAKE_FENCE: the waker sees the flag, or the sleeper sees the message. */
 	atomic_thread_fence(CKV_ORDER_WAKE_FENCE);
 	return atomic_load_explicit(flag, CKV_RELAXED) != 0;
 }
 
-/* Waker: change the futex word, so that a sleeper about to wait does not. */
+/* Daemon: change the futex word, so that a client that is about to sleep on it does not. */
 static inline void ckv_futex_bump(_Atomic uint32_t *futex)
 {
 	atomic_store_explicit(futex,
@@ -159,6 +176,7 @@ static inline void ckv_futex_bump(_Atomic uint32_t *futex)
 			      CKV_ORDER_STATE_PUT);
 }
 
+/* Client: the value of the futex word to sleep on. */
 static inline uint32_t ckv_futex_load(const _Atomic uint32_t *futex)
 {
 	return atomic_load_explicit(futex, CKV_ORDER_STATE_TAKE);

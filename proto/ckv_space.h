@@ -2,9 +2,10 @@
 /*
  * ckv_space.h - a space's geometry, the shape of its pool, its page records.
  *
- * A page holds one block as the space's layout says, rounded up to 4 KiB.
- * address = base + slab * slab_stride + index * page_bytes; a page never
- * straddles a slab.
+ * A page holds one block, its numbers ordered as the space's layout says, rounded up to
+ * 4 KiB. Pages lie in slabs; a slab is one memfd. Page p is page p % slab_pages of slab
+ * p / slab_pages, so no page lies in two slabs, and in a mapped pool its address is
+ * base + slab * slab_stride + number in the slab * page_bytes.
  */
 #ifndef CKV_SPACE_H
 #define CKV_SPACE_H
@@ -26,13 +27,13 @@ enum ckv_key_scheme {
 #define CKV_WEIGHTS_BYTES	32u
 
 /*
- * What a page means: compared field by field when a client attaches. Opaque
- * pages have no layers, heads, dims and dtype: these are zero then.
+ * What the bytes of a page mean. The daemon compares it field by field when a client
+ * attaches. With LAYOUT_OPAQUE layers, heads, dims and dtype are zero.
  */
 struct ckv_geometry {
 	char	 model[CKV_MODEL_BYTES];
 	uint8_t	 weights[CKV_WEIGHTS_BYTES]; /* fingerprint; zero: none was named */
-	uint64_t opaque_bytes;	/* of a block; 0 unless LAYOUT_OPAQUE */
+	uint64_t opaque_bytes;	/* size of a block; 0 unless LAYOUT_OPAQUE */
 	uint32_t n_layers;
 	uint32_t n_kv_heads;
 	uint32_t dim_k;
@@ -69,12 +70,13 @@ static inline uint64_t ckv_block_bytes(const struct ckv_geometry *g)
 }
 
 /*
- * The host pool. Pages 0 .. n_block_pages - 1 hold blocks and scratch; the view
- * pages follow, from the start of a slab. A view's pages lie in one slab.
+ * The host pool. Pages 0 .. n_block_pages - 1 are lent for blocks and as scratch pages.
+ * Pages first_view_page .. first_view_page + n_view_pages - 1 hold views; the first of
+ * them is the first of a slab. The pages of one view are consecutive, in one slab.
  */
 struct ckv_pool_shape {
 	uint64_t page_bytes;
-	uint64_t slab_stride;	/* from slab to slab where mapped, multiple of 2 MiB */
+	uint64_t slab_stride;	/* from a mapped slab to the next, a multiple of 2 MiB */
 	uint32_t slab_pages;	/* pages in a slab */
 	uint32_t n_slabs;
 	uint32_t n_block_pages;
@@ -93,15 +95,15 @@ CKV_AT(struct ckv_pool_shape, zero, 36, 4);
 CKV_SIZE(struct ckv_pool_shape, 40);
 
 /*
- * A slab's memory, all of it pages: the size of its file. Nothing is behind what
- * remains of the stride.
+ * Bytes of a slab's memfd, which its pages fill. A stride may be longer; nothing is
+ * mapped in the rest of it.
  */
 static inline uint64_t ckv_slab_bytes(const struct ckv_pool_shape *p)
 {
 	return p->slab_pages * p->page_bytes;
 }
 
-/* Memory of all slabs, and the addresses they are spread over. */
+/* Bytes of memory in all slabs; and below, bytes of address space that they lie in. */
 static inline uint64_t ckv_pool_bytes(const struct ckv_pool_shape *p)
 {
 	return p->n_slabs * ckv_slab_bytes(p);
@@ -120,9 +122,9 @@ static inline uint64_t ckv_page_offset(const struct ckv_pool_shape *p,
 }
 
 /*
- * A page's own description, in memory that only the daemon maps, so that a
- * later daemon can rebuild the index from the pages it finds. State is written
- * last.
+ * What the daemon notes of each page, in memory that only it maps. It has all that a
+ * later daemon would need to build the index again from the pages; no daemon does that
+ * yet. `state` is stored last, so a record with a state is whole.
  */
 enum ckv_record_state {
 	CKV_RECORD_FREE	     = 0,

@@ -2,8 +2,9 @@
 /*
  * ckv_stats.h - what the daemon shows: counters, clients, spaces.
  *
- * The daemon writes, anyone who may connect reads. Every number is written by
- * one thread and may be a moment old.
+ * Only the daemon writes it. Whoever may connect may read the global part, and whoever
+ * may attach a space its part. Each number is written by one thread, and is read without
+ * any lock, so two numbers may be of different moments.
  *
  * Global stats memory, sent with WELCOME:
  *      0  head
@@ -57,9 +58,9 @@ CKV_AT(struct ckv_stats_head, loop, 96, 64);
 CKV_SIZE(struct ckv_stats_head, 160);
 
 /*
- * Constant while the daemon runs, but for the weights: these change only while the
- * space is empty. Written before weights_known; who reads while they change may
- * see a mixture once.
+ * Constant while the daemon runs, but for geometry.weights, which change only while the
+ * space is empty. The daemon writes them before weights_known. A reader that looks while
+ * they change may see a mixture of both.
  */
 struct ckv_space_row {
 	char	 name[CKV_NAME_BYTES];
@@ -88,7 +89,7 @@ CKV_SIZE(struct ckv_space_row, 640);
 enum ckv_client_state {
 	CKV_CLIENT_FREE	    = 0,
 	CKV_CLIENT_ATTACHED = 1,
-	CKV_CLIENT_DETACHED = 2, /* socket closed, process alive: pins are kept */
+	CKV_CLIENT_DETACHED = 2, /* its socket is closed, its process lives and keeps pins */
 };
 
 struct ckv_client_row {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ckv_text.h - text that somebody else chose, made safe to show.
+ * ckv_text.h - text from another process, made safe to print.
  *
- * A name can hold line breaks, terminal controls and bytes of no character
- * set. Whoever writes it to a log or a screen shows it in C's way instead.
+ * A name may contain line breaks, terminal control codes, or bytes that are no text. Code
+ * that prints one to a log or a screen writes such bytes as C escapes (\n, \x1b).
  */
 #ifndef CKV_TEXT_H
 #define CKV_TEXT_H
@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* How one byte is shown; at most 4 bytes. `quoted`: quotes and \ are marked, too. */
+/* One byte as it is printed, at most 4 bytes. `quoted`: " and \ are escaped, too. */
 static inline size_t ckv_text_byte(char out[5], unsigned char c, int quoted)
 {
 	static const char name[] = "abtnvfr";
@@ -27,6 +27,7 @@ static inline size_t ckv_text_byte(char out[5], unsigned char c, int quoted)
 	return 1;
 }
 
+/* At most n bytes of `from`, to its first 0, into `bytes` bytes; the length. */
 static inline size_t ckv_text_put(char *out, size_t bytes, const char *from,
 				  size_t n, int quoted)
 {
@@ -36,7 +37,7 @@ static inline size_t ckv_text_put(char *out, size_t bytes, const char *from,
 	for (size_t i = 0; i < n && from[i] != 0; i++) {
 		one = ckv_text_byte(shown, (unsigned char)from[i], quoted);
 		if (at + one + 3 >= bytes) {
-			/* Cut where a byte begins, and say so. */
+			/* No room: cut between two bytes of `from`, and show that. */
 			memcpy(out + at, "...", 4);
 			return at + 3;
 		}
@@ -48,9 +49,9 @@ static inline size_t ckv_text_put(char *out, size_t bytes, const char *from,
 }
 
 /*
- * A name for the inside of a sentence: at most n bytes of `from`, to the first 0, in
- * at most `bytes` (4 or more) with the 0 at the end. Its own quotes are marked, so a
- * reader sees where it ends. The length.
+ * A name that is printed between quotes: at most n bytes of `from`, to the first 0. `out`
+ * has `bytes` bytes, 4 or more, and gets a 0 at the end. Quotes in the name are escaped,
+ * so a reader sees where it ends. Returns the length.
  */
 static inline size_t ckv_text_name(char *out, size_t bytes, const char *from,
 				   size_t n)
@@ -58,7 +59,7 @@ static inline size_t ckv_text_name(char *out, size_t bytes, const char *from,
 	return ckv_text_put(out, bytes, from, n, 1);
 }
 
-/* A whole line: what is printable stays as it is. */
+/* A whole line: quotes and \ stay as they are. */
 static inline size_t ckv_text_line(char *out, size_t bytes, const char *from)
 {
 	return ckv_text_put(out, bytes, from, (size_t)-1, 0);

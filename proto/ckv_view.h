@@ -9,10 +9,10 @@
  *           another's; then for each head
  *           K codes, K scales, V codes, V scales, K full, V full
  *
- * A run is what one (layer, kv head) kept: n_kept positions (uint32_t,
- * ascending, in the original sequence) and as many rows of K and of V. The newest
- * n_full of the rows are elements of the space's dtype, [n_full][dim]; the n
- * before them are encoded as the header says:
+ * A run is what one kv head of one layer kept: n_kept positions (uint32_t, ascending,
+ * numbers of tokens in the chain) and as many rows of K and of V. The n_full newest rows
+ * are elements of the space's dtype, [n_full][dim]. The n = n_kept - n_full rows before
+ * them are encoded as the header says:
  *
  *   plain     codes: the elements, [n][dim]                          no scales
  *   bf16 f16  codes: the same in that type                           no scales
@@ -22,11 +22,12 @@
  *             cpw = 32 / bits codes in a word, lowest bits first; scale and min of the
  *             space's dtype
  *
- * Runs need not be equally long. All offsets are bytes from the start of the view
- * and are checked against n_bytes by ckv_view_ok() before anyone follows them.
+ * Runs may have different lengths. All offsets are bytes from the start of the view. A
+ * reader checks them with ckv_view_ok(), on a private copy of header and runs, before it
+ * follows any.
  *
- * Keys were rotated at their original positions; a new query continues at
- * position n_tokens.
+ * Keys keep the rotation (RoPE) of their original positions; the next query's position
+ * is n_tokens.
  */
 #ifndef CKV_VIEW_H
 #define CKV_VIEW_H
@@ -45,27 +46,27 @@ enum ckv_encoding {
 	CKV_ENCODING_KIVI  = 5,
 };
 
-enum ckv_view_scale {		/* fp8: what a scale is of */
-	CKV_VIEW_SCALE_ONE    = 0,	/* 1, not stored */
-	CKV_VIEW_SCALE_TENSOR = 1,	/* a layer's keys, or its values; each head has it */
-	CKV_VIEW_SCALE_HEAD   = 2,
+enum ckv_view_scale {		/* fp8: the numbers that share a scale */
+	CKV_VIEW_SCALE_ONE    = 0,	/* all; it is 1 and not stored */
+	CKV_VIEW_SCALE_TENSOR = 1,	/* a layer's keys, or values; stored with each head */
+	CKV_VIEW_SCALE_HEAD   = 2,	/* the keys, or values, of a head */
 	CKV_VIEW_SCALE_BLOCK  = 3,	/* `block` rows of a head */
 };
 
-enum ckv_view_input {		/* what the selection read, beside the chain */
+enum ckv_view_input {		/* what the selection read besides the chain, as bits */
 	CKV_VIEW_QUERIES = 1,
 	CKV_VIEW_LSE	 = 2,
 	CKV_VIEW_SUMS	 = 4,
 };
 
-/* Bytes of a finished view, exact: with `heads` first they add up to all of it. */
+/* Bytes of a finished view, exact: heads + positions + codes + scales + padding = n_bytes. */
 struct ckv_view_sizes {
 	uint64_t heads;		/* header and runs */
 	uint64_t positions;
-	uint64_t codes;		/* and full rows */
+	uint64_t codes;		/* codes and full rows */
 	uint64_t scales;
 	uint64_t padding;
-	uint64_t plain;		/* no part: what all tokens take as they are stored */
+	uint64_t plain;		/* for comparison: K and V of all tokens as they are stored */
 };
 CKV_AT(struct ckv_view_sizes, heads, 0, 8);
 CKV_AT(struct ckv_view_sizes, positions, 8, 8);
@@ -95,9 +96,10 @@ struct ckv_view_head {
 	uint32_t n_full;		/* a run's n_full is this, or its n_kept if less */
 	uint32_t n_window;		/* rows of queries that were read */
 	uint32_t inputs;		/* enum ckv_view_input */
-	uint32_t n_always_lost;		/* of a layer, the most: beyond its budget */
-	uint32_t n_kept_max;		/* of a run */
-	uint32_t n_kept_min;
+	uint32_t n_always_lost;		/* tokens to be kept always that a layer's budget had
+					 * no room for; of the layer that lost most */
+	uint32_t n_kept_max;		/* of the longest run */
+	uint32_t n_kept_min;		/* of the shortest */
 	uint32_t zero0;
 	uint64_t n_kept_total;		/* over all layers and heads */
 	struct ckv_view_sizes sizes;
@@ -135,7 +137,7 @@ CKV_SIZE(struct ckv_view_head, CKV_VIEW_HEAD_BYTES);
 
 enum ckv_view_side { CKV_VIEW_K = 0, CKV_VIEW_V = 1 };
 
-/* Offsets are multiples of 64, also of regions that hold nothing. */
+/* All offsets are multiples of 64, those of empty regions, too. */
 struct ckv_view_run {
 	uint32_t n_kept;
 	uint32_t n_full;
@@ -159,18 +161,20 @@ static inline uint64_t ckv_view_table_bytes(const struct ckv_geometry *g)
 				     sizeof(struct ckv_view_run);
 }
 
+/* Does a region lie inside the view, at a multiple of 64? */
 static inline bool ckv_view_fits(uint64_t offset, uint64_t bytes, uint64_t total)
 {
 	return offset <= total && bytes <= total - offset &&
 	       offset % CKV_LINE == 0;
 }
 
+/* n / unit, rounded up, without overflow. */
 static inline uint64_t ckv_view_units(uint64_t n, uint32_t unit)
 {
 	return n / unit + (n % unit != 0);
 }
 
-/* Could any rows be encoded as this header says? */
+/* Does the header name an encoding, with parameters that this has? */
 static inline bool ckv_view_encoding_ok(const struct ckv_view_head *h)
 {
 	switch (h->encoding) {
@@ -189,7 +193,7 @@ static inline bool ckv_view_encoding_ok(const struct ckv_view_head *h)
 	}
 }
 
-/* Bytes of the codes of n rows, of a header that is ckv_view_encoding_ok(). */
+/* Bytes of the codes of n rows. ckv_view_encoding_ok() was true of the header. */
 static inline uint64_t ckv_view_code_bytes(const struct ckv_view_head *h,
 					   enum ckv_view_side side, uint64_t n)
 {
@@ -209,7 +213,7 @@ static inline uint64_t ckv_view_code_bytes(const struct ckv_view_head *h,
 	}
 }
 
-/* And of their scales and mins. */
+/* Bytes of the scales and mins of n rows. */
 static inline uint64_t ckv_view_scale_bytes(const struct ckv_view_head *h,
 					    enum ckv_view_side side, uint64_t n)
 {
@@ -227,7 +231,7 @@ static inline uint64_t ckv_view_scale_bytes(const struct ckv_view_head *h,
 	       4 * ckv_view_units(n, h->block) : 4;
 }
 
-/* Is the run inside a view of `bytes` bytes? The header was judged. */
+/* Is the run inside a view of `bytes` bytes? ckv_view_head_ok() was true of the header. */
 static inline bool ckv_view_run_ok(const struct ckv_view_head *h,
 				   const struct ckv_view_run *run, uint64_t bytes)
 {
@@ -251,7 +255,7 @@ static inline bool ckv_view_run_ok(const struct ckv_view_head *h,
 	return true;
 }
 
-/* The header alone: of this geometry, and does it fit `bytes`, the view's pages? */
+/* The header alone: has it this geometry, and does the view fit `bytes`, its pages? */
 static inline bool ckv_view_head_ok(const struct ckv_view_head *h, uint64_t bytes,
 				    const struct ckv_geometry *g)
 {
@@ -269,8 +273,8 @@ static inline bool ckv_view_head_ok(const struct ckv_view_head *h, uint64_t byte
 }
 
 /*
- * Is every offset of the view inside `bytes`, the size of its pages? `head` is a
- * copy of ckv_view_table_bytes(), which must not be more than `bytes`.
+ * Is every offset of the view inside `bytes`, the size of its pages? `head` is a private
+ * copy of the header and all runs, ckv_view_table_bytes(), which is at most `bytes`.
  */
 static inline bool ckv_view_ok(const struct ckv_view_head *head, uint64_t bytes,
 			       const struct ckv_geometry *g)

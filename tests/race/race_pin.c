@@ -5,7 +5,7 @@
  * One reader pins blocks and reads their pages, plain memory; the daemon's side evicts
  * with the real order (mark, fence, scan, restore or take) and writes the page
  * anew. A page that is read without a pin, or after it was dropped, is a race.
- * What the two full fences do cannot be seen here: stress_pin.c and the models.
+ * What the two full fences do cannot be seen here: stress_fences.c and the models.
  */
 #include "proto/ckv_pin.h"
 #include "tests/race/race.h"
