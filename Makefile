@@ -336,7 +336,8 @@ install: all
 		> $(D)/lib/pkgconfig/libckv.pc
 	install -m 644 client/ckv.1 $(D)/share/man/man1
 	install -m 644 client/libckv.3 $(D)/share/man/man3
-	install -m 644 client/ckv-methods.7 $(D)/share/man/man7
+	install -m 644 client/ckv-methods.7 client/ckv-troubleshooting.7 daemon/ckv-security.7 \
+		$(D)/share/man/man7
 	install -m 644 daemon/ckvd.conf.5 $(D)/share/man/man5
 	install -m 644 daemon/ckvd.8 $(D)/share/man/man8
 	sed 's|/usr/local|$(PREFIX)|' systemd/ckvd.service \

@@ -74,6 +74,22 @@ report "each word of CONTRIBUTING.md is in the file that defines it" "$(
 			done
 		done 2>&1)"
 
+report "each test of CONTRIBUTING.md's table of claims exists" "$(
+	table=$(sed -n '/^## What shows/,/^## Commits/p' CONTRIBUTING.md | grep '^| [a-z]')
+	[ "$(wc -l <<<"$table")" -ge 20 ] || echo "the table of claims is gone"
+	grep -oE '`[a-z_]+`' <<<"${table//close()/}" | tr -d '`' | while read -r test; do
+		grep -qE "(START_TEST|LIE)\($test\)|^static void $test\(struct scribbler" -r tests ||
+			echo "there is no test $test"
+	done)"
+
+# Texts over several lines of the source are one.
+report "each text that ckv-troubleshooting.7 quotes is printed by something" "$(
+	texts=$(sources 'client/*.[ch]' 'daemon/*.[ch]' | xargs sed -z 's/"[[:space:]]*"//g' | tr -d '\0')
+	sed -n 's/^\.\(It \)\{0,1\}Qq \(.*[^ ,.;]\)[ ,.;]*$/\2/p' client/ckv-troubleshooting.7 | sed 's/ *\.\.\. */\n/g' |
+		while read -r part; do
+			grep -qF -e "$part" <<<"$texts" || echo "nothing prints: $part"
+		done)"
+
 report "nothing is left for later" "$(
 	grep -nEI 'TODO|FIXME|\bXXX\b|HACK|not implemented|for now' \
 		$(sources '*.c' '*.h' '*.cu' '*.cuh' '*.py' '*.sh' Makefile | grep -v tests/lint.sh))"

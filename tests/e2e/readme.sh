@@ -29,6 +29,7 @@ installed() {
 	for f in bin/ckv sbin/ckvd lib/libckv.so lib/libckv.a include/ckv.h include/ckv_views.h \
 		lib/pkgconfig/libckv.pc share/man/man1/ckv.1 share/man/man3/libckv.3 \
 		share/man/man5/ckvd.conf.5 share/man/man7/ckv-methods.7 share/man/man8/ckvd.8 \
+		share/man/man7/ckv-troubleshooting.7 share/man/man7/ckv-security.7 \
 		lib/systemd/system/ckvd.service lib/sysusers.d/ckvd.conf lib/tmpfiles.d/ckvd.conf \
 		share/doc/ckv/ckvd.conf.example; do
 		[ -s "$dir/usr/$f" ] || { echo "missing: $f"; return 1; }

@@ -7,6 +7,7 @@
 #include "tests/lib/wire.h"
 
 #include <check.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -130,6 +131,46 @@ START_TEST(reload_says_what_it_did)
 }
 END_TEST
 
+static int attach(int fd, union wire *m)
+{
+	*m = (union wire){ .attach = { .space = "tiny", .access = CKV_ACCESS_READ,
+				       .any_geometry = 1 } };
+	wire_head(m, CKV_ATTACH, sizeof m->attach, 0);
+	wire_send(fd, m, sizeof m->attach, NULL, 0);
+	return wire_hear(fd, m, NULL);
+}
+
+/*
+ * allow_read and allow_write are looked at when somebody attaches: who is attached
+ * stays, and ckv-security.7 says so.
+ */
+START_TEST(a_reload_ends_no_attachment)
+{
+	int old = wire_dial(&daemon_), new = wire_dial(&daemon_);
+	union wire m;
+	FILE *out;
+
+	wire_hello(old, NULL);
+	wire_hello(new, NULL);
+	ck_assert_int_eq(attach(old, &m), CKV_ATTACHED);
+	ck_assert_int_eq(wire_hear(old, &m, NULL), CKV_SLABS);
+	out = fopen(daemon_.config, "w");
+	fprintf(out, "[daemon]\nsocket = %s\n" TEST_SPACE_TINY "allow_read =\n"
+		"allow_write =\n", daemon_.socket);
+	fclose(out);
+	kill(daemon_.pid, SIGHUP);
+	ck_assert(test_daemon_logged(&daemon_, "keys changed"));
+	ck_assert_int_eq(attach(new, &m), CKV_REFUSED);
+	ck_assert_int_eq((int)m.refused.error, EACCES);
+	m = (union wire){ .lane_open = { .space_id = 0 } };
+	wire_head(&m, CKV_LANE_OPEN, sizeof m.lane_open, 0);
+	wire_send(old, &m, sizeof m.lane_open, NULL, 0);
+	ck_assert_int_eq(wire_hear(old, &m, NULL), CKV_LANE_OPENED);
+	close(old);
+	close(new);
+}
+END_TEST
+
 /* With clients attached and nothing to do it sleeps, but for one tick a second. */
 START_TEST(an_idle_daemon_sleeps)
 {
@@ -192,6 +233,7 @@ int main(void)
 	tcase_add_test(t, a_second_daemon_leaves_the_first_alone);
 	tcase_add_test(t, what_is_not_a_socket_is_left_there);
 	tcase_add_test(t, reload_says_what_it_did);
+	tcase_add_test(t, a_reload_ends_no_attachment);
 	tcase_add_test(t, an_idle_daemon_sleeps);
 	tcase_add_test(t, what_is_sent_for_reading_is_only_read);
 	suite_add_tcase(s, t);
