@@ -21,13 +21,14 @@
 #include <systemd/sd-daemon.h>
 
 #define DEFAULT_CONFIG "/etc/ckv/ckvd.conf"
+#define LINE_BYTES 8192		/* the longest complaint: a path, a line, what was expected */
 
 static const char usage[] =
 	"usage: ckvd [--config FILE]\n"
 	"       ckvd --check [--json] [--config FILE]\n"
 	"       ckvd --replay TRACE [--policy NAME|all] [--blocks N]\n"
 	"            [--fraction LIST] [--json]\n"
-	"       ckvd --help | --version\n"
+	"       ckvd --help | -h | --version\n"
 	"\n"
 	"Serve a key-value cache to the inference processes of this machine.\n"
 	"\n"
@@ -41,14 +42,16 @@ static const char usage[] =
 	"Keys of the configuration, with default and limits:\n"
 	"\n";
 
+/* `context` keeps the first. */
 static void say(void *context, const char *text)
 {
-	char line[1024];
+	char line[LINE_BYTES], *first = context;
 
-	(void)context;
 	/* Values of the file are in it. */
 	ckv_text_line(line, sizeof line, text);
 	fprintf(stderr, "ckvd: %s\n", line);
+	if (*first == 0)
+		memcpy(first, line, sizeof line);
 }
 
 static int check(struct config *config, bool json)
@@ -100,15 +103,19 @@ static int serve(struct config *config, const char *path)
 
 static int run(const char *path, bool only_check, bool json)
 {
-	const struct config_complaint complaint = { say, NULL };
+	char first[LINE_BYTES] = "", text[LINE_BYTES];
+	const struct config_complaint complaint = { say, first };
 	struct config *config;
 	int r = config_read(path, &complaint, &config);
 
 	if (r < 0) {
-		if (r != -EINVAL)
-			fprintf(stderr, "ckvd: %s: %s%s\n", path, strerror(-r),
-				r == -ENOENT ? "; --config FILE reads another, and "
-				"ckvd.conf(5) has an example" : "");
+		snprintf(text, sizeof text, "%s: %s%s", path, strerror(-r),
+			 r == -ENOENT ? "; --config FILE reads another, and "
+			 "ckvd.conf(5) has an example" : "");
+		if (*first == 0)
+			say(first, text);
+		if (json)
+			config_print_error(first, 1, stdout);
 		return 1;
 	}
 	if (!only_check)
@@ -129,14 +136,24 @@ int main(int argc, char **argv)
 		{ NULL, 0, NULL, 0 },
 	};
 	const char *path = DEFAULT_CONFIG;
+	static char replay[] = "--replay";
 	bool only_check = false, json = false;
 	int c;
 
-	if (argc > 1 && strcmp(argv[1], "--replay") == 0)
-		return replay_main(argc - 1, argv + 1);
-	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+	for (int i = 1; i < argc; i++)
+		if (strcmp(argv[i], "--replay") == 0) {
+			memmove(argv + 2, argv + 1, (size_t)(i - 1) * sizeof *argv);
+			argv[1] = replay;
+			return replay_main(argc - 1, argv + 1);
+		}
+	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
 		switch (c) {
 		case 'c':
+			if (*optarg == 0) {
+				fputs("ckvd: --config is empty; it must be a path\n",
+				      stderr);
+				return 2;
+			}
 			path = optarg;
 			break;
 		case 'k':

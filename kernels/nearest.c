@@ -31,5 +31,6 @@ unsigned ckv_name_distance(const char *typed, const char *name)
 			row[j] = best;
 		}
 	}
-	return row[n];
+	/* More than half of it wrong: something else was meant. */
+	return 2 * row[n] <= strlen(typed) ? row[n] : LONGEST;
 }

@@ -12,11 +12,16 @@
 #include "client/cli/text.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <sys/random.h>
 #include <time.h>
 
-enum { BENCH_COUNT = 10000, BENCH_BATCH = 64 };
+enum {
+	BENCH_COUNT = 10000,
+	BENCH_BATCH = 64,
+	BENCH_P99_SAMPLES = 1000,	/* ten of them lie above it */
+};
 
 struct bench {
 	struct ckv *ckv;
@@ -26,13 +31,14 @@ struct bench {
 	size_t n_keys;
 	uint64_t page_bytes;
 	uint8_t keys[BENCH_BATCH][CKV_KEY_SIZE];
-	double *ns;		/* count samples */
+	double *ns;		/* samples */
 	const char *failed;	/* what a call that failed was doing */
 };
 
 struct bench_row {
 	const char *name, *what;
-	double p50, p99, max;
+	uint64_t n;		/* samples */
+	double p50, p99, max;	/* p99 if there are enough of them */
 };
 
 static double now_ns(void)
@@ -53,6 +59,7 @@ static int compare(const void *a, const void *b)
 static void summarise(struct bench *b, uint64_t n, struct bench_row *row)
 {
 	qsort(b->ns, n, sizeof *b->ns, compare);
+	row->n = n;
 	row->p50 = b->ns[n / 2];
 	row->p99 = b->ns[n * 99 / 100];
 	row->max = b->ns[n - 1];
@@ -64,7 +71,7 @@ static int time_round_trip(struct bench *b, struct bench_row *row)
 	int r;
 
 	*row = (struct bench_row){ "roundtrip", "request to the daemon and back",
-				   0, 0, 0 };
+				   0, 0, 0, 0 };
 	b->failed = "a request without work";
 	for (uint64_t i = 0; i < b->count; i++) {
 		double start = now_ns();
@@ -92,52 +99,50 @@ static int drop_keys(struct bench *b)
  * whatever the page holds is given, outside the time, so that the daemon has no
  * reason to read the page, and the block can be dropped at once.
  */
-static int write_once(struct bench *b, double *ret_ns)
+static int write_once(struct bench *b, double *ns)
 {
 	struct ckv_page page;
-	double ns = 0;
 
 	for (size_t i = 0; i < b->n_keys; i++) {
 		double start = now_ns();
 		uint64_t sum;
 		long r = ckv_reserve(b->lane, NULL, b->keys[i], 1, &page);
 
-		ns += now_ns() - start;
+		ns[i] = now_ns() - start;
 		if (r < 1)
 			return r < 0 ? (int)r : page.status;
 		sum = ckv_checksum(page.data, b->page_bytes);
 		start = now_ns();
 		r = ckv_publish(b->lane, &page, 1, 1, CKV_SUMMED, &sum, NULL, NULL);
-		ns += now_ns() - start;
+		ns[i] = now_ns() - start;
 		if (r < 1) {
 			ckv_abort(b->lane, &page, 1, NULL);
 			return r < 0 ? (int)r : -EIO;
 		}
 	}
-	*ret_ns = ns;
 	return 0;
 }
 
-/* Leaves the last round's blocks published, for the lookups. */
+/*
+ * A quarter as many blocks as of the rest, in whole rounds. Leaves the last round's
+ * published, for the lookups.
+ */
 static int time_write(struct bench *b, struct bench_row *row)
 {
 	uint64_t rounds = b->count / b->n_keys / 4 + 1;
 	int r;
 
 	*row = (struct bench_row){ "reserve_publish",
-				   "one block reserved and published", 0, 0, 0 };
+				   "one block reserved and published", 0, 0, 0, 0 };
 	b->failed = "reserving and publishing";
 	for (uint64_t i = 0; i < rounds; i++) {
-		double ns = 0;
-
 		r = i ? drop_keys(b) : 0;
 		if (r == 0)
-			r = write_once(b, &ns);
+			r = write_once(b, b->ns + i * b->n_keys);
 		if (r < 0)
 			return r;
-		b->ns[i] = ns / (double)b->n_keys;
 	}
-	summarise(b, rounds, row);
+	summarise(b, rounds * b->n_keys, row);
 	return 0;
 }
 
@@ -147,7 +152,7 @@ static int time_lookup(struct bench *b, struct bench_row *row)
 	struct ckv_pin pin;
 
 	*row = (struct bench_row){ "lookup_pin_unpin",
-				   "one block found, pinned and let go", 0, 0, 0 };
+				   "one block found, pinned and let go", 0, 0, 0, 0 };
 	b->failed = "looking a block up";
 	for (uint64_t i = 0; i < b->count; i++) {
 		const uint8_t *key = b->keys[i % b->n_keys];
@@ -165,6 +170,11 @@ static int time_lookup(struct bench *b, struct bench_row *row)
 	return 0;
 }
 
+static bool has_p99(const struct bench_row *row)
+{
+	return row->n >= BENCH_P99_SAMPLES;
+}
+
 static json_t *rows_json(const struct bench *b, const struct bench_row *rows,
 			 size_t n)
 {
@@ -172,14 +182,19 @@ static json_t *rows_json(const struct bench *b, const struct bench_row *rows,
 
 	for (size_t i = 0; i < n; i++)
 		json_object_set_new(json, rows[i].name, json_pack(
-			"{s:f, s:f, s:f}", "p50_ns", rows[i].p50, "p99_ns",
-			rows[i].p99, "max_ns", rows[i].max));
+			"{s:I, s:f, s:o, s:f}", "samples", (json_int_t)rows[i].n,
+			"p50_ns", rows[i].p50, "p99_ns", has_p99(&rows[i]) ?
+			json_real(rows[i].p99) : json_null(), "max_ns",
+			rows[i].max));
 	return json;
 }
 
 static void print_rows(const struct bench_row *rows, size_t n)
 {
-	static const char *const heads[] = { "WHAT", ">P50", ">P99", ">MAX" };
+	static const char *const heads[] = {
+		"WHAT", ">SAMPLES", ">P50", ">P99", ">MAX",
+	};
+	bool all = true;
 	struct table t;
 
 	table_init(&t, heads, sizeof heads / sizeof heads[0]);
@@ -187,11 +202,17 @@ static void print_rows(const struct bench_row *rows, size_t n)
 		char text[TEXT_SHORT];
 
 		table_cell(&t, "%s", rows[i].what);
+		all = all && has_p99(&rows[i]);
+		table_cell(&t, "%" PRIu64, rows[i].n);
 		table_cell(&t, "%s", text_ns(text, rows[i].p50));
-		table_cell(&t, "%s", text_ns(text, rows[i].p99));
+		table_cell(&t, "%s", has_p99(&rows[i]) ?
+			   text_ns(text, rows[i].p99) : "-");
 		table_cell(&t, "%s", text_ns(text, rows[i].max));
 	}
 	table_print(&t, stdout, 0, 0);
+	if (!all)
+		printf("- takes at least %d samples; --count gives more\n",
+		       BENCH_P99_SAMPLES);
 }
 
 static int run(const struct cli *cli, struct bench *b)
@@ -272,7 +293,7 @@ int cmd_bench(const struct cli *cli)
 		r = cli_fail("space %s: %s%s%s", cli->args[0], ckv_strerror(r),
 			     *ckv_why(b.ckv) ? ": " : "", ckv_why(b.ckv));
 	} else {
-		b.ns = cli_alloc(b.count, sizeof *b.ns);
+		b.ns = cli_alloc(b.count + BENCH_BATCH, sizeof *b.ns);
 		r = run(cli, &b);
 		free(b.ns);
 	}

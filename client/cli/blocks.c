@@ -173,6 +173,11 @@ int cmd_blocks(const struct cli *cli)
 	struct observer o;
 	int r;
 
+	if (cli->limit && !cli->list) {
+		cli_fail("--limit is for a list: 'ckv blocks %s --list --limit %"
+			 PRIu64 "'", cli->args[0], cli->limit);
+		return CLI_USAGE;
+	}
 	if (observer_open(cli->socket, &o) < 0)
 		return cli_fail("%s", o.why);
 	if (observer_attach(&o, cli->args[0], CKV_ACCESS_READ, &space) < 0) {

@@ -60,6 +60,14 @@ int cmd_help(const struct cli *cli);
 /* Print "ckv: ..." on stderr. Returns CLI_FAILED, for the caller to return. */
 int cli_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/*
+ * Whoever asked for JSON gets one document in any case: the answer, or what cli_fail()
+ * said first as {"error": ...}, printed by cli_end(), which returns `rc`.
+ */
+void cli_as_json(void);
+void cli_answered(void);
+int cli_end(int rc);
+
 /* The daemon program: as given, else beside this one, else to be looked for in $PATH. */
 const char *cli_ckvd(const struct cli *cli, char *out, size_t bytes);
 
@@ -69,8 +77,14 @@ void *cli_alloc(size_t n, size_t bytes);
 /* The command called `name`; NULL if none. */
 const struct cli_command *cli_find(const char *name);
 
-/* The name nearest to a mistyped one; NULL if none is near. */
-const char *cli_nearest(const char *name);
+/* Say that there is no such command, and which was meant. */
+void cli_no_command(const char *name);
+
+/*
+ * Move the options that stand before the command behind it: those of all commands may,
+ * --version is a command itself. 0; -EINVAL after saying what is wrong.
+ */
+int cli_command_first(int argc, char **argv);
 
 /*
  * Fill *ret from a command's arguments. 0; -EINVAL after saying what is wrong;

@@ -98,7 +98,7 @@ const struct cli_command cli_commands[] = {
 	  "Times a request round trip, lookup with pin and unpin, and reserve with\n"
 	  "publish, through a lane of its own. Its blocks have random keys and are\n"
 	  "dropped at the end. Without --force it does not run when they would\n"
-	  "evict other blocks.\n"
+	  "evict other blocks. A 99th percentile needs 1000 samples.\n"
 	  "\n"
 	  "  ckv bench llama\n"
 	  "  ckv bench llama --count 100000 --json\n",
@@ -135,7 +135,7 @@ const struct cli_command *cli_find(const char *name)
 	return NULL;
 }
 
-const char *cli_nearest(const char *name)
+void cli_no_command(const char *name)
 {
 	const char *nearest = NULL;
 	unsigned best = 3;
@@ -148,5 +148,9 @@ const char *cli_nearest(const char *name)
 			nearest = c->name;
 		}
 	}
-	return nearest;
+	if (nearest != NULL)
+		cli_fail("there is no command '%s'. Did you mean 'ckv %s'?", name,
+			 nearest);
+	else
+		cli_fail("there is no command '%s'. 'ckv help' lists them.", name);
 }

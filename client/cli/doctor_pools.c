@@ -83,6 +83,7 @@ static void compare(struct doctor *doctor, const char *config, json_t *said)
 void doctor_pools(struct doctor *doctor, const char *ckvd, const char *config)
 {
 	const char *file = config ? config : DEFAULT_CONFIG;
+	const char *why;
 	json_t *said;
 
 	if (access(file, R_OK) != 0) {
@@ -93,7 +94,11 @@ void doctor_pools(struct doctor *doctor, const char *ckvd, const char *config)
 		return;
 	}
 	said = check_config(ckvd, file);
-	if (said == NULL)
+	if (json_unpack(said, "{s:{s:s}}", "error", "text", &why) == 0)
+		doctor_add(doctor, DOCTOR_FAIL, "pools", "ckvd refuses to start",
+			   "mend the file; ckvd --check --config FILE says all that "
+			   "is wrong with it", "%s", why);
+	else if (said == NULL)
 		doctor_add(doctor, DOCTOR_WARN, "pools",
 			   "nothing was compared with this machine's memory",
 			   "run ckvd --check --config FILE; --ckvd PATH says where "

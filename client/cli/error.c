@@ -3,11 +3,34 @@
  * error.c - saying what went wrong, and memory that is there or ends the program.
  */
 #include "client/cli/cli.h"
+#include "client/cli/text.h"
 #include "proto/ckv_text.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+static bool as_json, answered;
+static char first[2048];
+
+void cli_as_json(void)
+{
+	as_json = true;
+}
+
+void cli_answered(void)
+{
+	answered = true;
+}
+
+int cli_end(int rc)
+{
+	if (as_json && !answered && *first)
+		(void)text_json(json_pack("{s:{s:s, s:i}}", "error", "text", first,
+					  "exit_status", rc));
+	return rc;
+}
 
 int cli_fail(const char *format, ...)
 {
@@ -21,6 +44,8 @@ int cli_fail(const char *format, ...)
 	/* Names and texts of others are in it. */
 	ckv_text_line(line, sizeof line, text);
 	fprintf(stderr, "ckv: %s\n", line);
+	if (*first == 0)
+		memcpy(first, line, sizeof first);
 	return CLI_FAILED;
 }
 
@@ -30,7 +55,7 @@ void *cli_alloc(size_t n, size_t bytes)
 
 	if (memory == NULL) {
 		cli_fail("out of memory");
-		exit(CLI_FAILED);
+		exit(cli_end(CLI_FAILED));
 	}
 	return memory;
 }

@@ -9,6 +9,13 @@
 #include <jansson.h>
 #include <stdio.h>
 
+static json_t *command_json(const struct cli_command *command)
+{
+	return json_pack("{s:s, s:s, s:s, s:s}", "name", command->name, "arguments",
+			 command->args, "summary", command->summary, "help",
+			 command->help);
+}
+
 int cmd_help(const struct cli *cli)
 {
 	const struct cli_command *command;
@@ -16,22 +23,27 @@ int cmd_help(const struct cli *cli)
 	if (cli->n_args == 1) {
 		command = cli_find(cli->args[0]);
 		if (command == NULL) {
-			const char *near = cli_nearest(cli->args[0]);
-
-			cli_fail("there is no command '%s'. %s%s%s", cli->args[0],
-				 near ? "Did you mean '" : "'ckv help' lists them.",
-				 near ? near : "", near ? "'?" : "");
+			cli_no_command(cli->args[0]);
 			return CLI_USAGE;
 		}
+		if (cli->json)
+			return text_json(command_json(command));
 		cli_help(command);
 		return CLI_OK;
+	}
+	if (cli->json) {
+		json_t *all = json_array();
+
+		for (command = cli_commands; command->name; command++)
+			json_array_append_new(all, command_json(command));
+		return text_json(all);
 	}
 	puts("ckv - look into ckvd, the node-local KV cache daemon\n\n"
 	     "usage: ckv COMMAND [options]\n");
 	for (command = cli_commands; command->name; command++)
 		printf("  %-8s %-12s %s\n", command->name, command->args,
 		       command->summary);
-	puts("\nEvery command takes --json, --socket PATH and --help.\n"
+	puts("\nEvery command takes --json, --socket PATH and --help, before or behind it.\n"
 	     "Start here:  ckv doctor     is this machine ready?\n"
 	     "             ckv status     what does the daemon hold?");
 	return CLI_OK;

@@ -11,34 +11,32 @@
 
 int main(int argc, char **argv)
 {
+	static char help[] = "help";
+	static char *alone[] = { NULL, help, NULL };
 	const struct cli_command *command;
 	struct cli cli;
 	int r;
 
-	if (argc < 2 || strcmp(argv[1], "--help") == 0 ||
-	    strcmp(argv[1], "-h") == 0) {
-		memset(&cli, 0, sizeof cli);
-		return cmd_help(&cli);
+	for (int i = 1; i < argc; i++)
+		if (strcmp(argv[i], "--json") == 0)
+			cli_as_json();
+	if (argc < 2) {
+		argc = 2;
+		argv = alone;
 	}
-	command = cli_find(strcmp(argv[1], "--version") == 0 ? "version"
-							      : argv[1]);
+	if (cli_command_first(argc, argv) < 0)
+		return cli_end(CLI_USAGE);
+	command = cli_find(argv[1]);
 	if (command == NULL) {
-		const char *near = cli_nearest(argv[1]);
-
-		if (near != NULL)
-			cli_fail("there is no command '%s'. Did you mean 'ckv %s'?",
-				 argv[1], near);
-		else
-			cli_fail("there is no command '%s'. 'ckv help' lists them.",
-				 argv[1]);
-		return CLI_USAGE;
+		cli_no_command(argv[1]);
+		return cli_end(CLI_USAGE);
 	}
 	r = cli_parse(command, argc - 1, argv + 1, &cli);
 	if (r < 0)
-		return CLI_USAGE;
+		return cli_end(CLI_USAGE);
 	if (r > 0)
 		return CLI_OK;
-	r = command->run(&cli);
+	r = cli_end(command->run(&cli));
 	if (fflush(stdout) != 0 || ferror(stdout))
 		return cli_fail("the output could not be written");
 	return r;

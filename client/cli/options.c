@@ -7,11 +7,11 @@
  * known here is passed on to another program.
  */
 #include "client/cli/cli.h"
+#include "kernels/nearest.h"
 #include "proto/ckv_attach.h"
 
 #include <errno.h>
 #include <getopt.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,10 +88,20 @@ static int parse_interval(const char *value, double *ret)
 	char *end;
 	double s = strtod(value, &end);
 
-	if (*end || end == value || !isfinite(s) || s < 0.1 || s > 3600)
+	/* strtod() also knows hexadecimal, exponents, blanks and signs. */
+	if (*end || end == value || value[strspn(value, "0123456789.")] ||
+	    s < 0.1 || s > 3600)
 		return bad_value("interval", value,
 				 "a number of seconds from 0.1 to 3600");
 	*ret = s;
+	return 0;
+}
+
+static int parse_path(const char *name, const char *value, const char **ret)
+{
+	if (*value == 0)
+		return bad_value(name, value, "a path");
+	*ret = value;
 	return 0;
 }
 
@@ -99,8 +109,8 @@ static int take(struct cli *cli, char letter, const char *value)
 {
 	switch (letter) {
 	case 'a': cli->all = true; return 0;
-	case 'c': cli->config = value; return 0;
-	case 'd': cli->ckvd = value; return 0;
+	case 'c': return parse_path("config", value, &cli->config);
+	case 'd': return parse_path("ckvd", value, &cli->ckvd);
 	case 'f': cli->force = true; return 0;
 	case 'x': cli->drop = value; return 0;
 	case 'i': return parse_interval(value, &cli->interval_s);
@@ -109,33 +119,161 @@ static int take(struct cli *cli, char letter, const char *value)
 	case 'l': return parse_count("limit", value, &cli->limit);
 	case 'n': return parse_count("count", value, &cli->count);
 	case '1': cli->once = true; return 0;
-	case 's': cli->socket = value; return 0;
+	case 's': return parse_path("socket", value, &cli->socket);
 	default:  return -EINVAL;
 	}
 }
 
+/* "status", "blocks and views": the commands that take an option. */
+static void list_takers(char *out, size_t bytes, char letter)
+{
+	const char *between = "";
+	size_t n = 0;
+
+	*out = 0;
+	for (const struct cli_command *c = cli_commands; c->name; c++) {
+		if (!strchr(c->options, letter) || n >= bytes)
+			continue;
+		n += (size_t)snprintf(out + n, bytes - n, "%s'ckv %s'", between,
+				      c->name);
+		between = " and ";
+	}
+}
+
+static const char *nearest_option(const char *name)
+{
+	const char *nearest = NULL;
+	unsigned best = 3;
+
+	for (size_t i = 0; i < N_OPTIONS; i++) {
+		unsigned d = ckv_name_distance(name, options[i].name);
+
+		if (d < best) {
+			best = d;
+			nearest = options[i].name;
+		}
+	}
+	return nearest;
+}
+
+/* What is wrong with the word at which getopt stopped; NULL: before any command. */
+static int bad_option(const struct cli_command *command, int letter,
+		      const char *word)
+{
+	const char *name = command ? command->name : "";
+	const char *blank = command ? " " : "";
+	char takers[100], single[] = "-?";
+	const char *near;
+	size_t length = strcspn(word, "=");
+
+	if (letter == ':') {
+		cli_fail("a value is missing after '%s'. 'ckv%s%s --help' lists the "
+			 "options.", word, blank, name);
+		return -EINVAL;
+	}
+	if (strncmp(word, "--", 2) != 0) {
+		single[1] = (char)optopt;
+		word = single;
+		length = 2;
+	}
+	for (size_t i = 0; i < N_OPTIONS && length > 2; i++) {
+		const struct cli_option *o = &options[i];
+
+		if (strlen(o->name) != length - 2 ||
+		    strncmp(o->name, word + 2, length - 2) != 0)
+			continue;
+		list_takers(takers, sizeof takers, o->letter);
+		if (optopt == o->letter)
+			cli_fail("--%s takes no value", o->name);
+		else
+			cli_fail(command ? "ckv %s does not take --%s; %s may" :
+				 "%s--%s stands behind its command: %s may have it",
+				 command ? command->name : "", o->name, takers);
+		return -EINVAL;
+	}
+	near = length > 2 ? nearest_option(word + 2) : NULL;
+	cli_fail("there is no option '%s'.%s%s%s 'ckv%s%s --help' lists the "
+		 "options.", word, near ? " Did you mean --" : "",
+		 near ? near : "", near ? "?" : "", blank, name);
+	return -EINVAL;
+}
+
+int cli_command_first(int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{ "json", no_argument, NULL, 'j' },
+		{ "socket", required_argument, NULL, 's' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },
+		{ NULL, 0, NULL, 0 },
+	};
+	static char version[] = "version", help[] = "help";
+	char *command = NULL;
+	int letter, at;
+
+	optind = 0;
+	opterr = 0;
+	while (command == NULL &&
+	       (letter = getopt_long(argc, argv, "+:h", longs, NULL)) != -1) {
+		if (letter == '?' || letter == ':')
+			return bad_option(NULL, letter, argv[optind - 1]);
+		if (letter == 'V')
+			command = version;
+		if (letter == 'h' && optind == argc)
+			command = help;
+	}
+	at = command ? optind - 1 : optind;
+	if (at == argc) {
+		cli_fail("a command is missing. 'ckv help' lists them.");
+		return -EINVAL;
+	}
+	if (command == NULL)
+		command = argv[at];
+	memmove(argv + 2, argv + 1, (size_t)(at - 1) * sizeof *argv);
+	argv[1] = command;
+	return 0;
+}
+
+/* Is argv[*i] this option, as "--name value" or "--name=value"? -EINVAL: without one. */
+static int takes_value(const char *name, int argc, char **argv, int *i,
+		       const char **ret)
+{
+	size_t n = strlen(name);
+
+	if (strncmp(argv[*i], name, n) != 0 ||
+	    (argv[*i][n] != 0 && argv[*i][n] != '='))
+		return 0;
+	if (argv[*i][n] == '=')
+		return parse_path(name + 2, argv[*i] + n + 1, ret) < 0 ? -EINVAL : 1;
+	if (*i + 1 == argc) {
+		cli_fail("a value is missing after '%s'", name);
+		return -EINVAL;
+	}
+	return parse_path(name + 2, argv[++*i], ret) < 0 ? -EINVAL : 1;
+}
+
 /*
- * Pass-through commands: --ckvd and --help are ours, all else is handed on, moved
- * together in argv itself.
+ * Pass-through commands: --ckvd, --socket (which is of no use there) and --help are
+ * ours, all else is handed on, moved together in argv itself.
  */
 static int parse_raw(const struct cli_command *command, int argc, char **argv,
 		     struct cli *cli)
 {
+	int r;
+
 	cli->args = argv + 1;
 	for (int i = 1; i < argc; i++) {
-		if (strcmp(argv[i], "--help") == 0) {
+		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
 			cli_help(command);
 			return 1;
 		}
-		if (strcmp(argv[i], "--ckvd") != 0) {
+		r = takes_value("--ckvd", argc, argv, &i, &cli->ckvd);
+		if (r == 0)
+			r = takes_value("--socket", argc, argv, &i, &cli->socket);
+		if (r < 0)
+			return r;
+		if (r == 0)
 			cli->args[cli->n_args++] = argv[i];
-			continue;
-		}
-		if (i + 1 == argc) {
-			cli_fail("--ckvd needs a value");
-			return -EINVAL;
-		}
-		cli->ckvd = argv[++i];
 	}
 	return 0;
 }
@@ -153,6 +291,12 @@ static int check_args(const struct cli_command *command, const struct cli *cli)
 			 command->name);
 		return -EINVAL;
 	}
+	for (int i = 0; i < cli->n_args; i++)
+		if (*cli->args[i] == 0) {
+			cli_fail("%s is empty. 'ckv %s --help' explains it.",
+				 command->args, command->name);
+			return -EINVAL;
+		}
 	return 0;
 }
 
@@ -181,11 +325,7 @@ int cli_parse(const struct cli_command *command, int argc, char **argv,
 			return 1;
 		}
 		if (letter == '?' || letter == ':') {
-			cli_fail("%s '%s'. 'ckv %s --help' lists the options.",
-				 letter == ':' ? "a value is missing after" :
-				 "there is no option", argv[optind - 1],
-				 command->name);
-			return -EINVAL;
+			return bad_option(command, letter, argv[optind - 1]);
 		}
 		r = take(&cli, (char)letter, optarg);
 		if (r < 0)

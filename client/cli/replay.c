@@ -41,8 +41,11 @@ int cmd_replay(const struct cli *cli)
 	char path[PATH_MAX];
 	const char *ckvd = cli_ckvd(cli, path, sizeof path);
 	char **argv, name[] = "ckvd", replay[] = "--replay";
+	int n_words = 0;
 
-	if (cli->n_args == 0) {
+	for (int i = 0; i < cli->n_args; i++)
+		n_words += cli->args[i][0] != '-';
+	if (n_words == 0) {
 		cli_fail("ckv replay needs a trace. 'ckv replay --help' explains it.");
 		return CLI_USAGE;
 	}

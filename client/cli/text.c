@@ -96,6 +96,7 @@ int text_json(json_t *json)
 
 	if (json == NULL)
 		return cli_fail("out of memory");
+	cli_answered();
 	r = json_dumpf(json, stdout, JSON_INDENT(2));
 	putchar('\n');
 	json_decref(json);

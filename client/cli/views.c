@@ -233,6 +233,10 @@ int cmd_views(const struct cli *cli)
 			 cli->drop, cli->args[0]);
 		return CLI_USAGE;
 	}
+	if (cli->drop != NULL && cli->limit) {
+		cli_fail("--limit is for the list, which --drop does not print");
+		return CLI_USAGE;
+	}
 	if (observer_open(cli->socket, &o) < 0)
 		return cli_fail("%s", o.why);
 	if (observer_attach(&o, cli->args[0], CKV_ACCESS_READ, &space) < 0) {

@@ -8,12 +8,14 @@
  */
 #include "daemon/shell/config.h"
 #include "daemon/shell/sys.h"
+#include "kernels/nearest.h"
 
 #include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ini.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -47,7 +49,7 @@ struct reader {
 __attribute__((format(printf, 3, 4)))
 static void complain(struct reader *r, int line, const char *format, ...)
 {
-	char what[1024], text[1400];
+	char what[2 * LINE_BYTES_MAX], text[sizeof what + PATH_MAX + 16];
 	va_list args;
 
 	va_start(args, format);
@@ -158,7 +160,8 @@ static void begin_section(struct reader *r, const char *line)
 	end_section(r);
 	bytes = end ? (size_t)(end - line - 1) : 0;
 	if (end == NULL || bytes >= sizeof name) {
-		complain(r, r->line, "expected [daemon] or [space NAME]");
+		complain(r, r->line, "%.*s: expected [daemon] or [space NAME]",
+			 (int)strcspn(line, "\r\n"), line);
 		r->skip = true;
 		return;
 	}
@@ -222,6 +225,27 @@ static size_t keep_value(struct reader *r, const char *line, size_t bytes,
 	return name + 1;
 }
 
+/*
+ * inih names the first bad line only, and no word of it. Complained about here, it is
+ * an empty line for inih.
+ */
+static void check_line(struct reader *r, char *line)
+{
+	char copy[LINE_BYTES_MAX];
+	size_t name;
+
+	if (line[0] == 0 || strchr(";#[", line[0]) != NULL)
+		return;
+	snprintf(copy, sizeof copy, "%s", line);
+	trim_value(copy);
+	name = strcspn(copy, "=:");
+	if (copy[name] != 0 && name > 0)
+		return;
+	if (copy[0] != 0)
+		complain(r, r->line, "'%s': expected key = value or [section]", copy);
+	line[0] = 0;
+}
+
 /* One line for inih. */
 static char *next_line(char *buffer, int room, void *context)
 {
@@ -243,7 +267,24 @@ static char *next_line(char *buffer, int room, void *context)
 		strlen(buffer + strspn(buffer, " \t")) + 1);
 	if (buffer[0] == '[')
 		begin_section(r, buffer);
+	check_line(r, buffer);
 	return buffer;
+}
+
+static const char *nearest_key(const struct param *param, const char *name)
+{
+	const char *nearest = NULL;
+	unsigned best = 3;
+
+	for (; param->name; param++) {
+		unsigned d = ckv_name_distance(name, param->name);
+
+		if (d < best) {
+			best = d;
+			nearest = param->name;
+		}
+	}
+	return nearest;
 }
 
 static int take_key(void *context, const char *section, const char *name,
@@ -252,6 +293,7 @@ static int take_key(void *context, const char *section, const char *name,
 	struct reader *r = context;
 	struct section *s = &r->section;
 	char expected[CONFIG_TEXT_BYTES];
+	const char *near;
 
 	(void)section;
 	if (r->value != NULL)
@@ -275,9 +317,10 @@ static int take_key(void *context, const char *section, const char *name,
 		s->given |= 1ull << i;
 		return 1;
 	}
-	complain(r, r->line, "%s = %s: there is no such key in [%s%s]; "
-		 "ckvd --help lists them", name, value,
-		 s->space ? "space " : "", section_name(r));
+	near = nearest_key(s->param, name);
+	complain(r, r->line, "%s = %s: there is no such key in [%s%s]%s%s; "
+		 "ckvd --help lists them", name, value, s->space ? "space " : "",
+		 section_name(r), near ? ", did you mean " : "", near ? near : "");
 	return 1;
 }
 

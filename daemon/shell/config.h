@@ -145,6 +145,8 @@ void param_text(const struct param *param, const void *params,
 
 /* A string of JSON, with its quotes. */
 void config_json_text(const char *text, FILE *out);
+/* What is printed where JSON was asked for and there is no answer. */
+void config_print_error(const char *text, int exit_status, FILE *out);
 
 /*
  * Fill what follows from the keys. -EINVAL and, at `text`, the key and what is

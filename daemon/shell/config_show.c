@@ -112,6 +112,13 @@ void config_json_text(const char *text, FILE *out)
 	fputc('"', out);
 }
 
+void config_print_error(const char *text, int exit_status, FILE *out)
+{
+	fputs("{\"error\": {\"text\": ", out);
+	config_json_text(text, out);
+	fprintf(out, ", \"exit_status\": %d}}\n", exit_status);
+}
+
 /* Numbers in their base unit: bytes, nanoseconds. */
 static void json_section(const struct param *param, const void *params,
 			 FILE *out)

@@ -15,6 +15,7 @@
 
 #define WINDOW_NS	10000000000u
 #define WINDOW_LINES	20u
+#define LINE_BYTES	8192u	/* the longest path and a sentence around it */
 
 static enum log_level log_max = LOG_INFO;
 static bool for_journal;
@@ -28,7 +29,7 @@ void log_setup(enum log_level level)
 static void write_line(enum log_level level, const char *format, va_list args)
 {
 	static const char priority[] = { '3', '4', '6', '7' };
-	char text[1000], line[1024];
+	char text[LINE_BYTES], line[LINE_BYTES + 8];
 	size_t n;
 
 	if (level > log_max)

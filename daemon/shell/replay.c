@@ -9,10 +9,13 @@
  */
 #include "daemon/shell/replay.h"
 #include "daemon/core/space.h"
+#include "daemon/shell/config.h"
 #include "daemon/shell/trace.h"
+#include "proto/ckv_text.h"
 
 #include <getopt.h>
 #include <jansson.h>
+#include <stdarg.h>
 #include <stdlib.h>
 
 #define CHUNK		256u	/* keys per RESERVE */
@@ -231,23 +234,34 @@ static const char usage[] =
 	"  --fraction LIST   caches of these parts of the trace's distinct blocks\n"
 	"                    (default 1/16,1/8,1/4,1/2)\n";
 
-static int complain(const char *what, const char *value)
+static bool as_json;		/* of what is wrong, too */
+
+/* Say what is wrong; returns `status`, for the program to end with. */
+__attribute__((format(printf, 2, 3)))
+static int complain(int status, const char *format, ...)
 {
-	fprintf(stderr, "ckvd: --replay: %s%s%s\n", what, value ? ": " : "",
-		value ? value : "");
-	return 2;
+	char text[1024], line[1024];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	ckv_text_line(line, sizeof line, text);
+	fprintf(stderr, "ckvd: --replay: %s\n", line);
+	if (as_json)
+		config_print_error(line, status, stdout);
+	return status;
 }
 
 static int no_policy(const char *name)
 {
 	const struct policy_ops *p;
+	char known[256] = "all";
+	size_t n = 3;
 
-	fprintf(stderr, "ckvd: --replay: there is no policy %s; known are all",
-		name);
-	for (uint32_t i = 0; (p = policy_at(i)) != NULL; i++)
-		fprintf(stderr, ", %s", p->name);
-	fprintf(stderr, "\n");
-	return 2;
+	for (uint32_t i = 0; (p = policy_at(i)) != NULL && n < sizeof known; i++)
+		n += (size_t)snprintf(known + n, sizeof known - n, ", %s", p->name);
+	return complain(2, "there is no policy '%s'; known are %s", name, known);
 }
 
 static int choose_policy(struct options *o, const char *name)
@@ -276,19 +290,27 @@ static int parse(int argc, char **argv, struct options *o)
 		{ 0 },
 	};
 	int c, r = choose_policy(o, "all");
+	unsigned long n;
 	char *end;
 
+	as_json = false;
+	for (int i = 1; i < argc; i++)
+		as_json |= strcmp(argv[i], "--json") == 0;
 	optind = 0;
-	while (r == 0 && (c = getopt_long(argc, argv, "", known, NULL)) != -1) {
+	opterr = 0;
+	while (r == 0 && (c = getopt_long(argc, argv, ":h", known, NULL)) != -1) {
 		switch (c) {
 		case 'p':
 			r = choose_policy(o, optarg);
 			break;
 		case 'b':
-			o->n_blocks = (uint32_t)strtoul(optarg, &end, 10);
-			if (*end || o->n_blocks == 0 ||
-			    strtoul(optarg, NULL, 10) > BLOCKS_MAX)
-				r = complain("not a number of blocks", optarg);
+			n = strtoul(optarg, &end, 10);
+			if (*end || *optarg < '0' || *optarg > '9' || n == 0 ||
+			    n > BLOCKS_MAX)
+				r = complain(2, "--blocks is '%s'; it must be a "
+					     "number from 1 to %u", optarg,
+					     BLOCKS_MAX);
+			o->n_blocks = (uint32_t)n;
 			break;
 		case 'f':
 			o->fractions = optarg;
@@ -300,11 +322,15 @@ static int parse(int argc, char **argv, struct options *o)
 			fputs(usage, stdout);
 			exit(0);
 		default:
-			r = 2;
+			r = complain(2, c == ':' ? "a value is missing after '%s'" :
+				     "there is no option '%s', or it takes no value",
+				     argv[optind - 1]);
 		}
 	}
 	if (r == 0 && optind != argc - 1)
-		r = complain("name one trace", NULL);
+		r = complain(2, optind == argc ? "a trace is missing%s" :
+			     "one trace is replayed at a time, not '%s' too",
+			     optind == argc ? "" : argv[optind + 1]);
 	o->path = r == 0 ? argv[optind] : NULL;
 	return r;
 }
@@ -321,7 +347,9 @@ static int parse_fractions(const char *text, uint32_t n, struct size *sizes)
 		    sscanf(at, "%5u/%5u%n", &num, &den, &used) != 2 ||
 		    num == 0 || den == 0 || num > den ||
 		    (at[used] != '\0' && at[used] != ','))
-			return -complain("not a list of fractions", text);
+			return -complain(2, "--fraction is '%s'; it must be a list "
+					 "of at most %d, such as 1/16,1/8", text,
+					 SIZES_MAX);
 		snprintf(sizes[n_sizes].label, sizeof sizes->label, "%u/%u",
 			 num, den);
 		sizes[n_sizes].n_blocks = (uint32_t)((uint64_t)n * num / den);
@@ -456,10 +484,8 @@ static int report(const struct options *o, const struct trace *t)
 	if (r.n_sizes < 0)
 		return -r.n_sizes;
 	ret = measure(&r);
-	if (ret < 0) {
-		complain(strerror(-ret), NULL);
-		return 1;
-	}
+	if (ret < 0)
+		return complain(1, "%s", strerror(-ret));
 	if (!o->json)
 		print_table(&r);
 	else if (print_json(&r) != 0)
@@ -478,17 +504,12 @@ int replay_main(int argc, char **argv)
 	if (r != 0)
 		return r;
 	file = fopen(o.path, "r");
-	if (file == NULL) {
-		fprintf(stderr, "ckvd: %s: %s\n", o.path, strerror(errno));
-		return 1;
-	}
+	if (file == NULL)
+		return complain(1, "%s: %s", o.path, strerror(errno));
 	r = trace_read(file, &trace, text, sizeof text);
 	fclose(file);
-	if (r < 0) {
-		fprintf(stderr, "ckvd: %s: %s\n", o.path,
-			*text ? text : strerror(-r));
-		return 1;
-	}
+	if (r < 0)
+		return complain(1, "%s: %s", o.path, *text ? text : strerror(-r));
 	r = report(&o, &trace);
 	trace_free(&trace);
 	return r;

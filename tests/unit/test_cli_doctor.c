@@ -88,8 +88,8 @@ START_TEST(pools_are_compared_with_this_machine)
 		      strstr(said.out, " of it free") != NULL, "%s", said.out);
 	write_config("a lot");
 	run_doctor();
-	ck_assert_msg(strstr(said.out, "warn  pools") != NULL &&
-		      strstr(said.out, "conf is refused by ckvd") != NULL, "%s",
+	ck_assert_msg(strstr(said.out, "fail  pools") != NULL &&
+		      strstr(said.out, "conf:8: pool = a lot: expected a size") != NULL, "%s",
 		      said.out);
 	strcpy(config, "/nowhere/conf");
 	run_doctor();

@@ -40,7 +40,10 @@ static const struct {
 } wrong[] = {
 	{ "", "f.conf: there is no [space NAME]: nothing to serve" },
 	{ "[daemon]\nsoket = /x\n" GOOD,
-	  "f.conf:2: soket = /x: there is no such key in [daemon]; ckvd --help "
+	  "f.conf:2: soket = /x: there is no such key in [daemon], did you mean "
+	  "socket; ckvd --help lists them" },
+	{ "[daemon]\ncolour = red\n" GOOD,
+	  "f.conf:2: colour = red: there is no such key in [daemon]; ckvd --help "
 	  "lists them" },
 	{ "[daemon]\nworkers = many\n" GOOD,
 	  "f.conf:2: workers = many: expected a number of threads, 1 to 256" },
@@ -79,8 +82,17 @@ static const struct {
 	  "before the first key" },
 	{ "[spaces]\n" GOOD,
 	  "f.conf:1: [spaces]: expected [daemon] or [space NAME]" },
-	{ "[daemon\n" GOOD, "f.conf:1: expected [daemon] or [space NAME]" },
-	{ GOOD "nonsense\n", "f.conf:7: expected key = value or [section]" },
+	{ "[daemon\n" GOOD, "f.conf:1: [daemon: expected [daemon] or [space NAME]" },
+	{ GOOD "nonsense\n",
+	  "f.conf:7: 'nonsense': expected key = value or [section]" },
+	{ GOOD "  lent_pages 64 ; = many\n",
+	  "f.conf:7: 'lent_pages 64': expected key = value or [section]" },
+	{ GOOD "= 64\n", "f.conf:7: '= 64': expected key = value or [section]" },
+	{ GOOD "one\n\nslab = x\ntwo\n",
+	  "f.conf:7: 'one': expected key = value or [section]\n"
+	  "f.conf:9: slab = x: expected a size in bytes, or with K, M, G, T, KiB, "
+	  "MiB, GiB or TiB, 4KiB to 64GiB\n"
+	  "f.conf:10: 'two': expected key = value or [section]" },
 	{ GOOD GOOD, "f.conf:7: [space a]: this space was described already" },
 	{ "[space ]\n", "f.conf:1: [space ]: expected 1 to 40 letters, digits, "
 	  "dots, dashes or underscores" },

@@ -314,16 +314,30 @@ START_TEST(wrong_arguments_are_refused)
 		{ "/dev/null", "--blocks", "12x" },
 		{ "/dev/null", "--blocks", "-3" },
 		{ "/dev/null", "more" },
-		{ "--json" },
+		{ "--policy", "lru" },
 		{ "/dev/null" },
 		{ "/nonexistent/trace" },
 	};
+	static const char *const as_json[][5] = {
+		{ "--json" }, { "--json", "/nonexistent/trace" },
+		{ "/dev/null", "--blocks", "64K", "--json" },
+		{ "/dev/null", "--frob", "--json" },
+	};
+	json_t *all;
 	static char out[8192];
 
 	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
 		ck_assert_int_eq(replay(out, sizeof out, wrong[i]),
 				 i < 6 ? 2 : 1);
 	ck_assert_str_eq(out, "");
+	/* Who wants JSON gets it also then. */
+	for (size_t i = 0; i < sizeof as_json / sizeof as_json[0]; i++) {
+		ck_assert_int_ne(replay(out, sizeof out, as_json[i]), 0);
+		all = json_loads(out, 0, NULL);
+		ck_assert_msg(json_is_string(json_object_get(json_object_get(all,
+			"error"), "text")), "%s", out);
+		json_decref(all);
+	}
 }
 END_TEST
 
