@@ -7,8 +7,8 @@
  * every page is free or published, and every lane, row and descriptor is back.
  */
 #include "tests/crash/crowd.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -222,23 +222,9 @@ START_TEST(mode_is_in_force)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("kill");
-	TCase *tcase = tcase_create("kill");
-	SRunner *runner;
-	int n_failed;
-
-	tcase_add_checked_fixture(tcase, start, stop);
-	tcase_set_timeout(tcase, 60);
-	tcase_add_test(tcase, mode_is_in_force);
-	tcase_add_test(tcase, killed_clients_leave_nothing);
-	tcase_add_test(tcase, stopped_client_keeps_its_pin);
-	tcase_add_test(tcase, killed_daemon_is_reattached_to);
-	suite_add_tcase(suite, tcase);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("kill",
+	CASE("kill", .setup = start, .teardown = stop),
+	TEST(mode_is_in_force),
+	TEST(killed_clients_leave_nothing),
+	TEST(stopped_client_keeps_its_pin),
+	TEST(killed_daemon_is_reattached_to))

@@ -9,8 +9,8 @@
  */
 #include "tests/crash/crowd.h"
 #include "tests/crash/lies.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -184,22 +184,7 @@ START_TEST(lies_are_logged)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("liar");
-	TCase *tcase = tcase_create("liar");
-	SRunner *runner;
-	int n_failed;
-
-	tcase_add_unchecked_fixture(tcase, start, stop);
-	tcase_set_timeout(tcase, 40);
-	tcase_add_loop_test(tcase, lies_hurt_nobody, 0,
-			    (int)n_lies);
-	tcase_add_test(tcase, lies_are_logged);
-	suite_add_tcase(suite, tcase);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("liar",
+	CASE("liar", .start = start, .stop = stop),
+	LOOP(lies_hurt_nobody, n_lies),
+	TEST(lies_are_logged))

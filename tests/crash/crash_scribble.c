@@ -11,8 +11,8 @@
 #include "tests/crash/crowd.h"
 #include "tests/crash/scribble.h"
 #include "tests/crash/storm.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -192,20 +192,6 @@ START_TEST(scribbling_hurts_nobody)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("scribble");
-	TCase *tcase = tcase_create("scribble");
-	SRunner *runner;
-	int n_failed;
-
-	tcase_add_checked_fixture(tcase, start, stop);
-	tcase_set_timeout(tcase, 60);
-	tcase_add_loop_test(tcase, scribbling_hurts_nobody, 0, n_scribbles);
-	suite_add_tcase(suite, tcase);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("scribble",
+	CASE("scribble", .setup = start, .teardown = stop),
+	LOOP(scribbling_hurts_nobody, n_scribbles))

@@ -14,8 +14,8 @@
  */
 #include "tests/crash/crowd.h"
 #include "tests/crash/storm.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,7 +30,7 @@ enum { DEATH_OF = 24, STOP_OF = 8, PAUSE_MS = 80 };
 
 static struct test_daemon daemon_;
 static struct storm *storm;
-static uint64_t random_, n_kills, n_stops, n_deaths, n_seconds;
+static uint64_t random_, n_kills, n_stops, n_deaths;
 static time_t started;
 
 static uint64_t number(const char *name, uint64_t init)
@@ -38,6 +38,12 @@ static uint64_t number(const char *name, uint64_t init)
 	const char *text = getenv(name);
 
 	return text != NULL && text[0] != 0 ? strtoull(text, NULL, 0) : init;
+}
+
+/* How long it blows at least. */
+static double seconds(void)
+{
+	return (double)number("CKV_STORM_SECONDS", 0);
 }
 
 static void start(void)
@@ -120,7 +126,7 @@ static bool enough(void)
 	       sum.lanes >= OTHERS && sum.reopened >= OTHERS &&
 	       sum.pipelined >= OTHERS && sum.missed >= OTHERS &&
 	       sum.careless >= OTHERS &&
-	       time(NULL) - started >= (time_t)n_seconds;
+	       time(NULL) - started >= (time_t)seconds();
 }
 
 /* ---- events ---- */
@@ -263,21 +269,6 @@ START_TEST(no_byte_is_wrong)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("storm");
-	TCase *tcase = tcase_create("storm");
-	SRunner *runner;
-	int n_failed;
-
-	n_seconds = number("CKV_STORM_SECONDS", 0);
-	tcase_add_checked_fixture(tcase, start, stop);
-	tcase_set_timeout(tcase, 115 + (double)n_seconds);
-	tcase_add_test(tcase, no_byte_is_wrong);
-	suite_add_tcase(suite, tcase);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("storm",
+	CASE("storm", .setup = start, .teardown = stop, .timeout = 115 + seconds()),
+	TEST(no_byte_is_wrong))

@@ -31,6 +31,11 @@ const struct shape *object_shape(uint32_t i)
 	return i < COUNT(shapes) ? &shapes[i] : NULL;
 }
 
+uint32_t object_shapes(void)
+{
+	return COUNT(shapes);
+}
+
 const char *object_name(const struct shape *s)
 {
 	static const char *const elem[] = { "f32", "f16", "bf16" };

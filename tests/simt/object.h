@@ -43,6 +43,7 @@ uint32_t object_random(uint64_t *state);
 
 /* The i-th of the shapes that every kernel is tried on; NULL past the last. */
 const struct shape *object_shape(uint32_t i);
+uint32_t object_shapes(void);	/* how many */
 /* "1 layers 2 heads ..." for messages; one static buffer. */
 const char *object_name(const struct shape *s);
 

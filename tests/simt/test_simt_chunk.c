@@ -3,8 +3,8 @@
  * test_simt_chunk.c - pools, reductions and chunks under the harness: the CPU's bits.
  */
 #include "object.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -340,36 +340,13 @@ START_TEST(many_chunks_are_kept_in_tiles)
 }
 END_TEST
 
-static Suite *suite(void)
-{
-	Suite *s = suite_create("simt chunk");
-	TCase *t = tcase_create("chunk");
-	int n = 0;
-
-	while (object_shape((uint32_t)n) != NULL)
-		n++;
-	tcase_set_timeout(t, 200);
-	tcase_add_loop_test(t, pools_are_the_cpus, 0, 2 * (int)COUNT(lengths));
-	tcase_add_loop_test(t, reductions_are_the_cpus, 0, (int)COUNT(lengths));
+CHECK_MAIN("simt chunk",
+	CASE("chunk", .timeout = 200),
+	LOOP(pools_are_the_cpus, 2 * COUNT(lengths)),
+	EACH(reductions_are_the_cpus, lengths),
 	/* The last shape has no token before its window. */
-	tcase_add_loop_test(t, snapkv_scores_are_the_cpus, 0, n - 1);
-	tcase_add_loop_test(t, chunk_scores_are_the_cpus, 0, 2);
-	tcase_add_loop_test(t, kvpress_chunks_are_kept_like_the_cpus, 0,
-			    (int)COUNT(cuts));
-	tcase_add_loop_test(t, paper_chunks_are_kept_like_the_cpus, 0,
-			    (int)COUNT(cuts));
-	tcase_add_test(t, many_chunks_are_kept_in_tiles);
-	suite_add_tcase(s, t);
-	return s;
-}
-
-int main(void)
-{
-	SRunner *runner = srunner_create(suite());
-	int n_failed;
-
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+	LOOP(snapkv_scores_are_the_cpus, object_shapes() - 1),
+	LOOP(chunk_scores_are_the_cpus, 2),
+	EACH(kvpress_chunks_are_kept_like_the_cpus, cuts),
+	EACH(paper_chunks_are_kept_like_the_cpus, cuts),
+	TEST(many_chunks_are_kept_in_tiles))

@@ -3,8 +3,8 @@
  * test_simt_chunkkv.c - ChunkKV from keys to codes under the harness, against the CPU's.
  */
 #include "object.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -255,28 +255,9 @@ START_TEST(impossible_objects_are_refused)
 }
 END_TEST
 
-static Suite *suite(void)
-{
-	Suite *s = suite_create("simt chunkkv");
-	TCase *t = tcase_create("chunkkv");
-
-	tcase_set_timeout(t, 200);
-	tcase_add_loop_test(t, chunkkv_is_the_cpus, 0,
-			    (int)(sizeof cases / sizeof *cases));
-	tcase_add_test(t, broken_key_is_named_at_the_end);
-	tcase_add_test(t, layers_share_launches);
-	tcase_add_test(t, impossible_objects_are_refused);
-	suite_add_tcase(s, t);
-	return s;
-}
-
-int main(void)
-{
-	SRunner *runner = srunner_create(suite());
-	int n_failed;
-
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("simt chunkkv",
+	CASE("chunkkv", .timeout = 200),
+	EACH(chunkkv_is_the_cpus, cases),
+	TEST(broken_key_is_named_at_the_end),
+	TEST(layers_share_launches),
+	TEST(impossible_objects_are_refused))

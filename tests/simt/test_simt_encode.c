@@ -4,8 +4,8 @@
  * of ckv_decode_rows().
  */
 #include "object.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -393,31 +393,10 @@ START_TEST(impossible_arguments_are_refused)
 }
 END_TEST
 
-static Suite *suite(void)
-{
-	Suite *s = suite_create("simt encode");
-	TCase *t = tcase_create("encode");
-	int n = 0;
-
-	while (object_shape((uint32_t)n) != NULL)
-		n++;
-	tcase_set_timeout(t, 200);
-	tcase_add_loop_test(t, bytes_are_those_of_the_cpu, 0, n);
-	tcase_add_loop_test(t, wide_rows_in_every_way, 0, 2);
-	tcase_add_loop_test(t, broken_numbers_and_positions_are_named, 0, 4);
-	tcase_add_loop_test(t, what_does_not_fit_is_named, 0, 2);
-	tcase_add_test(t, impossible_arguments_are_refused);
-	suite_add_tcase(s, t);
-	return s;
-}
-
-int main(void)
-{
-	SRunner *runner = srunner_create(suite());
-	int n_failed;
-
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("simt encode",
+	CASE("encode", .timeout = 200),
+	LOOP(bytes_are_those_of_the_cpu, object_shapes()),
+	LOOP(wide_rows_in_every_way, 2),
+	LOOP(broken_numbers_and_positions_are_named, 4),
+	LOOP(what_does_not_fit_is_named, 2),
+	TEST(impossible_arguments_are_refused))

@@ -3,8 +3,8 @@
  * test_simt_gather.c - the gather under the harness: the bytes that ckv_gather() copies.
  */
 #include "object.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -202,30 +202,9 @@ START_TEST(impossible_gathers_are_refused)
 }
 END_TEST
 
-static Suite *suite(void)
-{
-	Suite *s = suite_create("simt gather");
-	TCase *t = tcase_create("gather");
-	int n = 0;
-
-	while (object_shape((uint32_t)n) != NULL)
-		n++;
-	tcase_set_timeout(t, 200);
-	tcase_add_loop_test(t, gather_copies_what_the_cpu_does, 0, n);
-	tcase_add_test(t, layers_keep_different_numbers);
-	tcase_add_test(t, positions_outside_are_faults);
-	tcase_add_test(t, impossible_gathers_are_refused);
-	suite_add_tcase(s, t);
-	return s;
-}
-
-int main(void)
-{
-	SRunner *runner = srunner_create(suite());
-	int n_failed;
-
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("simt gather",
+	CASE("gather", .timeout = 200),
+	LOOP(gather_copies_what_the_cpu_does, object_shapes()),
+	TEST(layers_keep_different_numbers),
+	TEST(positions_outside_are_faults),
+	TEST(impossible_gathers_are_refused))

@@ -7,8 +7,8 @@
  */
 #include "harness.h"
 #include "object.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -206,29 +206,11 @@ START_TEST(missing_barrier_is_seen)
 }
 END_TEST
 
-static Suite *suite(void)
-{
-	Suite *s = suite_create("simt harness");
-	TCase *t = tcase_create("harness");
-
-	tcase_set_timeout(t, 60);
-	tcase_add_test(t, barrier_holds_threads);
-	tcase_add_loop_test(t, sums_before_are_exact, 0, 5);
-	tcase_add_test(t, warp_operations_are_cudas);
-	tcase_add_test(t, impossible_launches_are_refused);
-	tcase_add_loop_test(t, wrong_kernels_are_named, 0, WRONG_GLOBAL + 1);
-	tcase_add_test(t, missing_barrier_is_seen);
-	suite_add_tcase(s, t);
-	return s;
-}
-
-int main(void)
-{
-	SRunner *runner = srunner_create(suite());
-	int n_failed;
-
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("simt harness",
+	CASE("harness"),
+	TEST(barrier_holds_threads),
+	LOOP(sums_before_are_exact, 5),
+	TEST(warp_operations_are_cudas),
+	TEST(impossible_launches_are_refused),
+	LOOP(wrong_kernels_are_named, WRONG_GLOBAL + 1),
+	TEST(missing_barrier_is_seen))

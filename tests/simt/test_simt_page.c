@@ -3,8 +3,8 @@
  * test_simt_page.c - page checksums under the harness, against libxxhash's.
  */
 #include "object.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -81,26 +81,8 @@ START_TEST(impossible_pages_are_refused)
 }
 END_TEST
 
-static Suite *suite(void)
-{
-	Suite *s = suite_create("simt page");
-	TCase *t = tcase_create("checksum");
-
-	tcase_set_timeout(t, 120);
-	tcase_add_test(t, every_short_page);
-	tcase_add_test(t, pages_of_several_pieces);
-	tcase_add_test(t, impossible_pages_are_refused);
-	suite_add_tcase(s, t);
-	return s;
-}
-
-int main(void)
-{
-	SRunner *runner = srunner_create(suite());
-	int n_failed;
-
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("simt page",
+	CASE("checksum", .timeout = 120),
+	TEST(every_short_page),
+	TEST(pages_of_several_pieces),
+	TEST(impossible_pages_are_refused))

@@ -3,8 +3,8 @@
  * test_simt_score.c - the scoring kernels under the harness, against the CPU's.
  */
 #include "object.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -204,30 +204,9 @@ START_TEST(layers_may_be_skipped)
 }
 END_TEST
 
-static Suite *suite(void)
-{
-	Suite *s = suite_create("simt score");
-	TCase *t = tcase_create("keys");
-	int n = 0;
-
-	while (object_shape((uint32_t)n) != NULL)
-		n++;
-	tcase_set_timeout(t, 120);
-	tcase_add_loop_test(t, norms_are_within_their_bound, 0, n);
-	tcase_add_test(t, norms_name_the_first_broken_number);
-	tcase_add_test(t, layers_may_be_skipped);
-	tcase_add_loop_test(t, keydiff_is_within_its_bound, 0, n);
-	suite_add_tcase(s, t);
-	return s;
-}
-
-int main(void)
-{
-	SRunner *runner = srunner_create(suite());
-	int n_failed;
-
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("simt score",
+	CASE("keys", .timeout = 120),
+	LOOP(norms_are_within_their_bound, object_shapes()),
+	TEST(norms_name_the_first_broken_number),
+	TEST(layers_may_be_skipped),
+	LOOP(keydiff_is_within_its_bound, object_shapes()))

@@ -3,8 +3,8 @@
  * test_simt_select.c - the selection kernels under the harness, against the CPU's.
  */
 #include "object.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -247,29 +247,11 @@ START_TEST(impossible_selections_are_refused)
 }
 END_TEST
 
-static Suite *suite(void)
-{
-	Suite *s = suite_create("simt select");
-	TCase *t = tcase_create("top");
-
-	tcase_set_timeout(t, 200);
-	tcase_add_loop_test(t, selection_is_the_cpus, 0, N_KINDS);
-	tcase_add_test(t, long_rows_are_selected_in_tiles);
-	tcase_add_test(t, rows_have_their_own_budgets);
-	tcase_add_test(t, smallest_scores_can_be_the_best);
-	tcase_add_loop_test(t, kept_tokens_go_before_scores, 0, 2);
-	tcase_add_test(t, impossible_selections_are_refused);
-	suite_add_tcase(s, t);
-	return s;
-}
-
-int main(void)
-{
-	SRunner *runner = srunner_create(suite());
-	int n_failed;
-
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("simt select",
+	CASE("top", .timeout = 200),
+	LOOP(selection_is_the_cpus, N_KINDS),
+	TEST(long_rows_are_selected_in_tiles),
+	TEST(rows_have_their_own_budgets),
+	TEST(smallest_scores_can_be_the_best),
+	LOOP(kept_tokens_go_before_scores, 2),
+	TEST(impossible_selections_are_refused))

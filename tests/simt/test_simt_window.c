@@ -3,8 +3,8 @@
  * test_simt_window.c - window scoring under the harness, against its definition.
  */
 #include "object.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -425,36 +425,14 @@ START_TEST(impossible_arguments_are_refused)
 }
 END_TEST
 
-static Suite *suite(void)
-{
-	Suite *s = suite_create("simt window");
-	TCase *t = tcase_create("window");
-	int n = 0;
-
-	while (object_shape((uint32_t)n) != NULL)
-		n++;
-	tcase_set_timeout(t, 200);
-	tcase_add_loop_test(t, scores_are_within_their_bound, 0, n);
-	tcase_add_loop_test(t, nasty_shapes_are_within_their_bound, 0,
-			    sizeof nasty / sizeof *nasty);
-	tcase_add_test(t, every_grid_gives_the_same_bits);
-	tcase_add_test(t, only_every_second_layer_is_scored);
-	tcase_add_test(t, kinds_may_differ);
-	tcase_add_loop_test(t, a_broken_key_is_named, 0, 3);
-	tcase_add_loop_test(t, what_could_overflow_is_refused, 0, 2);
-	tcase_add_loop_test(t, a_wrong_lse_is_named, 0, 3);
-	tcase_add_test(t, impossible_arguments_are_refused);
-	suite_add_tcase(s, t);
-	return s;
-}
-
-int main(void)
-{
-	SRunner *runner = srunner_create(suite());
-	int n_failed;
-
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("simt window",
+	CASE("window", .timeout = 200),
+	LOOP(scores_are_within_their_bound, object_shapes()),
+	EACH(nasty_shapes_are_within_their_bound, nasty),
+	TEST(every_grid_gives_the_same_bits),
+	TEST(only_every_second_layer_is_scored),
+	TEST(kinds_may_differ),
+	LOOP(a_broken_key_is_named, 3),
+	LOOP(what_could_overflow_is_refused, 2),
+	LOOP(a_wrong_lse_is_named, 3),
+	TEST(impossible_arguments_are_refused))

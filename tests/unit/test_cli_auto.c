@@ -7,10 +7,10 @@
  * which somebody else filled meanwhile would show another.
  */
 #include "client/ckv.h"
+#include "tests/lib/check_main.h"
 #include "tests/lib/command.h"
 #include "tests/lib/daemon.h"
 
-#include <check.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -439,27 +439,15 @@ START_TEST(a_floor_refuses_what_was_not_measured)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("cli_auto");
-	TCase *t = tcase_create("auto");
-	SRunner *sr = srunner_create(s);
-	int failed;
-
-	suite_add_tcase(s, t);
-	tcase_set_timeout(t, 100);
-	tcase_add_test(t, a_published_chain_gets_its_view);
-	tcase_add_test(t, a_killed_writers_chains_get_views);
-	tcase_add_test(t, the_coldest_get_views_before_they_go);
-	tcase_add_test(t, who_leaves_leaves_a_view);
-	tcase_add_test(t, a_writer_never_goes_without);
-	tcase_add_test(t, a_view_of_changed_pages_is_thrown_away);
-	tcase_add_test(t, a_stop_does_not_wait_for_views);
-	tcase_add_test(t, a_reload_changes_what_is_asked_for);
-	tcase_add_test(t, chains_that_do_not_fit_are_counted);
-	tcase_add_test(t, a_floor_refuses_what_was_not_measured);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("cli_auto",
+	CASE("auto", .timeout = 100),
+	TEST(a_published_chain_gets_its_view),
+	TEST(a_killed_writers_chains_get_views),
+	TEST(the_coldest_get_views_before_they_go),
+	TEST(who_leaves_leaves_a_view),
+	TEST(a_writer_never_goes_without),
+	TEST(a_view_of_changed_pages_is_thrown_away),
+	TEST(a_stop_does_not_wait_for_views),
+	TEST(a_reload_changes_what_is_asked_for),
+	TEST(chains_that_do_not_fit_are_counted),
+	TEST(a_floor_refuses_what_was_not_measured))

@@ -3,9 +3,9 @@
  * test_cli_doctor.c - what `ckv doctor` says of memory and processors.
  */
 #include "client/cli/doctor.h"
+#include "tests/lib/check_main.h"
 #include "tests/lib/command.h"
 
-#include <check.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -119,22 +119,8 @@ START_TEST(processors_are_those_that_may_be_used)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("cli_doctor");
-	TCase *t = tcase_create("doctor");
-	SRunner *runner;
-	int failed;
-
-	tcase_set_timeout(t, 30);
-	tcase_add_loop_test(t, the_shortest_memory_is_judged, 0,
-			    (int)(sizeof amounts / sizeof amounts[0]));
-	tcase_add_test(t, pools_are_compared_with_this_machine);
-	tcase_add_test(t, processors_are_those_that_may_be_used);
-	suite_add_tcase(s, t);
-	runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
-}
+CHECK_MAIN("cli_doctor",
+	CASE("doctor"),
+	EACH(the_shortest_memory_is_judged, amounts),
+	TEST(pools_are_compared_with_this_machine),
+	TEST(processors_are_those_that_may_be_used))

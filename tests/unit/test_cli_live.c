@@ -3,10 +3,10 @@
  * test_cli_live.c - the ckv command itself, against a daemon and its clients.
  */
 #include "client/ckv.h"
+#include "tests/lib/check_main.h"
 #include "tests/lib/command.h"
 #include "tests/lib/daemon.h"
 
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -567,33 +567,19 @@ START_TEST(top_restores_the_terminal_after_a_signal)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("cli_live");
-	TCase *all = tcase_create("all");
-	SRunner *runner;
-	int failed;
-
-	tcase_set_timeout(all, 30);
-	tcase_add_checked_fixture(all, setup, teardown);
-	tcase_add_test(all, every_command_answers);
-	tcase_add_test(all, a_client_and_its_blocks_are_shown);
-	tcase_add_test(all, kick_ends_a_stopped_client);
-	tcase_add_test(all, kick_refuses_strangers);
-	tcase_add_test(all, another_user_may_look_but_not_kick);
-	tcase_add_test(all, only_what_dies_is_counted_as_dead);
-	tcase_add_test(all, bench_leaves_nothing_behind);
-	tcase_add_test(all, replay_runs_the_daemons_core);
-	tcase_add_test(all, mistakes_are_explained);
-	tcase_add_test(all, options_may_come_first);
-	tcase_add_test(all, help_is_complete);
-	tcase_add_test(all, the_manual_page_is_complete);
-	tcase_add_test(all, top_restores_the_terminal_after_q);
-	tcase_add_test(all, top_restores_the_terminal_after_a_signal);
-	suite_add_tcase(suite, all);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+CHECK_MAIN("cli_live",
+	CASE("all", .setup = setup, .teardown = teardown),
+	TEST(every_command_answers),
+	TEST(a_client_and_its_blocks_are_shown),
+	TEST(kick_ends_a_stopped_client),
+	TEST(kick_refuses_strangers),
+	TEST(another_user_may_look_but_not_kick),
+	TEST(only_what_dies_is_counted_as_dead),
+	TEST(bench_leaves_nothing_behind),
+	TEST(replay_runs_the_daemons_core),
+	TEST(mistakes_are_explained),
+	TEST(options_may_come_first),
+	TEST(help_is_complete),
+	TEST(the_manual_page_is_complete),
+	TEST(top_restores_the_terminal_after_q),
+	TEST(top_restores_the_terminal_after_a_signal))

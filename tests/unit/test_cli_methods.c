@@ -3,9 +3,9 @@
  * test_cli_methods.c - `ckv methods`: all of the table, as text and as JSON.
  */
 #include "client/ckv.h"
+#include "tests/lib/check_main.h"
 #include "tests/lib/command.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -137,22 +137,9 @@ START_TEST(a_text_is_judged)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("cli_methods");
-	TCase *all = tcase_create("all");
-	SRunner *runner;
-	int failed;
-
-	tcase_add_checked_fixture(all, setup, NULL);
-	tcase_add_test(all, json_is_the_table);
-	tcase_add_test(all, the_list_is_complete);
-	tcase_add_test(all, a_method_is_explained);
-	tcase_add_test(all, a_text_is_judged);
-	suite_add_tcase(suite, all);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+CHECK_MAIN("cli_methods",
+	CASE("all", .setup = setup),
+	TEST(json_is_the_table),
+	TEST(the_list_is_complete),
+	TEST(a_method_is_explained),
+	TEST(a_text_is_judged))

@@ -8,8 +8,8 @@
 #include "client/cli/observe.h"
 #include "client/cli/scan.h"
 #include "client/cli/stats.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -358,28 +358,15 @@ START_TEST(observing_leaks_no_descriptor)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("cli_observe");
-	TCase *all = tcase_create("all");
-	SRunner *runner;
-	int failed;
-
-	tcase_add_checked_fixture(all, setup, teardown);
-	tcase_add_test(all, an_observer_reads_the_index);
-	tcase_add_test(all, a_watch_copies_the_counters);
-	tcase_add_test(all, an_unknown_space_is_answered_with_a_list);
-	tcase_add_test(all, different_versions_are_both_named);
-	tcase_add_test(all, a_different_layout_is_named);
-	tcase_add_test(all, stats_that_do_not_fit_their_memory_are_refused);
-	tcase_add_test(all, another_program_is_told_from_a_daemon);
-	tcase_add_test(all, an_absent_daemon_is_explained);
-	tcase_add_test(all, a_forbidden_socket_names_its_group);
-	tcase_add_test(all, observing_leaks_no_descriptor);
-	suite_add_tcase(suite, all);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+CHECK_MAIN("cli_observe",
+	CASE("all", .setup = setup, .teardown = teardown),
+	TEST(an_observer_reads_the_index),
+	TEST(a_watch_copies_the_counters),
+	TEST(an_unknown_space_is_answered_with_a_list),
+	TEST(different_versions_are_both_named),
+	TEST(a_different_layout_is_named),
+	TEST(stats_that_do_not_fit_their_memory_are_refused),
+	TEST(another_program_is_told_from_a_daemon),
+	TEST(an_absent_daemon_is_explained),
+	TEST(a_forbidden_socket_names_its_group),
+	TEST(observing_leaks_no_descriptor))

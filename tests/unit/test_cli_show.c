@@ -4,8 +4,8 @@
  */
 #include "client/cli/show.h"
 #include "client/cli/text.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <stdlib.h>
 
 enum { N_SPACES = 2, N_ROWS = 4, OWN_PID = 99 };
@@ -360,30 +360,17 @@ START_TEST(numbers_read_well)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("cli_show");
-	TCase *all = tcase_create("all");
-	SRunner *runner;
-	int failed;
-
-	tcase_add_checked_fixture(all, setup, teardown);
-	tcase_add_test(all, spaces_say_what_a_page_means);
-	tcase_add_test(all, status_json_has_every_counter);
-	tcase_add_test(all, status_all_explains_every_counter);
-	tcase_add_test(all, status_says_whose_word_hits_are);
-	tcase_add_test(all, status_shows_a_forbidden_space);
-	tcase_add_test(all, client_names_are_made_printable);
-	tcase_add_test(all, clients_leave_out_ckv_itself);
-	tcase_add_test(all, tables_are_as_wide_as_their_widest_cell);
-	tcase_add_test(all, tables_fit_the_window);
-	tcase_add_test(all, top_shows_rates);
-	tcase_add_test(all, top_fits_every_window);
-	tcase_add_test(all, numbers_read_well);
-	suite_add_tcase(suite, all);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+CHECK_MAIN("cli_show",
+	CASE("all", .setup = setup, .teardown = teardown),
+	TEST(spaces_say_what_a_page_means),
+	TEST(status_json_has_every_counter),
+	TEST(status_all_explains_every_counter),
+	TEST(status_says_whose_word_hits_are),
+	TEST(status_shows_a_forbidden_space),
+	TEST(client_names_are_made_printable),
+	TEST(clients_leave_out_ckv_itself),
+	TEST(tables_are_as_wide_as_their_widest_cell),
+	TEST(tables_fit_the_window),
+	TEST(top_shows_rates),
+	TEST(top_fits_every_window),
+	TEST(numbers_read_well))

@@ -3,10 +3,10 @@
  * test_cli_views.c - `ckv views`: what it lists, and what it forgets.
  */
 #include "client/ckv.h"
+#include "tests/lib/check_main.h"
 #include "tests/lib/command.h"
 #include "tests/lib/daemon.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -130,21 +130,7 @@ START_TEST(a_view_is_dropped)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("cli_views");
-	TCase *all = tcase_create("all");
-	SRunner *runner;
-	int failed;
-
-	tcase_set_timeout(all, 30);
-	tcase_add_checked_fixture(all, setup, teardown);
-	tcase_add_test(all, a_view_is_shown);
-	tcase_add_test(all, a_view_is_dropped);
-	suite_add_tcase(suite, all);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+CHECK_MAIN("cli_views",
+	CASE("all", .setup = setup, .teardown = teardown),
+	TEST(a_view_is_shown),
+	TEST(a_view_is_dropped))

@@ -3,8 +3,8 @@
  * test_config.c - what a configuration file may say, and what is said of the rest.
  */
 #include "daemon/shell/config.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -526,31 +526,18 @@ START_TEST(what_is_printed_can_be_read_again)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("config");
-	TCase *t = tcase_create("config");
-	SRunner *runner;
-	int failed;
-
-	tcase_add_loop_test(t, a_wrong_file_is_refused_by_line_and_key, 0,
-			    (int)(sizeof wrong / sizeof wrong[0]));
-	tcase_add_test(t, all_complaints_come_at_once);
-	tcase_add_test(t, numbers_follow_from_keys);
-	tcase_add_test(t, a_page_has_a_meaning);
-	tcase_add_test(t, long_values_are_taken_whole);
-	tcase_add_test(t, the_smallest_pool_is_one_page);
-	tcase_add_test(t, the_bounds_of_each_key_are_taken);
-	tcase_add_test(t, an_unset_slab_follows_the_pool);
-	tcase_add_test(t, allow_lists_decide_who_attaches);
-	tcase_add_test(t, a_reload_takes_some_and_refuses_the_rest_by_name);
-	tcase_add_test(t, a_space_asks_for_views);
-	tcase_add_test(t, a_reload_changes_automatic_views);
-	tcase_add_test(t, what_is_printed_can_be_read_again);
-	suite_add_tcase(s, t);
-	runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
-}
+CHECK_MAIN("config",
+	CASE("config"),
+	EACH(a_wrong_file_is_refused_by_line_and_key, wrong),
+	TEST(all_complaints_come_at_once),
+	TEST(numbers_follow_from_keys),
+	TEST(a_page_has_a_meaning),
+	TEST(long_values_are_taken_whole),
+	TEST(the_smallest_pool_is_one_page),
+	TEST(the_bounds_of_each_key_are_taken),
+	TEST(an_unset_slab_follows_the_pool),
+	TEST(allow_lists_decide_who_attaches),
+	TEST(a_reload_takes_some_and_refuses_the_rest_by_name),
+	TEST(a_space_asks_for_views),
+	TEST(a_reload_changes_automatic_views),
+	TEST(what_is_printed_can_be_read_again))

@@ -3,10 +3,10 @@
  * test_core_evict.c - who leaves a full pool, and what a pin, a hold, a touch
  * and a liar change about it; views.
  */
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 
+#include "tests/lib/check_main.h"
 #include "tests/lib/core.h"
 
 enum { PAGES = 8, VIEWS = 20 };
@@ -488,30 +488,25 @@ START_TEST(policies_have_names)
 }
 END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {
-		leaves_go_first, touched_chains_stay, parents_inherit_recency,
-		deepest_pin_keeps_the_chain, ancestors_are_given_back,
-		pinned_pool_is_full_until_death, unpinned_block_is_found,
-		reservations_keep_their_parent, lying_words_are_harmless,
-		pin_high_bounds_the_scan, held_chain_stays,
-		held_scratch_outlives_its_lane, unsummed_blocks_are_offered,
-		stale_sums_are_passed_in_pieces,
-		what_is_there_is_not_empty, views_are_found, views_stay_in_a_slab, views_push_out_old_views,
-		scan_resistance_differs, policies_have_names,
-	};
-	Suite *s = suite_create("core_evict");
-	TCase *t = tcase_create("evict");
-	SRunner *sr = srunner_create(s);
-	int failed;
-
-	suite_add_tcase(s, t);
-	tcase_add_checked_fixture(t, setup, teardown);
-	for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)
-		tcase_add_test(t, tests[i]);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("core_evict",
+	CASE("evict", .setup = setup, .teardown = teardown),
+	TEST(leaves_go_first),
+	TEST(touched_chains_stay),
+	TEST(parents_inherit_recency),
+	TEST(deepest_pin_keeps_the_chain),
+	TEST(ancestors_are_given_back),
+	TEST(pinned_pool_is_full_until_death),
+	TEST(unpinned_block_is_found),
+	TEST(reservations_keep_their_parent),
+	TEST(lying_words_are_harmless),
+	TEST(pin_high_bounds_the_scan),
+	TEST(held_chain_stays),
+	TEST(held_scratch_outlives_its_lane),
+	TEST(unsummed_blocks_are_offered),
+	TEST(stale_sums_are_passed_in_pieces),
+	TEST(what_is_there_is_not_empty),
+	TEST(views_are_found),
+	TEST(views_stay_in_a_slab),
+	TEST(views_push_out_old_views),
+	TEST(scan_resistance_differs),
+	TEST(policies_have_names))

@@ -2,10 +2,10 @@
 /*
  * test_core_lend.c - reserve, publish, abort, drop: every answer they give.
  */
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 
+#include "tests/lib/check_main.h"
 #include "tests/lib/core.h"
 
 static struct core core;
@@ -427,31 +427,25 @@ START_TEST(impossible_spaces_are_refused)
 }
 END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {
-		chain_becomes_visible_at_publish, taken_keys_are_refused,
-		list_stops_at_first_refusal,
-		another_parent_ends_the_list, parent_must_be_there,
-		parents_are_published_first, impossible_items_are_refused,
-		lies_change_nothing, 						impossible_requests_change_nothing, 		death_frees_reservations,
-		lent_pages_are_limited,
-		lent_pages_of_a_user_are_limited, full_of_reservations, quota_is_obeyed,
-		full_index_is_refused, drop_takes_leaves_first,
-		generations_end_in_retirement, prefetch_counts_published,
-		lanes_are_limited, impossible_spaces_are_refused,
-	};
-	Suite *s = suite_create("core_lend");
-	TCase *t = tcase_create("lend");
-	SRunner *sr = srunner_create(s);
-	int failed;
-
-	suite_add_tcase(s, t);
-	tcase_add_checked_fixture(t, setup, teardown);
-	for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)
-		tcase_add_test(t, tests[i]);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("core_lend",
+	CASE("lend", .setup = setup, .teardown = teardown),
+	TEST(chain_becomes_visible_at_publish),
+	TEST(taken_keys_are_refused),
+	TEST(list_stops_at_first_refusal),
+	TEST(another_parent_ends_the_list),
+	TEST(parent_must_be_there),
+	TEST(parents_are_published_first),
+	TEST(impossible_items_are_refused),
+	TEST(lies_change_nothing),
+	TEST(impossible_requests_change_nothing),
+	TEST(death_frees_reservations),
+	TEST(lent_pages_are_limited),
+	TEST(lent_pages_of_a_user_are_limited),
+	TEST(full_of_reservations),
+	TEST(quota_is_obeyed),
+	TEST(full_index_is_refused),
+	TEST(drop_takes_leaves_first),
+	TEST(generations_end_in_retirement),
+	TEST(prefetch_counts_published),
+	TEST(lanes_are_limited),
+	TEST(impossible_spaces_are_refused))

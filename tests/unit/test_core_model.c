@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "tests/lib/check_main.h"
 #include "tests/lib/core_model.h"
 
 static uint32_t holds[HOLDS], n_sums;
@@ -426,18 +427,6 @@ START_TEST(core_is_as_the_model)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("core_model");
-	TCase *t = tcase_create("model");
-	SRunner *sr = srunner_create(s);
-	int failed;
-
-	suite_add_tcase(s, t);
-	tcase_set_timeout(t, 250);
-	tcase_add_loop_test(t, core_is_as_the_model, 0, 4);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("core_model",
+	CASE("model", .timeout = 250),
+	LOOP(core_is_as_the_model, 4))

@@ -2,10 +2,10 @@
 /*
  * test_core_name.c - what a name of a lent page is worth, now and later.
  */
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 
+#include "tests/lib/check_main.h"
 #include "tests/lib/core.h"
 
 static struct core core;
@@ -209,25 +209,12 @@ START_TEST(abort_takes_a_whole_tree)
 }
 END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {
-		another_daemons_page_is_stale, another_lanes_page_is_stale,
-		an_ended_lending_says_how, items_are_judged_in_order,
-		a_lie_ends_a_list, abort_takes_descendants,
-		abort_takes_a_whole_tree,
-	};
-	Suite *s = suite_create("core_name");
-	TCase *t = tcase_create("name");
-	SRunner *sr = srunner_create(s);
-	int failed;
-
-	suite_add_tcase(s, t);
-	tcase_add_checked_fixture(t, setup, teardown);
-	for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)
-		tcase_add_test(t, tests[i]);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("core_name",
+	CASE("name", .setup = setup, .teardown = teardown),
+	TEST(another_daemons_page_is_stale),
+	TEST(another_lanes_page_is_stale),
+	TEST(an_ended_lending_says_how),
+	TEST(items_are_judged_in_order),
+	TEST(a_lie_ends_a_list),
+	TEST(abort_takes_descendants),
+	TEST(abort_takes_a_whole_tree))

@@ -3,10 +3,10 @@
  * test_core_step.c - requests that go on in later turns, and the steps that they wait
  * for: what one call costs, counted in items, pin words and scans.
  */
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 
+#include "tests/lib/check_main.h"
 #include "tests/lib/core.h"
 
 enum { PAGES = 24 };
@@ -502,36 +502,24 @@ START_TEST(touches_are_taken_by_turns)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("core_step");
-	TCase *t = tcase_create("step");
-	SRunner *sr = srunner_create(s);
-	int failed;
-
-	suite_add_tcase(s, t);
-	tcase_add_checked_fixture(t, setup, teardown);
-	tcase_add_test(t, a_request_goes_on_item_by_item);
-	tcase_add_test(t, a_paused_request_keeps_its_parent);
-	tcase_add_test(t, a_cancelled_request_leaves_nothing);
-	tcase_add_test(t, a_paused_request_sees_what_others_did);
-	tcase_add_test(t, one_scan_serves_all_who_wait);
-	tcase_add_test(t, a_block_is_dropped_once);
-	tcase_add_loop_test(t, waiting_drops_are_cancelled, 0, 3);
-	tcase_add_test(t, a_known_pin_costs_no_scan);
-	tcase_add_test(t, a_witness_is_seen_again);
-	tcase_add_loop_test(t, a_fruitless_search_is_remembered, 0, PAGES);
-	tcase_add_loop_test(t, a_search_looks_at_all_that_is_parked, 0, 15);
-	tcase_add_test(t, moved_pins_keep_nobody_waiting);
-	tcase_add_test(t, moved_pins_of_views_keep_nobody_waiting);
-	tcase_add_test(t, memory_answers_while_scans_are_paced);
-	tcase_add_test(t, a_step_is_bounded);
-	tcase_add_test(t, a_drop_pays_for_its_step);
-	tcase_add_test(t, a_lane_ends_in_pieces);
-	tcase_add_test(t, an_abort_goes_on_piece_by_piece);
-	tcase_add_test(t, touches_are_taken_by_turns);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("core_step",
+	CASE("step", .setup = setup, .teardown = teardown),
+	TEST(a_request_goes_on_item_by_item),
+	TEST(a_paused_request_keeps_its_parent),
+	TEST(a_cancelled_request_leaves_nothing),
+	TEST(a_paused_request_sees_what_others_did),
+	TEST(one_scan_serves_all_who_wait),
+	TEST(a_block_is_dropped_once),
+	LOOP(waiting_drops_are_cancelled, 3),
+	TEST(a_known_pin_costs_no_scan),
+	TEST(a_witness_is_seen_again),
+	LOOP(a_fruitless_search_is_remembered, PAGES),
+	LOOP(a_search_looks_at_all_that_is_parked, 15),
+	TEST(moved_pins_keep_nobody_waiting),
+	TEST(moved_pins_of_views_keep_nobody_waiting),
+	TEST(memory_answers_while_scans_are_paced),
+	TEST(a_step_is_bounded),
+	TEST(a_drop_pays_for_its_step),
+	TEST(a_lane_ends_in_pieces),
+	TEST(an_abort_goes_on_piece_by_piece),
+	TEST(touches_are_taken_by_turns))

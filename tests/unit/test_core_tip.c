@@ -3,10 +3,10 @@
  * test_core_tip.c - whose turn it is to get a view, once, and that nobody goes
  * without a page because of it.
  */
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 
+#include "tests/lib/check_main.h"
 #include "tests/lib/core.h"
 
 enum { PAGES = 32, LINKS = 64 };
@@ -502,40 +502,28 @@ START_TEST(a_waiting_tip_with_a_child_is_skipped)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("core_tip");
-	TCase *t = tcase_create("tip");
-	SRunner *sr = srunner_create(s);
-	int failed;
-
-	suite_add_tcase(s, t);
-	tcase_add_checked_fixture(t, setup, teardown);
-	tcase_add_test(t, nothing_happens_unasked);
-	tcase_add_test(t, a_published_chain_has_its_turn_once);
-	tcase_add_test(t, a_tip_that_got_a_child_is_skipped);
-	tcase_add_test(t, an_aborted_child_gives_the_turn_back);
-	tcase_add_test(t, turns_at_once_are_bounded);
-	tcase_add_test(t, a_chain_too_long_is_refused_once);
-	tcase_add_test(t, each_result_has_its_counter);
-	tcase_add_test(t, pressure_begins_below_a_sixteenth);
-	tcase_add_test(t, pressure_is_that_of_the_quota);
-	tcase_add_loop_test(t, pressure_takes_the_next_victims, 0, 2);
-	tcase_add_loop_test(t, the_next_victims_are_the_victims, 0, 2);
-	tcase_add_test(t, what_is_left_of_a_chain_needs_no_view);
-	tcase_add_test(t, a_chain_lost_is_counted_once);
-	tcase_add_test(t, a_victim_waits_for_its_view);
-	tcase_add_test(t, who_waits_gives_way_to_a_writer);
-	tcase_add_test(t, a_pinned_tip_is_not_the_last_to_ask);
-	tcase_add_test(t, a_chain_gives_way_at_once);
-	tcase_add_test(t, who_is_read_gives_way_last);
-	tcase_add_test(t, a_pinned_block_survives_giving_way);
-	tcase_add_test(t, a_drop_takes_what_is_read);
-	tcase_add_test(t, another_method_is_another_turn);
-	tcase_add_test(t, switched_off_nothing_waits);
-	tcase_add_test(t, a_waiting_tip_with_a_child_is_skipped);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("core_tip",
+	CASE("tip", .setup = setup, .teardown = teardown),
+	TEST(nothing_happens_unasked),
+	TEST(a_published_chain_has_its_turn_once),
+	TEST(a_tip_that_got_a_child_is_skipped),
+	TEST(an_aborted_child_gives_the_turn_back),
+	TEST(turns_at_once_are_bounded),
+	TEST(a_chain_too_long_is_refused_once),
+	TEST(each_result_has_its_counter),
+	TEST(pressure_begins_below_a_sixteenth),
+	TEST(pressure_is_that_of_the_quota),
+	LOOP(pressure_takes_the_next_victims, 2),
+	LOOP(the_next_victims_are_the_victims, 2),
+	TEST(what_is_left_of_a_chain_needs_no_view),
+	TEST(a_chain_lost_is_counted_once),
+	TEST(a_victim_waits_for_its_view),
+	TEST(who_waits_gives_way_to_a_writer),
+	TEST(a_pinned_tip_is_not_the_last_to_ask),
+	TEST(a_chain_gives_way_at_once),
+	TEST(who_is_read_gives_way_last),
+	TEST(a_pinned_block_survives_giving_way),
+	TEST(a_drop_takes_what_is_read),
+	TEST(another_method_is_another_turn),
+	TEST(switched_off_nothing_waits),
+	TEST(a_waiting_tip_with_a_child_is_skipped))

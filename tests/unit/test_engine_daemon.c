@@ -3,7 +3,6 @@
  * test_engine_daemon.c - the engine with a real daemon: found pages, damaged
  * pages, a daemon that is killed, views from one connection to another.
  */
-#include <check.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -15,6 +14,7 @@
 #include "client/examples/engine/session.h"
 #include "client/examples/engine/stage.h"
 #include "client/examples/engine/views.h"
+#include "tests/lib/check_main.h"
 
 #define MODEL	"tests/data/tiny-recall"
 
@@ -257,27 +257,13 @@ START_TEST(first_and_last_are_read)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("engine_daemon");
-	TCase *t = tcase_create("daemon");
-	SRunner *sr = srunner_create(s);
-	int failed;
-
-	suite_add_tcase(s, t);
-	tcase_set_timeout(t, 60);
-	tcase_add_checked_fixture(t, setup, teardown);
-	tcase_add_test(t, blocks_go_from_one_to_another);
-	tcase_add_test(t, other_weights_are_refused);
-	tcase_add_test(t, damage_is_seen_and_verify_misses_it);
-	tcase_add_test(t, killed_daemon_costs_no_bit);
-	tcase_add_test(t, other_geometry_is_named);
-	tcase_add_test(t, whole_view_is_near);
-	tcase_add_loop_test(t, a_view_of_any_method_is_read, 0,
-			    (int)(sizeof method / sizeof method[0]));
-	tcase_add_test(t, first_and_last_are_read);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("engine_daemon",
+	CASE("daemon", .setup = setup, .teardown = teardown),
+	TEST(blocks_go_from_one_to_another),
+	TEST(other_weights_are_refused),
+	TEST(damage_is_seen_and_verify_misses_it),
+	TEST(killed_daemon_costs_no_bit),
+	TEST(other_geometry_is_named),
+	TEST(whole_view_is_near),
+	EACH(a_view_of_any_method_is_read, method),
+	TEST(first_and_last_are_read))

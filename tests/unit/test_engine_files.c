@@ -5,7 +5,6 @@
  *
  * Each test takes a whole little folder and breaks one thing in it.
  */
-#include <check.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +13,7 @@
 
 #include "client/examples/engine/expect.h"
 #include "client/examples/engine/model.h"
+#include "tests/lib/check_main.h"
 
 #define DIR_TEMPLATE	"/tmp/ckv-engine-test.XXXXXX"
 
@@ -379,31 +379,15 @@ START_TEST(bad_expectations_are_named)
 }
 END_TEST
 
-#define LEN(a)	((int)(sizeof(a) / sizeof((a)[0])))
-
-int main(void)
-{
-	Suite *s = suite_create("engine_files");
-	TCase *t = tcase_create("files");
-	SRunner *sr = srunner_create(s);
-	int failed;
-
-	suite_add_tcase(s, t);
-	tcase_add_checked_fixture(t, make_folder, remove_folder);
-	tcase_add_test(t, whole_folder_is_loaded);
-	tcase_add_loop_test(t, absent_files_are_named, 0, 3);
-	tcase_add_loop_test(t, bad_config_keys_are_named, 0,
-			    LEN(config_changes));
-	tcase_add_loop_test(t, usual_configs_are_read, 0, LEN(usual));
-	tcase_add_test(t, ids_without_words_are_numbers);
-	tcase_add_loop_test(t, bad_vocabularies_are_named, 0,
-			    LEN(vocab_changes));
-	tcase_add_loop_test(t, bad_tensors_are_named, 0, LEN(weights));
-	tcase_add_test(t, tied_embeddings_are_loaded);
-	tcase_add_test(t, words_are_encoded);
-	tcase_add_test(t, bad_expectations_are_named);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("engine_files",
+	CASE("files", .setup = make_folder, .teardown = remove_folder),
+	TEST(whole_folder_is_loaded),
+	LOOP(absent_files_are_named, 3),
+	EACH(bad_config_keys_are_named, config_changes),
+	EACH(usual_configs_are_read, usual),
+	TEST(ids_without_words_are_numbers),
+	EACH(bad_vocabularies_are_named, vocab_changes),
+	EACH(bad_tensors_are_named, weights),
+	TEST(tied_embeddings_are_loaded),
+	TEST(words_are_encoded),
+	TEST(bad_expectations_are_named))

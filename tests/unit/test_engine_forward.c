@@ -7,7 +7,6 @@
  * The model is small and random, of sizes that divide nothing: heads of 24,
  * an output of 37, so that every remainder loop runs.
  */
-#include <check.h>
 #include <errno.h>
 #include <math.h>
 #include <stdbool.h>
@@ -15,6 +14,7 @@
 #include <string.h>
 
 #include "client/examples/engine/engine.h"
+#include "tests/lib/check_main.h"
 
 enum {
 	HIDDEN = 40, MLP = 56, LAYERS = 2, HEADS = 6, KV = 2, DIM = 24,
@@ -485,27 +485,14 @@ START_TEST(impossible_input_is_refused)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("engine_forward");
-	TCase *t = tcase_create("forward");
-	SRunner *sr = srunner_create(s);
-	int failed;
-
-	suite_add_tcase(s, t);
-	tcase_set_timeout(t, 60);
-	tcase_add_checked_fixture(t, setup, NULL);
-	tcase_add_loop_test(t, logits_are_right, 0, 2);
-	tcase_add_loop_test(t, no_way_of_cutting_changes_a_bit, 0, 2);
-	tcase_add_loop_test(t, bf16_pages_are_as_exact, 0, 2);
-	tcase_add_loop_test(t, found_pages_change_no_bit, 0, 2);
-	tcase_add_loop_test(t, flipped_bit_is_seen, 0, 2);
-	tcase_add_loop_test(t, views_are_attended, 0, 2);
-	tcase_add_test(t, queries_are_captured);
-	tcase_add_test(t, decoding_is_greedy);
-	tcase_add_test(t, impossible_input_is_refused);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("engine_forward",
+	CASE("forward", .setup = setup),
+	LOOP(logits_are_right, 2),
+	LOOP(no_way_of_cutting_changes_a_bit, 2),
+	LOOP(bf16_pages_are_as_exact, 2),
+	LOOP(found_pages_change_no_bit, 2),
+	LOOP(flipped_bit_is_seen, 2),
+	LOOP(views_are_attended, 2),
+	TEST(queries_are_captured),
+	TEST(decoding_is_greedy),
+	TEST(impossible_input_is_refused))

@@ -2,7 +2,6 @@
 /*
  * test_engine_identity.c - which weights a model has: what is seen, and what is not.
  */
-#include <check.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -11,6 +10,7 @@
 #include <unistd.h>
 
 #include "client/examples/engine/identity.h"
+#include "tests/lib/check_main.h"
 
 #define DIR_TEMPLATE	"/tmp/ckv-identity-test.XXXXXX"
 
@@ -177,24 +177,11 @@ START_TEST(an_absent_configuration_is_named)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("engine_identity");
-	TCase *all = tcase_create("all");
-	SRunner *runner;
-	int failed;
-
-	tcase_add_checked_fixture(all, setup, teardown);
-	tcase_add_test(all, equal_files_are_equal);
-	tcase_add_test(all, data_is_seen);
-	tcase_add_test(all, so_much_of_a_large_tensor_is_seen);
-	tcase_add_test(all, all_the_rest_is_seen);
-	tcase_add_test(all, parts_do_not_run_together);
-	tcase_add_test(all, an_absent_configuration_is_named);
-	suite_add_tcase(suite, all);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+CHECK_MAIN("engine_identity",
+	CASE("all", .setup = setup, .teardown = teardown),
+	TEST(equal_files_are_equal),
+	TEST(data_is_seen),
+	TEST(so_much_of_a_large_tensor_is_seen),
+	TEST(all_the_rest_is_seen),
+	TEST(parts_do_not_run_together),
+	TEST(an_absent_configuration_is_named))

@@ -8,12 +8,12 @@
  * whoever still reads one is found out. Whatever it does, logits and answer
  * must be the bits of a session without any cache.
  */
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "client/examples/engine/session.h"
+#include "tests/lib/check_main.h"
 
 #define MODEL	"tests/data/tiny-recall"
 
@@ -420,24 +420,11 @@ START_TEST(common_beginning_is_kept)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("engine_session");
-	TCase *t = tcase_create("session");
-	SRunner *sr = srunner_create(s);
-	int failed;
-
-	suite_add_tcase(s, t);
-	tcase_set_timeout(t, 120);
-	tcase_add_checked_fixture(t, setup, teardown);
-	tcase_add_test(t, published_blocks_are_found);
-	tcase_add_test(t, something_is_always_computed);
-	tcase_add_test(t, own_tokens_are_not_looked_up);
-	tcase_add_loop_test(t, full_pool_is_survived, 0, N_IDS / BLOCK + 1);
-	tcase_add_loop_test(t, dead_daemon_is_survived, 0, 2);
-	tcase_add_test(t, common_beginning_is_kept);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("engine_session",
+	CASE("session", .setup = setup, .teardown = teardown, .timeout = 120),
+	TEST(published_blocks_are_found),
+	TEST(something_is_always_computed),
+	TEST(own_tokens_are_not_looked_up),
+	LOOP(full_pool_is_survived, N_IDS / BLOCK + 1),
+	LOOP(dead_daemon_is_survived, 2),
+	TEST(common_beginning_is_kept))

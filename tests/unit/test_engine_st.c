@@ -3,13 +3,13 @@
  * test_engine_st.c - safetensors: what is whole is read, what is damaged is
  * refused with a line that names the tensor, and nothing crashes.
  */
-#include <check.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "client/examples/engine/st.h"
+#include "tests/lib/check_main.h"
 
 static uint8_t file[4096];
 static size_t file_bytes;
@@ -205,25 +205,12 @@ START_TEST(open_names_the_file)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("engine_st");
-	TCase *t = tcase_create("st");
-	SRunner *sr = srunner_create(s);
-	int failed;
-
-	suite_add_tcase(s, t);
-	tcase_add_test(t, whole_file_is_read);
-	tcase_add_test(t, every_truncation_is_refused);
-	tcase_add_test(t, every_changed_byte_is_survived);
-	tcase_add_loop_test(t, damage_is_named, 0,
-			    sizeof(damaged) / sizeof(damaged[0]));
-	tcase_add_test(t, lying_header_length_is_refused);
-	tcase_add_test(t, empty_tensors_are_read);
-	tcase_add_test(t, open_names_the_file);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	free(copy);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("engine_st",
+	CASE("st"),
+	TEST(whole_file_is_read),
+	TEST(every_truncation_is_refused),
+	TEST(every_changed_byte_is_survived),
+	EACH(damage_is_named, damaged),
+	TEST(lying_header_length_is_refused),
+	TEST(empty_tensors_are_read),
+	TEST(open_names_the_file))

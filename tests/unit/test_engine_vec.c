@@ -3,12 +3,12 @@
  * test_engine_vec.c - the engine's arithmetic against plain double, for both
  * sets of functions, and independence of an element from its neighbours.
  */
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "client/examples/engine/vec.h"
+#include "tests/lib/check_main.h"
 
 enum { N_IN = 83, N_TOKENS = 13, ROWS = 29 };
 
@@ -202,23 +202,12 @@ START_TEST(odd_head_sizes_are_portable)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("engine_vec");
-	TCase *t = tcase_create("vec");
-	SRunner *sr = srunner_create(s);
-	int failed;
-
-	suite_add_tcase(s, t);
-	tcase_add_loop_test(t, panel_is_a_product, 0, 2);
-	tcase_add_loop_test(t, scores_are_products, 0, 2);
-	tcase_add_loop_test(t, mix_is_a_sum_in_order, 0, 2);
-	tcase_add_loop_test(t, softmax_is_exponential, 0, 2);
-	tcase_add_test(t, bf16_rounds_to_nearest);
-	tcase_add_test(t, f16_is_exact);
-	tcase_add_test(t, odd_head_sizes_are_portable);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("engine_vec",
+	CASE("vec"),
+	LOOP(panel_is_a_product, 2),
+	LOOP(scores_are_products, 2),
+	LOOP(mix_is_a_sum_in_order, 2),
+	LOOP(softmax_is_exponential, 2),
+	TEST(bf16_rounds_to_nearest),
+	TEST(f16_is_exact),
+	TEST(odd_head_sizes_are_portable))

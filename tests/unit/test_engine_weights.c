@@ -3,7 +3,6 @@
  * test_engine_weights.c - a checkpoint's tensors, however they are stored: each
  * has its place in the model, and the same numbers make the same model.
  */
-#include <check.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 #include "client/examples/engine/model.h"
 #include "client/examples/engine/st.h"
 #include "client/examples/engine/vec.h"
+#include "tests/lib/check_main.h"
 
 static char dir[64];
 
@@ -364,25 +364,12 @@ START_TEST(stored_rope_is_compared)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("engine_weights");
-	TCase *t = tcase_create("weights");
-	SRunner *sr = srunner_create(s);
-	int failed;
-
-	suite_add_tcase(s, t);
-	tcase_add_checked_fixture(t, make_folder, remove_folder);
-	tcase_add_test(t, each_type_is_read);
-	tcase_add_test(t, shards_are_read);
-	tcase_add_test(t, shards_that_differ_are_named);
-	tcase_add_test(t, tensor_twice_is_named);
-	tcase_add_loop_test(t, unused_tensors_are_named, 0,
-			    sizeof(unused) / sizeof(unused[0]));
-	tcase_add_test(t, tied_output_is_compared);
-	tcase_add_test(t, stored_rope_is_compared);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("engine_weights",
+	CASE("weights", .setup = make_folder, .teardown = remove_folder),
+	TEST(each_type_is_read),
+	TEST(shards_are_read),
+	TEST(shards_that_differ_are_named),
+	TEST(tensor_twice_is_named),
+	LOOP(unused_tensors_are_named, sizeof(unused) / sizeof(unused[0])),
+	TEST(tied_output_is_compared),
+	TEST(stored_rope_is_compared))

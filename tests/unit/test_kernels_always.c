@@ -3,8 +3,8 @@
  * test_kernels_always.c - tokens that are always kept: the stage by itself.
  */
 #include "kernels/select_any.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -238,26 +238,14 @@ START_TEST(merging_is_ranking_above_every_score)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("kernels_always");
-	TCase *tc = tcase_create("all");
-	SRunner *runner = srunner_create(suite);
-	int n_failed;
-
-	tcase_set_timeout(tc, 60);
-	tcase_add_test(tc, ranges_become_disjoint);
-	tcase_add_loop_test(tc, ranges_mean_what_they_say, 0, 50);
-	tcase_add_test(tc, impossible_ranges_are_refused);
-	tcase_add_test(tc, the_worst_give_way);
-	tcase_add_test(tc, of_equal_scores_the_newest_gives_way);
-	tcase_add_test(tc, windows_give_way_last_and_oldest_first);
-	tcase_add_test(tc, too_large_a_set_keeps_its_newest);
-	tcase_add_test(tc, every_set_has_its_own_scores);
-	tcase_add_loop_test(tc, merging_is_ranking_above_every_score, 0, 20);
-	suite_add_tcase(suite, tc);
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("kernels_always",
+	CASE("all"),
+	TEST(ranges_become_disjoint),
+	LOOP(ranges_mean_what_they_say, 50),
+	TEST(impossible_ranges_are_refused),
+	TEST(the_worst_give_way),
+	TEST(of_equal_scores_the_newest_gives_way),
+	TEST(windows_give_way_last_and_oldest_first),
+	TEST(too_large_a_set_keeps_its_newest),
+	TEST(every_set_has_its_own_scores),
+	LOOP(merging_is_ranking_above_every_score, 20))

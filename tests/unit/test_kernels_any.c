@@ -6,9 +6,9 @@
  * several budgets and sets of tokens that are always kept.
  */
 #include "kernels/ckv_kernels.h"
+#include "tests/lib/check_main.h"
 #include "tests/lib/rows.h"
 
-#include <check.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -520,26 +520,13 @@ START_TEST(survivors_keep_their_bytes)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("kernels_any");
-	TCase *tc = tcase_create("all");
-	SRunner *runner = srunner_create(suite);
-	const int n = (int)COUNT(shapes);
-	int n_failed;
-
-	tcase_set_timeout(tc, 120);
-	tcase_add_loop_test(tc, budgets_are_exact_and_positions_ascend, 0, n);
-	tcase_add_loop_test(tc, always_keep_displaces_and_adds_nothing_else, 0, n);
-	tcase_add_loop_test(tc, windows_are_kept, 0, n);
-	tcase_add_loop_test(tc, every_run_keeps_the_same, 0, n);
-	tcase_add_loop_test(tc, pages_and_padding_change_nothing, 0, n);
-	tcase_add_loop_test(tc, heads_may_be_turned_and_cut, 0, n);
-	tcase_add_loop_test(tc, selecting_again_is_selecting_at_once, 0, n);
-	tcase_add_loop_test(tc, survivors_keep_their_bytes, 0, n);
-	suite_add_tcase(suite, tc);
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("kernels_any",
+	CASE("all", .timeout = 120),
+	EACH(budgets_are_exact_and_positions_ascend, shapes),
+	EACH(always_keep_displaces_and_adds_nothing_else, shapes),
+	EACH(windows_are_kept, shapes),
+	EACH(every_run_keeps_the_same, shapes),
+	EACH(pages_and_padding_change_nothing, shapes),
+	EACH(heads_may_be_turned_and_cut, shapes),
+	EACH(selecting_again_is_selecting_at_once, shapes),
+	EACH(survivors_keep_their_bytes, shapes))

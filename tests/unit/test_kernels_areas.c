@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_kernels_areas.c - sizes of codes and scales, scales of fp8, and refusals. */
 #include "kernels/elem.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <errno.h>
 #include <float.h>
 #include <math.h>
@@ -273,26 +273,15 @@ START_TEST(too_large_numbers_are_refused)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("kernels_areas");
-	TCase *tc = tcase_create("all");
-	SRunner *runner = srunner_create(suite);
-	int n_failed;
-
-	tcase_add_test(tc, areas_are_as_the_table_says);
-	tcase_add_test(tc, impossible_parameters_are_refused);
-	tcase_add_test(tc, impossible_ranges_are_refused);
-	tcase_add_test(tc, no_rows_are_no_work);
-	tcase_add_test(tc, fp8_scale_is_of_the_largest);
-	tcase_add_test(tc, fp8_blocks_have_scales);
-	tcase_add_test(tc, fp8_of_nothing_is_zero);
-	tcase_add_test(tc, fp8_saturates);
-	tcase_add_test(tc, special_numbers_are_refused);
-	tcase_add_test(tc, too_large_numbers_are_refused);
-	suite_add_tcase(suite, tc);
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("kernels_areas",
+	CASE("all"),
+	TEST(areas_are_as_the_table_says),
+	TEST(impossible_parameters_are_refused),
+	TEST(impossible_ranges_are_refused),
+	TEST(no_rows_are_no_work),
+	TEST(fp8_scale_is_of_the_largest),
+	TEST(fp8_blocks_have_scales),
+	TEST(fp8_of_nothing_is_zero),
+	TEST(fp8_saturates),
+	TEST(special_numbers_are_refused),
+	TEST(too_large_numbers_are_refused))

@@ -5,8 +5,8 @@
  */
 #include "kernels/elem.h"
 #include "kernels/encode.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -374,22 +374,10 @@ START_TEST(slices_are_of_the_whole)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("kernels_encode");
-	TCase *tc = tcase_create("all");
-	SRunner *runner = srunner_create(suite);
-	int n_failed;
-
-	tcase_set_timeout(tc, 60);
-	tcase_add_loop_test(tc, vectors_are_the_definition, 0, 2 * N_WAYS);
-	tcase_add_loop_test(tc, vectors_know_every_number, 0, 4);
-	tcase_add_loop_test(tc, vectors_read_every_code, 0, 6);
-	tcase_add_loop_test(tc, tiles_make_the_whole, 0, N_WAYS);
-	tcase_add_loop_test(tc, slices_are_of_the_whole, 0, N_WAYS);
-	suite_add_tcase(suite, tc);
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("kernels_encode",
+	CASE("all"),
+	LOOP(vectors_are_the_definition, 2 * N_WAYS),
+	LOOP(vectors_know_every_number, 4),
+	LOOP(vectors_read_every_code, 6),
+	LOOP(tiles_make_the_whole, N_WAYS),
+	LOOP(slices_are_of_the_whole, N_WAYS))

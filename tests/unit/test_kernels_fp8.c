@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_kernels_fp8.c - numbers in fewer bits, every one of them. */
 #include "kernels/elem.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -147,20 +147,9 @@ START_TEST(narrow_types_are_rounded_to)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("kernels_fp8");
-	TCase *tc = tcase_create("all");
-	SRunner *runner = srunner_create(suite);
-	int n_failed;
-
-	tcase_add_test(tc, fp8_is_the_nearest);
-	tcase_add_test(tc, fp8_halves_go_to_even);
-	tcase_add_test(tc, fp8_codes_come_back);
-	tcase_add_test(tc, narrow_types_are_rounded_to);
-	suite_add_tcase(suite, tc);
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("kernels_fp8",
+	CASE("all"),
+	TEST(fp8_is_the_nearest),
+	TEST(fp8_halves_go_to_even),
+	TEST(fp8_codes_come_back),
+	TEST(narrow_types_are_rounded_to))

@@ -5,9 +5,9 @@
  */
 #include "kernels/elem.h"
 #include "kernels/keys.h"
+#include "tests/lib/check_main.h"
 #include "tests/lib/rows.h"
 
-#include <check.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -290,26 +290,12 @@ START_TEST(impossible_arguments_are_refused)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("kernels_keys");
-	TCase *tc = tcase_create("all");
-	SRunner *runner = srunner_create(suite);
-	int n_failed;
-
-	tcase_set_timeout(tc, 60);
-	tcase_add_loop_test(tc, codes_agree_with_the_definition, 0,
-			    (int)COUNT(shapes));
-	tcase_add_loop_test(tc, cuts_and_pages_change_no_bit, 0,
-			    (int)COUNT(shapes));
-	tcase_add_loop_test(tc, broken_numbers_are_found, 0, 6);
-	tcase_add_test(tc, overflowing_squares_are_refused);
-	tcase_add_test(tc, a_zero_key_counts_for_nothing);
-	tcase_add_test(tc, keys_that_cancel_score_zero);
-	tcase_add_test(tc, impossible_arguments_are_refused);
-	suite_add_tcase(suite, tc);
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("kernels_keys",
+	CASE("all"),
+	EACH(codes_agree_with_the_definition, shapes),
+	EACH(cuts_and_pages_change_no_bit, shapes),
+	LOOP(broken_numbers_are_found, 6),
+	TEST(overflowing_squares_are_refused),
+	TEST(a_zero_key_counts_for_nothing),
+	TEST(keys_that_cancel_score_zero),
+	TEST(impossible_arguments_are_refused))

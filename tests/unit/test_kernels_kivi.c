@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_kernels_kivi.c - what a few numbers become, and what is refused. */
 #include "kernels/elem.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <errno.h>
 #include <float.h>
 #include <math.h>
@@ -364,29 +364,18 @@ START_TEST(channels_with_outliers_want_their_own_scale)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("kernels_kivi");
-	TCase *tc = tcase_create("all");
-	SRunner *runner = srunner_create(suite);
-	int n_failed;
-
-	tcase_add_test(tc, codes_lie_lowest_first);
-	tcase_add_test(tc, keys_are_grouped_along_tokens);
-	tcase_add_test(tc, values_are_grouped_along_channels);
-	tcase_add_test(tc, halves_go_to_even);
-	tcase_add_test(tc, each_step_is_rounded_once);
-	tcase_add_test(tc, scale_zero_gives_the_minimum);
-	tcase_add_test(tc, negative_zero_is_the_minimum);
-	tcase_add_test(tc, special_numbers_are_refused);
-	tcase_add_test(tc, wide_groups_are_refused);
-	tcase_add_test(tc, what_decodes_to_infinity_is_refused);
-	tcase_add_test(tc, numbers_come_back_near);
-	tcase_add_test(tc, more_bits_are_nearer);
-	tcase_add_test(tc, channels_with_outliers_want_their_own_scale);
-	suite_add_tcase(suite, tc);
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("kernels_kivi",
+	CASE("all"),
+	TEST(codes_lie_lowest_first),
+	TEST(keys_are_grouped_along_tokens),
+	TEST(values_are_grouped_along_channels),
+	TEST(halves_go_to_even),
+	TEST(each_step_is_rounded_once),
+	TEST(scale_zero_gives_the_minimum),
+	TEST(negative_zero_is_the_minimum),
+	TEST(special_numbers_are_refused),
+	TEST(wide_groups_are_refused),
+	TEST(what_decodes_to_infinity_is_refused),
+	TEST(numbers_come_back_near),
+	TEST(more_bits_are_nearer),
+	TEST(channels_with_outliers_want_their_own_scale))

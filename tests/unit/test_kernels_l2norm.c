@@ -3,8 +3,8 @@
  * test_kernels_l2norm.c - l2norm in blocks: what all blocks keep is what is promised.
  */
 #include "kernels/ckv_kernels.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <stdlib.h>
 
 #define TOKENS_MAX 40u
@@ -60,7 +60,7 @@ static void check(const struct ckv_selection *s, uint32_t n_tokens)
 
 START_TEST(blocks_keep_what_is_promised)
 {
-	uint32_t n_tokens = (uint32_t)_i;
+	uint32_t n_tokens = (uint32_t)_i + 1;
 	struct ckv_selection s = { .kind = CKV_L2NORM, .mode = CKV_OF_KVPRESS };
 
 	for (uint32_t i = 0; i < TOKENS_MAX * DIM; i++)
@@ -75,19 +75,6 @@ START_TEST(blocks_keep_what_is_promised)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("kernels_l2norm");
-	TCase *all = tcase_create("all");
-	SRunner *runner;
-	int failed;
-
-	tcase_add_loop_test(all, blocks_keep_what_is_promised, 1,
-			    (int)TOKENS_MAX + 1);
-	suite_add_tcase(suite, all);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+CHECK_MAIN("kernels_l2norm",
+	CASE("all"),
+	LOOP(blocks_keep_what_is_promised, TOKENS_MAX))

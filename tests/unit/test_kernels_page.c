@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_kernels_page.c - page checksums and gathering rows out of pages. */
 #include "kernels/ckv_kernels.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -182,22 +182,10 @@ START_TEST(gather_is_row_after_row)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("kernels_page");
-	TCase *tc = tcase_create("all");
-	SRunner *runner = srunner_create(suite);
-	int n_failed;
-
-	tcase_add_loop_test(tc, checksum_is_its_definition, 0,
-			    sizeof sizes / sizeof *sizes);
-	tcase_add_test(tc, checksum_sees_changes);
-	tcase_add_test(tc, gather_copies_rows);
-	tcase_add_test(tc, gather_refuses_what_is_outside);
-	tcase_add_test(tc, gather_is_row_after_row);
-	suite_add_tcase(suite, tc);
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("kernels_page",
+	CASE("all"),
+	EACH(checksum_is_its_definition, sizes),
+	TEST(checksum_sees_changes),
+	TEST(gather_copies_rows),
+	TEST(gather_refuses_what_is_outside),
+	TEST(gather_is_row_after_row))

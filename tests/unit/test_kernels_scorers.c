@@ -3,9 +3,9 @@
  * test_kernels_scorers.c - what each method without a window of queries keeps,
  * and TOVA: cases made by hand, with the result said in advance.
  */
+#include "tests/lib/check_main.h"
 #include "tests/lib/layer.h"
 
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -306,28 +306,16 @@ START_TEST(random_draws_are_fixed_and_even)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("kernels_scorers");
-	TCase *tc = tcase_create("all");
-	SRunner *runner = srunner_create(suite);
-	int n_failed;
-
-	tcase_set_timeout(tc, 60);
-	tcase_add_test(tc, l2norm_keeps_the_smallest);
-	tcase_add_test(tc, l2norm_leaves_layers_and_short_prompts_out);
-	tcase_add_test(tc, l2norm_blocks_keep_at_least_one);
-	tcase_add_test(tc, keydiff_keeps_what_differs);
-	tcase_add_test(tc, keydiff_blocks_forget);
-	tcase_add_test(tc, tova_averages_over_all_query_heads);
-	tcase_add_test(tc, tova_forces_the_last_token);
-	tcase_add_test(tc, h2o_reduces_groups_and_keeps_recent);
-	tcase_add_test(tc, h2o_takes_sums_of_kv_heads);
-	tcase_add_test(tc, streamingllm_keeps_both_ends);
-	tcase_add_test(tc, random_draws_are_fixed_and_even);
-	suite_add_tcase(suite, tc);
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("kernels_scorers",
+	CASE("all"),
+	TEST(l2norm_keeps_the_smallest),
+	TEST(l2norm_leaves_layers_and_short_prompts_out),
+	TEST(l2norm_blocks_keep_at_least_one),
+	TEST(keydiff_keeps_what_differs),
+	TEST(keydiff_blocks_forget),
+	TEST(tova_averages_over_all_query_heads),
+	TEST(tova_forces_the_last_token),
+	TEST(h2o_reduces_groups_and_keeps_recent),
+	TEST(h2o_takes_sums_of_kv_heads),
+	TEST(streamingllm_keeps_both_ends),
+	TEST(random_draws_are_fixed_and_even))

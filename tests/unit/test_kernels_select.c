@@ -6,8 +6,8 @@
  * said in advance.
  */
 #include "kernels/ckv_kernels.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -444,35 +444,24 @@ START_TEST(pooling_and_reducing_do_not_commute)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("kernels_select");
-	TCase *tc = tcase_create("all");
-	SRunner *runner = srunner_create(suite);
-	int n_failed;
-
-	tcase_add_test(tc, ties_go_to_the_lower_index);
-	tcase_add_test(tc, nan_is_last_and_zeros_are_equal);
-	tcase_add_loop_test(tc, selection_is_a_prefix_of_the_ranking, 0, 10);
-	tcase_add_test(tc, budgets_are_two_arithmetics);
-	tcase_add_test(tc, pools_treat_the_border_differently);
-	tcase_add_test(tc, rows_reduce_to_one);
-	tcase_add_loop_test(tc, equal_scores_keep_the_lowest_chunks, 0, 3);
-	tcase_add_test(tc, a_short_chunk_competes_by_its_mean);
-	tcase_add_test(tc, too_many_window_chunks_keep_the_lowest);
-	tcase_add_test(tc, extreme_ratios_keep_one_chunk_or_all);
-	tcase_add_test(tc, short_prompts_fall_back_per_head);
-	tcase_add_test(tc, a_prompt_within_the_window_keeps_the_newest);
-	tcase_add_test(tc, one_scored_token_is_enough);
-	tcase_add_test(tc, head_order_does_not_matter);
-	tcase_add_test(tc, paper_cuts_the_straddling_chunk);
-	tcase_add_test(tc, paper_cuts_the_tail_of_the_worst_chunk);
-	tcase_add_test(tc, layers_share_their_sets);
-	tcase_add_test(tc, snapkv_budgets_include_the_window);
-	tcase_add_test(tc, pooling_and_reducing_do_not_commute);
-	suite_add_tcase(suite, tc);
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("kernels_select",
+	CASE("all"),
+	TEST(ties_go_to_the_lower_index),
+	TEST(nan_is_last_and_zeros_are_equal),
+	LOOP(selection_is_a_prefix_of_the_ranking, 10),
+	TEST(budgets_are_two_arithmetics),
+	TEST(pools_treat_the_border_differently),
+	TEST(rows_reduce_to_one),
+	LOOP(equal_scores_keep_the_lowest_chunks, 3),
+	TEST(a_short_chunk_competes_by_its_mean),
+	TEST(too_many_window_chunks_keep_the_lowest),
+	TEST(extreme_ratios_keep_one_chunk_or_all),
+	TEST(short_prompts_fall_back_per_head),
+	TEST(a_prompt_within_the_window_keeps_the_newest),
+	TEST(one_scored_token_is_enough),
+	TEST(head_order_does_not_matter),
+	TEST(paper_cuts_the_straddling_chunk),
+	TEST(paper_cuts_the_tail_of_the_worst_chunk),
+	TEST(layers_share_their_sets),
+	TEST(snapkv_budgets_include_the_window),
+	TEST(pooling_and_reducing_do_not_commute))

@@ -3,9 +3,9 @@
  * test_kernels_traps.c - budgets, ties, windows, chunks and refusals: where
  * selections go wrong, each case made by hand with its result said in advance.
  */
+#include "tests/lib/check_main.h"
 #include "tests/lib/layer.h"
 
-#include <check.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -384,29 +384,16 @@ START_TEST(needs_are_told)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("kernels_traps");
-	TCase *tc = tcase_create("all");
-	SRunner *runner = srunner_create(suite);
-	int n_failed;
-
-	tcase_set_timeout(tc, 60);
-	tcase_add_test(tc, budgets_truncate_as_their_code_does);
-	tcase_add_test(tc, one_token_stays);
-	tcase_add_loop_test(tc, pyramids_are_those_of_their_code, 0,
-			    (int)COUNT(pyramids));
-	tcase_add_test(tc, flat_pyramids_round_half_to_even);
-	tcase_add_test(tc, equal_tokens_keep_the_lowest);
-	tcase_add_test(tc, a_window_above_the_budget_keeps_its_newest);
-	tcase_add_test(tc, chunks_do_not_add_up_to_the_budget);
-	tcase_add_test(tc, the_worst_chunk_loses_its_tail);
-	tcase_add_test(tc, broken_inputs_are_located);
-	tcase_add_test(tc, impossible_parameters_are_refused);
-	tcase_add_test(tc, needs_are_told);
-	suite_add_tcase(suite, tc);
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("kernels_traps",
+	CASE("all"),
+	TEST(budgets_truncate_as_their_code_does),
+	TEST(one_token_stays),
+	EACH(pyramids_are_those_of_their_code, pyramids),
+	TEST(flat_pyramids_round_half_to_even),
+	TEST(equal_tokens_keep_the_lowest),
+	TEST(a_window_above_the_budget_keeps_its_newest),
+	TEST(chunks_do_not_add_up_to_the_budget),
+	TEST(the_worst_chunk_loses_its_tail),
+	TEST(broken_inputs_are_located),
+	TEST(impossible_parameters_are_refused),
+	TEST(needs_are_told))

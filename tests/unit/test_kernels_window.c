@@ -7,9 +7,9 @@
  * NaN: touching it would show.
  */
 #include "kernels/window.h"
+#include "tests/lib/check_main.h"
 #include "tests/lib/rows.h"
 
-#include <check.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -425,28 +425,15 @@ START_TEST(impossible_sizes_are_refused)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("kernels_window");
-	TCase *tc = tcase_create("all");
-	SRunner *runner = srunner_create(suite);
-	int n_failed;
-
-	tcase_set_timeout(tc, 60);
-	tcase_add_loop_test(tc, scores_match_the_definition, 0,
-			    sizeof shapes / sizeof *shapes);
-	tcase_add_test(tc, tiles_beyond_the_scratch_are_recomputed);
-	tcase_add_test(tc, any_split_gives_the_same_bits);
-	tcase_add_loop_test(tc, blocks_score_as_one_array, 0, 5);
-	tcase_add_test(tc, heads_do_not_meet);
-	tcase_add_test(tc, given_lse_gives_the_same_scores);
-	tcase_add_loop_test(tc, what_is_not_finite_is_located, 0, 9);
-	tcase_add_test(tc, impossible_lse_is_located);
-	tcase_add_test(tc, overflowing_logits_are_refused);
-	tcase_add_test(tc, impossible_sizes_are_refused);
-	suite_add_tcase(suite, tc);
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("kernels_window",
+	CASE("all"),
+	EACH(scores_match_the_definition, shapes),
+	TEST(tiles_beyond_the_scratch_are_recomputed),
+	TEST(any_split_gives_the_same_bits),
+	LOOP(blocks_score_as_one_array, 5),
+	TEST(heads_do_not_meet),
+	TEST(given_lse_gives_the_same_scores),
+	LOOP(what_is_not_finite_is_located, 9),
+	TEST(impossible_lse_is_located),
+	TEST(overflowing_logits_are_refused),
+	TEST(impossible_sizes_are_refused))

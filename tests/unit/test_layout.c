@@ -14,8 +14,8 @@
 #include "proto/ckv_pin.h"
 #include "proto/ckv_stats.h"
 #include "proto/ckv_view.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -571,10 +571,11 @@ END_TEST
 
 int main(int argc, char **argv)
 {
-	Suite *suite = suite_create("layout");
-	TCase *tcase = tcase_create("layout");
-	SRunner *runner;
-	int n_failed;
+	const struct check_row rows[] = {
+		CASE("layout"),
+		TEST(layout_is_the_golden_one),
+		TEST(listing_has_every_name_of_the_headers),
+	};
 
 	if (argc == 2 && strcmp(argv[1], "--print") == 0) {
 		char *text = listing();
@@ -583,12 +584,5 @@ int main(int argc, char **argv)
 		free(text);
 		return EXIT_SUCCESS;
 	}
-	tcase_add_test(tcase, layout_is_the_golden_one);
-	tcase_add_test(tcase, listing_has_every_name_of_the_headers);
-	suite_add_tcase(suite, tcase);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	n_failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return check_main("layout", rows, sizeof rows / sizeof *rows);
 }

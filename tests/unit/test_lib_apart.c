@@ -3,7 +3,6 @@
  * test_lib_apart.c - what several spaces, connections and threads of one process have is
  * told apart.
  */
-#include <check.h>
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -16,6 +15,7 @@
 #include <unistd.h>
 
 #include "client/lib.h"
+#include "tests/lib/check_main.h"
 #include "tests/lib/daemon.h"
 
 enum { TOKENS = 16, PAGES = 512, KEYS = 512 };
@@ -227,23 +227,10 @@ START_TEST(end_before_arming_is_an_event)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("lib_apart");
-	TCase *t = tcase_create("apart");
-	SRunner *sr = srunner_create(s);
-	int failed;
-
-	suite_add_tcase(s, t);
-	tcase_set_timeout(t, 60);
-	tcase_add_checked_fixture(t, setup, teardown);
-	tcase_add_loop_test(t, another_spaces_page_is_refused, 0, 2);
-	tcase_add_test(t, broken_socket_is_no_reason);
-	tcase_add_test(t, index_is_populated_without_lock);
-	tcase_add_test(t, closing_is_refused_during_a_close);
-	tcase_add_test(t, end_before_arming_is_an_event);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("lib_apart",
+	CASE("apart", .setup = setup, .teardown = teardown),
+	LOOP(another_spaces_page_is_refused, 2),
+	TEST(broken_socket_is_no_reason),
+	TEST(index_is_populated_without_lock),
+	TEST(closing_is_refused_during_a_close),
+	TEST(end_before_arming_is_an_event))

@@ -3,10 +3,10 @@
  * test_lib_chains.c - what a lookup returns is one chain, and summed if asked for; many
  * at once. Without a daemon.
  */
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 
+#include "tests/lib/check_main.h"
 #include "tests/lib/index.h"
 
 enum { N_PINS = 8, LONGEST = 60, N_CHAINS = 40 };
@@ -323,27 +323,15 @@ START_TEST(a_lookup_needs_a_pin_to_fill)
 }
 END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {
-		other_parents_end_the_prefix, a_block_is_not_its_own_parent,
-		what_is_no_block_is_not_counted,
-		any_break_is_seen, unsummed_blocks_are_not_vouched_for,
-		many_run_out_of_words, many_leave_out_what_is_judged,
-		many_fail_together, a_lookup_needs_a_pin_to_fill,
-	};
-	Suite *s = suite_create("lib_chains");
-	TCase *c = tcase_create("chains");
-	SRunner *sr = srunner_create(s);
-	int failed;
-
-	suite_add_tcase(s, c);
-	tcase_add_checked_fixture(c, setup, teardown);
-	tcase_add_loop_test(c, many_are_as_one_by_one, 0, 20);
-	for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)
-		tcase_add_test(c, tests[i]);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("lib_chains",
+	CASE("chains", .setup = setup, .teardown = teardown),
+	LOOP(many_are_as_one_by_one, 20),
+	TEST(other_parents_end_the_prefix),
+	TEST(a_block_is_not_its_own_parent),
+	TEST(what_is_no_block_is_not_counted),
+	TEST(any_break_is_seen),
+	TEST(unsummed_blocks_are_not_vouched_for),
+	TEST(many_run_out_of_words),
+	TEST(many_leave_out_what_is_judged),
+	TEST(many_fail_together),
+	TEST(a_lookup_needs_a_pin_to_fill))

@@ -3,7 +3,6 @@
  * test_lib_compress.c - views made by a real ckvd: every method, shared by processes,
  * evicted, and what is left when a client or the daemon dies in between.
  */
-#include <check.h>
 #include <errno.h>
 #include <math.h>
 #include <signal.h>
@@ -14,6 +13,7 @@
 #include <unistd.h>
 
 #include "client/lib.h"
+#include "tests/lib/check_main.h"
 #include "tests/lib/command.h"
 #include "tests/lib/daemon.h"
 
@@ -554,32 +554,16 @@ START_TEST(a_stop_does_not_wait_for_all_jobs)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("lib_compress");
-	TCase *t = tcase_create("views"), *own = tcase_create("own daemon");
-	SRunner *runner;
-	int failed;
-
-	tcase_set_timeout(t, 60);
-	tcase_set_timeout(own, 60);
-	tcase_add_checked_fixture(t, setup, teardown);
-	tcase_add_loop_test(t, every_method_makes_a_view, 0,
-			    (int)(sizeof method / sizeof method[0]));
-	tcase_add_test(t, only_what_is_read_counts);
-	tcase_add_test(t, refusals_say_what_and_where);
-	tcase_add_test(t, what_cannot_be_encoded_gives_its_pages_back);
-	tcase_add_test(t, a_damaged_page_is_a_miss);
-	tcase_add_test(t, equal_requests_make_one_view);
-	tcase_add_test(t, a_dead_readers_pin_goes);
-	tcase_add_test(t, a_dead_writers_views_are_made);
-	tcase_add_test(t, a_stop_does_not_wait_for_all_jobs);
-	tcase_add_test(own, views_have_a_quota_of_their_own);
-	suite_add_tcase(s, t);
-	suite_add_tcase(s, own);
-	runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
-}
+CHECK_MAIN("lib_compress",
+	CASE("views", .setup = setup, .teardown = teardown),
+	EACH(every_method_makes_a_view, method),
+	TEST(only_what_is_read_counts),
+	TEST(refusals_say_what_and_where),
+	TEST(what_cannot_be_encoded_gives_its_pages_back),
+	TEST(a_damaged_page_is_a_miss),
+	TEST(equal_requests_make_one_view),
+	TEST(a_dead_readers_pin_goes),
+	TEST(a_dead_writers_views_are_made),
+	TEST(a_stop_does_not_wait_for_all_jobs),
+	CASE("own daemon"),
+	TEST(views_have_a_quota_of_their_own))

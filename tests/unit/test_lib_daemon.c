@@ -2,7 +2,6 @@
 /*
  * test_lib_daemon.c - libckv against a real ckvd: attach, write, read, share.
  */
-#include <check.h>
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -13,6 +12,7 @@
 #include <unistd.h>
 
 #include "client/lib.h"
+#include "tests/lib/check_main.h"
 #include "tests/lib/daemon.h"
 
 enum { TOKENS = 16, BLOCKS = 8 };
@@ -496,30 +496,21 @@ START_TEST(child_is_told)
 }
 END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {
-		another_process_finds_what_was_stored,
-		stored_and_borrowed_keys_are_refused,
-		two_clients_do_not_write_one_key_twice,
-		publish_takes_its_pin_first, abort_and_drop_forget,
-		publish_with_a_pin_holds_the_block, verify_sees_a_flipped_byte,
-		refusals_say_why, readers_may_not_write,
-		inputs_stay_in_their_pages, many_lanes_work,
-		full_lane_says_again, wait_ends, event_descriptor_wakes,
-		threads_have_their_own_lanes, child_is_told,
-	};
-	Suite *s = suite_create("lib_daemon");
-	TCase *t = tcase_create("daemon");
-	SRunner *sr = srunner_create(s);
-	int failed;
-
-	suite_add_tcase(s, t);
-	tcase_add_checked_fixture(t, setup, teardown);
-	for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)
-		tcase_add_test(t, tests[i]);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("lib_daemon",
+	CASE("daemon", .setup = setup, .teardown = teardown),
+	TEST(another_process_finds_what_was_stored),
+	TEST(stored_and_borrowed_keys_are_refused),
+	TEST(two_clients_do_not_write_one_key_twice),
+	TEST(publish_takes_its_pin_first),
+	TEST(abort_and_drop_forget),
+	TEST(publish_with_a_pin_holds_the_block),
+	TEST(verify_sees_a_flipped_byte),
+	TEST(refusals_say_why),
+	TEST(readers_may_not_write),
+	TEST(inputs_stay_in_their_pages),
+	TEST(many_lanes_work),
+	TEST(full_lane_says_again),
+	TEST(wait_ends),
+	TEST(event_descriptor_wakes),
+	TEST(threads_have_their_own_lanes),
+	TEST(child_is_told))

@@ -6,7 +6,6 @@
  * descriptor and no mapping is lost, the daemon keeps nothing, the connection's
  * other lane goes on with its pin, and the same call works afterwards.
  */
-#include <check.h>
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -16,6 +15,7 @@
 #include <time.h>
 
 #include "client/lib.h"
+#include "tests/lib/check_main.h"
 #include "tests/lib/daemon.h"
 
 enum { CALLS_MAX = 500 };
@@ -328,24 +328,11 @@ START_TEST(restart_survives_a_failure)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("lib_faults");
-	TCase *c = tcase_create("faults");
-	SRunner *sr = srunner_create(s);
-	int failed;
-
-	suite_add_tcase(s, c);
-	tcase_set_timeout(c, 100);
-	tcase_add_checked_fixture(c, setup, teardown);
-	tcase_add_test(c, open_survives_any_failure);
-	tcase_add_test(c, attach_survives_any_failure);
-	tcase_add_test(c, lane_survives_any_failure);
-	tcase_add_test(c, slab_survives_any_failure);
-	tcase_add_loop_test(c, reattach_survives_any_failure, 0, 2);
-	tcase_add_test(c, restart_survives_a_failure);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("lib_faults",
+	CASE("faults", .setup = setup, .teardown = teardown, .timeout = 100),
+	TEST(open_survives_any_failure),
+	TEST(attach_survives_any_failure),
+	TEST(lane_survives_any_failure),
+	TEST(slab_survives_any_failure),
+	LOOP(reattach_survives_any_failure, 2),
+	TEST(restart_survives_a_failure))

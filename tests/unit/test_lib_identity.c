@@ -2,7 +2,6 @@
 /*
  * test_lib_identity.c - ckv_model against a real ckvd: names, layouts, weights.
  */
-#include <check.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +9,7 @@
 #include <time.h>
 
 #include "client/lib.h"
+#include "tests/lib/check_main.h"
 #include "tests/lib/daemon.h"
 
 #define NAME_50		"0123456789012345678901234567890123456789/123456789"
@@ -275,27 +275,13 @@ START_TEST(a_reattached_reader_names_nothing)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("lib_identity");
-	TCase *all = tcase_create("all");
-	SRunner *runner;
-	int failed;
-
-	tcase_set_timeout(all, 60);
-	tcase_add_checked_fixture(all, setup, teardown);
-	tcase_add_test(all, long_names_are_never_cut);
-	tcase_add_test(all, layouts_are_compared);
-	tcase_add_test(all, opaque_pages_have_a_size_only);
-	tcase_add_loop_test(all, other_layouts_are_not_compressed, 0, 2);
-	tcase_add_test(all, weights_are_compared);
-	tcase_add_test(all, stored_blocks_hold_the_weights);
-	tcase_add_loop_test(all, a_reattached_one_wants_what_it_had, 0, 2);
-	tcase_add_test(all, a_reattached_reader_names_nothing);
-	suite_add_tcase(suite, all);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+CHECK_MAIN("lib_identity",
+	CASE("all", .setup = setup, .teardown = teardown),
+	TEST(long_names_are_never_cut),
+	TEST(layouts_are_compared),
+	TEST(opaque_pages_have_a_size_only),
+	LOOP(other_layouts_are_not_compressed, 2),
+	TEST(weights_are_compared),
+	TEST(stored_blocks_hold_the_weights),
+	LOOP(a_reattached_one_wants_what_it_had, 2),
+	TEST(a_reattached_reader_names_nothing))

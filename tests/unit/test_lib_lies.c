@@ -2,11 +2,11 @@
 /*
  * test_lib_lies.c - what a daemon says is looked at before anything is found by it.
  */
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 
 #include "client/lib.h"
+#include "tests/lib/check_main.h"
 #include "tests/lib/index.h"
 
 enum { SLOTS = 16 };
@@ -96,21 +96,7 @@ START_TEST(giving_back_ends)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("lib_lies");
-	TCase *c = tcase_create("lies");
-	SRunner *sr = srunner_create(s);
-	int failed;
-
-	suite_add_tcase(s, c);
-	tcase_set_timeout(c, 20);
-	tcase_add_checked_fixture(c, setup, teardown);
-	tcase_add_loop_test(c, no_such_page_is_lent, 0,
-			    sizeof lies / sizeof lies[0]);
-	tcase_add_test(c, giving_back_ends);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("lib_lies",
+	CASE("lies", .setup = setup, .teardown = teardown),
+	EACH(no_such_page_is_lent, lies),
+	TEST(giving_back_ends))

@@ -2,13 +2,13 @@
 /*
  * test_lib_lookup.c - the prefix search and the pins of a lookup, without a daemon.
  */
-#include <check.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "tests/lib/check_main.h"
 #include "tests/lib/index.h"
 
 enum { CHAIN = 3000 };
@@ -304,26 +304,15 @@ START_TEST(dead_or_shut_is_a_miss)
 }
 END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {
-		alike_tags_do_not_mislead, two_words_hold_a_chain,
-		pin_high_is_raised_before_the_pin, claims_add_up,
-		deepest_is_touched, judged_leaf_is_left_out,
-		lookups_outlive_eviction, words_run_out, dead_or_shut_is_a_miss,
-	};
-	Suite *s = suite_create("lib_lookup");
-	TCase *c = tcase_create("lookup");
-	SRunner *sr = srunner_create(s);
-	int failed;
-
-	suite_add_tcase(s, c);
-	tcase_add_checked_fixture(c, setup, teardown);
-	tcase_add_loop_test(c, boundaries_equal_a_walk, 0, 60);
-	for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)
-		tcase_add_test(c, tests[i]);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("lib_lookup",
+	CASE("lookup", .setup = setup, .teardown = teardown),
+	LOOP(boundaries_equal_a_walk, 60),
+	TEST(alike_tags_do_not_mislead),
+	TEST(two_words_hold_a_chain),
+	TEST(pin_high_is_raised_before_the_pin),
+	TEST(claims_add_up),
+	TEST(deepest_is_touched),
+	TEST(judged_leaf_is_left_out),
+	TEST(lookups_outlive_eviction),
+	TEST(words_run_out),
+	TEST(dead_or_shut_is_a_miss))

@@ -2,7 +2,6 @@
 /*
  * test_lib_pages.c - what becomes of lent pages: each is told, each is given back once.
  */
-#include <check.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -11,6 +10,7 @@
 #include <unistd.h>
 
 #include "client/lib.h"
+#include "tests/lib/check_main.h"
 #include "tests/lib/command.h"
 #include "tests/lib/daemon.h"
 
@@ -567,31 +567,21 @@ START_TEST(set_is_exact)
 }
 END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {
-		each_page_is_told, repetition_is_harmless,
-		last_page_decides_over_the_pin, refused_request_tells_each_page,
-		submitted_publish_tells_each_page, holders_learn_what_went,
-		chains_are_given_back, another_lanes_page_is_refused,
-		scratch_is_all_or_nothing, another_daemons_page_is_refused,
-		lost_requests_give_back, old_maps_stay_for_lent_pages_alone,
-		unmappable_pages_go_back, unmappable_pages_take_nothing_away,
-	};
-	Suite *s = suite_create("lib_pages");
-	TCase *t = tcase_create("pages"), *set = tcase_create("set");
-	SRunner *sr = srunner_create(s);
-	int failed;
-
-	suite_add_tcase(s, t);
-	suite_add_tcase(s, set);
-	tcase_set_timeout(t, 30);
-	tcase_add_checked_fixture(t, setup, teardown);
-	for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)
-		tcase_add_test(t, tests[i]);
-	tcase_add_test(set, set_is_exact);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("lib_pages",
+	CASE("pages", .setup = setup, .teardown = teardown),
+	TEST(each_page_is_told),
+	TEST(repetition_is_harmless),
+	TEST(last_page_decides_over_the_pin),
+	TEST(refused_request_tells_each_page),
+	TEST(submitted_publish_tells_each_page),
+	TEST(holders_learn_what_went),
+	TEST(chains_are_given_back),
+	TEST(another_lanes_page_is_refused),
+	TEST(scratch_is_all_or_nothing),
+	TEST(another_daemons_page_is_refused),
+	TEST(lost_requests_give_back),
+	TEST(old_maps_stay_for_lent_pages_alone),
+	TEST(unmappable_pages_go_back),
+	TEST(unmappable_pages_take_nothing_away),
+	CASE("set"),
+	TEST(set_is_exact))

@@ -2,13 +2,13 @@
 /*
  * test_lib_parts.c - keys, checksums, the argument area, the exported names.
  */
-#include <check.h>
 #include <errno.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "client/lib.h"
+#include "tests/lib/check_main.h"
 
 uint64_t ckv_page_checksum(const void *page, size_t page_bytes);
 
@@ -296,26 +296,14 @@ START_TEST(errors_have_words)
 }
 END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {
-		keys_follow_their_definition,
-		keys_are_what_they_always_were, extras_are_told_apart,
-		extras_are_judged, engine_keys_are_not_derived,
-		copy_and_checksum_agree, checksum_sees_every_piece,
-		errors_have_words,
-	};
-	Suite *s = suite_create("lib_parts");
-	TCase *c = tcase_create("parts");
-	SRunner *sr = srunner_create(s);
-	int failed;
-
-	suite_add_tcase(s, c);
-	tcase_add_loop_test(c, argument_area_is_never_shared, 0, 5);
-	for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)
-		tcase_add_test(c, tests[i]);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("lib_parts",
+	CASE("parts"),
+	LOOP(argument_area_is_never_shared, 5),
+	TEST(keys_follow_their_definition),
+	TEST(keys_are_what_they_always_were),
+	TEST(extras_are_told_apart),
+	TEST(extras_are_judged),
+	TEST(engine_keys_are_not_derived),
+	TEST(copy_and_checksum_agree),
+	TEST(checksum_sees_every_piece),
+	TEST(errors_have_words))

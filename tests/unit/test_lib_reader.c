@@ -3,13 +3,13 @@
  * test_lib_reader.c - what readers may rely on, against a real ckvd: their chain, their
  * checksums, an index that is there.
  */
-#include <check.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "client/lib.h"
+#include "tests/lib/check_main.h"
 #include "tests/lib/daemon.h"
 
 enum { TOKENS = 16, BLOCKS = 4 };
@@ -158,24 +158,9 @@ START_TEST(index_is_mapped_whole)
 }
 END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {
-		unsummed_is_not_verified, idle_daemon_makes_it_verified,
-		another_parents_block_is_refused, index_is_mapped_whole,
-	};
-	Suite *s = suite_create("lib_reader");
-	TCase *t = tcase_create("reader");
-	SRunner *sr = srunner_create(s);
-	int failed;
-
-	suite_add_tcase(s, t);
-	tcase_set_timeout(t, 100);
-	tcase_add_checked_fixture(t, NULL, teardown);
-	for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)
-		tcase_add_test(t, tests[i]);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("lib_reader",
+	CASE("reader", .teardown = teardown, .timeout = 100),
+	TEST(unsummed_is_not_verified),
+	TEST(idle_daemon_makes_it_verified),
+	TEST(another_parents_block_is_refused),
+	TEST(index_is_mapped_whole))

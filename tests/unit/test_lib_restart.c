@@ -2,7 +2,6 @@
 /*
  * test_lib_restart.c - libckv when ckvd dies, comes back, or comes back different.
  */
-#include <check.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,6 +13,7 @@
 #include <unistd.h>
 
 #include "client/lib.h"
+#include "tests/lib/check_main.h"
 #include "tests/lib/daemon.h"
 
 static struct test_daemon daemon_;
@@ -238,26 +238,13 @@ START_TEST(other_version_is_refused)
 }
 END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {
-		death_is_a_miss, death_ends_a_wait, restart_is_found_again,
-		stop_is_a_death_too, old_pages_stay_until_given_back,
-		other_geometry_is_not_reattached, close_after_death,
-		other_version_is_refused,
-	};
-	Suite *s = suite_create("lib_restart");
-	TCase *t = tcase_create("restart");
-	SRunner *sr = srunner_create(s);
-	int failed;
-
-	suite_add_tcase(s, t);
-	tcase_set_timeout(t, 20);
-	tcase_add_checked_fixture(t, setup, teardown);
-	for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)
-		tcase_add_test(t, tests[i]);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("lib_restart",
+	CASE("restart", .setup = setup, .teardown = teardown),
+	TEST(death_is_a_miss),
+	TEST(death_ends_a_wait),
+	TEST(restart_is_found_again),
+	TEST(stop_is_a_death_too),
+	TEST(old_pages_stay_until_given_back),
+	TEST(other_geometry_is_not_reattached),
+	TEST(close_after_death),
+	TEST(other_version_is_refused))

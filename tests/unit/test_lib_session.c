@@ -3,7 +3,6 @@
  * test_lib_session.c - what a failed, late or refused call on the control socket costs:
  * that call, and nothing else; and who may close what when.
  */
-#include <check.h>
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -18,6 +17,7 @@
 #include <unistd.h>
 
 #include "client/lib.h"
+#include "tests/lib/check_main.h"
 #include "tests/lib/daemon.h"
 
 static const char spaces[] = TEST_SPACE_TINY
@@ -568,31 +568,20 @@ START_TEST(closing_is_refused_during_an_attach)
 }
 END_TEST
 
-int main(void)
-{
-	const TTest *const tests[] = {
-		the_daemon_has_no_room, late_reply_is_undone, slow_call_delays_no_lane,
-		lanes_outlive_their_connection, nothing_stays_behind,
-		refused_lanes_ask_seldom, limit_of_clients_is_always_told,
-		events_wait_for_their_lane, death_is_an_event_of_each_lane,
-		quiet_after_fork_and_restart, closing_is_refused_during_a_call,
-		closing_is_refused_during_an_attach,
-	};
-	Suite *s = suite_create("lib_session");
-	TCase *c = tcase_create("session");
-	SRunner *sr = srunner_create(s);
-	int failed;
-
-	suite_add_tcase(s, c);
-	tcase_set_timeout(c, 60);
-	tcase_add_checked_fixture(c, setup, teardown);
-	tcase_add_loop_test(c, no_room_costs_one_call, 0, 2);
-	tcase_add_loop_test(c, slab_without_room_is_mapped_later, 0, 2);
-	tcase_add_loop_test(c, absent_daemon_is_stale, 0, 2);
-	for (size_t i = 0; i < sizeof tests / sizeof tests[0]; i++)
-		tcase_add_test(c, tests[i]);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("lib_session",
+	CASE("session", .setup = setup, .teardown = teardown),
+	LOOP(no_room_costs_one_call, 2),
+	LOOP(slab_without_room_is_mapped_later, 2),
+	LOOP(absent_daemon_is_stale, 2),
+	TEST(the_daemon_has_no_room),
+	TEST(late_reply_is_undone),
+	TEST(slow_call_delays_no_lane),
+	TEST(lanes_outlive_their_connection),
+	TEST(nothing_stays_behind),
+	TEST(refused_lanes_ask_seldom),
+	TEST(limit_of_clients_is_always_told),
+	TEST(events_wait_for_their_lane),
+	TEST(death_is_an_event_of_each_lane),
+	TEST(quiet_after_fork_and_restart),
+	TEST(closing_is_refused_during_a_call),
+	TEST(closing_is_refused_during_an_attach))

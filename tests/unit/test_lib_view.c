@@ -7,8 +7,8 @@
  */
 #include "client/lib.h"
 #include "daemon/shell/compress.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -412,27 +412,14 @@ START_TEST(a_view_that_is_cut_is_refused)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("lib_view");
-	TCase *t = tcase_create("views");
-	SRunner *runner;
-	int failed;
-
-	tcase_set_timeout(t, 60);
-	tcase_add_loop_test(t, rows_are_decoded, 0, N_METHODS);
-	tcase_add_test(t, plain_rows_are_in_place);
-	tcase_add_test(t, wrong_questions_are_refused);
-	tcase_add_test(t, runs_need_not_be_equally_long);
-	tcase_add_test(t, another_encoding_later_is_noticed);
-	tcase_add_loop_test(t, no_header_leads_outside, 0, N_METHODS);
-	tcase_add_loop_test(t, no_two_words_lead_outside, 0, N_METHODS);
-	tcase_add_loop_test(t, any_codes_are_decoded, 0, N_METHODS);
-	tcase_add_test(t, a_view_that_is_cut_is_refused);
-	suite_add_tcase(s, t);
-	runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
-}
+CHECK_MAIN("lib_view",
+	CASE("views"),
+	LOOP(rows_are_decoded, N_METHODS),
+	TEST(plain_rows_are_in_place),
+	TEST(wrong_questions_are_refused),
+	TEST(runs_need_not_be_equally_long),
+	TEST(another_encoding_later_is_noticed),
+	LOOP(no_header_leads_outside, N_METHODS),
+	LOOP(no_two_words_lead_outside, N_METHODS),
+	LOOP(any_codes_are_decoded, N_METHODS),
+	TEST(a_view_that_is_cut_is_refused))

@@ -3,8 +3,8 @@
  * test_machine.c - what a machine gives, by trees of files like those of real ones.
  */
 #include "kernels/machine.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -272,21 +272,7 @@ START_TEST(long_lines_are_passed_over)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("machine");
-	TCase *t = tcase_create("machine");
-	SRunner *runner;
-	int failed;
-
-	tcase_add_checked_fixture(t, setup, teardown);
-	tcase_add_loop_test(t, the_shortest_is_found, 0,
-			    (int)(sizeof machines / sizeof machines[0]));
-	tcase_add_test(t, long_lines_are_passed_over);
-	suite_add_tcase(s, t);
-	runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
-}
+CHECK_MAIN("machine",
+	CASE("machine", .setup = setup, .teardown = teardown),
+	EACH(the_shortest_is_found, machines),
+	TEST(long_lines_are_passed_over))

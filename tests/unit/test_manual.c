@@ -5,8 +5,8 @@
  * exist.
  */
 #include "daemon/shell/config.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -218,23 +218,10 @@ START_TEST(troubles_name_what_there_is)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("manual");
-	TCase *all = tcase_create("all");
-	SRunner *runner;
-	int failed;
-
-	tcase_add_checked_fixture(all, setup, teardown);
-	tcase_add_test(all, daemon_keys_are_documented);
-	tcase_add_test(all, space_keys_are_documented);
-	tcase_add_test(all, no_other_key_is_documented);
-	tcase_add_test(all, limits_have_their_defaults);
-	tcase_add_test(all, troubles_name_what_there_is);
-	suite_add_tcase(suite, all);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+CHECK_MAIN("manual",
+	CASE("all", .setup = setup, .teardown = teardown),
+	TEST(daemon_keys_are_documented),
+	TEST(space_keys_are_documented),
+	TEST(no_other_key_is_documented),
+	TEST(limits_have_their_defaults),
+	TEST(troubles_name_what_there_is))

@@ -3,8 +3,8 @@
  * test_method_manual.c - ckv-methods.7 says what the table of methods says.
  */
 #include "client/ckv.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -151,22 +151,9 @@ START_TEST(a_text_is_judged_without_a_daemon)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("method_manual");
-	TCase *all = tcase_create("all");
-	SRunner *runner;
-	int failed;
-
-	tcase_add_checked_fixture(all, setup, teardown);
-	tcase_add_loop_test(all, each_method_is_documented, 0, (int)n_methods());
-	tcase_add_test(all, no_other_method_is_documented);
-	tcase_add_test(all, examples_are_methods);
-	tcase_add_test(all, a_text_is_judged_without_a_daemon);
-	suite_add_tcase(suite, all);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+CHECK_MAIN("method_manual",
+	CASE("all", .setup = setup, .teardown = teardown),
+	LOOP(each_method_is_documented, n_methods()),
+	TEST(no_other_method_is_documented),
+	TEST(examples_are_methods),
+	TEST(a_text_is_judged_without_a_daemon))

@@ -3,8 +3,8 @@
  * test_method_settle.c - the bytes of a view, counted before it is made.
  */
 #include "kernels/ckv_kernels.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -551,30 +551,15 @@ START_TEST(what_is_not_read_is_not_judged)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("method_settle");
-	TCase *t = tcase_create("settle");
-	SRunner *runner;
-	int failed, n_by_hand = sizeof by_hand / sizeof by_hand[0];
-
-	tcase_set_timeout(t, 60);
-	tcase_add_loop_test(t, a_size_is_the_sum_of_its_regions, 0, n_by_hand);
-	tcase_add_loop_test(t, regions_do_not_overlap, 0, n_by_hand);
-	tcase_add_loop_test(t, the_most_tokens_that_fit_are_kept, 0,
-			    (int)N_SELECTIONS);
-	tcase_add_loop_test(t, a_pyramid_is_as_high_as_it_can_be, 0, 4);
-	tcase_add_test(t, a_share_is_truncated_exactly);
-	tcase_add_test(t, too_few_bytes_are_answered_with_enough);
-	tcase_add_test(t, bits_are_the_finest_with_all_tokens);
-	tcase_add_loop_test(t, other_methods_stay_as_they_are, 0, 5);
-	tcase_add_loop_test(t, an_object_that_does_not_fit_is_refused, 0,
-			    (int)(sizeof misfit / sizeof misfit[0]));
-	tcase_add_test(t, what_is_not_read_is_not_judged);
-	suite_add_tcase(s, t);
-	runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
-}
+CHECK_MAIN("method_settle",
+	CASE("settle"),
+	EACH(a_size_is_the_sum_of_its_regions, by_hand),
+	EACH(regions_do_not_overlap, by_hand),
+	LOOP(the_most_tokens_that_fit_are_kept, N_SELECTIONS),
+	LOOP(a_pyramid_is_as_high_as_it_can_be, 4),
+	TEST(a_share_is_truncated_exactly),
+	TEST(too_few_bytes_are_answered_with_enough),
+	TEST(bits_are_the_finest_with_all_tokens),
+	LOOP(other_methods_stay_as_they_are, 5),
+	EACH(an_object_that_does_not_fit_is_refused, misfit),
+	TEST(what_is_not_read_is_not_judged))

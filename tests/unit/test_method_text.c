@@ -3,8 +3,8 @@
  * test_method_text.c - a method's text: what it means, and what is said about it.
  */
 #include "kernels/ckv_kernels.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -255,6 +255,15 @@ START_TEST(a_text_that_does_not_fit_is_refused)
 }
 END_TEST
 
+static uint32_t n_methods(void)
+{
+	uint32_t n = 0;
+
+	while (ckv_method_at(n) != NULL)
+		n++;
+	return n;
+}
+
 /* Every name in the table parses, and every default is what the table says. */
 START_TEST(the_table_is_what_the_parser_reads)
 {
@@ -293,27 +302,10 @@ START_TEST(the_table_is_what_the_parser_reads)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("method_text");
-	TCase *t = tcase_create("text");
-	SRunner *runner;
-	uint32_t n = 0;
-	int failed;
-
-	while (ckv_method_at(n) != NULL)
-		n++;
-	tcase_add_loop_test(t, equal_methods_have_one_text, 0,
-			    (int)(sizeof right / sizeof right[0]));
-	tcase_add_test(t, each_parameter_is_where_it_belongs);
-	tcase_add_loop_test(t, a_wrong_method_is_told_what_was_expected, 0,
-			    (int)(sizeof wrong / sizeof wrong[0]));
-	tcase_add_test(t, a_text_that_does_not_fit_is_refused);
-	tcase_add_loop_test(t, the_table_is_what_the_parser_reads, 0, (int)n);
-	suite_add_tcase(s, t);
-	runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
-}
+CHECK_MAIN("method_text",
+	CASE("text"),
+	EACH(equal_methods_have_one_text, right),
+	TEST(each_parameter_is_where_it_belongs),
+	EACH(a_wrong_method_is_told_what_was_expected, wrong),
+	TEST(a_text_that_does_not_fit_is_refused),
+	LOOP(the_table_is_what_the_parser_reads, n_methods()))

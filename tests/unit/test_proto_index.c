@@ -4,10 +4,10 @@
  *
  * Built once more with -DCKV_PORTABLE, it judges the plain twin of the tag search.
  */
-#include <check.h>
 #include <stdlib.h>
 
 #include "proto/ckv_index.h"
+#include "tests/lib/check_main.h"
 
 static uint64_t state = 88172645463325252u;
 
@@ -137,20 +137,8 @@ START_TEST(a_full_index_refuses_nobody)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("proto_index");
-	TCase *c = tcase_create("index");
-	SRunner *sr = srunner_create(s);
-	int failed;
-
-	suite_add_tcase(s, c);
-	tcase_set_timeout(c, 60);
-	tcase_add_test(c, tags_match_one_by_one);
-	tcase_add_test(c, places_are_chosen_by_the_rules);
-	tcase_add_test(c, a_full_index_refuses_nobody);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("proto_index",
+	CASE("index"),
+	TEST(tags_match_one_by_one),
+	TEST(places_are_chosen_by_the_rules),
+	TEST(a_full_index_refuses_nobody))

@@ -4,12 +4,12 @@
  * quality tables have their anchors: all of the cache answers all, random tokens
  * nothing, and a question that is known beats one that comes later.
  */
-#include <check.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/lib/check_main.h"
 #include "tests/quality/trial.h"
 
 enum { TOKENS = 512, SESSIONS = 4, QUARTER = 1, SIXTEENTH = 3 };
@@ -295,27 +295,13 @@ START_TEST(one_pass_judges_as_decoding_does)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("quality_recall");
-	TCase *t = tcase_create("recall");
-	SRunner *runner;
-	int failed;
-
-	tcase_add_checked_fixture(t, setup, teardown);
-	tcase_set_timeout(t, 200);
-	tcase_add_loop_test(t, facts_are_told_once, 0, 6);
-	tcase_add_test(t, hard_names_share_words);
-	tcase_add_test(t, chains_are_told_in_two_steps);
-	tcase_add_test(t, documents_have_limits);
-	tcase_add_loop_test(t, anchors_hold, 0, 3);
-	tcase_add_test(t, known_questions_win);
-	tcase_add_test(t, a_plain_view_is_the_cache);
-	tcase_add_test(t, one_pass_judges_as_decoding_does);
-	suite_add_tcase(s, t);
-	runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
-}
+CHECK_MAIN("quality_recall",
+	CASE("recall", .setup = setup, .teardown = teardown, .timeout = 200),
+	LOOP(facts_are_told_once, 6),
+	TEST(hard_names_share_words),
+	TEST(chains_are_told_in_two_steps),
+	TEST(documents_have_limits),
+	LOOP(anchors_hold, 3),
+	TEST(known_questions_win),
+	TEST(a_plain_view_is_the_cache),
+	TEST(one_pass_judges_as_decoding_does))

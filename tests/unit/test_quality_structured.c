@@ -4,13 +4,13 @@
  * method win where it should, and without it that method wins nothing. Every property
  * is looked at with its switch on, alone, and with none.
  */
-#include <check.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "tests/lib/check_main.h"
 #include "tests/quality/report.h"
 
 enum { TOKENS = 512, EIGHTH = 2, DIM = 64, ROOM = 1024 };
@@ -371,30 +371,16 @@ START_TEST(two_runs_are_identical)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("quality_structured");
-	TCase *t = tcase_create("structured");
-	SRunner *runner;
-	int failed;
-
-	tcase_add_checked_fixture(t, setup, teardown);
-	tcase_set_timeout(t, 200);
-	tcase_add_test(t, nobody_wins_without_structure);
-	tcase_add_test(t, first_tokens_win_with_sinks);
-	tcase_add_test(t, last_tokens_win_with_a_local_band);
-	tcase_add_test(t, sums_win_with_heavy_hitters);
-	tcase_add_test(t, keys_per_channel_win_with_outliers);
-	tcase_add_test(t, chunks_win_with_spans);
-	tcase_add_test(t, questions_win_with_clusters);
-	tcase_add_test(t, ragged_budgets_win_with_temperatures);
-	tcase_add_test(t, whole_clusters_win_with_clusters);
-	tcase_add_test(t, few_directions_hold_low_rank_values);
-	tcase_add_test(t, two_runs_are_identical);
-	suite_add_tcase(s, t);
-	runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
-}
+CHECK_MAIN("quality_structured",
+	CASE("structured", .setup = setup, .teardown = teardown, .timeout = 200),
+	TEST(nobody_wins_without_structure),
+	TEST(first_tokens_win_with_sinks),
+	TEST(last_tokens_win_with_a_local_band),
+	TEST(sums_win_with_heavy_hitters),
+	TEST(keys_per_channel_win_with_outliers),
+	TEST(chunks_win_with_spans),
+	TEST(questions_win_with_clusters),
+	TEST(ragged_budgets_win_with_temperatures),
+	TEST(whole_clusters_win_with_clusters),
+	TEST(few_directions_hold_low_rank_values),
+	TEST(two_runs_are_identical))

@@ -2,7 +2,6 @@
 /*
  * test_replay.c - traces, the best possible cache, and `ckvd --replay`.
  */
-#include <check.h>
 #include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
@@ -11,6 +10,7 @@
 
 #include "daemon/shell/replay.h"
 #include "daemon/shell/trace.h"
+#include "tests/lib/check_main.h"
 
 static char text[256];
 
@@ -359,29 +359,16 @@ START_TEST(wrong_fractions_are_refused)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("replay");
-	TCase *t = tcase_create("replay");
-	SRunner *sr = srunner_create(s);
-	int failed;
-
-	suite_add_tcase(s, t);
-	tcase_add_test(t, equal_prefixes_are_equal_blocks);
-	tcase_add_test(t, equal_ids_are_different_blocks);
-	tcase_add_loop_test(t, damaged_lines_are_named, 0,
-			    sizeof damaged / sizeof damaged[0]);
-	tcase_add_loop_test(t, dialects_are_understood, 0,
-			    sizeof dialects / sizeof dialects[0]);
-	tcase_add_test(t, rows_are_replayed_in_time);
-	tcase_add_test(t, cut_files_are_refused);
-	tcase_add_loop_test(t, belady_is_the_optimum, 0, 20);
-	tcase_add_test(t, ratios_are_ordered);
-	tcase_add_test(t, table_names_what_was_asked);
-	tcase_add_test(t, wrong_arguments_are_refused);
-	tcase_add_test(t, wrong_fractions_are_refused);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("replay",
+	CASE("replay"),
+	TEST(equal_prefixes_are_equal_blocks),
+	TEST(equal_ids_are_different_blocks),
+	EACH(damaged_lines_are_named, damaged),
+	EACH(dialects_are_understood, dialects),
+	TEST(rows_are_replayed_in_time),
+	TEST(cut_files_are_refused),
+	LOOP(belady_is_the_optimum, 20),
+	TEST(ratios_are_ordered),
+	TEST(table_names_what_was_asked),
+	TEST(wrong_arguments_are_refused),
+	TEST(wrong_fractions_are_refused))

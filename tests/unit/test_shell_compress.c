@@ -4,8 +4,8 @@
  * when they are asked directly, region by region, and zeros between.
  */
 #include "tests/lib/chain.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -306,23 +306,10 @@ START_TEST(another_layout_is_not_compressed)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("shell_compress");
-	TCase *t = tcase_create("views");
-	SRunner *runner;
-	int failed;
-
-	tcase_set_timeout(t, 30);
-	tcase_add_loop_test(t, a_view_is_what_the_kernels_give, 0, 2 * N_METHODS);
-	tcase_add_test(t, another_layout_is_not_compressed);
-	tcase_add_test(t, log_sum_exps_are_read);
-	tcase_add_test(t, shared_positions_are_stored_once);
-	tcase_add_test(t, a_space_without_values_is_compressed);
-	suite_add_tcase(s, t);
-	runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
-}
+CHECK_MAIN("shell_compress",
+	CASE("views"),
+	LOOP(a_view_is_what_the_kernels_give, 2 * N_METHODS),
+	TEST(another_layout_is_not_compressed),
+	TEST(log_sum_exps_are_read),
+	TEST(shared_positions_are_stored_once),
+	TEST(a_space_without_values_is_compressed))

@@ -2,9 +2,9 @@
 /*
  * test_shell_control.c - control messages that a client should not have sent.
  */
+#include "tests/lib/check_main.h"
 #include "tests/lib/wire.h"
 
-#include <check.h>
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -320,27 +320,12 @@ START_TEST(a_client_that_does_not_read_is_disconnected)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("shell_control");
-	TCase *t = tcase_create("control");
-	SRunner *runner;
-	int failed;
-
-	tcase_set_timeout(t, 60);
-	tcase_add_checked_fixture(t, setup, teardown);
-	tcase_add_loop_test(t, a_damaged_hello_is_refused_and_leaks_nothing, 0,
-			    SPOILS);
-	tcase_add_test(t, a_version_mismatch_names_both);
-	tcase_add_test(t, a_geometry_mismatch_names_the_field);
-	tcase_add_test(t, what_cannot_be_met_is_refused);
-	tcase_add_test(t, limits_are_kept);
-	tcase_add_test(t, a_silent_connection_is_closed);
-	tcase_add_test(t, a_client_that_does_not_read_is_disconnected);
-	suite_add_tcase(s, t);
-	runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
-}
+CHECK_MAIN("shell_control",
+	CASE("control", .setup = setup, .teardown = teardown),
+	LOOP(a_damaged_hello_is_refused_and_leaks_nothing, SPOILS),
+	TEST(a_version_mismatch_names_both),
+	TEST(a_geometry_mismatch_names_the_field),
+	TEST(what_cannot_be_met_is_refused),
+	TEST(limits_are_kept),
+	TEST(a_silent_connection_is_closed),
+	TEST(a_client_that_does_not_read_is_disconnected))

@@ -5,8 +5,8 @@
 #include "daemon/shell/daemon.h"
 #include "daemon/shell/log.h"
 #include "daemon/shell/sys.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -148,22 +148,8 @@ START_TEST(auto_falls_back_when_io_uring_is_refused)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("shell_faults");
-	TCase *t = tcase_create("start");
-	SRunner *runner;
-	int failed;
-
-	tcase_add_checked_fixture(t, setup, teardown);
-	tcase_set_timeout(t, 60);
-	tcase_add_test(t, start_survives_each_failure_with_io_uring);
-	tcase_add_test(t, start_survives_each_failure_with_epoll);
-	tcase_add_test(t, auto_falls_back_when_io_uring_is_refused);
-	suite_add_tcase(s, t);
-	runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
-}
+CHECK_MAIN("shell_faults",
+	CASE("start", .setup = setup, .teardown = teardown),
+	TEST(start_survives_each_failure_with_io_uring),
+	TEST(start_survives_each_failure_with_epoll),
+	TEST(auto_falls_back_when_io_uring_is_refused))

@@ -4,8 +4,8 @@
  * rest; and that the recorded table is one.
  */
 #include "daemon/shell/floor.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -224,24 +224,11 @@ START_TEST(the_recorded_table_is_sound)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("shell_floor");
-	TCase *t = tcase_create("floor");
-	SRunner *sr = srunner_create(s);
-	int failed;
-
-	suite_add_tcase(s, t);
-	tcase_add_loop_test(t, a_floor_is_reached_from_its_row_on, 0,
-			    (int)(sizeof border / sizeof border[0]));
-	tcase_add_loop_test(t, a_refusal_names_the_row, 0,
-			    (int)(sizeof said / sizeof said[0]));
-	tcase_add_test(t, what_nothing_reaches_is_said);
-	tcase_add_test(t, the_longest_refusal_ends_with_what_passes);
-	tcase_add_test(t, the_recorded_table_is_sound);
-	tcase_add_test(t, the_recorded_rows_decide);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("shell_floor",
+	CASE("floor"),
+	EACH(a_floor_is_reached_from_its_row_on, border),
+	EACH(a_refusal_names_the_row, said),
+	TEST(what_nothing_reaches_is_said),
+	TEST(the_longest_refusal_ends_with_what_passes),
+	TEST(the_recorded_table_is_sound),
+	TEST(the_recorded_rows_decide))

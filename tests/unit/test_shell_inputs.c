@@ -4,8 +4,8 @@
  * argument, copied once, and only what the method reads.
  */
 #include "daemon/shell/inputs.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -182,24 +182,11 @@ START_TEST(room_and_limit_are_told_apart)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("shell_inputs");
-	TCase *t = tcase_create("inputs");
-	SRunner *runner;
-	int failed;
-
-	tcase_add_test(t, parts_are_aligned);
-	tcase_add_test(t, what_is_not_read_leaves_no_trace);
-	tcase_add_test(t, the_copy_crosses_pages);
-	tcase_add_loop_test(t, a_wrong_field_is_named, 0,
-			    (int)(sizeof lie / sizeof lie[0]));
-	tcase_add_test(t, sums_alone_may_be_of_query_heads);
-	tcase_add_test(t, room_and_limit_are_told_apart);
-	suite_add_tcase(s, t);
-	runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
-}
+CHECK_MAIN("shell_inputs",
+	CASE("inputs"),
+	TEST(parts_are_aligned),
+	TEST(what_is_not_read_leaves_no_trace),
+	TEST(the_copy_crosses_pages),
+	EACH(a_wrong_field_is_named, lie),
+	TEST(sums_alone_may_be_of_query_heads),
+	TEST(room_and_limit_are_told_apart))

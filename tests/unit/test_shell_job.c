@@ -6,8 +6,8 @@
 #include "daemon/shell/job.h"
 #include "daemon/shell/sys.h"
 #include "tests/lib/chain.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -164,19 +164,8 @@ START_TEST(memory_of_a_job_goes_in_pieces)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("shell_job");
-	TCase *c = tcase_create("job");
-	SRunner *sr = srunner_create(s);
-	int failed;
-
-	suite_add_tcase(s, c);
-	tcase_add_test(c, no_memory_is_no_key);
-	tcase_add_test(c, first_stage_survives_any_failure);
-	tcase_add_loop_test(c, memory_of_a_job_goes_in_pieces, 0, 18);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("shell_job",
+	CASE("job"),
+	TEST(no_memory_is_no_key),
+	TEST(first_stage_survives_any_failure),
+	LOOP(memory_of_a_job_goes_in_pieces, 18))

@@ -5,9 +5,9 @@
 #include "proto/ckv_ops.h"
 #include "proto/ckv_stats.h"
 #include "proto/ckv_world.h"
+#include "tests/lib/check_main.h"
 #include "tests/lib/wire.h"
 
-#include <check.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -488,29 +488,14 @@ START_TEST(each_rule_of_a_request_is_kept)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("shell_lanes");
-	TCase *t = tcase_create("lanes");
-	SRunner *runner;
-	int failed;
-
-	tcase_set_timeout(t, 30);
-	tcase_add_checked_fixture(t, setup, teardown);
-	tcase_add_test(t, pages_of_a_liar_stay_lent_until_it_closes_the_lane);
-	tcase_add_test(t, claims_outlive_the_socket_and_not_the_process);
-	tcase_add_test(t, a_detach_that_was_not_read_yet_is_no_death);
-	tcase_add_test(t, a_client_that_collects_nothing_holds_up_only_itself);
-	tcase_add_test(t, a_writable_slab_comes_before_the_page);
-	tcase_add_test(t, no_request_is_slept_over);
-	tcase_add_test(t, a_turn_is_bounded_whatever_is_asked);
-	tcase_add_test(t, a_wake_up_is_counted_as_work);
-	tcase_add_loop_test(t, each_rule_of_a_request_is_kept, 0,
-			    (int)(sizeof asked / sizeof asked[0]));
-	suite_add_tcase(s, t);
-	runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
-}
+CHECK_MAIN("shell_lanes",
+	CASE("lanes", .setup = setup, .teardown = teardown),
+	TEST(pages_of_a_liar_stay_lent_until_it_closes_the_lane),
+	TEST(claims_outlive_the_socket_and_not_the_process),
+	TEST(a_detach_that_was_not_read_yet_is_no_death),
+	TEST(a_client_that_collects_nothing_holds_up_only_itself),
+	TEST(a_writable_slab_comes_before_the_page),
+	TEST(no_request_is_slept_over),
+	TEST(a_turn_is_bounded_whatever_is_asked),
+	TEST(a_wake_up_is_counted_as_work),
+	EACH(each_rule_of_a_request_is_kept, asked))

@@ -4,9 +4,9 @@
  */
 #include "proto/ckv_stats.h"
 #include "proto/ckv_world.h"
+#include "tests/lib/check_main.h"
 #include "tests/lib/wire.h"
 
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -220,26 +220,12 @@ START_TEST(what_is_sent_for_reading_is_only_read)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("shell_life");
-	TCase *t = tcase_create("life");
-	SRunner *runner;
-	int failed;
-
-	tcase_set_timeout(t, 60);
-	tcase_add_checked_fixture(t, setup, teardown);
-	tcase_add_test(t, the_life_word_tells_of_death);
-	tcase_add_test(t, a_second_daemon_leaves_the_first_alone);
-	tcase_add_test(t, what_is_not_a_socket_is_left_there);
-	tcase_add_test(t, reload_says_what_it_did);
-	tcase_add_test(t, a_reload_ends_no_attachment);
-	tcase_add_test(t, an_idle_daemon_sleeps);
-	tcase_add_test(t, what_is_sent_for_reading_is_only_read);
-	suite_add_tcase(s, t);
-	runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
-}
+CHECK_MAIN("shell_life",
+	CASE("life", .setup = setup, .teardown = teardown),
+	TEST(the_life_word_tells_of_death),
+	TEST(a_second_daemon_leaves_the_first_alone),
+	TEST(what_is_not_a_socket_is_left_there),
+	TEST(reload_says_what_it_did),
+	TEST(a_reload_ends_no_attachment),
+	TEST(an_idle_daemon_sleeps),
+	TEST(what_is_sent_for_reading_is_only_read))

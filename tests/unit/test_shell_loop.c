@@ -5,8 +5,8 @@
 #include "daemon/shell/loop.h"
 #include "daemon/shell/sys.h"
 #include "daemon/shell/workers.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -222,25 +222,12 @@ START_TEST(workers_give_back_what_they_got)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("shell_loop");
-	TCase *t = tcase_create("loop");
-	SRunner *runner;
-	int failed;
-
-	tcase_set_timeout(t, 30);
-	tcase_add_loop_test(t, an_eventfd_that_nobody_reads_reports_each_write, 0, 3);
-	tcase_add_loop_test(t, what_is_readable_already_is_reported, 0, 3);
-	tcase_add_loop_test(t, a_dead_process_and_a_closed_socket_are_reported, 0, 3);
-	tcase_add_loop_test(t, an_ended_watch_lets_go_of_its_file, 0, 3);
-	tcase_add_loop_test(t, many_reports_arrive_in_pieces, 0, 3);
-	tcase_add_loop_test(t, watches_come_and_go, 0, 3);
-	tcase_add_loop_test(t, workers_give_back_what_they_got, 0, 3);
-	suite_add_tcase(s, t);
-	runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
-}
+CHECK_MAIN("shell_loop",
+	CASE("loop"),
+	LOOP(an_eventfd_that_nobody_reads_reports_each_write, 3),
+	LOOP(what_is_readable_already_is_reported, 3),
+	LOOP(a_dead_process_and_a_closed_socket_are_reported, 3),
+	LOOP(an_ended_watch_lets_go_of_its_file, 3),
+	LOOP(many_reports_arrive_in_pieces, 3),
+	LOOP(watches_come_and_go, 3),
+	LOOP(workers_give_back_what_they_got, 3))

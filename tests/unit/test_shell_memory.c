@@ -4,8 +4,8 @@
  */
 #include "daemon/shell/memory.h"
 #include "daemon/shell/sys.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -164,23 +164,11 @@ START_TEST(huge_bytes_are_what_the_kernel_says)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("shell_memory");
-	TCase *t = tcase_create("memory");
-	SRunner *runner;
-	int failed;
-
-	tcase_add_loop_test(t, the_size_is_sealed, 0, 3);
-	tcase_add_test(t, memory_of_the_daemon_takes_no_new_writer);
-	tcase_add_test(t, another_user_cannot_reopen_a_reader_for_writing);
-	tcase_add_test(t, memory_of_a_client_is_not_written_here);
-	tcase_add_loop_test(t, slabs_lie_where_pages_say, 0, 2);
-	tcase_add_test(t, huge_bytes_are_what_the_kernel_says);
-	suite_add_tcase(s, t);
-	runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
-}
+CHECK_MAIN("shell_memory",
+	CASE("memory"),
+	LOOP(the_size_is_sealed, 3),
+	TEST(memory_of_the_daemon_takes_no_new_writer),
+	TEST(another_user_cannot_reopen_a_reader_for_writing),
+	TEST(memory_of_a_client_is_not_written_here),
+	LOOP(slabs_lie_where_pages_say, 2),
+	TEST(huge_bytes_are_what_the_kernel_says))

@@ -3,10 +3,10 @@
  * test_shell_names.c - names that strangers chose: what a log and a screen show of them.
  */
 #include "proto/ckv_text.h"
+#include "tests/lib/check_main.h"
 #include "tests/lib/command.h"
 #include "tests/lib/wire.h"
 
-#include <check.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -149,22 +149,9 @@ START_TEST(names_do_not_reach_the_terminal)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("shell_names");
-	TCase *t = tcase_create("names");
-	SRunner *runner;
-	int failed;
-
-	tcase_set_timeout(t, 60);
-	tcase_add_test(t, text_is_shown_in_one_line);
-	tcase_add_test(t, a_long_text_is_cut);
-	tcase_add_test(t, names_do_not_forge_lines_of_the_log);
-	tcase_add_test(t, names_do_not_reach_the_terminal);
-	suite_add_tcase(s, t);
-	runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
-}
+CHECK_MAIN("shell_names",
+	CASE("names"),
+	TEST(text_is_shown_in_one_line),
+	TEST(a_long_text_is_cut),
+	TEST(names_do_not_forge_lines_of_the_log),
+	TEST(names_do_not_reach_the_terminal))

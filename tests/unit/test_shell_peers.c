@@ -6,11 +6,11 @@
 #include "client/ckv.h"
 #include "daemon/shell/closer.h"
 #include "daemon/shell/sys.h"
+#include "tests/lib/check_main.h"
 #include "tests/lib/command.h"
 #include "tests/lib/wire.h"
 
 #include <arpa/inet.h>
-#include <check.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -461,33 +461,16 @@ START_TEST(a_known_client_sends_no_descriptors)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("shell_peers");
-	TCase *t = tcase_create("closer"), *d = tcase_create("daemon"),
-	      *few = tcase_create("few");
-	SRunner *runner;
-	int failed;
-
-	tcase_set_timeout(t, 60);
-	tcase_add_test(t, nobody_waits_behind_another_user);
-	tcase_add_test(t, many_users_may_linger);
-	tcase_add_test(t, the_queue_is_bounded);
-	tcase_add_test(t, stopping_does_not_wait_for_ever);
-	suite_add_tcase(s, t);
-	tcase_set_timeout(d, 60);
-	tcase_add_checked_fixture(d, setup, teardown);
-	tcase_add_loop_test(d, the_reactor_does_not_wait_in_close, 0, WAYS);
-	tcase_add_test(d, a_refusal_is_heard_after_unread_messages);
-	tcase_add_test(d, who_lingers_keeps_nobody_out);
-	tcase_add_test(d, a_known_client_sends_no_descriptors);
-	suite_add_tcase(s, d);
-	tcase_set_timeout(few, 60);
-	tcase_add_test(few, few_descriptors_are_enough);
-	suite_add_tcase(s, few);
-	runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
-}
+CHECK_MAIN("shell_peers",
+	CASE("closer"),
+	TEST(nobody_waits_behind_another_user),
+	TEST(many_users_may_linger),
+	TEST(the_queue_is_bounded),
+	TEST(stopping_does_not_wait_for_ever),
+	CASE("daemon", .setup = setup, .teardown = teardown),
+	LOOP(the_reactor_does_not_wait_in_close, WAYS),
+	TEST(a_refusal_is_heard_after_unread_messages),
+	TEST(who_lingers_keeps_nobody_out),
+	TEST(a_known_client_sends_no_descriptors),
+	CASE("few"),
+	TEST(few_descriptors_are_enough))

@@ -6,9 +6,9 @@
 #include "daemon/shell/config.h"
 #include "daemon/shell/memory.h"
 #include "daemon/shell/sys.h"
+#include "tests/lib/check_main.h"
 #include "tests/lib/daemon.h"
 
-#include <check.h>
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -157,22 +157,7 @@ START_TEST(the_key_bounds_what_a_daemon_takes)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("shell_pool");
-	TCase *t = tcase_create("pool");
-	SRunner *runner;
-	int failed;
-
-	tcase_set_timeout(t, 60);
-	tcase_add_loop_test(t, a_slab_has_its_pages_and_no_more, 0,
-			    2 * (int)(sizeof shapes / sizeof shapes[0]));
-	tcase_add_loop_test(t, the_key_bounds_what_a_daemon_takes, 0,
-			    (int)(sizeof pools / sizeof pools[0]));
-	suite_add_tcase(s, t);
-	runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
-}
+CHECK_MAIN("shell_pool",
+	CASE("pool"),
+	LOOP(a_slab_has_its_pages_and_no_more, 2 * sizeof shapes / sizeof *shapes),
+	EACH(the_key_bounds_what_a_daemon_takes, pools))

@@ -4,10 +4,10 @@
  */
 #include "client/ckv.h"
 #include "daemon/shell/users.h"
+#include "tests/lib/check_main.h"
 #include "tests/lib/command.h"
 #include "tests/lib/wire.h"
 
-#include <check.h>
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
@@ -559,31 +559,17 @@ START_TEST(a_client_that_the_daemon_cannot_number)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("shell_quota");
-	TCase *t = tcase_create("quota");
-	SRunner *runner;
-	int failed;
-
-	tcase_set_timeout(t, 60);
-	tcase_add_checked_fixture(t, NULL, teardown);
-	tcase_add_test(t, one_user_leaves_room_for_others);
-	tcase_add_test(t, silence_keeps_nobody_out);
-	tcase_add_test(t, lanes_of_a_user_are_limited);
-	tcase_add_test(t, pins_are_limited);
-	tcase_add_test(t, the_defaults_are_enough_for_an_engine);
-	tcase_add_test(t, unread_descriptors_are_counted);
-	tcase_add_test(t, inputs_that_wait_are_bounded);
-	tcase_add_test(t, jobs_of_a_user_are_bounded);
-	tcase_add_loop_test(t, a_claim_counts_without_the_kernels_word, 0, 2);
-	tcase_add_loop_test(t, a_death_is_seen, 0, 2);
-	tcase_add_test(t, a_client_of_another_pid_namespace_attaches);
-	tcase_add_test(t, a_client_that_the_daemon_cannot_number);
-	suite_add_tcase(s, t);
-	runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
-}
+CHECK_MAIN("shell_quota",
+	CASE("quota", .teardown = teardown),
+	TEST(one_user_leaves_room_for_others),
+	TEST(silence_keeps_nobody_out),
+	TEST(lanes_of_a_user_are_limited),
+	TEST(pins_are_limited),
+	TEST(the_defaults_are_enough_for_an_engine),
+	TEST(unread_descriptors_are_counted),
+	TEST(inputs_that_wait_are_bounded),
+	TEST(jobs_of_a_user_are_bounded),
+	LOOP(a_claim_counts_without_the_kernels_word, 2),
+	LOOP(a_death_is_seen, 2),
+	TEST(a_client_of_another_pid_namespace_attaches),
+	TEST(a_client_that_the_daemon_cannot_number))

@@ -4,8 +4,8 @@
  * their place, inputs that are missing, a daemon that goes down.
  */
 #include "tests/lib/chain.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -184,25 +184,11 @@ START_TEST(other_element_types_are_refused)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("shell_refusals");
-	TCase *t = tcase_create("views");
-	SRunner *runner;
-	int failed;
-
-	tcase_set_timeout(t, 30);
-	tcase_add_loop_test(t, a_bad_number_is_named, 0,
-			    (int)(sizeof bad / sizeof bad[0]));
-	tcase_add_test(t, a_bad_input_is_named);
-	tcase_add_test(t, plain_rows_are_not_judged);
-	tcase_add_test(t, missing_inputs_are_asked_for);
-	tcase_add_test(t, a_stop_is_heeded_between_layers);
-	tcase_add_test(t, other_element_types_are_refused);
-	suite_add_tcase(s, t);
-	runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
-}
+CHECK_MAIN("shell_refusals",
+	CASE("views"),
+	EACH(a_bad_number_is_named, bad),
+	TEST(a_bad_input_is_named),
+	TEST(plain_rows_are_not_judged),
+	TEST(missing_inputs_are_asked_for),
+	TEST(a_stop_is_heeded_between_layers),
+	TEST(other_element_types_are_refused))

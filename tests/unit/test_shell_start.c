@@ -6,8 +6,8 @@
 #include "daemon/shell/daemon.h"
 #include "daemon/shell/log.h"
 #include "daemon/shell/sys.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -358,33 +358,15 @@ START_TEST(a_check_knows_what_this_user_may_not)
 }
 END_TEST
 
-static void add_tests(TCase *t)
-{
-	tcase_add_checked_fixture(t, setup, teardown);
-	tcase_add_test(t, a_second_daemon_makes_no_memory);
-	tcase_add_test(t, what_is_wrong_is_said_before_memory_is_made);
-	tcase_add_test(t, a_pool_above_the_machine_makes_no_memory);
-	tcase_add_test(t, memory_is_compared_to_the_byte);
-	tcase_add_test(t, spaces_are_added_up);
-	tcase_add_test(t, a_check_judges_like_a_start);
-	tcase_add_test(t, a_check_knows_what_this_user_may_not);
-	tcase_add_test(t, a_check_beside_a_daemon_counts_its_memory_as_free);
+CHECK_MAIN("shell_start",
+	CASE("start", .setup = setup, .teardown = teardown),
+	TEST(a_second_daemon_makes_no_memory),
+	TEST(what_is_wrong_is_said_before_memory_is_made),
+	TEST(a_pool_above_the_machine_makes_no_memory),
+	TEST(memory_is_compared_to_the_byte),
+	TEST(spaces_are_added_up),
+	TEST(a_check_judges_like_a_start),
+	TEST(a_check_knows_what_this_user_may_not),
+	TEST(a_check_beside_a_daemon_counts_its_memory_as_free),
 	/* Last: a hard limit cannot be raised again. */
-	tcase_add_loop_test(t, limits_are_named_before_memory_is_made, 0, 3);
-}
-
-int main(void)
-{
-	Suite *s = suite_create("shell_start");
-	TCase *t = tcase_create("start");
-	SRunner *runner;
-	int failed;
-
-	add_tests(t);
-	suite_add_tcase(s, t);
-	runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
-}
+	LOOP(limits_are_named_before_memory_is_made, 3))

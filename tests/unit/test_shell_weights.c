@@ -3,7 +3,6 @@
  * test_shell_weights.c - what a page of a space means: who names the weights, how long
  * they stay, and how a client with another geometry is told.
  */
-#include <check.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +11,7 @@
 #include "daemon/shell/geometry.h"
 #include "daemon/shell/log.h"
 #include "daemon/shell/weights.h"
+#include "tests/lib/check_main.h"
 #include "tests/lib/core.h"
 
 enum { CLIENTS = 3, NONE = -1 };
@@ -345,31 +345,18 @@ START_TEST(a_name_without_an_end_differs)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("shell_weights");
-	TCase *named = tcase_create("named"), *same = tcase_create("same");
-	SRunner *runner;
-	int failed;
-
-	tcase_add_checked_fixture(named, setup, teardown);
-	tcase_add_loop_test(named, the_first_names_them, 0, 2);
-	tcase_add_test(named, alike_ones_are_shown_whole);
-	tcase_add_loop_test(named, zeros_match_zeros, 0, 2);
-	tcase_add_loop_test(named, who_looks_names_nothing, 0, 4);
-	tcase_add_test(named, any_takes_what_there_is);
-	tcase_add_test(named, a_process_holds_until_its_death);
-	tcase_add_loop_test(named, what_is_stored_holds_them, 0, 3);
-	tcase_add_loop_test(named, configured_ones_stay, 0, 2);
-	tcase_add_test(named, records_keep_them);
-	tcase_add_loop_test(same, a_field_that_differs_is_named, 0, 11);
-	tcase_add_test(same, long_names_are_compared_whole);
-	tcase_add_test(same, a_name_without_an_end_differs);
-	suite_add_tcase(suite, named);
-	suite_add_tcase(suite, same);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+CHECK_MAIN("shell_weights",
+	CASE("named", .setup = setup, .teardown = teardown),
+	LOOP(the_first_names_them, 2),
+	TEST(alike_ones_are_shown_whole),
+	LOOP(zeros_match_zeros, 2),
+	LOOP(who_looks_names_nothing, 4),
+	TEST(any_takes_what_there_is),
+	TEST(a_process_holds_until_its_death),
+	LOOP(what_is_stored_holds_them, 3),
+	LOOP(configured_ones_stay, 2),
+	TEST(records_keep_them),
+	CASE("same"),
+	LOOP(a_field_that_differs_is_named, 11),
+	TEST(long_names_are_compared_whole),
+	TEST(a_name_without_an_end_differs))

@@ -3,8 +3,8 @@
  * test_shell_workers.c - who waits for whom among the workers' jobs.
  */
 #include "daemon/shell/workers.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 #include <poll.h>
 #include <semaphore.h>
 #include <stdlib.h>
@@ -101,19 +101,7 @@ START_TEST(a_single_thread_does_all)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("shell_workers");
-	TCase *t = tcase_create("workers");
-	SRunner *sr = srunner_create(s);
-	int failed;
-
-	suite_add_tcase(s, t);
-	tcase_set_timeout(t, 20);
-	tcase_add_test(t, low_work_leaves_a_thread);
-	tcase_add_test(t, a_single_thread_does_all);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
-}
+CHECK_MAIN("shell_workers",
+	CASE("workers"),
+	TEST(low_work_leaves_a_thread),
+	TEST(a_single_thread_does_all))

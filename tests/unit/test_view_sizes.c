@@ -5,8 +5,8 @@
  */
 #include "kernels/ckv_kernels.h"
 #include "proto/ckv_view.h"
+#include "tests/lib/check_main.h"
 
-#include <check.h>
 
 static const uint32_t dtypes[] = { CKV_DTYPE_F32, CKV_DTYPE_F16, CKV_DTYPE_BF16 };
 static const enum ckv_elem elems[] = { CKV_ELEM_F32, CKV_ELEM_F16, CKV_ELEM_BF16 };
@@ -60,19 +60,6 @@ START_TEST(headers_and_kernels_count_alike)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("view_sizes");
-	TCase *t = tcase_create("sizes");
-	SRunner *runner;
-	int failed;
-
-	tcase_set_timeout(t, 60);
-	tcase_add_loop_test(t, headers_and_kernels_count_alike, 0, 3);
-	suite_add_tcase(s, t);
-	runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
-}
+CHECK_MAIN("view_sizes",
+	CASE("sizes"),
+	LOOP(headers_and_kernels_count_alike, 3))
