@@ -9,6 +9,7 @@
 #include "daemon/shell/config.h"
 #include "daemon/shell/daemon.h"
 #include "daemon/shell/log.h"
+#include "daemon/shell/reload.h"
 #include "daemon/shell/replay.h"
 #include "proto/ckv_text.h"
 
@@ -26,6 +27,7 @@
 static const char usage[] =
 	"usage: ckvd [--config FILE]\n"
 	"       ckvd --check [--json] [--config FILE]\n"
+	"       ckvd --reload [--config FILE]\n"
 	"       ckvd --replay TRACE [--policy NAME|all] [--blocks N]\n"
 	"            [--fraction LIST] [--json]\n"
 	"       ckvd --help | -h | --version\n"
@@ -35,6 +37,8 @@ static const char usage[] =
 	"  --config FILE   configuration (default " DEFAULT_CONFIG ")\n"
 	"  --check         judge it as a start would, print every number, exit\n"
 	"  --json          print JSON\n"
+	"  --reload        have the running daemon read it again; fails when it is wrong\n"
+	"                  or something in it needs a restart\n"
 	"  --replay TRACE  run a trace through the policies and print hit ratios\n"
 	"\n"
 	"SIGTERM and SIGINT stop, SIGHUP reads the configuration again.\n"
@@ -42,16 +46,17 @@ static const char usage[] =
 	"Keys of the configuration, with default and limits:\n"
 	"\n";
 
+enum task { TASK_SERVE, TASK_CHECK, TASK_RELOAD };
+
 /* `context` keeps the first. */
 static void say(void *context, const char *text)
 {
-	char line[LINE_BYTES], *first = context;
+	char *first = context;
 
+	log_line(LOG_ERROR, "%s", text);
 	/* Values of the file are in it. */
-	ckv_text_line(line, sizeof line, text);
-	fprintf(stderr, "ckvd: %s\n", line);
 	if (*first == 0)
-		memcpy(first, line, sizeof line);
+		ckv_text_line(first, LINE_BYTES, text);
 }
 
 static int check(struct config *config, bool json)
@@ -101,7 +106,7 @@ static int serve(struct config *config, const char *path)
 	return r < 0 ? 1 : 0;
 }
 
-static int run(const char *path, bool only_check, bool json)
+static int run(const char *path, enum task task, bool json)
 {
 	char first[LINE_BYTES] = "", text[LINE_BYTES];
 	const struct config_complaint complaint = { say, first };
@@ -118,18 +123,28 @@ static int run(const char *path, bool only_check, bool json)
 			config_print_error(first, 1, stdout);
 		return 1;
 	}
-	if (!only_check)
+	if (task == TASK_SERVE)
 		return serve(config, path);
-	r = check(config, json);
+	r = task == TASK_CHECK ? check(config, json) :
+	    reload_ask(config->daemon.socket) < 0;
 	config_free(config);
 	return r;
 }
 
+static int usage_error(const char *what)
+{
+	log_line(LOG_ERROR, "%s is not an argument, or needs a value. Try ckvd --help.",
+		 what);
+	return 2;
+}
+
+/* Before the file says what to log, and where it never does, everything is said. */
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "config", required_argument, NULL, 'c' },
 		{ "check", no_argument, NULL, 'k' },
+		{ "reload", no_argument, NULL, 'r' },
 		{ "json", no_argument, NULL, 'j' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'v' },
@@ -137,7 +152,8 @@ int main(int argc, char **argv)
 	};
 	const char *path = DEFAULT_CONFIG;
 	static char replay[] = "--replay";
-	bool only_check = false, json = false;
+	enum task task = TASK_SERVE;
+	bool json = false;
 	int c;
 
 	for (int i = 1; i < argc; i++)
@@ -146,18 +162,23 @@ int main(int argc, char **argv)
 			argv[1] = replay;
 			return replay_main(argc - 1, argv + 1);
 		}
+	log_setup(LOG_INFO);
+	opterr = 0;
 	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
 		switch (c) {
 		case 'c':
 			if (*optarg == 0) {
-				fputs("ckvd: --config is empty; it must be a path\n",
-				      stderr);
+				log_line(LOG_ERROR, "--config is empty; it must be "
+					 "a path");
 				return 2;
 			}
 			path = optarg;
 			break;
 		case 'k':
-			only_check = true;
+			task = TASK_CHECK;
+			break;
+		case 'r':
+			task = TASK_RELOAD;
 			break;
 		case 'j':
 			json = true;
@@ -170,14 +191,12 @@ int main(int argc, char **argv)
 			puts("ckvd " CKV_VERSION);
 			return 0;
 		default:
-			fputs("Try ckvd --help.\n", stderr);
-			return 2;
+			return usage_error(argv[optind - 1]);
 		}
 	}
-	if (optind < argc || (json && !only_check)) {
-		fprintf(stderr, "ckvd: unexpected %s\nTry ckvd --help.\n",
-			optind < argc ? argv[optind] : "--json");
-		return 2;
-	}
-	return run(path, only_check, json);
+	if (optind < argc)
+		return usage_error(argv[optind]);
+	if (json && task != TASK_CHECK)
+		return usage_error("--json without --check");
+	return run(path, task, json);
 }

@@ -16,6 +16,7 @@
  *   LANE_CLOSE lane                  ->  DONE
  *   DETACH  space, or all            ->  DONE
  *   SLAB_WANT slab                   ->  (SLAB_WRITE)
+ *   RELOAD                           ->  DONE         keys that changed
  *                                        SLAB_WRITE   + one slab, read-write
  *                                        EVENT        something completed on a lane
  *
@@ -31,6 +32,9 @@
  * more, but their pins and lent pages are kept, until the same process closes the lanes
  * (LANE_CLOSE) over a new connection, or dies. The daemon reads what was sent before the
  * socket was closed, so a client whose last message is DETACH of all leaves nothing.
+ *
+ * RELOAD has the daemon read its configuration again, like SIGHUP, and tells what came of
+ * it. It is only a head, may come before HELLO, and only of root and the daemon's own user.
  */
 #ifndef CKV_ATTACH_H
 #define CKV_ATTACH_H
@@ -47,6 +51,7 @@ enum ckv_control_type {
 	CKV_HELLO = 1, CKV_WELCOME, CKV_ATTACH, CKV_ATTACHED, CKV_SLABS,
 	CKV_SLAB_WRITE, CKV_LANE_OPEN, CKV_LANE_OPENED, CKV_LANE_CLOSE,
 	CKV_DETACH, CKV_DONE, CKV_EVENT, CKV_REFUSED, CKV_SLAB_WANT,
+	CKV_RELOAD,
 };
 
 struct ckv_control_head {
@@ -168,7 +173,8 @@ CKV_SIZE(struct ckv_lane_opened, 40);
 
 /*
  * `id` in LANE_CLOSE: a lane. In EVENT: a lane on which a request completed, or which is
- * served no more. In DETACH: a space; CKV_NONE: all of them. In DONE: zero.
+ * served no more. In DETACH: a space; CKV_NONE: all of them. In DONE: zero, or the
+ * number of keys that a RELOAD changed.
  */
 struct ckv_control_id {
 	struct ckv_control_head head;
@@ -192,6 +198,7 @@ CKV_SIZE(struct ckv_control_id, 24);
  *                    or of pins of this client or the space
  *   EMFILE           the limit of lanes is reached, or the daemon has no descriptor left
  *   ENOMEM           the daemon has no memory for it
+ *   EBUSY            of a RELOAD: some keys need a restart; the others were taken over
  *   EPROTO           not a message of this protocol, or not one that may come now; the
  *                    daemon closes the socket after it
  */

@@ -5,6 +5,7 @@
 #include "daemon/shell/control.h"
 #include "daemon/shell/geometry.h"
 #include "daemon/shell/log.h"
+#include "daemon/shell/reload.h"
 #include "daemon/shell/sys.h"
 #include "daemon/shell/users.h"
 #include "daemon/shell/weights.h"
@@ -295,6 +296,25 @@ int control_done(struct daemon *d, struct client *client)
 
 	return control_send(d, client, &message, sizeof message, CKV_DONE,
 			    NULL, 0);
+}
+
+/* Who may signal the daemon may ask for it, too. */
+int control_reload(struct daemon *d, struct client *client)
+{
+	struct ckv_control_id done = { .id = 0 };
+	char text[RELOAD_TEXT_BYTES];
+	uid_t own = sys_user_id();
+	int r;
+
+	if (client->uid != 0 && client->uid != own)
+		return control_refuse(d, client, -EACCES, "uid %u may not have the "
+				      "configuration read again, only root and uid "
+				      "%u, which the daemon runs as", client->uid, own);
+	r = reload(d, text);
+	if (r < 0)
+		return control_refuse(d, client, r, "%s", text);
+	done.id = (uint32_t)r;
+	return control_send(d, client, &done, sizeof done, CKV_DONE, NULL, 0);
 }
 
 /*

@@ -12,6 +12,7 @@
 #include "daemon/shell/control.h"
 #include "daemon/shell/leave.h"
 #include "daemon/shell/log.h"
+#include "daemon/shell/reload.h"
 #include "daemon/shell/sys.h"
 #include "daemon/shell/users.h"
 #include "proto/ckv_text.h"
@@ -152,6 +153,7 @@ static int check(const struct incoming_message *m, char text[232])
 		[CKV_LANE_CLOSE] = { sizeof(struct ckv_control_id), 0 },
 		[CKV_DETACH] = { sizeof(struct ckv_control_id), 0 },
 		[CKV_SLAB_WANT] = { sizeof(struct ckv_slabs), 0 },
+		[CKV_RELOAD] = { sizeof(struct ckv_control_head), 0 },
 	};
 	const struct ckv_control_head *head = &m->body.head;
 	uint16_t type = head->type;
@@ -280,6 +282,7 @@ static uint32_t work_of(const struct incoming_message *message)
 	case CKV_LANE_OPEN:
 	case CKV_LANE_CLOSE:
 	case CKV_DETACH:
+	case CKV_RELOAD:
 		return MESSAGES_PER_TURN;
 	default:
 		return 1;
@@ -294,7 +297,8 @@ static int judge(struct daemon *d, struct client *client,
 
 	if (r < 0)
 		return r;
-	if ((client->state == CLIENT_CONNECTED) !=
+	if (message->body.head.type != CKV_RELOAD &&
+	    (client->state == CLIENT_CONNECTED) !=
 	    (message->body.head.type == CKV_HELLO)) {
 		snprintf(text, 232, "HELLO comes first, and once");
 		return -EPROTO;
@@ -335,6 +339,8 @@ static int handle(struct daemon *d, struct client *client,
 		return control_lane_close(d, client, message->body.id.id);
 	case CKV_SLAB_WANT:
 		return control_slab_want(d, client, &message->body.slabs);
+	case CKV_RELOAD:
+		return control_reload(d, client);
 	default:
 		return control_detach(d, client, message->body.id.id);
 	}

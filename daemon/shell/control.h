@@ -52,6 +52,7 @@ int control_lane_close(struct daemon *d, struct client *client,
 		       uint32_t lane_id);
 int control_slab_want(struct daemon *d, struct client *client,
 		      const struct ckv_slabs *want);
+int control_reload(struct daemon *d, struct client *client);
 /* LANE_CLOSE or DETACH is over. */
 int control_done(struct daemon *d, struct client *client);
 int control_detach(struct daemon *d, struct client *client, uint32_t space_id);

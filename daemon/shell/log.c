@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define LINE_BYTES	8192u	/* a complaint about a file has its path and a line of it */
 #define WINDOW_NS	10000000000u
 #define WINDOW_LINES	20u
 #define LINE_BYTES	8192u	/* the longest path and a sentence around it */
@@ -20,10 +21,24 @@
 static enum log_level log_max = LOG_INFO;
 static bool for_journal;
 
+/*
+ * JOURNAL_STREAM is inherited also by what writes elsewhere, such as a shell on a
+ * terminal, so the file that it names is compared.
+ */
+static bool stderr_is_journal(void)
+{
+	const char *text = getenv("JOURNAL_STREAM");
+	unsigned long device, inode;
+	struct stat s;
+
+	return text != NULL && sscanf(text, "%lu:%lu", &device, &inode) == 2 &&
+	       sys_stat_fd(2, &s) == 0 && s.st_dev == device && s.st_ino == inode;
+}
+
 void log_setup(enum log_level level)
 {
 	log_max = level;
-	for_journal = getenv("JOURNAL_STREAM") != NULL;
+	for_journal = stderr_is_journal();
 }
 
 static void write_line(enum log_level level, const char *format, va_list args)

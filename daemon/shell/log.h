@@ -4,7 +4,7 @@
  *
  * Bytes that do not print are escaped, so nobody's name can break a line or a
  * terminal. A name that a client chose is put in quotes by ckv_text_name() besides.
- * Under journald (JOURNAL_STREAM is set) each line begins with its priority.
+ * Where stderr is the journal's (JOURNAL_STREAM) each line begins with its priority.
  * What a client can cause again and again goes through log_limited().
  */
 #ifndef CKV_LOG_H

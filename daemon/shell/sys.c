@@ -279,6 +279,11 @@ int sys_stat(const char *path, struct stat *ret_stat)
 	return sys_fault() || stat(path, ret_stat) != 0 ? -errno : 0;
 }
 
+int sys_stat_fd(int fd, struct stat *ret_stat)
+{
+	return sys_fault() || fstat(fd, ret_stat) != 0 ? -errno : 0;
+}
+
 int sys_access(const char *path, int mode)
 {
 	return sys_fault() || access(path, mode) != 0 ? -errno : 0;
@@ -410,6 +415,11 @@ void sys_thread_name(const char *name)
 pid_t sys_thread_id(void)
 {
 	return (pid_t)syscall(SYS_gettid);
+}
+
+uid_t sys_user_id(void)
+{
+	return geteuid();
 }
 
 uint32_t sys_processors(void)

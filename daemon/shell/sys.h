@@ -65,6 +65,7 @@ int sys_access(const char *path, int mode);
 int sys_in_group(gid_t gid);	/* may our files have it? 0 or -EPERM */
 ssize_t sys_readlink(const char *path, char *text, size_t bytes); /* no 0 at its end */
 int sys_stat(const char *path, struct stat *ret_stat);
+int sys_stat_fd(int fd, struct stat *ret_stat);
 int sys_unlink(const char *path);
 int sys_rename(const char *from, const char *to);
 int sys_lock(int fd);		/* whole file, at once or -EWOULDBLOCK */
@@ -108,6 +109,7 @@ void sys_uring_exit(struct io_uring *ring);
 int sys_thread(pthread_t *ret_thread, void *(*run)(void *), void *argument);
 void sys_thread_name(const char *name);	/* of this one; at most 15 letters */
 pid_t sys_thread_id(void);
+uid_t sys_user_id(void);	/* that this process acts as */
 uint32_t sys_processors(void);	/* that this thread may use; at least 1 */
 
 /*

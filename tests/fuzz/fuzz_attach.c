@@ -247,6 +247,8 @@ static size_t make_message(union message *m, struct fuzz_input *in)
 		m->slabs.space_id = fuzz_u8(in);
 		m->slabs.first_slab = fuzz_u8(in);
 		return sizeof m->slabs;
+	case CKV_RELOAD:
+		return sizeof m->head;
 	default:
 		return sizeof m->head + fuzz_take(in, m->bytes + sizeof m->head,
 						  fuzz_u8(in));

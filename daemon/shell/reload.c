@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * reload.c - read the configuration again: for SIGHUP, and for who asks and waits.
+ *
+ * The log has everything; who asks is told the first thing that is not as the file
+ * says, so that a reload which did not do what was meant is not taken for a good one.
+ */
+#include "daemon/shell/reload.h"
+#include "daemon/shell/auto.h"
+#include "daemon/shell/log.h"
+#include "daemon/shell/sys.h"
+#include "daemon/shell/users.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+
+struct complaints {
+	enum log_level level;
+	uint32_t n;
+	char first[RELOAD_TEXT_BYTES];
+};
+
+static void say_changed(void *context, const char *text)
+{
+	(void)context;
+	log_line(LOG_INFO, "reload: %s", text);
+}
+
+static void say_refused(void *context, const char *text)
+{
+	struct complaints *complaints = context;
+
+	log_line(complaints->level, "reload: %s", text);
+	if (complaints->n++ == 0)
+		snprintf(complaints->first, sizeof complaints->first, "%s", text);
+}
+
+static void apply(struct daemon *d)
+{
+	log_setup((enum log_level)d->config->daemon.log_level);
+	for (uint32_t i = 0; i < d->n_spaces; i++) {
+		space_set_limits(d->served[i].core,
+				 (uint32_t)d->served[i].config->params.lent_pages,
+				 d->served[i].config->n_pages_max);
+		space_set_user_limit(d->served[i].core,
+				     user_lent_max(d->served[i].config));
+		auto_configure(&d->served[i]);
+	}
+}
+
+/* Nothing of a file that has a fault is taken. */
+static int read_again(struct daemon *d, struct config **ret_wanted,
+		      char text[RELOAD_TEXT_BYTES])
+{
+	struct complaints wrong = { .level = LOG_ERROR };
+	int r = config_read(d->config_path,
+			    &(struct config_complaint){ say_refused, &wrong },
+			    ret_wanted);
+
+	if (r == 0)
+		return 0;
+	log_line(LOG_ERROR, "reload: nothing changed: %s: %s", d->config_path,
+		 strerror(-r));
+	snprintf(text, RELOAD_TEXT_BYTES, "nothing changed: %.200s", wrong.n > 0 ?
+		 wrong.first : strerror(-r));
+	/* It means that the rest was taken over. */
+	return r == -EBUSY ? -EIO : r;
+}
+
+static int take_over(struct daemon *d, const struct config *wanted,
+		     char text[RELOAD_TEXT_BYTES])
+{
+	const struct config_complaint changed = { say_changed, NULL };
+	struct complaints refused = { .level = LOG_WARNING };
+	int n = config_reload(d->config, wanted, &changed,
+			      &(struct config_complaint){ say_refused, &refused });
+
+	apply(d);
+	log_line(LOG_INFO, "reload: %d keys changed", n);
+	if (refused.n == 0)
+		return n;
+	/* The end of a long reason may go, what it is about stays. */
+	snprintf(text, RELOAD_TEXT_BYTES, "%.180s; %d keys changed%s", refused.first,
+		 n, refused.n > 1 ? "; the log has more" : "");
+	return -EBUSY;
+}
+
+int reload(struct daemon *d, char text[RELOAD_TEXT_BYTES])
+{
+	struct config *wanted;
+	int r;
+
+	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64,
+		   sys_now_ns() / 1000);
+	r = read_again(d, &wanted, text);
+	if (r == 0) {
+		r = take_over(d, wanted, text);
+		config_free(wanted);
+	}
+	sd_notify(0, "READY=1");
+	return r;
+}

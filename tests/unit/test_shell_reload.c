@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_shell_reload.c - a reload that somebody waits for, and the priorities of what
+ * ckvd says in a journal.
+ */
+#include "tests/lib/wire.h"
+
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct test_daemon daemon_;
+static char said[1 << 14];	/* by the last ckvd that was run */
+
+static void setup(void)
+{
+	test_daemon_start(&daemon_, "socket_mode = 0666\n", NULL);
+	ck_assert_int_eq(chmod(daemon_.dir, 0711), 0);
+}
+
+static void teardown(void)
+{
+	test_daemon_remove(&daemon_);
+}
+
+static void write_config(const char *params, const char *spaces)
+{
+	FILE *out = fopen(daemon_.config, "w");
+
+	fprintf(out, "[daemon]\nsocket = %s\nsocket_mode = 0666\n%s%s",
+		daemon_.socket, params, spaces);
+	fclose(out);
+}
+
+enum journal { NO_JOURNAL, JOURNAL, JOURNAL_ELSEWHERE };
+
+static void exec_ckvd(int fd, enum journal journal, const char *option)
+{
+	char path[512], stream[64], *end;
+	ssize_t n = readlink("/proc/self/exe", path, sizeof path - 8);
+	struct stat s;
+
+	path[n > 0 ? n : 0] = 0;
+	for (int i = 0; i < 2 && (end = strrchr(path, '/')); i++)
+		*end = 0;
+	strcat(path, "/ckvd");
+	dup2(fd, 1);
+	dup2(fd, 2);
+	fstat(fd, &s);
+	snprintf(stream, sizeof stream, "%lu:%lu", (unsigned long)s.st_dev,
+		 (unsigned long)s.st_ino + (journal == JOURNAL_ELSEWHERE));
+	unsetenv("JOURNAL_STREAM");
+	if (journal != NO_JOURNAL)
+		setenv("JOURNAL_STREAM", stream, 1);
+	execl(getenv("CKVD") ? getenv("CKVD") : path, "ckvd", "--config",
+	      daemon_.config, option, (char *)NULL);
+	_exit(99);
+}
+
+/* Run ckvd with an option more (NULL: none) and keep what it says: its exit status. */
+static int run_ckvd(enum journal journal, const char *option)
+{
+	char path[128];
+	ssize_t n;
+	int status, fd;
+
+	snprintf(path, sizeof path, "%s/said", daemon_.dir);
+	fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_APPEND, 0600);
+	ck_assert_int_ge(fd, 0);
+	if (fork() == 0)
+		exec_ckvd(fd, journal, option);
+	wait(&status);
+	n = pread(fd, said, sizeof said - 1, 0);
+	said[n > 0 ? n : 0] = 0;
+	close(fd);
+	unlink(path);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static int ask(union wire *m)
+{
+	int fd = wire_dial(&daemon_), type;
+	union wire request;
+
+	wire_head(&request, CKV_RELOAD, sizeof request.head, 0);
+	wire_send(fd, &request, sizeof request.head, NULL, 0);
+	type = wire_hear(fd, m, NULL);
+	close(fd);
+	return type;
+}
+
+START_TEST(a_good_reload_ends_with_0_when_it_is_done)
+{
+	write_config("spin_max = 33us\n", TEST_SPACE_TINY);
+	ck_assert_int_eq(run_ckvd(NO_JOURNAL, "--reload"), 0);
+	ck_assert_str_eq(said, "ckvd: reload: 1 keys changed\n");
+	ck_assert(test_daemon_logged(&daemon_, "spin_max is 33us"));
+	ck_assert_int_eq(run_ckvd(NO_JOURNAL, "--reload"), 0);
+	ck_assert_str_eq(said, "ckvd: reload: 0 keys changed\n");
+}
+END_TEST
+
+/* Refused where it is read first: the daemon is not even asked. */
+START_TEST(a_broken_file_fails_and_says_why)
+{
+	write_config("spin_max = soon\n", TEST_SPACE_TINY);
+	ck_assert_int_eq(run_ckvd(NO_JOURNAL, "--reload"), 1);
+	ck_assert_ptr_nonnull(strstr(said, "spin_max = soon: expected"));
+	ck_assert(!test_daemon_logged(&daemon_, "reload"));
+}
+END_TEST
+
+/* The daemon reads by itself, and what it finds is the answer. */
+START_TEST(the_daemon_answers_with_what_is_wrong)
+{
+	union wire m;
+
+	write_config("spin_max = soon\n", TEST_SPACE_TINY);
+	ck_assert_int_eq(ask(&m), CKV_REFUSED);
+	ck_assert_uint_eq(m.refused.error, EINVAL);
+	ck_assert_ptr_nonnull(strstr(m.refused.text, "nothing changed: "));
+	ck_assert_ptr_nonnull(strstr(m.refused.text, "spin_max = soon: expected"));
+	ck_assert_int_eq(unlink(daemon_.config), 0);
+	ck_assert_int_eq(ask(&m), CKV_REFUSED);
+	ck_assert_uint_eq(m.refused.error, ENOENT);
+	write_config("spin_max = 34us\n", TEST_SPACE_TINY);
+	ck_assert_int_eq(ask(&m), CKV_DONE);
+	ck_assert_uint_eq(m.id.id, 1);
+}
+END_TEST
+
+/* What may change is taken over, and that not all was is no success. */
+START_TEST(what_needs_a_restart_fails_by_name)
+{
+	write_config("spin_max = 35us\nmax_clients = 7\n",
+		     TEST_SPACE_TINY "[space more]\nmodel = m\nlayers = 1\n"
+		     "kv_heads = 1\nhead_dim = 64\npool = 1M\n");
+	ck_assert_int_eq(run_ckvd(NO_JOURNAL, "--reload"), 1);
+	ck_assert_ptr_nonnull(strstr(said, "max_clients stays 128; 7 needs a restart; "
+				     "1 keys changed; the log has more"));
+	ck_assert(test_daemon_logged(&daemon_, "spin_max is 35us"));
+	ck_assert(test_daemon_logged(&daemon_, "space more: a new space needs"));
+}
+END_TEST
+
+START_TEST(no_daemon_is_said)
+{
+	test_daemon_stop(&daemon_);
+	ck_assert_int_eq(run_ckvd(NO_JOURNAL, "--reload"), 1);
+	ck_assert_ptr_nonnull(strstr(said, "no daemon serves this socket"));
+}
+END_TEST
+
+/* Another user's wish to have files read is refused, root's is not. */
+START_TEST(other_users_may_not)
+{
+	union wire m;
+
+	if (geteuid() != 0) {
+		ck_assert_int_eq(ask(&m), CKV_DONE);
+		return;
+	}
+	ck_assert_int_eq(seteuid(65534), 0);
+	ck_assert_int_eq(ask(&m), CKV_REFUSED);
+	ck_assert_int_eq(seteuid(0), 0);
+	ck_assert_uint_eq(m.refused.error, EACCES);
+	ck_assert(!test_daemon_logged(&daemon_, "keys changed"));
+	ck_assert_int_eq(ask(&m), CKV_DONE);
+}
+END_TEST
+
+/* A client that is attached may ask as well, and goes on. */
+START_TEST(a_client_may_ask_too)
+{
+	int fd = wire_dial(&daemon_);
+	union wire m;
+
+	wire_hello(fd, NULL);
+	for (int i = 0; i < 3; i++) {
+		wire_head(&m, CKV_RELOAD, sizeof m.head, 0);
+		wire_send(fd, &m, sizeof m.head, NULL, 0);
+		ck_assert_int_eq(wire_hear(fd, &m, NULL), CKV_DONE);
+	}
+	close(fd);
+}
+END_TEST
+
+/* What ends a start has priority 3 in a journal, and no such mark elsewhere. */
+START_TEST(fatal_lines_have_their_priority)
+{
+	static const struct {
+		const char *params, *option, *text;
+		int rc;
+	} row[] = {
+		{ "spin_max = soon\n", NULL, "spin_max = soon: expected", 1 },
+		{ "spin_max = soon\n", "--reload", "spin_max = soon: expected", 1 },
+		{ "socket_group = nobody-has-this\n", NULL, "there is no such group", 1 },
+		{ "", NULL, "another ckvd serves this socket", 1 },
+		{ "", "--surprise", "--surprise is not an argument", 2 },
+		{ "", "surprise", "surprise is not an argument", 2 },
+	};
+
+	write_config(row[_i].params, TEST_SPACE_TINY);
+	ck_assert_int_eq(run_ckvd(JOURNAL, row[_i].option), row[_i].rc);
+	ck_assert_msg(strncmp(said, "<3>", 3) == 0 && strstr(said, row[_i].text),
+		      "%s", said);
+	for (enum journal j = NO_JOURNAL; j <= JOURNAL_ELSEWHERE; j += JOURNAL_ELSEWHERE) {
+		ck_assert_int_eq(run_ckvd(j, row[_i].option), row[_i].rc);
+		ck_assert_msg(strncmp(said, "ckvd: ", 6) == 0 &&
+			      strstr(said, row[_i].text), "%s", said);
+	}
+}
+END_TEST
+
+int main(void)
+{
+	Suite *s = suite_create("shell_reload");
+	TCase *t = tcase_create("reload");
+	SRunner *runner;
+	int failed;
+
+	tcase_set_timeout(t, 60);
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, a_good_reload_ends_with_0_when_it_is_done);
+	tcase_add_test(t, a_broken_file_fails_and_says_why);
+	tcase_add_test(t, the_daemon_answers_with_what_is_wrong);
+	tcase_add_test(t, what_needs_a_restart_fails_by_name);
+	tcase_add_test(t, no_daemon_is_said);
+	tcase_add_test(t, other_users_may_not);
+	tcase_add_test(t, a_client_may_ask_too);
+	tcase_add_loop_test(t, fatal_lines_have_their_priority, 0, 6);
+	suite_add_tcase(s, t);
+	runner = srunner_create(s);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed != 0;
+}
