@@ -10,7 +10,8 @@
 #: make simt                 compile the CUDA kernels; run them on this processor, under ASan
 #: make gpu-check [JSON=FILE] pack build/gpu-check for a GPU machine; run it where there is one
 #: make golden [DIR=FOLDER]  compare the kernels with golden cases
-#: make install [PREFIX=/usr/local] [DESTDIR=]
+#: make install [PREFIX=/usr/local] [DESTDIR=]   (with DESTDIR it only builds and copies)
+#: make uninstall             remove what install put there; the configuration stays
 #: make fuzz [SECONDS=20]    feed each parser made-up bytes (clang)
 #: make lint                 check the rules of the code
 #: make clean                remove everything that was built
@@ -202,7 +203,7 @@ GPU_HOST  := $(GPU_TESTS:%=$(GPU_OBJ)/test_simt_%.o) $(GPU_OBJ)/object.o
 GPU_O     := $(patsubst tests/gpu/%.c,$(GPU_OBJ)/%.o,$(sort $(wildcard tests/gpu/*.c)))
 GPU_CU    := $(patsubst build/kernels/%,$(GPU_OBJ)/%,$(CUDA_O))
 # Static, but for libxxhash: its choice of code by processor is in the shared one only.
-GPU_LIBS  := $(foreach l,check subunit jansson,$(shell $(CC) -print-file-name=lib$l.a))
+GPU_LIBS   = $(foreach l,check subunit jansson,$(shell $(CC) -print-file-name=lib$l.a))
 
 $(GPU_OBJ)/test_simt_%.o: tests/simt/test_simt_%.c
 	@mkdir -p $(@D)
@@ -320,42 +321,56 @@ golden:
 lint:
 	@tests/lint.sh
 
-install: all
-	install -d $(D)/bin $(D)/sbin $(D)/lib/pkgconfig $(D)/include \
-		$(D)/share/man/man1 $(D)/share/man/man3 $(D)/share/man/man5 \
-		$(D)/share/man/man7 $(D)/share/man/man8 $(D)/lib/systemd/system \
-		$(D)/lib/sysusers.d $(D)/lib/tmpfiles.d $(D)/share/doc/ckv
-	install -m 755 $B/ckv $(D)/bin
-	install -m 755 $B/ckvd $(D)/sbin
-	install -m 755 $B/libckv.so $(D)/lib/libckv.so.0.1.0
-	ln -sf libckv.so.0.1.0 $(D)/lib/libckv.so.0
-	ln -sf libckv.so.0 $(D)/lib/libckv.so
-	install -m 644 $B/libckv.a $(D)/lib
-	install -m 644 client/ckv.h client/ckv_views.h $(D)/include
-	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' client/libckv.pc.in \
-		> $(D)/lib/pkgconfig/libckv.pc
-	install -m 644 client/ckv.1 $(D)/share/man/man1
-	install -m 644 client/libckv.3 $(D)/share/man/man3
-	install -m 644 client/ckv-methods.7 client/ckv-troubleshooting.7 daemon/ckv-security.7 \
-		$(D)/share/man/man7
-	install -m 644 daemon/ckvd.conf.5 $(D)/share/man/man5
-	install -m 644 daemon/ckvd.8 $(D)/share/man/man8
-	sed 's|/usr/local|$(PREFIX)|' systemd/ckvd.service \
-		> $(D)/lib/systemd/system/ckvd.service
-	install -m 644 systemd/ckvd.sysusers $(D)/lib/sysusers.d/ckvd.conf
-	install -m 644 systemd/ckvd.tmpfiles $(D)/lib/tmpfiles.d/ckvd.conf
-	install -m 644 systemd/ckvd.conf $(D)/share/doc/ckv/ckvd.conf.example
-
+# What is installed: mode, file, place below PREFIX. `@PREFIX@` and `@VERSION@` are filled in.
+INSTALLED := \
+	755:$B/ckv:bin/ckv \
+	755:$B/ckvd:sbin/ckvd \
+	755:$B/libckv.so:lib/libckv.so.$(VERSION) \
+	644:$B/libckv.a:lib/libckv.a \
+	644:client/ckv.h:include/ckv.h \
+	644:client/ckv_views.h:include/ckv_views.h \
+	644:client/libckv.pc.in:lib/pkgconfig/libckv.pc \
+	$(foreach m,$(sort $(wildcard client/*.[1-8] daemon/*.[1-8])),\
+		644:$m:share/man/man$(subst .,,$(suffix $m))/$(notdir $m)) \
+	644:systemd/ckvd.service:lib/systemd/system/ckvd.service \
+	644:systemd/ckvd.sysusers:lib/sysusers.d/ckvd.conf \
+	644:systemd/ckvd.tmpfiles:lib/tmpfiles.d/ckvd.conf \
+	644:systemd/ckvd.conf:share/doc/ckv/ckvd.conf.example
+SONAMES := lib/libckv.so.0 lib/libckv.so
 D = $(DESTDIR)$(PREFIX)
+part = $(word $(2),$(subst :, ,$(1)))
+
+# Into a DESTDIR nothing but the files; else packages that the build lacks, too, and the
+# loader is told. Nobody's /etc is touched: the README says what is left to do.
+install:
+	@$(if $(DESTDIR),true,$(call deps,demo))
+	@$(again) all
+	@$(foreach f,$(INSTALLED),$(call put,$f) &&) \
+	ln -sf libckv.so.$(VERSION) "$(D)/lib/libckv.so.0" && \
+	ln -sf libckv.so.0 "$(D)/lib/libckv.so"
+	@$(if $(DESTDIR),true,[ "$$(id -u)" != 0 ] || ldconfig)
+
+# Texts are copied with the paths of this PREFIX in them.
+put = echo "  PUT   $(D)/$(call part,$1,3)" && install -d "$$(dirname "$(D)/$(call part,$1,3)")" && \
+	$(if $(filter $B/%,$(call part,$1,2)),install -m $(call part,$1,1) $(call part,$1,2) \
+	"$(D)/$(call part,$1,3)",rm -f "$(D)/$(call part,$1,3)" && sed 's|@PREFIX@|$(PREFIX)|g; \
+	s|@VERSION@|$(VERSION)|g' $(call part,$1,2) >"$(D)/$(call part,$1,3)" && \
+	chmod $(call part,$1,1) "$(D)/$(call part,$1,3)")
+
+uninstall:
+	@$(foreach f,$(foreach i,$(INSTALLED),$(call part,$i,3)) $(SONAMES),\
+		echo "  RM    $(D)/$f" && rm -f "$(D)/$f" &&) true
+	@rmdir "$(D)/share/doc/ckv" 2>/dev/null || true
+	@$(if $(DESTDIR),true,[ "$$(id -u)" != 0 ] || ldconfig)
 
 help:
 	@sed -n 's/^#: \{0,1\}//p' Makefile
 
 clean:
-	$(RM) -r build build-san build-tsan build-simt build-fuzz build-portable
+	$(RM) -r build build-san build-tsan build-simt build-fuzz build-portable build-fresh
 
 run = $(if $(V),,@printf '  %-5s %s\n' $(1) $@;)
 .PHONY: all bench clean demo device fuzz gpu-check fuzzers golden help install lint objects quality race \
-	simt test tests twins
+	simt test tests twins uninstall
 .SECONDARY:
--include $(shell find $B build-tsan build-simt -name '*.d' 2>/dev/null)
+-include $(shell find $B build-tsan build-simt -name '*.d' -type f 2>/dev/null)

@@ -6,16 +6,13 @@
  * in parallel elsewhere. Here each piece is summed first, which brings it into
  * the nearest cache, and stored from there past the caches: the
  * destination is a page of a large pool that this thread will not read, and
- * plain stores would fetch every line before overwriting it. libxxhash chooses
- * its vector width at run time.
+ * plain stores would fetch every line before overwriting it.
  */
 #include "client/lib.h"
+#include "kernels/xxh3.h"
 
-#define XXH_STATIC_LINKING_ONLY	/* the streaming state, on the stack */
-#include <xxhash.h>
 #ifdef CKV_CPU_X86
 #include <emmintrin.h>
-#include <xxh_x86dispatch.h>
 #endif
 
 enum { BATCH = 512 };		/* digests summed at once: one page of 2 MiB */
@@ -81,17 +78,16 @@ static uint64_t sum(void *to, const void *data, size_t bytes)
 			if (!streamed)
 				XXH3_64bits_reset(&state);
 			streamed = 1;
-			XXH3_64bits_update(&state, digest, sizeof digest);
+			xxh3_add(&state, digest, sizeof digest);
 			n = 0;
 		}
-		digest[n++] = XXH3_64bits_withSeed(piece, left,
-						   at / CKV_PIECE_BYTES);
+		digest[n++] = xxh3_sum_seeded(piece, left, at / CKV_PIECE_BYTES);
 		if (to != NULL)
 			copy_piece((char *)to + at, piece, left);
 	}
 	if (!streamed)
-		return XXH3_64bits(digest, n * sizeof *digest);
-	XXH3_64bits_update(&state, digest, n * sizeof *digest);
+		return xxh3_sum(digest, n * sizeof *digest);
+	xxh3_add(&state, digest, n * sizeof *digest);
 	return XXH3_64bits_digest(&state);
 }
 

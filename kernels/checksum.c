@@ -2,18 +2,13 @@
 /*
  * checksum.c - the checksum of a page, in pieces that may be summed anywhere.
  *
- * libxxhash's own run-time choice (SSE2, AVX2 or AVX-512) does the work; all
- * of them give the same digest. The digests of a page are joined through a
- * small buffer with the streaming form, so a page of any size needs no memory.
+ * The digests of a page are joined through a small buffer with the streaming form,
+ * so a page of any size needs no memory.
  */
 #include "kernels/ckv_kernels.h"
+#include "kernels/xxh3.h"
 
 #include <assert.h>
-#define XXH_STATIC_LINKING_ONLY	/* the streaming state, on the stack */
-#include <xxhash.h>
-#if defined(__x86_64__) && !defined(CKV_PORTABLE)
-#include <xxh_x86dispatch.h>
-#endif
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "digests are hashed as little-endian words"
@@ -23,12 +18,12 @@
 
 uint64_t ckv_page_piece(const void *piece, size_t piece_bytes, uint64_t index)
 {
-	return XXH3_64bits_withSeed(piece, piece_bytes, index);
+	return xxh3_sum_seeded(piece, piece_bytes, index);
 }
 
 uint64_t ckv_page_join(const uint64_t *digest, size_t n_pieces)
 {
-	return XXH3_64bits(digest, n_pieces * sizeof *digest);
+	return xxh3_sum(digest, n_pieces * sizeof *digest);
 }
 
 static size_t piece_bytes_at(size_t page_bytes, size_t index)
@@ -60,8 +55,7 @@ uint64_t ckv_page_checksum(const void *page, size_t page_bytes)
 				first + i);
 		if (first == 0 && n == n_pieces)
 			return ckv_page_join(digest, n);
-		r = XXH3_64bits_update(&state, digest, n * sizeof *digest);
-		assert(r == XXH_OK);
+		xxh3_add(&state, digest, n * sizeof *digest);
 	}
 	return XXH3_64bits_digest(&state);
 }
