@@ -63,6 +63,11 @@ static void complain(struct reader *r, int line, const char *format, ...)
 	r->n_bad++;
 }
 
+static void complain_of_limits(void *context, const char *text)
+{
+	complain(context, 0, "%s", text);
+}
+
 static void set_defaults(const struct param *param, void *params)
 {
 	char expected[CONFIG_TEXT_BYTES];
@@ -330,6 +335,7 @@ int config_parse(const char *name, const char *text,
 {
 	struct reader reader = { .name = name, .text = text,
 				 .complaint = complaint };
+	const struct config_complaint limits = { complain_of_limits, &reader };
 	int r, bad_line;
 
 	r = sys_alloc(1, sizeof *reader.config, &reader.config);
@@ -342,6 +348,8 @@ int config_parse(const char *name, const char *text,
 		complain(&reader, bad_line, "expected key = value or [section]");
 	if (reader.n_bad == 0 && reader.config->n_spaces == 0)
 		complain(&reader, 0, "there is no [space NAME]: nothing to serve");
+	if (reader.n_bad == 0)
+		(void)config_judge_limits(reader.config, &limits);
 	if (bad_line != 0 || reader.n_bad > 0) {
 		config_free(reader.config);
 		return bad_line == -2 ? -ENOMEM : -EINVAL;

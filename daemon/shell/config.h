@@ -20,6 +20,7 @@
 #define CONFIG_NONE	UINT64_MAX	/* value of a number that is not set */
 #define CONFIG_SPACES_MAX 64u
 #define CONFIG_TEXT_BYTES 256u
+#define CONFIG_WHY_BYTES 512u
 #define CONFIG_SPACE_NAME_MAX 40u	/* letters */
 #define CONFIG_SLABS_MAX 4096u
 
@@ -143,6 +144,8 @@ int param_set(const struct param *param, void *params, const char *text,
 void param_text(const struct param *param, const void *params,
 		char text[CONFIG_TEXT_BYTES]);
 
+void param_bytes_text(uint64_t bytes, char text[CONFIG_TEXT_BYTES]);
+
 /* A string of JSON, with its quotes. */
 void config_json_text(const char *text, FILE *out);
 /* What is printed where JSON was asked for and there is no answer. */
@@ -155,5 +158,13 @@ void config_print_error(const char *text, int exit_status, FILE *out);
 int config_resolve_space(struct config_space *space, char text[512]);
 int config_resolve_compress(struct config_space *space, char text[512]);
 int config_resolve_daemon(const struct daemon_params *params, char text[512]);
+
+/* Limits of several sections under which nothing could work: -EINVAL, and each is told. */
+int config_judge_limits(const struct config *config,
+			const struct config_complaint *complaint);
+
+/* What counts where this key is not set, as one would write it; empty: nothing does. */
+void config_unset_text(const struct config *config, const struct config_space *space,
+		       const struct param *param, char text[CONFIG_TEXT_BYTES]);
 
 #endif

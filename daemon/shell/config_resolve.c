@@ -234,6 +234,12 @@ static int resolve_pool(struct config_space *space, char text[512])
 	pool->first_view_page = pool->n_block_pages;
 	pool->n_view_pages = (uint32_t)n_view_slabs * pool->slab_pages;
 	space->n_pages_max = pool->n_block_pages;
+	if (p->quota != 0 && p->quota < page) {
+		snprintf(text, 512, "quota is %" PRIu64 " bytes, less than one page of %"
+			 PRIu64 " bytes: nothing could be stored; 0 is no quota",
+			 p->quota, page);
+		return -EINVAL;
+	}
 	if (p->quota != 0 && p->quota / page < pool->n_block_pages)
 		space->n_pages_max = (uint32_t)(p->quota / page);
 	return 0;

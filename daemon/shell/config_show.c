@@ -65,27 +65,47 @@ void config_help(FILE *out)
 	help_section(space_param, out);
 }
 
-static void print_section(const struct param *param, const void *params,
-			  FILE *out)
+/* Not set; or required, and not given since it is not looked at (layout = opaque). */
+static bool is_unset(const struct param *param, const void *params)
 {
+	uint64_t value;
+
+	if (param->type == PARAM_TEXT)
+		return false;
+	memcpy(&value, (const char *)params + param->offset, sizeof value);
+	return value == CONFIG_NONE || (param->init == NULL && value < param->min);
+}
+
+/* Of [daemon] where there is no space. */
+static void print_section(const struct config *config,
+			  const struct config_space *space, FILE *out)
+{
+	const struct param *param = space ? space_param : daemon_param;
+	const void *params = space ? (const void *)&space->params : &config->daemon;
 	char text[CONFIG_TEXT_BYTES];
 
 	for (; param->name; param++) {
-		param_text(param, params, text);
-		fprintf(out, "%s = %s\n", param->name, text);
+		if (!is_unset(param, params)) {
+			param_text(param, params, text);
+			fprintf(out, "%s = %s\n", param->name, text);
+			continue;
+		}
+		config_unset_text(config, space, param, text);
+		fprintf(out, "# %s is not set%s%s\n", param->name,
+			text[0] ? ": " : "", text);
 	}
 }
 
 void config_print(const struct config *config, FILE *out)
 {
 	fprintf(out, "[daemon]\n");
-	print_section(daemon_param, &config->daemon, out);
+	print_section(config, NULL, out);
 	for (uint32_t i = 0; i < config->n_spaces; i++) {
 		const struct config_space *s = &config->space[i];
 		const struct ckv_pool_shape *p = &s->pool;
 
 		fprintf(out, "\n[space %s]\n", s->name);
-		print_section(space_param, &s->params, out);
+		print_section(config, s, out);
 		fprintf(out, "# a page is %" PRIu64 " bytes; %u pages hold blocks "
 			"(%u may be used), %u views\n", p->page_bytes,
 			p->n_block_pages, s->n_pages_max, p->n_view_pages);
@@ -138,7 +158,7 @@ static void json_section(const struct param *param, const void *params,
 			config_json_text(text, out);
 		else if (param[i].type == PARAM_FLAG)
 			fputs(value ? "true" : "false", out);
-		else if (value == CONFIG_NONE)
+		else if (is_unset(&param[i], params))
 			fputs("null", out);
 		else
 			fprintf(out, "%" PRIu64, value);
@@ -166,6 +186,16 @@ void config_print_json(const struct config *config, FILE *out)
 	fputs("]", out);
 }
 
+static void shown_text(const struct param *param, const void *params,
+		       char text[CONFIG_TEXT_BYTES])
+{
+	param_text(param, params, text);
+	if (is_unset(param, params))
+		snprintf(text, CONFIG_TEXT_BYTES, "not set");
+	else if (text[0] == 0)
+		snprintf(text, CONFIG_TEXT_BYTES, "empty");
+}
+
 /* Each key of a section that differs: taken, or told as refused. */
 static int reload_section(const char *section, const struct param *param,
 			  void *now, const void *wanted,
@@ -183,8 +213,8 @@ static int reload_section(const char *section, const struct param *param,
 
 		if (memcmp(to, from, bytes) == 0)
 			continue;
-		param_text(param, now, before);
-		param_text(param, wanted, after);
+		shown_text(param, now, before);
+		shown_text(param, wanted, after);
 		if (!param->reloadable) {
 			snprintf(text, sizeof text, "%s: %s stays %s; %s needs "
 				 "a restart", section, param->name, before,

@@ -135,6 +135,11 @@ static void number_text(enum param_type type, uint64_t value,
 			 type == PARAM_BYTES ? bytes[i] : times[i]);
 }
 
+void param_bytes_text(uint64_t bytes, char text[CONFIG_TEXT_BYTES])
+{
+	number_text(PARAM_BYTES, bytes, text);
+}
+
 static int parse(const struct param *param, const char *text,
 		 uint64_t *ret_value)
 {

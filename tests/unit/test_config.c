@@ -179,6 +179,26 @@ static const struct {
 	{ GOOD "floor = 1/2\n", "f.conf:7: floor = 1/2: expected a number in percent" },
 	{ GOOD "model = -\n",
 	  "f.conf:7: model = -: this key was given already in this section" },
+	{ GOOD "quota = 4095\n",
+	  "f.conf:1: space a: quota is 4095 bytes, less than one page of 4096 bytes: "
+	  "nothing could be stored" },
+	{ GOOD "max_pins = 1000\n",
+	  "f.conf: space a: max_pins is 1000, less than a lane has that asks for none: "
+	  "no such lane could be opened; expected a larger one, or lane_pins in "
+	  "[daemon] below 1024" },
+	{ GOOD "max_pins = 2000\n",
+	  "f.conf: space a: max_pins_per_user is 1000 (not set: half of max_pins), less" },
+	{ GOOD "max_pins = 4092\n",
+	  "f.conf: space a: max_pins_per_client is 1023 (not set: a quarter of "
+	  "max_pins), less" },
+	{ GOOD "max_pins_per_client = 7\n[daemon]\nlane_pins = 8\n",
+	  "f.conf: space a: max_pins_per_client is 7, less" },
+	{ "[daemon]\nmax_input_bytes = 100M\n" GOOD,
+	  "f.conf: daemon: max_query_bytes is 256MiB, above max_input_bytes, "
+	  "100MiB: what one" },
+	{ "[daemon]\nmax_input_bytes_per_user = 268435455\n" GOOD,
+	  "f.conf: daemon: max_query_bytes is 256MiB, above "
+	  "max_input_bytes_per_user, 268435455: what one" },
 	{ GOOD "block_tokens = -\n",
 	  "f.conf:7: block_tokens = -: expected a number of tokens, 1 to 65535" },
 };
@@ -433,7 +453,7 @@ START_TEST(a_reload_takes_some_and_refuses_the_rest_by_name)
 				       &(struct config_complaint){ collect, NULL }),
 			 4);
 	strcpy(changed, said);
-	ck_assert_ptr_nonnull(strstr(changed, "daemon: workers stays -; 7 needs "
+	ck_assert_ptr_nonnull(strstr(changed, "daemon: workers stays not set; 7 needs "
 				     "a restart"));
 	ck_assert_ptr_nonnull(strstr(changed, "daemon: spin_max is 50us, was "
 				     "100us"));
@@ -520,6 +540,23 @@ START_TEST(what_is_printed_can_be_read_again)
 	ck_assert_mem_eq(&first->daemon, &second->daemon, sizeof first->daemon);
 	ck_assert_mem_eq(&first->space[0].params, &second->space[0].params,
 			 sizeof first->space[0].params);
+	/* What is not set is said with what counts instead, never as a dash. */
+	ck_assert_ptr_nonnull(strstr(printed, "# max_clients_per_user is not set: 64\n"));
+	ck_assert_ptr_nonnull(strstr(printed, "# numa_node is not set\n"));
+	ck_assert_ptr_nonnull(strstr(printed, "# head_dim_v is not set: 8\n"));
+	ck_assert_ptr_nonnull(strstr(printed, "# slab is not set: 4MiB\n"));
+	ck_assert_ptr_nonnull(strstr(printed, "# max_pins_per_client is not set: 65536\n"));
+	ck_assert_ptr_null(strstr(printed, " = -"));
+	config_free(first);
+	config_free(second);
+	free(printed);
+	/* So is what an opaque space need not have. */
+	out = open_memstream(&printed, &bytes);
+	ck_assert_int_eq(parse(OPAQUE "block_bytes = 4K\n", &first), 0);
+	config_print(first, out);
+	fclose(out);
+	ck_assert_ptr_nonnull(strstr(printed, "# layers is not set\n"));
+	ck_assert_msg(parse(printed, &second) == 0, "%s", said);
 	config_free(first);
 	config_free(second);
 	free(printed);
