@@ -72,6 +72,25 @@ int lib_refused(struct ckv *ckv, const struct lib_wait *wait, int error)
 					 wait->text : ckv_strerror(error));
 }
 
+static int not_connected(struct ckv *ckv, int error)
+{
+	const char *what = ckv_strerror(error);
+
+	if (error == -ENAMETOOLONG)
+		return lib_why(ckv, error, "the path of the socket has %zu bytes; at "
+			       "most %zu", strlen(ckv->path),
+			       sizeof ((struct sockaddr_un *)0)->sun_path - 1);
+	if (error == -ECONNREFUSED && !lib_sys_is_socket(ckv->path))
+		what = "this is not a socket";
+	else if (error == -ENOENT)
+		what = "the socket does not exist; is ckvd running?";
+	else if (error == -EACCES)
+		what = "this user may not connect; 'ckv status' says who may";
+	else if (error == -EPROTOTYPE)
+		what = "a socket of another kind, not ckvd's";
+	return lib_why(ckv, error, "%s: %s", ckv->path, what);
+}
+
 /* Connect and be welcomed, unless a lane has begun to. */
 static int greet(struct ckv *ckv, int64_t deadline_ns)
 {
@@ -91,10 +110,7 @@ static int greet(struct ckv *ckv, int64_t deadline_ns)
 	if (r == -EAGAIN)
 		r = -ETIMEDOUT;
 	if (r < 0)
-		return lib_why(ckv, r, "%s: %s", ckv->path,
-			       r == -ENOENT ? "the socket does not exist" :
-			       r == -EACCES ? "this user may not connect" :
-			       ckv_strerror(r));
+		return not_connected(ckv, r);
 	r = lib_session_finish(ckv, &wait, deadline_ns);
 	if (r < 0 && wait.text[0] == 0)
 		lib_why(ckv, r, "%s: %s", ckv->path, r == -ESTALE ?

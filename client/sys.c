@@ -170,6 +170,13 @@ int lib_sys_connect(int sock, const struct sockaddr_un *address)
 				  sizeof *address) < 0 ? -errno : 0;
 }
 
+int lib_sys_is_socket(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) < 0 || S_ISSOCK(st.st_mode);
+}
+
 int lib_sys_send(int sock, const struct msghdr *message)
 {
 	ssize_t n;

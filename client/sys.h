@@ -47,6 +47,7 @@ int lib_sys_wait_readable(int fd, int wait_ms);	/* for descriptors that may be g
 /* The control socket. */
 int lib_sys_socket(void);
 int lib_sys_connect(int sock, const struct sockaddr_un *address);
+int lib_sys_is_socket(const char *path);
 int lib_sys_send(int sock, const struct msghdr *message);
 ssize_t lib_sys_receive(int sock, struct msghdr *message);
 pid_t lib_sys_pid(void);

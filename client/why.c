@@ -15,7 +15,7 @@ enum { REMEMBERED = 4 };
 
 struct why {
 	uint64_t serial;	/* of the connection; 0: none */
-	char text[256];
+	char text[512];
 };
 
 static _Thread_local struct why whys[REMEMBERED];

@@ -98,7 +98,7 @@ static void consider(struct machine_memory *m, uint64_t free_bytes,
 		return;
 	m->free_bytes = free_bytes;
 	m->limit_bytes = limit_bytes;
-	snprintf(m->name, sizeof m->name, "%.15s%.140s", kind, name);
+	snprintf(m->name, sizeof m->name, "%.15s%.1024s", kind, name);
 }
 
 /* ---- control groups ---- */

@@ -18,7 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MACHINE_NAME_BYTES	160u
+#define MACHINE_NAME_BYTES	1056u
 #define MACHINE_UNKNOWN		UINT64_MAX
 #define MACHINE_ANY_NODE	(-1)
 

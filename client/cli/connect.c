@@ -8,6 +8,7 @@
 #include <grp.h>
 #include <libgen.h>
 #include <pwd.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -16,21 +17,99 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { ANSWER_TIMEOUT_S = 5 };
+enum {
+	ANSWER_TIMEOUT_S = 5,
+	PATH_BYTES = sizeof(((struct sockaddr_un *)0)->sun_path),
+};
+
+/* The folder that a path lies in. */
+static const char *folder(const char *path, char out[PATH_BYTES])
+{
+	snprintf(out, PATH_BYTES, "%s", path);
+	return dirname(out);
+}
 
 static void explain_absent(const char *path, int error, char *why, size_t bytes)
 {
+	const char *what = "the socket is left over, nobody listens";
+	char where[PATH_BYTES], text[PATH_BYTES + 100];
 	struct stat st;
 
 	if (stat(path, &st) == 0 && !S_ISSOCK(st.st_mode)) {
-		snprintf(why, bytes, "%s is not a socket", path);
+		snprintf(why, bytes, "%s is %s, not a socket. --socket PATH or "
+			 "CKV_SOCKET say where ckvd listens.", path,
+			 S_ISDIR(st.st_mode) ? "a folder" : "a file");
 		return;
+	}
+	if (error != ECONNREFUSED) {
+		what = text;
+		if (stat(folder(path, where), &st) == 0 && S_ISDIR(st.st_mode))
+			what = "the socket does not exist";
+		else
+			snprintf(text, sizeof text, error == ENOTDIR ?
+				 "a part of the path is not a folder" :
+				 "its folder %s does not exist",
+				 folder(path, where));
 	}
 	snprintf(why, bytes, "no daemon at %s (%s). Start it with 'systemctl "
 		 "start ckvd' or 'ckvd --config FILE'; if it listens elsewhere, "
-		 "say --socket PATH or set CKV_SOCKET.", path,
-		 error == ENOENT ? "the socket does not exist" :
-		 "the socket is left over, nobody listens");
+		 "say --socket PATH or set CKV_SOCKET.", path, what);
+}
+
+/* Groups that may do more than connect: nobody shall join one for a cache. */
+static bool is_powerful(const struct group *group)
+{
+	static const char *const names[] = {
+		"root", "wheel", "sudo", "adm", "disk", "docker", "shadow", "kmem",
+		"lxd", "staff", "sys", "daemon", "bin",
+	};
+
+	if (group == NULL || group->gr_gid == 0)
+		return true;
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+		if (strcmp(group->gr_name, names[i]) == 0)
+			return true;
+	return false;
+}
+
+/* Is this user a member by now, though this process is not? */
+static bool joined_later(const struct passwd *me, const struct group *group)
+{
+	gid_t gids[256];
+	int n = sizeof gids / sizeof gids[0];
+
+	if (me == NULL || getgrouplist(me->pw_name, me->pw_gid, gids, &n) < 0)
+		return false;
+	while (n > 0)
+		if (gids[--n] == group->gr_gid)
+			return true;
+	return false;
+}
+
+/* What a person can safely do about it, in how many ways there are. */
+static void advise(const struct stat *st, bool is_folder, const struct passwd *me,
+		   char *text, size_t bytes)
+{
+	const struct group *group = getgrgid(st->st_gid);
+	bool opens = st->st_mode & (is_folder ? S_IXGRP : S_IWGRP);
+	char user[64];
+
+	snprintf(user, sizeof user, "%s", me ? me->pw_name : "USER");
+	if (is_folder && (!opens || is_powerful(group)))
+		snprintf(text, bytes, "Whoever runs ckvd can let others in by another "
+			 "socket in ckvd.conf, in a folder that they may enter, such "
+			 "as /run/ckv.");
+	else if (!opens || is_powerful(group))
+		snprintf(text, bytes, "Whoever runs ckvd can let a group in: "
+			 "socket_group = GROUP and socket_mode = 0660 in ckvd.conf, "
+			 "with %s in GROUP, then restart ckvd.", user);
+	else if (joined_later(me, group))
+		snprintf(text, bytes, "%s is in the group %s now, but was not when this "
+			 "session began: log in again, or run 'sg %s -c COMMAND'.",
+			 user, group->gr_name, group->gr_name);
+	else
+		snprintf(text, bytes, "To be let in, join the group ('usermod -aG %s %s' "
+			 "as root, then log in again).", group->gr_name, user);
 }
 
 /* Who owns it and which group may: what a person needs to be let in. */
@@ -38,30 +117,28 @@ static void explain_refused(const char *path, char *why, size_t bytes)
 {
 	const struct passwd *owner, *me = getpwuid(geteuid());
 	const struct group *group;
-	char user[64], owner_name[64];
-	char where[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	char user[64], owner_name[64], advice[400], where[PATH_BYTES];
+	bool is_folder = false;
 	struct stat st;
-	const char *object = path;
 
 	snprintf(user, sizeof user, "%s", me ? me->pw_name : "this user");
 	if (stat(path, &st) < 0) {
-		snprintf(where, sizeof where, "%s", path);
-		object = dirname(where);
-		if (stat(object, &st) < 0) {
-			snprintf(why, bytes, "%s may not look into %s", user,
-				 object);
+		path = folder(path, where);
+		is_folder = true;
+		if (stat(path, &st) < 0) {
+			snprintf(why, bytes, "%s may not look into %s. --socket PATH "
+				 "or CKV_SOCKET say where ckvd listens.", user, path);
 			return;
 		}
 	}
+	advise(&st, is_folder, getpwuid(geteuid()), advice, sizeof advice);
 	owner = getpwuid(st.st_uid);
 	snprintf(owner_name, sizeof owner_name, "%s",
 		 owner ? owner->pw_name : "an unknown user");
 	group = getgrgid(st.st_gid);
 	snprintf(why, bytes, "%s may not connect: %s belongs to %s, group %s, mode "
-		 "%04o. To be let in, join the group ('usermod -aG %s %s' as root, "
-		 "then log in again).", user, object, owner_name,
-		 group ? group->gr_name : "unknown",
-		 st.st_mode & 07777, group ? group->gr_name : "GROUP", user);
+		 "%04o. %s", user, path, owner_name,
+		 group ? group->gr_name : "unknown", st.st_mode & 07777, advice);
 }
 
 int connect_control(const char *path, char *why, size_t why_bytes)
@@ -71,8 +148,8 @@ int connect_control(const char *path, char *why, size_t why_bytes)
 	int fd, r;
 
 	if (strlen(path) >= sizeof address.sun_path) {
-		snprintf(why, why_bytes, "the socket path is longer than %zu bytes",
-			 sizeof address.sun_path - 1);
+		snprintf(why, why_bytes, "the path of the socket has %zu bytes; at "
+			 "most %zu", strlen(path), sizeof address.sun_path - 1);
 		return -ENAMETOOLONG;
 	}
 	memcpy(address.sun_path, path, strlen(path) + 1);

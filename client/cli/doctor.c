@@ -60,7 +60,7 @@ void doctor_daemon(struct doctor *doctor, const char *socket)
 			   r == -EPROTONOSUPPORT ?
 			   "this ckv cannot show anything about it" :
 			   "engines run uncached until it is there",
-			   r == -EACCES ? "join the socket's group" :
+			   r == -EACCES ? "be let in, as said above" :
 			   r == -EPROTONOSUPPORT ?
 			   "install ckv and ckvd of one version, restart ckvd" :
 			   "start ckvd, or say --socket PATH", "%s", o.why);
@@ -71,7 +71,7 @@ void doctor_daemon(struct doctor *doctor, const char *socket)
 		   DOCTOR_OK : DOCTOR_WARN, "daemon",
 		   "protocol and layout agree, so it works; messages may differ",
 		   "install ckv and ckvd of one version, restart ckvd",
-		   "ckvd %.20s answers at %.100s, this is ckv %s",
+		   "ckvd %.20s answers at %s, this is ckv %s",
 		   o.welcome.version, socket, CKV_VERSION);
 	observer_close(&o);
 }

@@ -16,7 +16,7 @@ enum doctor_level { DOCTOR_OK, DOCTOR_WARN, DOCTOR_FAIL };
 struct finding {
 	enum doctor_level level;
 	const char *name;	/* "io_uring" */
-	char what[2048];	/* what was found */
+	char what[8192];	/* what was found */
 	const char *cost;	/* what it costs; NULL when ok */
 	const char *todo;	/* what to do about it; NULL when ok */
 };

@@ -156,7 +156,7 @@ void doctor_amount(struct doctor *doctor, const struct machine_memory *m)
 		   "memory", "only a small pool fits; a pool counts as shared "
 		   "memory of the daemon's control group",
 		   "make the pools smaller, or give the daemon more",
-		   "%s of %s available%s%.160s%s%s%s%s%s",
+		   "%s of %s available%s%s%s%s%s%s%s",
 		   m->available_bytes == MACHINE_UNKNOWN ? "an unknown part" :
 		   text_bytes(a, m->available_bytes), text_bytes(t, m->total_bytes),
 		   other ? "; " : "", other ? m->name : "",

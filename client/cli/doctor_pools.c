@@ -68,13 +68,13 @@ static void compare(struct doctor *doctor, const char *config, json_t *said)
 			  "free_bytes", &free_bytes, "limit_bytes", &limit_bytes);
 	if (free_bytes == INT64_MAX)
 		doctor_add(doctor, DOCTOR_OK, "pools", NULL, NULL,
-			   "%.200s takes %s", config,
+			   "%s takes %s", config,
 			   text_bytes(need, (uint64_t)takes));
 	else
 		doctor_add(doctor, takes <= free_bytes ? DOCTOR_OK : DOCTOR_FAIL,
 			   "pools", "ckvd refuses to start",
 			   "make the pools smaller, or give the daemon more",
-			   "%.200s takes %s, %.160s gives at most %s, %s of it free",
+			   "%s takes %s, %s gives at most %s, %s of it free",
 			   config, text_bytes(need, (uint64_t)takes), by,
 			   text_bytes(limit, (uint64_t)limit_bytes),
 			   text_bytes(left, (uint64_t)free_bytes));
@@ -90,7 +90,7 @@ void doctor_pools(struct doctor *doctor, const char *ckvd, const char *config)
 		doctor_add(doctor, config ? DOCTOR_WARN : DOCTOR_OK, "pools",
 			   "nothing was compared with this machine's memory",
 			   "say --config FILE", "no configuration is looked at: "
-			   "%.200s: %s", file, strerror(errno));
+			   "%s: %s", file, strerror(errno));
 		return;
 	}
 	said = check_config(ckvd, file);
@@ -102,7 +102,7 @@ void doctor_pools(struct doctor *doctor, const char *ckvd, const char *config)
 		doctor_add(doctor, DOCTOR_WARN, "pools",
 			   "nothing was compared with this machine's memory",
 			   "run ckvd --check --config FILE; --ckvd PATH says where "
-			   "ckvd is", "%.200s is refused by ckvd", file);
+			   "ckvd is", "%s is refused by ckvd", file);
 	else
 		compare(doctor, file, said);
 	json_decref(said);

@@ -19,7 +19,7 @@ struct observer {
 	void	*stats;		/* global stats memory */
 	size_t	 stats_bytes;
 	struct ckv_stats_head head; /* copied and checked against stats_bytes */
-	char	 why[512];	/* what went wrong last, for a person */
+	char	 why[4096];	/* what went wrong last, for a person */
 };
 
 struct observed_space {

@@ -141,7 +141,7 @@ int watch_open(const char *path, struct watch *ret)
 		name[sizeof name - 1] = '\0';
 		r = observer_attach(o, name, CKV_ACCESS_STATS, &ret->spaces[i]);
 		if (r < 0)
-			snprintf(ret->why[i], sizeof ret->why[i], "%.150s", o->why);
+			snprintf(ret->why[i], sizeof ret->why[i], "%.255s", o->why);
 	}
 	return 0;
 }

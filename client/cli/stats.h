@@ -34,7 +34,7 @@ extern const struct stat_help space_stat_help[N_SPACE_STATS];
 struct shot_space {
 	struct ckv_space_row row;
 	bool	 known;		/* stats could be read */
-	char	 why[160];	/* if not */
+	char	 why[256];	/* if not */
 	uint64_t stat[N_SPACE_STATS];
 };
 
@@ -65,7 +65,7 @@ struct shot {
 struct watch {
 	struct observer observer;
 	struct observed_space *spaces;
-	char (*why)[160];
+	char (*why)[256];
 };
 
 /* As observer_open(); on failure only ret->observer.why is set. */

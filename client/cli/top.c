@@ -86,7 +86,7 @@ static void wrap(char *text, unsigned columns)
 static void draw_waiting(const char *why)
 {
 	unsigned columns, lines;
-	char text[700];
+	char text[sizeof ((struct observer *)0)->why + 64];
 	int n = snprintf(text, sizeof text, "waiting for the daemon (q quits)\n"
 			 "%s", why);
 

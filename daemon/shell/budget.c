@@ -16,6 +16,7 @@
 #define OWN_FILES	24u		/* standard streams, loop, signals, lock, ... */
 #define RANGE_MAX	(1ull << 46)	/* half of what x86-64 gives a process */
 #define SIZE_BYTES	32u
+#define GIVEN_BYTES	(MACHINE_NAME_BYTES + 128)
 
 static void count_space(const struct config_space *s,
 			const struct daemon_params *p, struct budget_space *b)
@@ -101,7 +102,7 @@ static const char *size_text(char text[SIZE_BYTES], uint64_t bytes)
 __attribute__((format(printf, 2, 3)))
 static void tell(const struct config_complaint *whom, const char *format, ...)
 {
-	char text[768];
+	char text[2048];
 	va_list args;
 
 	va_start(args, format);
@@ -111,11 +112,11 @@ static void tell(const struct config_complaint *whom, const char *format, ...)
 }
 
 /* "control group /a gives at most 2.0 GiB, 1.5 GiB of it free" */
-static const char *given_text(char text[512], const struct machine_memory *m)
+static const char *given_text(char text[GIVEN_BYTES], const struct machine_memory *m)
 {
 	char limit[SIZE_BYTES], left[SIZE_BYTES];
 
-	snprintf(text, 512, "%s gives at most %s, %s of it free", m->name,
+	snprintf(text, GIVEN_BYTES, "%s gives at most %s, %s of it free", m->name,
 		 size_text(limit, m->limit_bytes), size_text(left, m->free_bytes));
 	return text;
 }
@@ -125,7 +126,7 @@ static int judge_memory(const struct config *config, const struct budget *b,
 			const struct config_complaint *refused,
 			const struct config_complaint *warned)
 {
-	char needs[SIZE_BYTES], part[4][SIZE_BYTES], given[512];
+	char needs[SIZE_BYTES], part[4][SIZE_BYTES], given[GIVEN_BYTES];
 	uint64_t pages = 0, index = 0, records = 0;
 
 	if (m->free_bytes == MACHINE_UNKNOWN) {

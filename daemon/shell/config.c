@@ -103,7 +103,7 @@ static bool is_required(const struct section *s, const struct param *param)
 static void end_section(struct reader *r)
 {
 	struct section *s = &r->section;
-	char text[512];
+	char text[CONFIG_WHY_BYTES];
 
 	if (s->param == NULL)
 		return;

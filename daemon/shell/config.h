@@ -20,7 +20,7 @@
 #define CONFIG_NONE	UINT64_MAX	/* value of a number that is not set */
 #define CONFIG_SPACES_MAX 64u
 #define CONFIG_TEXT_BYTES 256u
-#define CONFIG_WHY_BYTES 512u
+#define CONFIG_WHY_BYTES 1024u	/* the longest: a key with its value, and why not */
 #define CONFIG_SPACE_NAME_MAX 40u	/* letters */
 #define CONFIG_SLABS_MAX 4096u
 
@@ -155,9 +155,9 @@ void config_print_error(const char *text, int exit_status, FILE *out);
  * Fill what follows from the keys. -EINVAL and, at `text`, the key and what is
  * wrong with it.
  */
-int config_resolve_space(struct config_space *space, char text[512]);
-int config_resolve_compress(struct config_space *space, char text[512]);
-int config_resolve_daemon(const struct daemon_params *params, char text[512]);
+int config_resolve_space(struct config_space *space, char text[CONFIG_WHY_BYTES]);
+int config_resolve_compress(struct config_space *space, char text[CONFIG_WHY_BYTES]);
+int config_resolve_daemon(const struct daemon_params *params, char text[CONFIG_WHY_BYTES]);
 
 /* Limits of several sections under which nothing could work: -EINVAL, and each is told. */
 int config_judge_limits(const struct config *config,

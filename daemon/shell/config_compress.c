@@ -70,7 +70,7 @@ static int read_method(const struct config_space *space, struct ckv_method *ret,
 	return -EINVAL;
 }
 
-int config_resolve_compress(struct config_space *space, char text[512])
+int config_resolve_compress(struct config_space *space, char text[CONFIG_WHY_BYTES])
 {
 	const struct space_params *p = &space->params;
 	struct ckv_method method, settled;
@@ -89,7 +89,7 @@ int config_resolve_compress(struct config_space *space, char text[512])
 		r = floor_check(&quality_table, (uint32_t)p->floor, &method,
 				&settled, &o, why);
 	if (r < 0) {
-		snprintf(text, 512, "compress = %.250s: %.230s", p->compress, why);
+		snprintf(text, CONFIG_WHY_BYTES, "compress = %s: %.500s", p->compress, why);
 		return -EINVAL;
 	}
 	space->compress = method;

@@ -18,7 +18,7 @@ static bool power_of_two(uint64_t n)
 	return n != 0 && (n & (n - 1)) == 0;
 }
 
-int config_resolve_daemon(const struct daemon_params *p, char text[512])
+int config_resolve_daemon(const struct daemon_params *p, char text[CONFIG_WHY_BYTES])
 {
 	const struct {
 		const char *name;
@@ -34,14 +34,14 @@ int config_resolve_daemon(const struct daemon_params *p, char text[512])
 
 	for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
 		if (row[i].value > row[i].limit) {
-			snprintf(text, 512, "%s is %" PRIu64 ", above max_%s, "
+			snprintf(text, CONFIG_WHY_BYTES, "%s is %" PRIu64 ", above max_%s, "
 				 "%" PRIu64, row[i].name, row[i].value,
 				 row[i].name, row[i].limit);
 			return -EINVAL;
 		}
 		if (row[i].power && (!power_of_two(row[i].value) ||
 				     !power_of_two(row[i].limit))) {
-			snprintf(text, 512, "%s and max_%s: expected powers of "
+			snprintf(text, CONFIG_WHY_BYTES, "%s and max_%s: expected powers of "
 				 "two, not %" PRIu64 " and %" PRIu64,
 				 row[i].name, row[i].name, row[i].value,
 				 row[i].limit);
@@ -49,12 +49,12 @@ int config_resolve_daemon(const struct daemon_params *p, char text[512])
 		}
 	}
 	if (p->lane_arg_bytes % 4096 || p->max_lane_arg_bytes % 4096) {
-		snprintf(text, 512, "lane_arg_bytes and max_lane_arg_bytes: "
+		snprintf(text, CONFIG_WHY_BYTES, "lane_arg_bytes and max_lane_arg_bytes: "
 			 "expected multiples of 4096");
 		return -EINVAL;
 	}
 	if (p->spin_min > p->spin_max) {
-		snprintf(text, 512, "spin_min is longer than spin_max");
+		snprintf(text, CONFIG_WHY_BYTES, "spin_min is longer than spin_max");
 		return -EINVAL;
 	}
 	return 0;
@@ -76,7 +76,7 @@ static int hex_digit(char letter)
 
 /* All digits or none: empty leaves them to the clients. */
 static int resolve_weights(const char *hex, uint8_t weights[CKV_WEIGHTS_BYTES],
-			   char text[512])
+			   char text[CONFIG_WHY_BYTES])
 {
 	size_t n = strlen(hex);
 
@@ -84,7 +84,7 @@ static int resolve_weights(const char *hex, uint8_t weights[CKV_WEIGHTS_BYTES],
 		int digit = hex_digit(hex[i]);
 
 		if (digit < 0 || n != 2 * CKV_WEIGHTS_BYTES) {
-			snprintf(text, 512, "weights = %s: expected %u hex digits",
+			snprintf(text, CONFIG_WHY_BYTES, "weights = %s: expected %u hex digits",
 				 hex, 2 * CKV_WEIGHTS_BYTES);
 			return -EINVAL;
 		}
@@ -94,10 +94,10 @@ static int resolve_weights(const char *hex, uint8_t weights[CKV_WEIGHTS_BYTES],
 }
 
 static int resolve_opaque(const struct space_params *p, struct ckv_geometry *g,
-			  char text[512])
+			  char text[CONFIG_WHY_BYTES])
 {
 	if (p->block_bytes == CONFIG_NONE) {
-		snprintf(text, 512, "layout = opaque: the key block_bytes is "
+		snprintf(text, CONFIG_WHY_BYTES, "layout = opaque: the key block_bytes is "
 			 "missing");
 		return -EINVAL;
 	}
@@ -121,7 +121,7 @@ uint32_t config_touch_threads(const struct daemon_params *p)
 	return n > 16 ? 16 : n;
 }
 
-static int resolve_geometry(struct config_space *space, char text[512])
+static int resolve_geometry(struct config_space *space, char text[CONFIG_WHY_BYTES])
 {
 	const struct space_params *p = &space->params;
 	struct ckv_geometry *g = &space->geometry;
@@ -137,7 +137,7 @@ static int resolve_geometry(struct config_space *space, char text[512])
 	if (g->layout == CKV_LAYOUT_OPAQUE)
 		return resolve_opaque(p, g, text);
 	if (p->block_bytes != CONFIG_NONE) {
-		snprintf(text, 512, "block_bytes: only with layout = opaque; "
+		snprintf(text, CONFIG_WHY_BYTES, "block_bytes: only with layout = opaque; "
 			 "layers, kv_heads and head_dim say it here");
 		return -EINVAL;
 	}
@@ -148,7 +148,7 @@ static int resolve_geometry(struct config_space *space, char text[512])
 		   (uint32_t)p->head_dim_v;
 	g->dtype = (uint32_t)p->dtype + 1;
 	if (ckv_block_bytes(g) > 1ull << 36) {
-		snprintf(text, 512, "layers, kv_heads, head_dim and block_tokens "
+		snprintf(text, CONFIG_WHY_BYTES, "layers, kv_heads, head_dim and block_tokens "
 			 "make a block of %" PRIu64 " bytes; at most 64 GiB",
 			 ckv_block_bytes(g));
 		return -EINVAL;
@@ -184,19 +184,19 @@ static uint64_t pages_max(void)
 }
 
 static int judge_pool(const struct space_params *p, uint64_t page,
-		      uint64_t n_pages, uint64_t n_slab_pages, char text[512])
+		      uint64_t n_pages, uint64_t n_slab_pages, char text[CONFIG_WHY_BYTES])
 {
 	uint64_t n_slabs = n_slab_pages ? n_pages / n_slab_pages : 0;
 
 	if (n_pages == 0)
-		snprintf(text, 512, "pool is %" PRIu64 " bytes, less than one "
+		snprintf(text, CONFIG_WHY_BYTES, "pool is %" PRIu64 " bytes, less than one "
 			 "page of %" PRIu64 " bytes", p->pool, page);
 	else if (n_pages > pages_max())
-		snprintf(text, 512, "pool: %" PRIu64 " pages of %" PRIu64 " bytes; "
+		snprintf(text, CONFIG_WHY_BYTES, "pool: %" PRIu64 " pages of %" PRIu64 " bytes; "
 			 "at most %" PRIu64 ": expected a smaller pool or more "
 			 "block_tokens", n_pages, page, pages_max());
 	else if (n_slabs > CONFIG_SLABS_MAX)
-		snprintf(text, 512, "slab: the pool would be cut into %" PRIu64
+		snprintf(text, CONFIG_WHY_BYTES, "slab: the pool would be cut into %" PRIu64
 			 " slabs; at most %u: expected %" PRIu64 " bytes or more, "
 			 "or no slab= at all", n_slabs, CONFIG_SLABS_MAX,
 			 (n_pages + CONFIG_SLABS_MAX - 1) / CONFIG_SLABS_MAX *
@@ -206,7 +206,7 @@ static int judge_pool(const struct space_params *p, uint64_t page,
 	return -EINVAL;
 }
 
-static int resolve_pool(struct config_space *space, char text[512])
+static int resolve_pool(struct config_space *space, char text[CONFIG_WHY_BYTES])
 {
 	const struct space_params *p = &space->params;
 	struct ckv_pool_shape *pool = &space->pool;
@@ -235,7 +235,7 @@ static int resolve_pool(struct config_space *space, char text[512])
 	pool->n_view_pages = (uint32_t)n_view_slabs * pool->slab_pages;
 	space->n_pages_max = pool->n_block_pages;
 	if (p->quota != 0 && p->quota < page) {
-		snprintf(text, 512, "quota is %" PRIu64 " bytes, less than one page of %"
+		snprintf(text, CONFIG_WHY_BYTES, "quota is %" PRIu64 " bytes, less than one page of %"
 			 PRIu64 " bytes: nothing could be stored; 0 is no quota",
 			 p->quota, page);
 		return -EINVAL;
@@ -245,7 +245,7 @@ static int resolve_pool(struct config_space *space, char text[512])
 	return 0;
 }
 
-static int resolve_secret(struct config_space *space, char text[512])
+static int resolve_secret(struct config_space *space, char text[CONFIG_WHY_BYTES])
 {
 	const char *path = space->params.secret_file;
 	uint8_t extra;
@@ -257,7 +257,7 @@ static int resolve_secret(struct config_space *space, char text[512])
 		return 0;
 	fd = sys_open(path, O_RDONLY, 0);
 	if (fd < 0) {
-		snprintf(text, 512, "secret_file = %s: %s", path,
+		snprintf(text, CONFIG_WHY_BYTES, "secret_file = %s: %s", path,
 			 strerror(-fd));
 		return -EINVAL;
 	}
@@ -266,7 +266,7 @@ static int resolve_secret(struct config_space *space, char text[512])
 		more = sys_read(fd, &extra, 1);
 	sys_close(fd);
 	if (n != sizeof space->secret || more != 0) {
-		snprintf(text, 512, "secret_file = %s: expected exactly 32 bytes",
+		snprintf(text, CONFIG_WHY_BYTES, "secret_file = %s: expected exactly 32 bytes",
 			 path);
 		return -EINVAL;
 	}
@@ -307,7 +307,7 @@ static int allow_id(const char *word, uint32_t *ret_id)
 }
 
 static int resolve_allow(const char *key, const char *list,
-			 struct config_allow *allow, char text[512])
+			 struct config_allow *allow, char text[CONFIG_WHY_BYTES])
 {
 	char copy[CONFIG_TEXT_BYTES], *word, *rest = copy;
 
@@ -319,12 +319,12 @@ static int resolve_allow(const char *key, const char *list,
 			continue;
 		}
 		if (allow->n == CONFIG_ALLOW_MAX) {
-			snprintf(text, 512, "%s: at most %u names", key,
+			snprintf(text, CONFIG_WHY_BYTES, "%s: at most %u names", key,
 				 CONFIG_ALLOW_MAX);
 			return -EINVAL;
 		}
 		if (allow_id(word, &allow->id[allow->n]) < 0) {
-			snprintf(text, 512, "%s: there is no %s %s", key,
+			snprintf(text, CONFIG_WHY_BYTES, "%s: there is no %s %s", key,
 				 word[0] == '@' ? "group" : "user", word);
 			return -EINVAL;
 		}
@@ -356,7 +356,7 @@ bool config_allows(const struct config_space *space, uint32_t access,
 	       in_list(&space->allow_read, uid, gids, n_gids);
 }
 
-int config_resolve_space(struct config_space *space, char text[512])
+int config_resolve_space(struct config_space *space, char text[CONFIG_WHY_BYTES])
 {
 	const char *policy = space->params.policy;
 	int r;
@@ -364,11 +364,11 @@ int config_resolve_space(struct config_space *space, char text[512])
 	space->policy = strcmp(policy, "default") == 0 ? policy_at(0) :
 			policy_find(policy);
 	if (space->policy == NULL) {
-		int n = snprintf(text, 512, "policy = %s: expected default",
+		int n = snprintf(text, CONFIG_WHY_BYTES, "policy = %s: expected default",
 				 policy);
 
-		for (uint32_t i = 0; policy_at(i) && n < 500; i++)
-			n += snprintf(text + n, 512 - (size_t)n, " or %s",
+		for (uint32_t i = 0; policy_at(i) && n < (int)CONFIG_WHY_BYTES; i++)
+			n += snprintf(text + n, CONFIG_WHY_BYTES - (size_t)n, " or %s",
 				      policy_at(i)->name);
 		return -EINVAL;
 	}

@@ -243,7 +243,7 @@ int config_reload(struct config *now, const struct config *wanted,
 		  const struct config_complaint *changed,
 		  const struct config_complaint *refused)
 {
-	char text[512];
+	char text[CONFIG_WHY_BYTES];
 	int n;
 
 	n = reload_section("daemon", daemon_param, &now->daemon,

@@ -119,13 +119,13 @@ int control_refuse(struct daemon *d, struct client *client, int error,
 		   const char *format, ...)
 {
 	struct ckv_refused refused = { .error = (uint32_t)-error };
-	char text[sizeof refused.text];
+	char text[2 * sizeof refused.text];
 	va_list args;
 
 	va_start(args, format);
 	vsnprintf(text, sizeof text, format, args);
 	va_end(args);
-	/* It ends on somebody's screen. */
+	/* It ends on somebody's screen, and says so if it is cut. */
 	ckv_text_line(refused.text, sizeof refused.text, text);
 	log_limited(error == -EPROTO ? LOG_WARNING : LOG_INFO, d->now_ns,
 		    "client %d refused: %s", (int)client->pid, refused.text);

@@ -34,6 +34,14 @@ static void say_lock(const char *name, int error)
 		log_line(LOG_ERROR, "%s: %s: it belongs to uid %u, who served this "
 			 "socket; take another socket, or have it removed", name,
 			 strerror(-error), s.st_uid);
+	else if (error == -ENOENT || error == -ENOTDIR)
+		log_line(LOG_ERROR, "%s: its folder does not exist; make it ('mkdir', or "
+			 "for /run/ckv 'systemd-tmpfiles --create ckvd.conf'), or set "
+			 "socket to another path", name);
+	else if (error == -EACCES)
+		log_line(LOG_ERROR, "%s: %s: this user may not write to the folder; run "
+			 "ckvd as the user it belongs to, or set socket to another path",
+			 name, strerror(-error));
 	else
 		log_line(LOG_ERROR, "%s: %s", name, strerror(-error));
 }
@@ -93,7 +101,8 @@ static int look_at(const char *path, pid_t *ret_pid)
 	if (r == -ENOENT)
 		return PLACE_EMPTY;
 	if (r == 0 && !S_ISSOCK(s.st_mode)) {
-		log_line(LOG_ERROR, "%s: exists and is not a socket", path);
+		log_line(LOG_ERROR, "%s: exists and is not a socket; set socket to "
+			 "another path, or remove it", path);
 		return -EEXIST;
 	}
 	if (r < 0) {
@@ -147,7 +156,9 @@ static int find_group(const struct daemon_params *p, gid_t *ret_gid)
 		return 0;
 	group = getgrnam(p->socket_group);
 	if (group == NULL) {
-		log_line(LOG_ERROR, "socket_group = %s: there is no such group",
+		log_line(LOG_ERROR, "socket_group = %s: there is no such group; "
+			 "'groupadd --system %s' as root makes it, and without the key "
+			 "the daemon's own is taken", p->socket_group,
 			 p->socket_group);
 		return -EINVAL;
 	}
@@ -159,7 +170,8 @@ static int find_group(const struct daemon_params *p, gid_t *ret_gid)
 static int say_group(const struct daemon_params *p, int error)
 {
 	if (error == -EPERM)
-		log_line(LOG_ERROR, "socket_group = %s: this user is not a member of it",
+		log_line(LOG_ERROR, "socket_group = %s: this user is not a member of it; "
+			 "run ckvd as one who is, or name a group that this user is in",
 			 p->socket_group);
 	else
 		log_line(LOG_ERROR, "socket_group = %s: %s", p->socket_group,
@@ -222,9 +234,12 @@ int listen_look(const struct daemon *d, pid_t *ret_pid)
 		slash[slash == dir] = 0;
 	place = sys_access(dir, W_OK | X_OK);
 	if (place == -ENOENT)
-		log_line(LOG_WARNING, "%s: is not there yet; a start needs it", dir);
+		log_line(LOG_WARNING, "%s: is not there yet, and a start needs it: the "
+			 "unit makes /run/ckv, as does 'systemd-tmpfiles --create "
+			 "ckvd.conf'; 'mkdir' makes others", dir);
 	else if (place < 0)
-		log_line(LOG_ERROR, "%s: %s", dir, strerror(-place));
+		log_line(LOG_ERROR, "%s: %s; a start as this user could not make its "
+			 "socket there", dir, strerror(-place));
 	else
 		place = look_behind(p->socket, &pid);
 	if (place == PLACE_SERVED)
@@ -233,6 +248,18 @@ int listen_look(const struct daemon *d, pid_t *ret_pid)
 			 p->socket, (int)pid);
 	*ret_pid = pid;
 	return r < 0 ? r : place < 0 && place != -ENOENT ? place : 0;
+}
+
+/* A user who is kept out is told to ask whoever runs this. */
+static void say_who_may(const struct daemon_params *p)
+{
+	struct stat s;
+
+	if (sys_stat(p->socket, &s) == 0 && s.st_gid == 0 &&
+	    (s.st_mode & S_IWOTH) == 0)
+		log_line(LOG_INFO, "%s: only root and its group may connect (mode %04o); "
+			 "socket_group lets another group in", p->socket,
+			 s.st_mode & 07777);
 }
 
 int listen_open(struct daemon *d)
@@ -259,8 +286,10 @@ int listen_open(struct daemon *d)
 	if (r == 0)
 		r = loop_watch(d->loop, d->listen_fd,
 			       watch_token(WATCH_LISTEN, 0, 0));
-	if (r == 0)
+	if (r == 0) {
+		say_who_may(p);
 		return 0;
+	}
 	(void)sys_unlink(p->socket);
 err_say:
 	log_line(LOG_ERROR, "%s: %s", p->socket, strerror(-r));

@@ -11,6 +11,7 @@
 #include "tests/lib/check_main.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -310,30 +311,69 @@ START_TEST(an_absent_daemon_is_explained)
 	ck_assert_int_eq(observer_open("/tmp/ckv-none/s", &o), -ENOENT);
 	ck_assert_ptr_nonnull(strstr(o.why, "no daemon at /tmp/ckv-none/s"));
 	ck_assert_ptr_nonnull(strstr(o.why, "ckvd --config"));
-	ck_assert_int_lt(observer_open("/dev/null", &o), 0);
-	ck_assert_ptr_nonnull(strstr(o.why, "not a socket"));
+	ck_assert_ptr_nonnull(strstr(o.why, "its folder /tmp/ckv-none does not exist"));
+	ck_assert_int_lt(observer_open("/etc/passwd", &o), 0);
+	ck_assert_ptr_nonnull(strstr(o.why, "/etc/passwd is a file, not a socket"));
+	ck_assert_int_lt(observer_open("/etc", &o), 0);
+	ck_assert_ptr_nonnull(strstr(o.why, "/etc is a folder, not a socket"));
+	ck_assert_int_lt(observer_open("/etc/passwd/sock", &o), 0);
+	ck_assert_ptr_nonnull(strstr(o.why, "a part of the path is not a folder"));
+	ck_assert_int_lt(observer_open("/tmp/ckv-none.sock", &o), 0);
+	ck_assert_ptr_nonnull(strstr(o.why, "the socket does not exist"));
 }
 END_TEST
 
-/* Not permitted: the text names owner and group. */
+/* What a user is told whom the socket, of this group and mode, keeps out. */
+static void refused_text(gid_t gid, mode_t mode, uid_t uid, struct observer *o)
+{
+	chmod(fake.folder, 0755);
+	ck_assert_int_eq(chown(fake.path, 0, gid), 0);
+	ck_assert_int_eq(chmod(fake.path, mode), 0);
+	ck_assert_int_eq(setgroups(0, NULL), 0);
+	ck_assert_int_eq(setegid(65533), 0);
+	ck_assert_int_eq(seteuid(uid), 0);
+	ck_assert_int_eq(observer_open(fake.path, o), -EACCES);
+	ck_assert_int_eq(seteuid(0), 0);
+}
+
+/*
+ * Not permitted: the text names owner and group, and advises to join the group where
+ * that helps and gives no more than the socket.
+ */
 START_TEST(a_forbidden_socket_names_its_group)
 {
 	struct observer o;
 
-	if (geteuid() == 0) {
-		chmod(fake.folder, 0755);
-		chmod(fake.path, 0600);
-		ck_assert_int_eq(seteuid(65534), 0);
-	} else {
+	if (geteuid() != 0) {
 		chmod(fake.path, 0);
+		ck_assert_int_eq(observer_open(fake.path, &o), -EACCES);
+		ck_assert_ptr_nonnull(strstr(o.why, "may not connect"));
+		return;
 	}
+	/* A group that exists everywhere and may nothing: mail. */
+	refused_text(8, 0660, 65534, &o);
+	ck_assert_ptr_nonnull(strstr(o.why, "belongs to root, group mail, mode 0660"));
+	ck_assert_ptr_nonnull(strstr(o.why, "join the group ('usermod -aG mail nobody'"));
+	/* The group's members may not connect either. */
+	refused_text(8, 0600, 65534, &o);
+	ck_assert_ptr_null(strstr(o.why, "join"));
+	ck_assert_ptr_nonnull(strstr(o.why, "socket_group = GROUP and socket_mode = 0660 "
+				     "in ckvd.conf, with nobody in GROUP"));
+	/* Nobody shall become a member of root for a cache. */
+	refused_text(0, 0660, 65534, &o);
+	ck_assert_ptr_nonnull(strstr(o.why, "belongs to root, group root, mode 0660"));
+	ck_assert_ptr_null(strstr(o.why, "join"));
+	ck_assert_ptr_nonnull(strstr(o.why, "socket_group = GROUP"));
+	/* A user whose group it is, in a process that is not in it. */
+	refused_text(65534, 0660, 65534, &o);
+	ck_assert_ptr_nonnull(strstr(o.why, "nobody is in the group nogroup now"));
+	/* The folder. */
+	ck_assert_int_eq(chmod(fake.folder, 0700), 0);
+	ck_assert_int_eq(seteuid(65534), 0);
 	ck_assert_int_eq(observer_open(fake.path, &o), -EACCES);
-	if (getuid() == 0) {
-		ck_assert_int_eq(seteuid(0), 0);
-		ck_assert_ptr_nonnull(strstr(o.why, "belongs to root, group root"));
-	}
-	ck_assert_ptr_nonnull(strstr(o.why, "may not connect"));
-	ck_assert_ptr_nonnull(strstr(o.why, "usermod -aG"));
+	ck_assert_int_eq(seteuid(0), 0);
+	ck_assert_ptr_null(strstr(o.why, "join"));
+	ck_assert_ptr_nonnull(strstr(o.why, "by another socket in ckvd.conf"));
 }
 END_TEST
 

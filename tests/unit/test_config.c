@@ -386,7 +386,7 @@ START_TEST(an_unset_slab_follows_the_pool)
 		"pool = 16TiB\nlayers = 1024\nhead_dim = 16384\n"
 		"block_tokens = 256\n",
 	};
-	char text[512];
+	char text[CONFIG_WHY_BYTES];
 	struct config *c;
 
 	for (size_t i = 0; i < sizeof size / sizeof size[0]; i++) {

@@ -139,7 +139,7 @@ START_TEST(the_key_bounds_what_a_daemon_takes)
 	struct ckv_space *space;
 	struct ckv_lane *lane;
 	struct ckv *ckv;
-	char text[512];
+	char text[CONFIG_WHY_BYTES];
 
 	snprintf(text, sizeof text, "[space s]\nmodel = m\nkeys = engine\n"
 		 "views = 0\n%s", pools[_i].keys);

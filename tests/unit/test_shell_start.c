@@ -130,7 +130,7 @@ START_TEST(what_is_wrong_is_said_before_memory_is_made)
 	int fd;
 
 	is_refused("socket = /nowhere/at/all/sock\n", SPACE "pool = 1MiB\n", -ENOENT,
-		   "/nowhere/at/all/sock.lock: No such file");
+		   "/nowhere/at/all/sock.lock: its folder does not exist; make it");
 	is_refused("socket_group = no-such-group\n", SPACE "pool = 1MiB\n", -EINVAL,
 		   "socket_group = no-such-group: there is no such group");
 	is_refused("numa_node = 1000\n", SPACE "pool = 1MiB\n", -EINVAL,
