@@ -2,10 +2,10 @@
 /*
  * always.c - tokens that are kept whatever they score.
  *
- * A stage of its own, after a method has chosen: tokens of the set that are
- * not among the chosen take the place of the worst of those that are not of
- * the set. That is the same as ranking the set above every score, and it does
- * so without a made-up score that a real one could reach.
+ * This is done after a method has chosen. Each token of the set that the method
+ * did not choose takes the place of the worst chosen token that is not of the set.
+ * The result is the same as if the set had better scores than everything else; but
+ * there is no such score, since a real one can be as high as a float goes.
  */
 #include "kernels/select_any.h"
 

@@ -2,9 +2,9 @@
 /*
  * budget.c - how many of n are kept.
  *
- * Two arithmetics, never mixed: ours is exact over integers; kvpress's is
- * binary64 truncation, which falls below the decimal answer for some ratios
- * (1000 tokens with 0.8 removed keep 199) and has to, to agree with it.
+ * There are two ways to compute it, and a method uses one of them. Ours is exact, in
+ * integers. kvpress computes in binary64 and truncates, which for some ratios gives one
+ * less than the exact answer (1000 tokens with 0.8 removed keep 199); so must we.
  */
 #include "kernels/ckv_kernels.h"
 

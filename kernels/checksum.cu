@@ -2,10 +2,10 @@
 /*
  * checksum.cu - checksums of pages: digests of their pieces, then of the digests.
  *
- * Four lanes hash a piece, so a page of 2 MiB is 2 048 threads' work; reading it once is
- * all that takes time (an instruction for a byte, against some ten that there is time
- * for). The digests of a page, 1/512 of it, are joined by four lanes in a second
- * launch.
+ * Four lanes hash a piece of 4 KiB, so 2 048 threads work on a page of 2 MiB. The time is
+ * that of reading the page once: hashing takes about one instruction a byte, and a GPU
+ * can do some ten while a byte arrives. The digests of a page, 1/512 of its size, are
+ * joined by four lanes in a second launch.
  */
 #include "kernels/xxh3.cuh"
 

@@ -2,12 +2,12 @@
 /*
  * chunk_keep.cu - from chunk scores to the tokens of each layer: one block a layer.
  *
- * The best chunks are those of select.cuh, which come in order of index, so
- * a chunk's tokens go to its rank times the chunk's length; only two chunks are
- * shorter. The last one of all is, and comes last. In PAPER mode the worst of the
- * chosen may lose its tail: it is the last of those that tie with the cut, so every
- * chunk knows whether it comes before it. The thread that has the last chunk knows
- * how many tokens there are.
+ * select.cuh gives the chosen chunks in order of index. So the tokens of the i-th of them
+ * begin at i times the length of a chunk, unless a shorter chunk comes before. Only two
+ * can be shorter. One is the last chunk of the context, which nothing comes after. The
+ * other, in PAPER mode, is the worst chosen one, which may lose its tail: of the chunks
+ * with the lowest chosen score it is the last, so every chunk can tell whether it comes
+ * before it. The thread of the last chosen chunk knows how many tokens there are.
  */
 #include "chunkkv.h"
 #include "select.cuh"
@@ -31,7 +31,7 @@ struct keep_source {
 	}
 };
 
-/* What PAPER's ranking comes to: so many whole chunks, and of the next `left`. */
+/* How PAPER's ranking ends: n_whole whole chunks, then `left` tokens of the next. */
 struct paper_cut {
 	uint32_t n_whole, left;
 	bool has_next;

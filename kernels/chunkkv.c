@@ -121,8 +121,9 @@ uint32_t chunkkv_n_scored(const struct ckv_chunkkv *m, uint32_t n_tokens)
 }
 
 /*
- * Chunks from `n_other` on lie wholly in the window. They tie by definition
- * (their means differ by rounding only), so the lowest go first.
+ * Chunks from `n_other` on lie wholly in the window, where every token has the same
+ * score. So they count as equal, whatever their means are after rounding, and the
+ * lowest go first.
  */
 static int keep_kvpress(const struct ckv_chunkkv *m, uint32_t n_tokens,
 			const float *chunk_score, uint32_t *chosen,
@@ -174,7 +175,10 @@ static uint32_t count_whole(const uint32_t *order, uint32_t n, uint32_t chunk,
 	return i;
 }
 
-/* The ranking says who is whole and who is cut; positions then ascend. */
+/*
+ * Chunks in order of rank give all their tokens until one gives only a part; the
+ * positions are then written in ascending order.
+ */
 static int keep_paper(const struct ckv_chunkkv *m, uint32_t n_tokens,
 		      const float *chunk_score, uint32_t *chosen, uint32_t *pos,
 		      uint32_t *ret_n)

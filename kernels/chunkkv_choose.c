@@ -42,7 +42,7 @@ static double removed_of(const struct ckv_selection *s, uint32_t n,
 		return (double)(s->keep_den - s->keep_num) / s->keep_den;
 	if (n_tokens <= s->window || n_tokens < s->chunk || n == n_tokens)
 		return removed_keeping(n_tokens, n);
-	/* Even the only chunk is one that something could be removed from. */
+	/* A single chunk is kept with any fraction; but 0 would keep all without a choice. */
 	return n_chunks == 1 ? 0.5
 			     : removed_keeping(n_chunks, n_fit == 0 ? 1 : n_fit);
 }

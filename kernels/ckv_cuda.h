@@ -15,9 +15,10 @@
  * order, atomics are integers.
  *
  * Errors: 0 or -errno of the call itself: -EINVAL impossible arguments, -ENODEV no
- * device that can run it, -EIO the launch was refused. What only the device can see
- * goes to the status word. After a fault the outputs hold anything, but nothing
- * outside them was touched and later launches on them are safe.
+ * device that can run it, -EIO the launch was refused. A bad number that only the
+ * device can see, a fault, is noted in the status word. After a fault the outputs hold
+ * anything, but nothing outside them was written, and later launches that read them are
+ * safe.
  */
 #ifndef CKV_CUDA_H
 #define CKV_CUDA_H
@@ -36,10 +37,11 @@ extern "C" {
 /* ------------------------------------------------------------ rows, status */
 
 /*
- * Rows of several layers. `rows` describes layer 0, but block[] and the blocks are
- * device memory; each block is 16-byte aligned. Layer l is l * layer_stride_bytes
- * further in every block. Layers 0, layer_step, 2 * layer_step, ... are meant,
- * n_layers of them: arrays [n_layers] have one entry for each of these.
+ * Rows of several layers. `rows` describes layer 0; block[] and the blocks are device
+ * memory, and each block is 16-byte aligned. In every block, layer l begins l *
+ * layer_stride_bytes after layer 0. A launch works on the n_layers layers 0, layer_step,
+ * 2 * layer_step, ...; an array [n_layers] has an entry for each of these and none for
+ * the layers between.
  */
 struct ckv_cuda_rows {
 	struct ckv_rows rows;
@@ -49,9 +51,10 @@ struct ckv_cuda_rows {
 };
 
 /*
- * Status of everything that was given the same word: the least fault, by error
- * (-EDOM, -ERANGE, -EINVAL), layer, input, head, token, dim; so it does not depend on
- * what ran first. Set it to CKV_CUDA_OK with ckv_cuda_begin() and copy it back once.
+ * The status of all launches that were given the same word. Of several faults the
+ * first in this order stays: error (-EDOM, -ERANGE, -EINVAL), layer, input, head, token,
+ * dim. So it does not depend on what ran first. ckv_cuda_begin() sets the word to
+ * CKV_CUDA_OK; copy it to the host once, at the end.
  */
 #define CKV_CUDA_OK	UINT64_MAX
 
@@ -122,9 +125,10 @@ int ckv_cuda_chunk_scores(const struct ckv_chunkkv *m,
 /* ------------------------------------------------------------------ select */
 
 /*
- * Positions that survive, in device memory: entry i / reuse of pos[][n_sets][max_n]
- * is that of the i-th of n_layers, so there are ceil(n_layers / reuse). Positions
- * ascend; n[i / reuse] of them count (NULL: max_n). n_sets is 1 or Hkv.
+ * Positions that survive, in device memory. `reuse` layers that follow each other share
+ * them: those of the i-th of n_layers are pos[i / reuse][n_sets][max_n], so there are
+ * ceil(n_layers / reuse) of these. Positions ascend; the first n[i / reuse] count (all
+ * max_n where `n` is NULL). n_sets is 1 or Hkv.
  */
 struct ckv_cuda_kept {
 	uint32_t *pos;
@@ -137,9 +141,9 @@ struct ckv_cuda_kept {
 /*
  * The best of each row, in the order of ckv_kernels.h.
  *
- * Two classes go before all scores: tokens from n_scored to n, and those of
- * `always` (of n tokens). If they are more than k, the newest of them are taken, or
- * the lowest with `lowest_first`.
+ * Two kinds of tokens are taken before any by score: those from n_scored to n, which
+ * have none, and those of `always` (of n tokens). If they are more than k, the newest
+ * of them are taken or, with `lowest_first`, those of the lowest positions.
  */
 struct ckv_cuda_top {
 	const float *score;	/* [n_rows], row_stride numbers apart */

@@ -24,11 +24,12 @@
  *   scale of 0: codes 0; x' = value * scale in float.
  * plain judges nothing: rows are copied as they are.
  *
- * Errors: -EDOM a NaN or infinite number, its row (of all rows) and column in
- * *ret_fault (head is left to the caller); -ERANGE in the rows' type a group's range or
- * the x' of its largest code overflows, or a number overflows the type it is stored in
- * or, stored, its own: the first such group's first number, or the number; -EINVAL.
- * So whatever was encoded decodes to finite numbers.
+ * Errors: -EINVAL; -EDOM a number is NaN or infinite: its row (of all rows) and column
+ * are in *ret_fault, whose head the caller sets. -ERANGE kivi: max - min of a group, or
+ * the x' of its largest code, is too large for the rows' type; *ret_fault has the first
+ * number of the first such group. -ERANGE otherwise: a number is too large for the type
+ * that it is stored in or, as it is stored, for the rows' own. So whatever was encoded
+ * decodes to finite numbers.
  */
 #ifndef CKV_ENCODE_H
 #define CKV_ENCODE_H
@@ -82,8 +83,8 @@ int ckv_amax(enum ckv_elem elem, const void *rows, size_t n, uint32_t dim,
  * Encode rows [first, first + n) of the n_all rows of one side of one head: `rows` are
  * those n rows, codes and scales the whole areas. `first`, and n except in the last
  * piece, is a multiple of the group (kivi keys) or block (fp8), so a head can be
- * encoded tile by tile as it is gathered, in any order, to the same bytes. `amax`: for
- * CKV_FP8_TENSOR and _HEAD.
+ * encoded tile by tile while it is gathered; the bytes are the same for any tiles in any
+ * order. `amax` is read with CKV_FP8_TENSOR and _HEAD only.
  */
 int ckv_encode_rows(const struct ckv_encode *e, enum ckv_elem elem,
 		    enum ckv_side side, const void *rows, size_t first,

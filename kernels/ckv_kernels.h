@@ -19,8 +19,8 @@
  *
  * Threads: no function keeps state, allocates, locks or prints. What needs
  * room takes `scratch`, 64-byte aligned, as large as the _scratch_bytes()
- * beside it says; two threads need two scratches. Work may be cut at kv heads
- * and layers in any way: every cut gives the same bits on the same machine.
+ * beside it says; each thread needs one of its own. Work may be divided by kv
+ * heads and layers in any way, and the results have the same bits on one machine.
  * (Another kind of processor may round the last bits of a score differently.)
  *
  * Errors: 0 or -errno. After an error the `ret_` outputs are as before;

@@ -14,8 +14,9 @@
  *
  * int8 is kivi(bits=8). Ranges of tokens and layers have both their ends: 0-15 are
  * sixteen. A selection says how much it keeps: `keep` a share of the tokens (1/4 or 0.25),
- * `tokens` a number of them, or `bytes` a share of what the chain has plain, every
- * header, position, scale and code counted; `bytes` is met by the most tokens that fit.
+ * `tokens` a number of them, or `bytes` a share of the chain's plain bytes. For `bytes`
+ * every header, position, scale and code of the view counts, and as many tokens are kept
+ * as fit.
  */
 #ifndef CKV_METHOD_H
 #define CKV_METHOD_H
@@ -132,13 +133,12 @@ void ckv_object_sizes(const struct ckv_object *o, const struct ckv_encode *e,
 
 /*
  * The method with everything settled for this object: bytes= and bits=auto become
- * numbers (select.n_keep, encode.bits), and are not asked for any more. The text stays
- * as it was.
+ * numbers, in select.n_keep and encode.bits. The text stays as it was.
  *
- * bytes= is met by the most tokens of which a view takes no more, exactly; chunkkv's
- * chunks are all charged as whole ones. bits=auto [ours, after arXiv 2412.12706]: the
- * finest of 8, 4 bits at which all tokens fit; else 4 bits and as many tokens as fit.
- * Never 2 unless asked.
+ * With bytes= the number of tokens is the largest whose view takes no more than that
+ * share, exactly; each chunk of chunkkv is counted as a whole one. bits=auto [ours, after
+ * arXiv 2412.12706] is 8 if all tokens fit with 8 bits, else 4, and then as many tokens
+ * as fit. It is never 2: who wants 2 bits says so.
  *
  *   -EINVAL  it does not fit the object: `why` names the key and what would do
  */

@@ -70,8 +70,8 @@ struct ckv_fault {		/* the first number that is NaN or infinite */
 
 /*
  * Copy the rows of one head at pos[0..n) to `out`, one after another, bytes
- * unchanged. `out` must not overlap the rows. From 128 KiB on it does not stay in the
- * core's caches: who reads it at once gathers less at a time.
+ * unchanged. `out` must not overlap the rows. An output of 128 KiB or more is written
+ * past the caches: a caller that reads it soon gathers less at a time.
  *
  *   -EINVAL  also a position outside the rows; nothing was copied
  */

@@ -38,9 +38,10 @@ size_t ckv_window_score_scratch_bytes(const struct ckv_window *in);
  *   score[h,j]   = sum over i of p[h,i,j], for j < T-w
  *
  * `score` is the whole array [Hq, T-w]; only the range's rows are written.
- * Keys are read once, in float32, whatever they are stored in. The tiles of
- * exp(logit) wait in the scratch for their denominators, at most 32 MiB;
- * beyond it they are computed twice. With `lse` nothing waits.
+ * Keys are read once and computed with as float32, whatever they are stored in.
+ * What exp(logit) is divided by is known only at the end, so its tiles are kept
+ * in the scratch, up to 32 MiB; those beyond are computed a second time. With
+ * `lse` the divisors are known and nothing is kept.
  *
  * Bound: with a = max over rows of sum |q||k| / sqrt(D), against
  * ckv_window_score_ref(), |score - ref| <= ref * (2^-23 (D+4) a + 4e-6) + 1e-30.
@@ -81,9 +82,9 @@ int ckv_norms_ref(const struct ckv_rows *k, uint32_t first_head,
  *   anchor[h] = mean over t of k[h,t] / |k[h,t]|       score = -cos(k[h,t], anchor[h])
  *
  * A zero key adds nothing to the anchor and scores 0; so does every key of a zero
- * anchor. Within (D + 16) * 2^-22 / |anchor| of the score in double (keys that
- * nearly cancel leave an anchor of rounding errors); same bits and errors as
- * ckv_norms().
+ * anchor. Within (D + 16) * 2^-22 / |anchor| of the score in double: where keys
+ * nearly cancel each other, what is left as anchor is mostly rounding error. The bits
+ * are the same for every cut of the range, as with ckv_norms(), whose errors these are.
  */
 int ckv_keydiff(const struct ckv_rows *k, uint32_t first_head, uint32_t n_heads,
 		float *score, struct ckv_fault *ret_fault);
@@ -286,14 +287,15 @@ enum ckv_mode_of { CKV_OF_KVPRESS, CKV_OF_OFFICIAL, CKV_OF_PAPER };
 #define CKV_ALWAYS_RANGES	8u
 
 /*
- * Tokens that are kept whatever they score, merged after a method has chosen: the
- * first n_sink, the last n_recent and ranges [from, to), clipped to the context. They
- * are part of the budget: each that was not chosen takes the place of the worst
- * token that was and is none of them. Worst is the lowest score, of equal ones
- * the highest position; in chunkkv the tail of the worst chunk; tokens that a
- * method keeps without a score (a window, the last token) go last, oldest first. More
- * of them than the budget: the newest of them, and ckv_kept.n_always_lost counts the
- * others.
+ * Tokens that are kept whatever they score: the first n_sink, the last n_recent, and
+ * ranges [from, to), as far as the context goes. They are put in after a method has
+ * chosen and do not raise the budget: each one that the method did not choose takes the
+ * place of the worst token that it did choose and that is not one of them. The worst is
+ * the token of the lowest score, of equal ones the one at the highest position; in
+ * chunkkv, the last token of the worst chunk. Tokens that a method keeps without a score
+ * (a window, the last token) give way after all others, the oldest first. If there are
+ * more tokens to be kept than the budget, the newest of them are, and
+ * ckv_kept.n_always_lost counts the others.
  */
 struct ckv_always {
 	uint32_t n_sink, n_recent, n_ranges;

@@ -86,7 +86,7 @@ __device__ static inline void put_scaled(char *to, struct divisor d, const float
 	put_fp8<N>(to, q);
 }
 
-/* What makes the largest code of the largest magnitude, given as bits. */
+/* The scale with which the largest magnitude, given as bits, gets the largest code. */
 __device__ static inline float fp8_scale(uint32_t amax)
 {
 	return divide_by_number(__uint_as_float(amax), 448.0);
@@ -179,7 +179,7 @@ pointwise_kernel(const __grid_constant__ struct encode_task t, struct walk w)
 	}
 }
 
-/* The largest magnitude of each area, or of a layer's, as bits; NaN above all. */
+/* The largest magnitude of each area, or of all areas of a layer, as bits; NaN is above all. */
 template <typename V>
 __global__ void __launch_bounds__(ENCODE_THREADS)
 amax_kernel(const __grid_constant__ struct encode_task t, struct walk w)
@@ -226,8 +226,8 @@ __global__ void clear_kernel(uint32_t *word, uint32_t n)
 /* -------------------------------------------------------------- fp8, blocks */
 
 /*
- * One block of rows with one scale: its magnitude first, then its codes; what the
- * second look reads is still in L1.
+ * Rows that share a scale: first their largest magnitude is found, then they are read
+ * again, from L1, and encoded.
  */
 template <typename V>
 __global__ void __launch_bounds__(ENCODE_THREADS, 1)

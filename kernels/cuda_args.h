@@ -27,7 +27,7 @@ int cuda_rows_match(const struct ckv_cuda_rows *a, const struct ckv_cuda_rows *b
 
 uint32_t cuda_row_bytes(const struct ckv_cuda_rows *r);
 
-/* Bytes of the widest access, 16, 8, 4 or 2, that every row is made of. */
+/* Bytes of the widest access (16, 8, 4 or 2) by which every row can be read whole. */
 uint32_t cuda_rows_unit(const struct ckv_cuda_rows *r);
 uint32_t cuda_out_unit(const struct ckv_cuda_out *out, uint32_t unit);
 

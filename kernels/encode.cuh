@@ -163,7 +163,7 @@ __device__ static inline void put_numbers(void *to, const float *x)
 	}
 }
 
-/* Are all N finite? One multiply-add each: anything else times 0 is a NaN. */
+/* Are all N finite? NaN and infinity times 0 are NaN, so one multiply-add each tells. */
 template <int N> __device__ static inline bool all_finite(const float *x)
 {
 	float zero = 0.0f;
@@ -177,11 +177,13 @@ template <int N> __device__ static inline bool all_finite(const float *x)
 /* ---------------------------------------------------------------- division */
 
 /*
- * x / by, rounded once, with the reciprocal taken out of the loop: each correction adds
- * the exact remainder's share, and the second one rounds as a division does
- * (Markstein). Both are first multiplied by a power of two where `by` is so small or
- * so large that the remainder would not be exact; quotients that matter here, from
- * 2^-10 to 2^9, stay what they are. A division proper would be a call.
+ * x / by as a division gives it, without one, which would be a function call for each
+ * number. The reciprocal of `by` is computed once. x times it is nearly the quotient;
+ * each correction computes the exact remainder with one fmaf() and adds its share, and
+ * after the second the result is correctly rounded (Markstein). Where `by` is so small or
+ * so large that the remainder would not be exact, x and `by` are first multiplied by a
+ * power of two. That leaves the quotients that matter here, from 2^-10 to 2^9, as they
+ * are.
  */
 struct divisor {
 	float by, inverse, factor;	/* by: multiplied already; 0 stays 0 */

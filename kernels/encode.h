@@ -4,10 +4,10 @@
  *
  * Each encoding is a few steps over runs of numbers. Their definition is one
  * number after another, in fp8.c, kivi.c and convert.c; the same steps in vectors
- * give the same bits. encode.c walks the areas and judges what came of it.
+ * give the same bits. encode_rows.c and decode_rows.c go through the rows.
  *
- * A step does not stop at a number that it cannot take: it returns what says so,
- * and encode.c then looks for the place.
+ * A step does not stop at a number that cannot be encoded: its return value says that
+ * there was one, and encode_rows.c then looks for the place.
  */
 #ifndef CKV_KERNELS_ENCODE_H
 #define CKV_KERNELS_ENCODE_H

@@ -144,8 +144,9 @@ INLINE void store_64_8(void *to, vl x)
 #include "kernels/encode_body.h"
 
 /*
- * clang 14 knows no such name for __builtin_cpu_supports(). The processor is asked
- * before main(), as that traps under a hypervisor: microseconds, each time.
+ * clang 14's __builtin_cpu_supports() does not know F16C, so CPUID is executed here. That
+ * is done once, before main(): under a hypervisor the instruction traps, which takes
+ * microseconds each time.
  */
 static int has_f16c;
 

@@ -18,7 +18,8 @@
  *   load_32_16 load_32_8 load_64_8    from memory to lanes of so many bits, from so
  *                many each; store_ back, numbers that fit
  *
- * What is left over at the end of a run goes through the definition.
+ * Numbers at the end of a run that fill no whole vector go through the definition, one
+ * after another.
  */
 #include "kernels/encode_lanes.h"
 

@@ -3,11 +3,12 @@
  * encode_lanes.h - numbers of all three types as floats, rounded back, and the order
  * in which their lanes lie. Included by encode_body.h only.
  *
- * Numbers are taken PAIR at a time, two vectors of floats. Those of 16 bits are
- * split without moving between lanes: the even ones are the lower halves of 32-bit
- * words, the odd ones the upper halves. That order costs nothing as long as all
- * that meets in a lane comes in the same order; words and bytes that leave it are
- * put in a row again. Floats, and f16 where the processor converts it, lie in a row.
+ * Numbers are taken PAIR at a time, as two vectors of floats. Numbers of 16 bits are
+ * split so that nothing moves from lane to lane: one vector gets the lower halves of the
+ * 32-bit words, which are the even numbers, the other the upper halves, the odd ones. As
+ * long as scales and the like are in the same order, that costs nothing; codes are put
+ * into the usual order before they are stored. Floats, and f16 where the processor
+ * converts it, are in the usual order from the beginning.
  */
 #include "kernels/elem.h"
 
@@ -78,7 +79,7 @@ INLINE vu bf16_upper(vf x)
 	return (vu)x + 0x7fff + ((vu)x >> 16 & 1);
 }
 
-/* Rounded to the type and stored; a and b in its order. */
+/* Rounded to the type and stored; a and b are in that type's order of lanes. */
 INLINE struct raw pair_raw(struct pair x, enum ckv_elem elem)
 {
 	switch (elem) {
@@ -127,7 +128,7 @@ INLINE vf round_lanes(vf x, enum ckv_elem elem)
 #define EVEN_FIRST	0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15
 #endif
 
-/* Even and odd ones become a row, and back. */
+/* From even and odd numbers to the usual order, and back. */
 INLINE struct words row_of(struct words x)
 {
 	return (struct words){ __builtin_shufflevector(x.a, x.b, LOW_OF),
@@ -140,7 +141,7 @@ INLINE struct words split_of(struct words x)
 			       __builtin_shufflevector(x.a, x.b, ODD_OF) };
 }
 
-/* From one type's order to another's. */
+/* From one type's order of lanes to another's. */
 INLINE struct words words_in(struct words x, enum ckv_elem from,
 			     enum ckv_elem to)
 {
@@ -160,8 +161,8 @@ INLINE struct pair pair_in(struct pair x, enum ckv_elem from, enum ckv_elem to)
 /* ---------------------------------------------------------- across lanes */
 
 /*
- * Stored numbers as whole numbers that are in the same order, NaN outside of the
- * infinities, -0 below 0; the same step back.
+ * Stored numbers as integers that sort like them: -0 is below 0, and NaN is above
+ * +infinity or, with the sign bit, below -infinity. The same step turns them back.
  */
 INLINE struct raw raw_key(struct raw x, enum ckv_elem elem)
 {
@@ -217,7 +218,7 @@ INLINE uint32_t raw_largest(struct raw x, enum ckv_elem elem)
 			 : elem_from_f16((uint16_t)max));
 }
 
-/* The least and the most of all keys, and one in all lanes. */
+/* The least of all of these integers; the most; one of them in all lanes. */
 INLINE int32_t raw_least(struct raw key, enum ckv_elem elem)
 {
 	int32_t least;

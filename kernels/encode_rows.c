@@ -2,9 +2,9 @@
 /*
  * encode_rows.c - the walk over the rows that are encoded.
  *
- * They are taken in pieces that share a scale: a group of keys, a block of fp8, all
- * rows of anything else. Only when a step says that it met something impossible are
- * the rows of its piece read again to find where.
+ * Rows are taken in pieces that share a scale: a group of keys, a block of fp8, or all
+ * rows of any other encoding. A step only says whether it met a number that cannot be
+ * encoded. If so, the rows of that piece are read again to find which number it was.
  */
 #include "kernels/elem.h"
 #include "kernels/encode.h"
@@ -134,7 +134,7 @@ static size_t find_special(const struct piece *p)
 	return i;
 }
 
-/* The first number that loses its being finite when it is stored. */
+/* The first number that is finite and would be stored as an infinity. */
 static size_t find_overflow(const struct piece *p)
 {
 	enum ckv_elem elem = p->a->elem, stored = encode_stored(p->a->e, elem);
@@ -147,7 +147,7 @@ static size_t find_overflow(const struct piece *p)
 	return i;
 }
 
-/* The first number of the first group that does not fit. */
+/* The first number of the first group whose range or largest x' the type cannot hold. */
 static size_t find_wide_group(const struct piece *p)
 {
 	const struct kivi_form f = form_of(p->a);

@@ -2,8 +2,9 @@
 /*
  * encode_vector.h - the vectors that the encodings are written in.
  *
- * Included once per instruction set, after LANES, the floats in a vector, and TARGET,
- * of every function. encode_body.h says what that file then defines.
+ * Included once per instruction set. The file that includes it has defined LANES, the
+ * number of floats in a vector, and TARGET, the attribute that each function needs for
+ * that instruction set; encode_body.h says what it defines after this.
  */
 #include <stdint.h>
 #include <string.h>

@@ -3,8 +3,9 @@
  * fp8.c - fp8 e4m3fn: sign, 4 bits of exponent with bias 7, 3 of mantissa; no
  * infinity, one NaN for each sign: the definition.
  *
- * A float's upper bits, its exponent moved to the other bias, are the code; what is
- * below 2^-6 is a whole number of 2^-9. Both are rounded to nearest, halves to even.
+ * The code is the upper bits of the float, with the exponent counted from e4m3's bias
+ * instead of a float's. A number below 2^-6, which has no such exponent, is a multiple of
+ * 2^-9. Both are rounded to nearest, halves to even.
  */
 #include "kernels/elem.h"
 #include "kernels/encode.h"

@@ -2,9 +2,10 @@
 /*
  * fp8_body.h - fp8 in vectors; included by encode_body.h only.
  *
- * To fp8: a sum of |x| and 2^20 times its power of two (of 2^-6 where x is smaller)
- * leaves x in units of the code's last place, rounded, in the last bits. The power of
- * two's own bits, moved beside it, are the exponent.
+ * To fp8: let p be the largest power of two not above |x|, or 2^-6 where |x| is
+ * smaller. An fp8 number near x has steps of p / 8, and so has a float near 2^20 * p. So
+ * the sum |x| + 2^20 * p is |x| rounded to such steps, and the last bits of the float
+ * count them. p's own exponent, moved beside them, completes the code.
  */
 #define FP8_SMALLEST	0x3c800000	/* 2^-6, the smallest normal number */
 #define FP8_LARGEST	0x43e00000	/* 448 */
@@ -71,8 +72,10 @@ static TARGET uint32_t fp8_encode(enum ckv_elem elem, const void *x, size_t n,
 }
 
 /*
- * A code is f16's number, 2^8 times too small, with its mantissa's upper three bits;
- * numbers below the smallest normal one included. In out_elem's order.
+ * A code's exponent and mantissa, put where those of an f16 are (whose mantissa's upper
+ * three bits they fill), are a number that is 2^8 times too small, because the exponents
+ * count from 7 and from 15. That holds below the smallest normal number as well. The
+ * results are in out_elem's order.
  */
 INLINE struct pair fp8_values(vb code, enum ckv_elem out_elem)
 {

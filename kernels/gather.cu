@@ -38,8 +38,9 @@ __device__ static void report_position(const struct gather_task &t,
 }
 
 /*
- * Loads are never conditional, or they would wait for each other: what is past the
- * end reads the last row again, what is outside the rows reads their last.
+ * Loads are never conditional, because a conditional one would wait for the one before
+ * it. A thread past the end reads the last survivor again, and a position outside the
+ * rows reads the last row.
  */
 template <typename Unit>
 __global__ void __launch_bounds__(THREADS)

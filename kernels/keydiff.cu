@@ -19,7 +19,7 @@ struct keydiff_task {
 	float *unit;		/* [layers * heads][dim] */
 };
 
-/* Threads beside each other take accesses, the rest of them other rows. */
+/* n_cols threads beside each other read one row; a block has n_slots rows at a time. */
 struct keydiff_grid {
 	uint32_t n_cols, n_slots;
 };

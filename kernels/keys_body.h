@@ -11,12 +11,14 @@
  * and gets `static const struct keys_code code`.
  *
  * Numbers of 16 bits are loaded two to a word and split into the even and the
- * odd ones: sums over a row do not mind the order, and there is no shuffle.
- * What meets them (the anchor) lies in the same order. Each row is summed by
- * itself in one order, so neither pages nor cuts change a bit. Rows come in
- * groups of eight, whose sums are turned from lanes to one number together.
- * Each asks for the row 4 KiB ahead, line by line: the processor's own
- * prefetcher stops at the end of a page, and a burst of requests would block.
+ * odd ones: a sum over a row is the same in any order, so nothing needs to be
+ * moved between lanes. The anchor, which they are multiplied with, lies in the
+ * same order. Each row is summed by itself in one fixed order, so the result
+ * has the same bits whatever the page size and however the work is cut. Rows
+ * are taken eight at a time, and the lanes of their eight sums are added up
+ * together. While a row is read, the row 4 KiB after it is asked for, line by
+ * line: the processor's own prefetcher stops at the end of a page, and asking
+ * for all lines at once would make it wait.
  *
  * A number that is not finite makes its row's sum infinite or NaN; where it
  * was is found afterwards.
@@ -342,7 +344,10 @@ static double length_of(const void *row, uint32_t dim, enum ckv_elem elem)
 	return sqrt(squares);
 }
 
-/* What float cannot: a tiny row joins the sum, or meets the anchor. */
+/*
+ * For a row too small for float, in double: add it to the sum at length 1, or score it
+ * against the anchor.
+ */
 static TARGET void add_tiny(const void *row, uint32_t dim, enum ckv_elem elem,
 			    double *sum)
 {

@@ -4,9 +4,10 @@
  * smallest and largest (KIVI, arXiv 2402.02750): the definition.
  *
  * A group of keys is one channel over consecutive rows, a group of values is
- * consecutive channels of one row: numbers at a stride, and words of codes at the
- * same stride. Every step is computed in float and rounded to the rows' type, as
- * a machine with that type would; the division is a division.
+ * consecutive channels of one row. In memory both are numbers a stride apart, and their
+ * words of codes are the same stride apart. Every step is computed in float and rounded
+ * to the rows' type, as PyTorch does with tensors of that type. x is divided by the scale,
+ * not multiplied by its reciprocal, which would round otherwise.
  */
 #include "kernels/elem.h"
 #include "kernels/encode.h"
@@ -45,7 +46,7 @@ static float top_code(const struct kivi_form *f)
 	return (float)((1u << f->bits) - 1u);
 }
 
-/* x' of one code. bf16 rows are computed in float, and rounded by who stores. */
+/* x' of one code. Of bf16 rows it stays a float: the caller rounds it when it stores it. */
 static float decode(enum ckv_elem elem, float code, float scale, float min)
 {
 	if (elem == CKV_ELEM_F16)

@@ -2,7 +2,8 @@
 /*
  * kivi.cu - groups of numbers as codes of 8, 4 or 2 bits, gathered and encoded at once.
  *
- * Three kernels. 16-bit rows of whole 16-byte vectors with groups that suit a block:
+ * Three kernels. Two are for rows of 16-bit numbers that are whole 16-byte vectors, in
+ * groups of a size that suits a block:
  *
  *   keys    a block holds whole groups in registers, RUN tokens of 8 channels a thread;
  *           per channel the threads meet once in shared memory for the extremes
@@ -10,9 +11,10 @@
  *   values  a thread has 16 channels of a row; a group is a few neighbouring lanes,
  *           who meet by shuffles.
  *
- * bf16 to int4 in groups of 64 moves 2 bytes in and 0.56 out. It takes some 20
- * instructions a number, of which at 80 % of an H200's copy bandwidth there is time for
- * 30. Everything else (float, odd lengths, huge groups) is one thread for a group.
+ * bf16 to int4 in groups of 64 reads 2 bytes a number and writes 0.56. It takes some 20
+ * instructions a number; at 80 % of an H200's copy bandwidth there is time for 30. The
+ * third kernel, for everything else (float, odd lengths, huge groups), has one thread for
+ * a group.
  */
 #include "kernels/kivi.cuh"
 
@@ -30,7 +32,7 @@ struct kivi_place {		/* of an area's scales and mins */
 	char *scale, *min;
 };
 
-/* `groups` of them lie before, of `all`. */
+/* Those of the group that `groups` others lie before, of `all` groups. */
 template <enum ckv_elem E>
 __device__ static inline struct kivi_place kivi_place_at(const struct encode_run &r,
 							 size_t groups, size_t all)
@@ -41,7 +43,7 @@ __device__ static inline struct kivi_place kivi_place_at(const struct encode_run
 	return p;
 }
 
-/* What a group's faults are called: its first number of these. */
+/* Where the numbers of a group are; a fault of the group is reported at the first. */
 struct kivi_group {
 	uint32_t first, n, stride;	/* rows if stride is 0, else channels of row `first` */
 	uint32_t dim;
@@ -196,7 +198,10 @@ __device__ static inline void load_run(const struct encode_task &t,
 			encode_judge_token(t, r, token[i]);
 }
 
-/* The extremes of a thread's channels, each a word: [y][dim]. */
+/*
+ * Smallest and largest number of each of a thread's channels, in one word, to shared
+ * memory: [y][dim].
+ */
 template <enum ckv_elem E, int BITS>
 __device__ static inline void post_extremes(const struct key_run<E, BITS> &k, uint32_t dim,
 					    uint32_t *extremes)

@@ -2,9 +2,9 @@
 /*
  * kivi.cuh - inside the KIVI kernels: scale, code and number of one group.
  *
- * The steps are those of kivi.c, each rounded once to the rows' kind. A code is
- * found by adding 2^23, which leaves the nearest whole number, halves to even, in
- * the low bits.
+ * The steps are those of kivi.c, each rounded once to the rows' kind. A float near 2^23
+ * has no room for a fraction, so adding 2^23 leaves the nearest whole number, halves to
+ * even, in the low bits: that is the code.
  */
 #ifndef CKV_KERNELS_KIVI_CUH
 #define CKV_KERNELS_KIVI_CUH
@@ -47,7 +47,10 @@ template <enum ckv_elem E, int BITS>
 __device__ static inline uint32_t kivi_code(float x, const struct kivi_scale &s)
 {
 	const float top = (float)((1u << BITS) - 1u);
-	/* A quotient of bf16 is far from halfway: one correction tells. */
+	/*
+	 * The quotient of two bf16 numbers is rounded to bf16 next, and is never near the
+	 * middle between two of these: one correction is enough.
+	 */
 	const int corrections = E == CKV_ELEM_BF16 ? 1 : 2;
 	float d = round_to<E>(__fsub_rn(x, s.min));
 	float q = round_to<E>(divide<corrections>(d, s.by));
@@ -78,7 +81,10 @@ __device__ static inline uint32_t min_s16x2(uint32_t a, uint32_t b)
 #endif
 }
 
-/* A pair of extremes as one word that min_s16x2() joins: the smallest, ~ the largest. */
+/*
+ * Smallest and largest in one word, the largest inverted, so that one min_s16x2() joins
+ * two such words.
+ */
 __device__ static inline uint32_t extremes_of(uint32_t ordered_half)
 {
 	return (ordered_half & 0xffffu) | ~ordered_half << 16;

@@ -2,9 +2,11 @@
 /*
  * kivi_body.h - kivi in vectors; included by encode_body.h only.
  *
- * Keys have a group in each lane. Values have one in all lanes, whose ends meet once
- * all of it was seen. The ends are found among the stored numbers as whole numbers, so
- * that one of 16 bits takes half a lane, and NaN and infinity come out as an end.
+ * Of keys each lane has a group of its own, a channel. Of values all lanes share a
+ * group: each finds the smallest and the largest number that it has seen, and these are
+ * compared across the lanes when all of the group was read. Smallest and largest are
+ * sought among the stored bits, as integers that sort like the numbers: a number of 16
+ * bits then takes half a lane, and a NaN or an infinity always comes out as one of them.
  */
 
 struct kivi_scale {		/* of the groups in PAIR lanes */
@@ -39,7 +41,10 @@ INLINE vu kivi_is_bad(vf scale, vf min, float top, enum ckv_elem elem)
 	return (vu)((vi)((vu)x & 0x7fffffff) >= 0x7f800000);
 }
 
-/* Scales of PAIR groups from the keys of their ends. -1: not all can be encoded. */
+/*
+ * Scales of PAIR groups from the smallest and the largest number of each, as the integers
+ * of raw_key(). -1: not all groups can be encoded.
+ */
 INLINE int kivi_scales(struct raw low, struct raw high, float top,
 		       enum ckv_elem elem, struct kivi_scale *s)
 {
@@ -75,8 +80,9 @@ INLINE struct words kivi_unless_zero(struct words w, const struct kivi_scale *s)
 /* ------------------------------------------------------------------ keys */
 
 /*
- * A word of codes: of n rows, at most 32 / bits, in PAIR channels. The same rows of the
- * next group are asked for meanwhile, since it is read along channels first.
+ * One word of codes for each of PAIR channels, from n rows, at most 32 / bits. A group is
+ * gone through channel by channel, so the processor does not foresee that the next one
+ * is wanted: the same rows of it are asked for here.
  */
 INLINE struct words kivi_key_words(const char *x, size_t row_bytes, uint32_t n,
 				   size_t next, const struct kivi_scale *s,
@@ -202,7 +208,7 @@ INLINE void kivi_step(struct kivi_walk *g, uint32_t bits, enum ckv_elem elem)
 	g->n = kivi_group_at(g->f, g->d);
 }
 
-/* The keys of a group's ends, each in its place among those of PAIR groups. */
+/* A group's smallest and largest number, as integers, put at place i of PAIR groups. */
 INLINE void kivi_ends(const struct kivi_walk *g, size_t i, void *low_keys,
 		      void *high_keys, enum ckv_elem elem)
 {
@@ -299,7 +305,10 @@ INLINE void kivi_store(void *out, size_t i, struct words w,
 	store_pair(out, i, out_elem, x);
 }
 
-/* Rows [from, to) of a group, which are of one word, in the whole PAIRs. */
+/*
+ * Rows [from, to) of a group, whose codes share a word, in as many channels as make whole
+ * PAIRs.
+ */
 INLINE void kivi_decode_key_word(const struct kivi_form *f,
 				 const struct kivi_code *c, uint32_t from,
 				 uint32_t to, char *out, enum ckv_elem elem,

@@ -60,9 +60,10 @@ static uint32_t block_end(const struct ckv_selection *s, uint32_t from,
 }
 
 /*
- * What all blocks keep, without asking each. Of an absolute number, whole blocks have
- * q = floor(block * all / n_tokens) or one more: from q = 1 on they keep just what is
- * theirs, below that one token each.
+ * The sum of what all blocks keep, without a loop over them. A number of tokens that is
+ * shared out gives each whole block floor(block * all / n_tokens) of them, or one more.
+ * If that is at least 1, the shares of the whole blocks add up to a simple quotient; if
+ * it is 0, each block keeps the one token that it must.
  */
 static uint32_t sum_of_shares(const struct ckv_selection *s, uint32_t n_tokens)
 {

@@ -4,8 +4,8 @@
  *
  * A control group is found by its path in /proc/self/cgroup, below the mount of its
  * hierarchy. In a container the mount often shows only a part: then its root is cut
- * off the path, and where the path is not below the root (another namespace's view),
- * the mounted group itself is taken, which is above ours or ours.
+ * off the path. Where the path is not below that root, as it was written in another
+ * namespace, the mounted group itself is taken: it is ours, or one above ours.
  */
 #include "kernels/machine.h"
 
@@ -215,7 +215,7 @@ static uint64_t group_limit(const struct machine_files *files, const char *one,
 	return a < b ? a : b;
 }
 
-/* What is left in one group. Its cache of files would be given up for us. */
+/* What is left in one group. Cached files count as free: the kernel drops them for us. */
 static void judge_group(const struct machine_files *files, bool v2,
 			const char *dir, const char *name,
 			struct machine_memory *m)

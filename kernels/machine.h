@@ -2,15 +2,15 @@
 /*
  * machine.h - how much memory the machine still gives to this process.
  *
- * The shortest of what /proc/meminfo calls available and of what is left in the
- * control group of this process and in each group above it, version 1 and 2, as far
- * as they are mounted; of what may be committed, where the kernel does not overcommit;
- * of the NUMA nodes that a cpuset allows; and of one node, if memory shall come from it
- * alone. A memfd is bound by these;
- * the size of /dev/shm or of another tmpfs is no limit for it.
+ * That is the least of several numbers: what /proc/meminfo calls available; what is left
+ * in the control group of this process and in each group above it, version 1 and 2, as
+ * far as they are mounted; what may still be committed, where the kernel does not
+ * overcommit; what the NUMA nodes have that a cpuset allows; and what one node has, if
+ * memory shall come from it alone. These limit a memfd. The size of /dev/shm or of another
+ * tmpfs does not.
  *
- * Nothing is called here but what the caller gives: the daemon's calls, those of a
- * tool, or a test's tree of files.
+ * Files are read through functions of the caller: the daemon gives its own, a tool
+ * others, a test those of a tree of files that it made.
  */
 #ifndef CKV_MACHINE_H
 #define CKV_MACHINE_H

@@ -2,9 +2,10 @@
 /*
  * method_parse.c - from a line of text to a method, or to a sentence about it.
  *
- * Stage by stage: the name finds a row of the table, defaults are read as if they
- * had been written, then what was written. At the end what must fit together is
- * compared, and the canonical text is written from the same rows.
+ * For each stage: its name is looked up in the table, its parameters get their defaults,
+ * which are read as if somebody had written them, and then what was written is read. When
+ * all stages are there, it is checked that they fit together, and the canonical text is
+ * written from the same table.
  */
 #include "kernels/method_table.h"
 #include "kernels/method_value.h"
@@ -34,7 +35,7 @@ static int fail(const struct parse *p, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(p->why, CKV_METHOD_WHY_BYTES, format, args);
 	va_end(args);
-	/* It quotes what anyone wrote, and goes to terminals and logs. */
+	/* The text quotes what somebody wrote, and is shown on terminals and in logs. */
 	for (char *c = p->why; *c; c++)
 		if (*c < ' ' || *c > '~')
 			*c = '?';
@@ -226,7 +227,11 @@ static int check_budget(const struct parse *p)
 	return 0;
 }
 
-/* What does not count goes back to its default; whoever wrote it may have to be told. */
+/*
+ * A parameter that changes nothing, given the others, goes back to its default, so that
+ * equal methods are equal. If it was written, and the table says what it needs, that is
+ * an error.
+ */
 static int drop_idle(const struct parse *p, const struct method_row *row)
 {
 	for (uint32_t i = 0; i < row->info.n_keys; i++) {

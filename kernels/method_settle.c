@@ -2,11 +2,12 @@
 /*
  * method_settle.c - a method for one object: does it fit, and what does bytes= come to?
  *
- * A view's bytes follow from the rows that each layer keeps, so the most tokens that
- * fit are found by asking for the size of a view that is not made. More tokens are
- * more bytes, but for two cases: all tokens need one set of positions only, and are
- * asked about first; pyramidkv's layers round each for itself, so that some more
- * tokens may fit above the first number that does not, and are looked for there.
+ * The size of a view follows from how many rows each layer keeps, so it is computed for
+ * views that nobody makes, and the largest number of tokens that fits is found by halving
+ * the interval. That takes it that more tokens are more bytes, which is wrong in two cases.
+ * All tokens together need only one set of positions: they are tried first. Each layer of
+ * pyramidkv rounds its own budget, so a few numbers above the first that does not fit may
+ * fit again: these are tried afterwards.
  */
 #include "kernels/method_table.h"
 
@@ -94,8 +95,9 @@ static uint64_t layer_bytes(const struct settle *s, uint32_t layer)
 }
 
 /*
- * Layers of one class are of one size: all but pyramidkv's, which are -1. Thousands of
- * sizes are asked for before a request is answered, so none is found out twice.
+ * Layers of one class have the same size, so it is computed once for each class: one
+ * request can ask for the size of thousands of layers. -1: a layer of pyramidkv, of which
+ * each has a size of its own.
  */
 static int class_of(const struct ckv_selection *s, uint32_t layer)
 {
@@ -131,7 +133,7 @@ static int fits(struct settle *s, uint32_t n_keep)
 
 /* ---- bytes= ---- */
 
-/* The most tokens that fit, 0 for none. All of them do not. */
+/* The most tokens that fit, 0 for none. The caller knows that all of them do not. */
 static uint32_t search(struct settle *s)
 {
 	uint32_t low = 0, high = s->o->n_tokens, beyond;
@@ -147,8 +149,9 @@ static uint32_t search(struct settle *s)
 	if (s->m.select.kind != CKV_PYRAMIDKV)
 		return low;
 	/*
-	 * Where the slope of the budgets rises by one, layer l gets l tokens less: half
-	 * of n_layers on the average, and what each region's alignment adds to that.
+	 * One token more can make the line of budgets steeper by one token a layer. Layer l
+	 * then gets l tokens less, which is n_layers / 2 on the average, and the alignment of
+	 * regions can add to that. So far above `low` a number may still fit.
 	 */
 	beyond = 2 * s->o->n_layers + s->o->align;
 	for (high = low + beyond; high > low; high--)

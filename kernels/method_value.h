@@ -20,7 +20,7 @@ struct method_out {		/* text so far; what does not fit is counted only */
 void method_put(struct method_out *out, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
-/* A value is read from all of `text`, or -EINVAL and the method is as before. */
+/* Reading takes all of `text`, or returns -EINVAL and leaves the method as it was. */
 struct ckv_method_value {
 	int (*read)(const struct ckv_method_value *v, const char *text,
 		    struct ckv_method *m);

@@ -6,8 +6,9 @@
 #define CKV_KERNELS_NEAREST_H
 
 /*
- * How far a name is from what was typed: 0 when it begins so, else letters to
- * insert, delete or replace. Above 2 it was hardly meant; 64 when more than half is.
+ * How far a name is from what was typed: 0 if it begins with that, else how many letters
+ * must be inserted, deleted or replaced; 64 if these are more than half of what was typed. With
+ * more than 2 it was hardly meant.
  */
 unsigned ckv_name_distance(const char *typed, const char *name);
 

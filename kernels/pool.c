@@ -2,10 +2,10 @@
 /*
  * pool.c - smoothing scores over neighbours, and reducing rows to one.
  *
- * Both are a small share of the scoring they follow, so they are written for
- * one defined rounding: a pool adds left to right in float, as the published
- * codes do; a reduction adds in double, which makes it free of order for any
- * number of heads that exists.
+ * Both take little time beside the scoring before them, so what counts is that
+ * they round in one defined way. A pool adds from left to right in float, as the
+ * published programs do. A reduction adds in double, which is exact enough that the
+ * order of the rows makes no difference, for any number of heads that exists.
  */
 #include "kernels/ckv_kernels.h"
 

@@ -3,10 +3,11 @@
  * pyramidkv.c - more tokens for the lower layers, fewer for the upper ones
  * (arXiv 2406.02069); within a layer SnapKV chooses.
  *
- * A straight line of budgets, down from layer 0. Two codes draw it: the
- * official one in integers, the window on top of the line, so that the sum
- * overshoots a little; kvpress in binary64, window included, and flat where
- * the upper end would fall below the window. One layer has no line: flat.
+ * Budgets fall in a straight line from layer 0 to the last layer. The two published
+ * programs compute it differently. The official one uses integers and adds the window
+ * to each budget, so the sum is a little more than was asked for. kvpress uses binary64,
+ * with the window as part of the budget, and gives all layers the same where the last one
+ * would get less than the window. A single layer gets the average.
  */
 #include "kernels/select_any.h"
 

@@ -3,9 +3,9 @@
  * random.c - keep tokens drawn at random: the baseline that every method has
  * to beat.
  *
- * Each (seed, layer, position) has its number, made by hashing alone: no
- * state, so any part can be drawn anywhere and gives the same tokens. The hash
- * is the last step of SplitMix64.
+ * The number of a (seed, layer, position) is a hash of the three. There is no state from
+ * one draw to the next, so a GPU or another process gets the same numbers in any order.
+ * The hash is the last step of SplitMix64.
  */
 #include "kernels/elem.h"
 #include "kernels/select_any.h"

@@ -2,10 +2,10 @@
 /*
  * rows.c - finding rows in blocks, and copying chosen ones out.
  *
- * Rows that follow each other in a block are one copy; those after it are asked for
- * meanwhile. An output that would push everything else out of a core's cache goes past
- * it: a store into memory that is not cached first reads it, which is half as much
- * traffic again.
+ * Rows that follow each other in a block are copied at once, and the rows after them
+ * are asked for meanwhile. A large output is stored past the caches: it would push
+ * everything else out of them, and an ordinary store first reads the line that it
+ * overwrites, which makes three transfers of two.
  */
 #include "kernels/ckv_kernels.h"
 
@@ -66,7 +66,10 @@ static uint32_t run_of(const struct ckv_rows *rows, const uint32_t *pos,
 	return i;
 }
 
-/* Always inline: gcc deletes the calls of a function that only asks for memory. */
+/*
+ * Always inline, because gcc takes a function that only prefetches for one without effect
+ * and deletes the calls.
+ */
 static inline __attribute__((always_inline)) void
 ask_for(const char *row, size_t row_bytes)
 {

@@ -2,11 +2,12 @@
 /*
  * select.c - the best k of n scores, in one defined order.
  *
- * Scores become integers that sort the same way, so that ties, signed zeros
- * and NaN need no cases later. Four counting passes over the bytes of these
- * find the k-th largest; a last pass in index order takes everything above it
- * and the first of those equal to it: positions come out ascending and ties
- * go to the lower index without a sort.
+ * Scores become integers that sort the same way, so that the rest need not
+ * treat ties, signed zeros and NaN as special cases. The k-th largest of these
+ * integers is found byte by byte from the highest: each of four passes counts
+ * how often each byte occurs. A last pass in order of index takes everything
+ * above it, and the first of those equal to it. So positions come out
+ * ascending, and of equal scores the lower index is taken, without a sort.
  */
 #include "kernels/ckv_kernels.h"
 

@@ -7,10 +7,10 @@
  * lower index and nothing is sorted. A row of up to THREADS * ITEMS tokens is read
  * once and stays in registers; a longer one is read again in every pass.
  *
- * A warp owns runs of 32 * ITEMS consecutive tokens and reads them 32 at a time, so
+ * A warp has runs of 32 * ITEMS consecutive tokens and reads them 32 at a time, so that
  * loads are whole lines, whatever the row's alignment, and ballots give ranks in order
- * of index. Many equal scores would all count in one bin: the lanes of a warp that
- * agree with the first of them count together.
+ * of index. If many scores are equal, all lanes would add to the same bin, one after the
+ * other: so lanes that have the same bin as the first lane are added by one addition.
  */
 #ifndef CKV_KERNELS_SELECT_CUH
 #define CKV_KERNELS_SELECT_CUH
@@ -67,7 +67,7 @@ struct select_row {
 		       j * WARP + threadIdx.x % WARP;
 	}
 
-	/* Past the end the last key again: a load that is not conditional. */
+	/* Past the end the last key is read again, so that no load is conditional. */
 	__device__ void load(uint32_t tile)
 	{
 #pragma unroll
@@ -93,8 +93,8 @@ struct select_row {
 	}
 
 	/*
-	 * The bin that holds the left-th best; bins are 0 again afterwards. found[]:
-	 * the bin, which one in it, how many are in it.
+	 * Find the bin that holds the left-th best key, and set all bins to 0. found[]:
+	 * that bin, which of its keys it is, how many keys are in it.
 	 */
 	__device__ void find(uint32_t left)
 	{

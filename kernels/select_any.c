@@ -55,7 +55,7 @@ uint32_t budget_ceil(const struct ckv_selection *s, uint32_t n_tokens)
 
 double removed_keeping(uint32_t n_all, uint32_t n)
 {
-	/* Half a token away from both neighbours, whatever is rounded. */
+	/* In the middle between the fractions for n and n + 1, so rounding changes nothing. */
 	return n >= n_all ? 0.0 : ((double)(n_all - n) - 0.5) / n_all;
 }
 

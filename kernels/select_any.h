@@ -20,7 +20,7 @@ struct select_job {
 	void *scratch;		/* as large as the method asked for, aligned */
 };
 
-/* What a method chose, and in which order it would give tokens up again. */
+/* What a method chose, and in which order tokens leave for those that are always kept. */
 struct select_choice {
 	struct ckv_kept kept;
 	/*
@@ -37,9 +37,9 @@ struct select_method {
 	unsigned needs;		/* enum ckv_need */
 	int always_runs;	/* even where the budget is every token */
 	int one_set;		/* for all kv heads */
-	/* NULL: no parameter of its own. 0, or -EINVAL. */
+	/* 0, or -EINVAL. NULL: the method has no parameters to check. */
 	int (*check)(const struct ckv_selection *s);
-	/* Tokens to keep of n_tokens; 0 and more than there are get corrected. */
+	/* Tokens to keep of n_tokens; the caller makes 0 a 1, and n_tokens of more. */
 	uint32_t (*budget)(const struct ckv_selection *s, uint32_t layer,
 			   uint32_t n_layers, uint32_t n_tokens);
 	size_t (*scratch_bytes)(const struct ckv_selection *s,

@@ -3,8 +3,9 @@
  * snapkv.c - SnapKV (arXiv 2404.14469): smooth the window's attention, keep
  * the best tokens of every kv head, and the window itself.
  *
- * The two codes in use differ in what they call the budget and in the order
- * of pooling and reducing the group; averages commute, maxima do not.
+ * The two programs in use differ in what they call the budget, and in whether they pool
+ * first or reduce the group first. With averages the order makes no difference, with
+ * maxima it does.
  */
 #include "kernels/method.h"
 #include "kernels/select_any.h"

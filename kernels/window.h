@@ -8,8 +8,8 @@
  *
  *   q       [n_panels][dim][panel_rows]      queries, rows past the end zero
  *   k       [dim][tile_tokens]               the tile at hand, transposed
- *   kept    [n_kept][rows_pad][tile_tokens]  exp(logit - ref) of the first
- *                                            n_kept tiles, in wait for the sums
+ *   kept    [n_kept][rows_pad][tile_tokens]  exp(logit - ref) of the first n_kept
+ *                                            tiles, until the rows' sums are known
  *   ref     [n_kept][rows_pad]               what each kept tile subtracted
  *   row_ref [rows_pad]                       what each row subtracts now
  *   row_sum [rows_pad][lanes]                sums of exp(logit - row_ref)
@@ -29,10 +29,10 @@
 /* Larger products q . k are refused: below FLT_MAX with room to add. */
 #define WINDOW_LOGIT_LIMIT	1e37f
 
-/* A row's reference follows its maximum only when that is so far above it. */
+/* A row's reference is raised only when a logit is so far above it. */
 #define WINDOW_SLACK		24.0f
 
-/* A given lse may be so far below a logit and still be a rounding matter. */
+/* An engine's lse may be so far below a logit and still be right but for rounding. */
 #define WINDOW_LSE_SLACK	0.02f
 
 struct window_head {

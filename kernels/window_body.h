@@ -151,7 +151,7 @@ void dot_panel(const float *q, const float *k, uint32_t dim, float *x)
 	EACH_ROW(STORE)
 }
 
-/* Hide from row `r` the tokens after its own in the tile that begins there. */
+/* A query does not see later tokens: take those after its own out of row `r` of a tile. */
 static void mask_row(const struct window_head *w, uint32_t r, uint32_t first,
 		     float *x)
 {
@@ -163,8 +163,9 @@ static void mask_row(const struct window_head *w, uint32_t r, uint32_t first,
 }
 
 /*
- * The row's largest logit is too far above its reference: move the reference
- * there, and what was summed with it. -EDOM if the reference is a given lse.
+ * The row's largest logit is too far above its reference: raise the reference to
+ * it, and scale what was summed so far to the new one. -EDOM if the reference is an
+ * lse that the engine gave, which a logit cannot be above.
  */
 static int raise_reference(const struct window_head *w, uint32_t r, float max)
 {
@@ -211,8 +212,8 @@ INLINE int exp_row(const struct window_head *w, uint32_t r, float slack,
 }
 
 /*
- * Ask for the rows of a token, which the next tile begins or continues with. Always
- * inline: gcc deletes the calls of a function that only asks for memory.
+ * Prefetch a token's row, one of the next tile's. Always inline, because gcc takes a
+ * function that only prefetches for one without effect and deletes the calls.
  */
 INLINE void prefetch_row(const struct ckv_rows *k, uint32_t head,
 				uint32_t token)
@@ -298,7 +299,10 @@ static TARGET void reduce_tile(const struct window_head *w, uint32_t first,
 	}
 }
 
-/* What a tile that subtracted `ref` is multiplied by, per row. */
+/*
+ * For each row, what turns exponentials of a tile that subtracted `ref` into
+ * probabilities.
+ */
 static TARGET void set_factors(const struct window_head *w, const float *ref)
 {
 	for (uint32_t r = 0; r < w->rows_pad; r += LANES)
@@ -374,7 +378,7 @@ static int second_pass(const struct window_head *w, float query_norm)
 	size_t tile_floats = (size_t)w->rows_pad * TILE_TOKENS;
 	float *spare = w->kept + w->n_kept * tile_floats;
 
-	/* Backwards: the last ones are still near. */
+	/* Backwards: the tiles written last are still in the cache. */
 	for (uint32_t i = w->n_kept; i-- > 0;) {
 		set_factors(w, w->ref + (size_t)i * w->rows_pad);
 		reduce_tile(w, i * TILE_TOKENS, w->kept + i * tile_floats);

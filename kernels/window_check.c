@@ -2,8 +2,8 @@
 /*
  * window_check.c - which window inputs are possible, and where one is broken.
  *
- * The vectorised code only notices that a number is not finite, or that an
- * lse cannot be true; which one it was is found here, at leisure.
+ * The vectorised code only notices that some number is not finite, or that some
+ * lse cannot be true. Which one it was is found here: slowly, but only after an error.
  */
 #include "kernels/window.h"
 #include "kernels/elem.h"

@@ -56,8 +56,8 @@ INLINE float largest_lane(vf x)
  * x = n ln 2 + r with |r| <= ln 2 / 2, n found by adding 1.5 * 2^23, which
  * leaves n in the low bits; e^r by the polynomial of degree 5 with the
  * smallest relative error, 1.5e-7 with a first term of 1; n added to the
- * exponent field. Three vectors go step by step, since one alone would wait
- * for itself at each of them.
+ * exponent field. Three vectors are worked on at once, step by step: with one
+ * alone, each step would wait for the result of the one before.
  */
 #define EXP_DEGREE	5
 static const float exp_term[EXP_DEGREE + 1] = {

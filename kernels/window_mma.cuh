@@ -2,20 +2,21 @@
 /*
  * window_mma.cuh - products of a few keys and sixteen queries, in a warp's registers.
  *
- * Both ways leave them alike: a warp has 8 * TILES tokens, and lane 4 * g + q gets, of
- * the query rows g and g + 8 and the tokens 2 * q and 2 * q + 1 of each eight,
+ * There are two ways, mma_math and plain_math, and both leave the products in the same
+ * places: a warp has 8 * TILES tokens, and lane 4 * g + q gets, of the query rows g and
+ * g + 8 and of the tokens 2 * q and 2 * q + 1 of each eight,
  *
  *   dots[n][2 * h + c] = q[g + 8 * h] . k[8 * n + 2 * q + c]       n < TILES; h, c < 2
  *
  * which is how m16n8k16 spreads its result.
  *
  * mma_math: bf16 or f16 on tensor cores, products exact, added in float. Keys go from
- * memory straight to registers, 16 bytes a lane: only one warp ever needs a key, so a
- * stop in shared memory would be traffic without reuse. The instruction wants numbers
- * 2q, 2q+1, 2q+8, 2q+9 of each 16; a sum does not mind the order of its terms, so lane
- * q takes numbers 8q .. 8q+7 of each 32 instead, of keys and queries alike, and two
- * instructions use them up. Queries lie in shared memory as their registers want them,
- * one 16-byte load for four instructions.
+ * memory straight to registers, 16 bytes a lane: only one warp ever needs a key, so
+ * nothing would be gained by a copy in shared memory. The instruction wants lane q to
+ * have numbers 2q, 2q+1, 2q+8 and 2q+9 of each 16. A sum has no fixed order of terms, so
+ * lane q takes numbers 8q .. 8q+7 of each 32 instead, the same of keys and of queries,
+ * which is one load and enough for two instructions. Queries lie in shared memory in the
+ * order of the registers that want them, one 16-byte load for four instructions.
  *
  * plain_math: any numbers of any length, one multiply-add at a time from memory.
  */

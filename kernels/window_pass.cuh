@@ -2,9 +2,9 @@
 /*
  * window_pass.cuh - window scoring: what a tile of keys adds to scores, or to sums.
  *
- * Everything is added in one order: a lane adds up the queries that it has, row after
- * row, then the eight lanes of a token join; sums over tokens are kept by lane for
- * a segment, then its lanes and warps join one after another.
+ * Everything is added in one fixed order. For scores, a lane adds up its queries row by
+ * row, then the eight lanes of a token are added. For sums over tokens, each lane has its
+ * own for a whole segment; then those of its lanes and warps are added one after another.
  */
 #ifndef CKV_KERNELS_WINDOW_PASS_CUH
 #define CKV_KERNELS_WINDOW_PASS_CUH
@@ -13,7 +13,7 @@
 
 /* ------------------------------------------------------------ pass of scores */
 
-/* An lse below what the logits of its row allow. */
+/* Report the lse of each row that has a logit above it, which no true one has. */
 template <class M>
 static __device__ void report_lse(const struct window_task &t,
 				  const struct window_unit &u, uint32_t chunk,

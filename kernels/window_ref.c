@@ -2,8 +2,9 @@
 /*
  * window_ref.c - what window scoring means, in double and without any trick.
  *
- * Every logit is computed three times (largest, sum, share), so that nothing
- * larger than a row's state is ever held. Slow; the definition.
+ * Every logit is computed three times: for the largest, for the sum, and for its
+ * share of the sum. So no array of logits is needed. It is slow, and it is the
+ * definition.
  */
 #include "kernels/window.h"
 #include "kernels/elem.h"

@@ -13,16 +13,16 @@
  *   memory    256 bytes of key, 4 * G of score
  *   products  2 * R * D FLOP: at R = 128, 128 FLOP for a byte of key; 70 % of an
  *             H200's 4.8 TB/s is then 430 TFLOP/s, of some 600 that mma.sync can do
- *   exp       R of them: half of one for a byte, 1.7 T/s, of 3.7 T/s on an H200
+ *   exp       R of them: half of one for a byte, 1.7 T/s, of 3.7 T/s that an H200 can do
  *   shared    R * 256 bytes of queries for each 32 tokens: 4 for a byte of key; at the
  *             same 70 %, 58 of the 128 bytes a clock that an SM can read
  *
- * so up to 128 rows reading keys is the longest of them. A warp has 8 KiB of keys in
- * registers and asks L2 for its next 8 KiB before it begins to compute; two or three
- * blocks of four warps on an SM keep more in flight than latency times bandwidth, 25 to
- * 36 KiB. Two passes double all but the bytes that L2 still has. Numbers in float (or
- * D > 256, or D no multiple of 8) take plain multiply-adds from memory: correct, and
- * far from these figures.
+ * so with up to 128 rows reading the keys takes longest. A warp has 8 KiB of keys in
+ * registers and asks L2 for its next 8 KiB before it begins to compute. An SM must have
+ * 25 to 36 KiB on the way from memory (latency times bandwidth) to read at full speed,
+ * and two or three blocks of four warps have more. Two passes double everything but the
+ * bytes that are still in L2. Numbers in float (or D > 256, or D no multiple of 8) are
+ * multiplied one at a time, from memory: that is correct, and far from these figures.
  */
 #include "kernels/window_pass.cuh"
 

@@ -2,11 +2,12 @@
 /*
  * window_stage.cuh - window scoring: the rows that a block holds, the keys of a warp.
  *
- * Rows come into shared memory when a block gets to another kv head, with what each
- * is lessened by; keys come tile after tile, and a lane looks up one row ahead.
- * Numbers that no score can come of are found on the way: queries as they are put in
- * shared memory, keys by the largest magnitude in the registers. Where exactly it
- * was is read again, at leisure.
+ * When a block gets to another kv head, its query rows are put into shared memory, each
+ * with the reference that is subtracted from its logits. Keys come tile after tile, and
+ * each lane looks up the address of a row one tile ahead. NaN, infinity and numbers too
+ * large for a product are noticed on the way: in queries when they are put into shared
+ * memory, in keys by the largest magnitude in the registers. Only then is the row read
+ * again to find which number it was.
  */
 #ifndef CKV_KERNELS_WINDOW_STAGE_CUH
 #define CKV_KERNELS_WINDOW_STAGE_CUH
@@ -104,7 +105,7 @@ static __device__ float join_partials(const struct window_task &t, uint32_t laye
 	return max + log2f((float)sum);
 }
 
-/* What the row's logits are lessened by, and is the engine's number one at all? */
+/* What is subtracted from the row's logits; an engine's lse that is not finite is reported. */
 template <enum pass PASS>
 static __device__ float row_reference(const struct window_task &t,
 				      const struct window_unit &u, struct window_row r)
@@ -124,7 +125,7 @@ static __device__ float row_reference(const struct window_task &t,
 	return lse * LOG2_E;
 }
 
-/* Sum of magnitudes, added as the CPU adds them; infinity after what cannot be. */
+/* Sum of magnitudes, added as the CPU adds them; infinity if one is broken, or too large. */
 static __device__ float query_norm(const struct window_task &t,
 				   const struct window_unit &u, struct window_row r)
 {
@@ -150,8 +151,8 @@ static __device__ float query_norm(const struct window_task &t,
 
 /*
  * Put the rows of a unit in the stage. Returns the largest magnitude that a key may
- * have: beyond it a product could overflow. FLT_MAX if queries are broken: then keys
- * are only told from what is not finite.
+ * have; with a larger one a product could overflow. FLT_MAX if a query is broken, so that
+ * of the keys only those that are not finite are reported as well.
  */
 template <class M, enum pass PASS>
 static __device__ float enter_rows(const struct window_task &t,

@@ -6,9 +6,10 @@
  * WINDOW_ROWS rows, which a block holds at a time. A head's w rows are padded to
  * head_rows, a multiple of 16; a head with more than WINDOW_ROWS of them is gone through
  * in n_chunks steps. Tokens are cut in segments of WINDOW_SEGMENT. A unit of work is
- * (layer, kv head, group of rows, segment), numbered with segments fastest; a block
- * takes a run of them, so it seldom has to change its rows. Where the runs end depends
- * on the grid; what a unit computes does not.
+ * (layer, kv head, group of rows, segment); units that differ in the segment only have
+ * consecutive numbers. A block takes consecutive units, so it seldom has to load other
+ * rows. Which block gets which units depends on the grid, but the result of a unit does
+ * not.
  */
 #ifndef CKV_KERNELS_WINDOW_TASK_CUH
 #define CKV_KERNELS_WINDOW_TASK_CUH

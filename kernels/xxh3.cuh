@@ -2,13 +2,14 @@
 /*
  * xxh3.cuh - XXH3-64 of a run of bytes, by four lanes (the hash of libxxhash).
  *
- * Beyond 240 bytes XXH3 keeps eight sums over stripes of 64 bytes: each of four
- * lanes takes 16 bytes of a stripe and two of the sums, which need nothing from the
- * others until the end. A piece is read as four consecutive vectors at a time, and
- * eight pieces keep a warp busy. Shorter runs are one lane's work.
+ * Of more than 240 bytes XXH3 makes eight sums over stripes of 64 bytes. Four lanes share
+ * that: each takes 16 bytes of every stripe and two of the sums, and needs nothing from
+ * the others until the end. Together they read 64 consecutive bytes at a time, and a warp
+ * works on eight pieces. Up to 240 bytes one lane does all.
  *
- * The seed changes the secret: its even words are seed more, the odd ones seed less.
- * Words at odd places of the secret are put together from two.
+ * The seed changes the secret: it is added to its even words and subtracted from the odd
+ * ones. A word of the secret that does not begin at a multiple of 8 bytes is put together
+ * from two.
  */
 #ifndef CKV_KERNELS_XXH3_CUH
 #define CKV_KERNELS_XXH3_CUH
