@@ -152,6 +152,8 @@ static long answer_view(struct ckv_lane *lane, struct lib_request *request)
 	struct ckv_view_reply reply;
 
 	memcpy(&reply, lib_request_answers(lane, request), sizeof reply);
+	if (request->result < 0 && reply.text[0] == 0)
+		return lib_plain(lane->ckv, (int)request->result);
 	if (request->result < 0)
 		return lib_why(lane->ckv, (int)request->result, "%.*s",
 			       (int)sizeof reply.text, reply.text);

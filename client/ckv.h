@@ -66,7 +66,7 @@ struct ckv_lane;		/* one thread's way into a space */
 /* ---- connection ------------------------------------------------------- */
 
 /*
- * Connect to the daemon that listens at `path` (NULL: $CKV_SOCKET, else
+ * Connect to the daemon that listens at `path` (NULL or "": $CKV_SOCKET, else
  * /run/ckv/ckvd.sock). `program` is shown by `ckv clients`, up to 63 letters of it
  * (NULL: the command name). The caller owns *ret_ckv and gives it back to ckv_close().
  *
@@ -93,11 +93,11 @@ int ckv_open(const char *path, const char *program, struct ckv **ret_ckv);
 struct ckv *ckv_close(struct ckv *ckv);
 
 /*
- * What the last refused call of this thread on this connection was told, such
- * as "space llama: n_layers is 32 here, 80 at the client". "" if nothing. A call that
- * fails for what its error says, such as a lookup without a pin word or a page's status,
- * leaves the text of an earlier one. NULL: what the last ckv_open() of this thread that
- * failed was told.
+ * Why the last call of this thread on this connection that failed did so, such as
+ * "space llama: n_layers is 32 here, 80 at the client"; where there is no more to say,
+ * what ckv_strerror() says. A call that succeeds leaves it, "" if none has failed. The
+ * status of a page or a key is no failure of the call. A thread's last four connections
+ * are remembered. NULL: the last ckv_open() of this thread that failed.
  */
 const char *ckv_why(const struct ckv *ckv);
 

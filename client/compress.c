@@ -11,6 +11,8 @@
 
 static int method_ok(const struct ckv_lane *lane, const char *method)
 {
+	if (lib_forked(lane->mine))
+		return lib_plain(lane->ckv, -ECHILD);
 	return strlen(method) < CKV_METHOD_BYTES ? 0 :
 	       lib_why(lane->ckv, -EINVAL, "a method has at most %u characters",
 		       CKV_METHOD_BYTES - 1);
@@ -43,7 +45,7 @@ int ckv_queries_lay_out(const struct ckv_space *space,
 
 	if ((queries->n_window > 0 && width == 0) ||
 	    g->layout != CKV_LAYOUT_HEAD_MAJOR)
-		return -EINVAL;
+		return lib_plain(space->ckv, -EINVAL);
 	l.lse = ckv_round_up(rows * g->dim_k * width, CKV_LINE);
 	l.sums = l.lse + (queries->with_lse ?
 			  ckv_round_up(rows * sizeof(float), CKV_LINE) : 0);
@@ -63,9 +65,9 @@ int ckv_queries_write(const struct ckv_space *space,
 	uint64_t room = queries->n_pages * (uint64_t)page_bytes;
 
 	if (lib_forked(space->ckv->mine))
-		return -ECHILD;
+		return lib_plain(space->ckv, -ECHILD);
 	if (offset > room || bytes > room - offset)
-		return -EINVAL;
+		return lib_plain(space->ckv, -EINVAL);
 	while (bytes > 0) {
 		size_t skip = offset % page_bytes, n = page_bytes - skip;
 
@@ -109,8 +111,10 @@ static int send_compress(struct ckv_lane *lane, const uint8_t *chain,
 	uint32_t bytes = (uint32_t)(sizeof(struct ckv_compress_arg) +
 				    n * sizeof(struct ckv_page_name));
 	struct lib_request *request;
-	int r = lib_forked(lane->mine) ? -ECHILD : method_ok(lane, method);
+	int r = method_ok(lane, method);
 
+	if (r == 0)
+		r = lib_space_writable(lane);
 	if (r == 0)
 		r = queries_ok(lane, queries);
 	if (r < 0)
@@ -153,7 +157,7 @@ int ckv_view_find(struct ckv_lane *lane, const uint8_t *chain,
 	LIB_INSIDE(lane);
 	struct lib_request *request;
 	struct ckv_view_query *query;
-	int r = lib_forked(lane->mine) ? -ECHILD : method_ok(lane, method);
+	int r = method_ok(lane, method);
 
 	if (r < 0)
 		return r;

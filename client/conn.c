@@ -60,7 +60,7 @@ uint64_t lib_next_serial(void)
 
 static const char *path_or_default(const char *path)
 {
-	if (path == NULL)
+	if (path == NULL || path[0] == 0)
 		path = getenv("CKV_SOCKET");
 	return path != NULL && path[0] != 0 ? path : CKV_DEFAULT_SOCKET;
 }

@@ -54,7 +54,7 @@ void lib_event_taken(struct ckv_lane *lane)
 
 int ckv_event_fd(const struct ckv *ckv)
 {
-	return lib_forked(ckv->mine) ? -ECHILD : ckv->event_fd;
+	return lib_forked(ckv->mine) ? lib_plain(ckv, -ECHILD) : ckv->event_fd;
 }
 
 int ckv_event_arm(struct ckv_lane *lane)
@@ -63,7 +63,7 @@ int ckv_event_arm(struct ckv_lane *lane)
 	int r = lib_forked(lane->mine) ? -ECHILD : lib_lane_ready(lane);
 
 	if (r < 0)
-		return r;
+		return lib_plain(lane->ckv, r);
 	lib_lock(lane->ckv);
 	ckv_event_raise(&lane->c->event_arm);
 	lane->armed = 1;

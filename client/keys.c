@@ -47,7 +47,7 @@ static int extras_ok(const struct ckv_space *space,
 	uint32_t seen = 0;
 
 	if (n_extras > 0 && extras == NULL)
-		return -EINVAL;
+		return lib_plain(space->ckv, -EINVAL);
 	for (size_t i = 0; i < n_extras; i++) {
 		const struct ckv_extra *e = &extras[i];
 
@@ -60,7 +60,7 @@ static int extras_ok(const struct ckv_space *space,
 				       "extra %zu: kind %u is given twice", i,
 				       e->kind);
 		if (e->bytes > UINT32_MAX || (e->bytes > 0 && e->data == NULL))
-			return -EINVAL;
+			return lib_plain(space->ckv, -EINVAL);
 		seen |= 1u << e->kind;
 	}
 	return 0;
@@ -149,7 +149,7 @@ long ckv_keys(const struct ckv_space *space, const uint8_t *parent,
 	int r;
 
 	if (lib_forked(space->ckv->mine))
-		return -ECHILD;
+		return lib_plain(space->ckv, -ECHILD);
 	if (space->geometry.key_scheme != CKV_KEYS_SHA256)
 		return lib_why(space->ckv, -EINVAL,
 			       "space %s: keys are made by the engine",

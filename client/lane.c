@@ -240,10 +240,10 @@ int ckv_lane_open(struct ckv_space *space, const struct ckv_lane_options *option
 	int r;
 
 	if (lib_forked(ckv->mine))
-		return -ECHILD;
+		return lib_plain(ckv, -ECHILD);
 	lane = lib_sys_alloc(1, sizeof *lane);
 	if (lane == NULL)
-		return -ENOMEM;
+		return lib_plain(ckv, -ENOMEM);
 	lane->mine = ckv->mine;
 	lane->ckv = ckv;
 	lane->space = space;

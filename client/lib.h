@@ -336,6 +336,12 @@ void lib_space_secret(const struct ckv_space *space, uint8_t ret_secret[32]);
 int lib_why(const struct ckv *ckv, int error, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/*
+ * A call failed for what its error says: no words of an earlier one are left beside
+ * it. Those that say why there is no daemon stay, as it is the same reason.
+ */
+int lib_plain(const struct ckv *ckv, int error);
+
 /* map.c */
 int lib_map(int fd, size_t bytes, int writable, void **ret_base);
 int lib_map_at(void *place, int fd, size_t bytes, int writable);
@@ -457,6 +463,7 @@ int lib_lent_remove(struct lib_lent_set *set, uint32_t page, uint32_t lending);
 void lib_lent_sweep(struct lib_lent_set *set, const struct ckv_index *index);
 void lib_lent_free(struct lib_lent_set *set);
 int lib_page_current(const struct ckv_lane *lane, const struct ckv_page *page);
+int lib_space_writable(const struct ckv_lane *lane);	/* else -EACCES, and why */
 struct ckv_page_name lib_page_name(const struct ckv_lane *lane,
 				   const struct ckv_page *page);
 void lib_page_forget(struct ckv_lane *lane, const struct ckv_page *page);

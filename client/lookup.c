@@ -362,18 +362,20 @@ long ckv_lookup(struct ckv_lane *lane, const uint8_t *keys, size_t n_keys,
 	long r;
 
 	if (lib_forked(lane->mine))
-		return -ECHILD;
+		return lib_plain(lane->ckv, -ECHILD);
 	c.keys = (const struct ckv_key *)keys;
 	c.n_keys = (uint32_t)n_keys;
 	c.handles = ret_handles;
 	if (!lib_chain_ok(&c, n_keys, flags, ret_pin))
-		return -EINVAL;
+		return lib_plain(lane->ckv, -EINVAL);
 	r = lib_lane_ready(lane);
 	if (r == 0)
 		r = lib_lookup_chain(lane, &c, flags);
 	else if (r == -ESTALE)
 		r = lib_lookup_none(&c);
-	if (r >= 0 && ret_pin != NULL)
+	if (r < 0)
+		return lib_plain(lane->ckv, (int)r);
+	if (ret_pin != NULL)
 		lib_hand_out(&c, r, ret_pin);
 	return r;
 }

@@ -117,13 +117,13 @@ long ckv_lookup_many(struct ckv_lane *lane, struct ckv_chain *chains,
 	int ready;
 
 	if (lib_forked(lane->mine))
-		return -ECHILD;
+		return lib_plain(lane->ckv, -ECHILD);
 	if ((flags & ~3u) || (n_chains > 0 && chains == NULL) ||
 	    n_chains > LONG_MAX || !all_ok(chains, n_chains, flags))
-		return -EINVAL;
+		return lib_plain(lane->ckv, -EINVAL);
 	ready = lib_lane_ready(lane);
 	if (ready < 0 && ready != -ESTALE)
-		return ready;
+		return lib_plain(lane->ckv, ready);
 	for (size_t at = 0; at < n_chains; at += GROUP) {
 		size_t n = n_chains - at < GROUP ? n_chains - at : GROUP;
 

@@ -59,10 +59,12 @@ struct lib_request *lib_request_new(struct ckv_lane *lane, uint8_t op,
 		r = lib_why(lane->ckv, -EINVAL, "the request needs %u bytes of "
 			    "arguments, the lane has %u", area_bytes,
 			    lane->shape.arg_bytes);
-	if (r == 0 && lane->free_request == CKV_NONE)
+	else if (r == 0 && lane->free_request == CKV_NONE)
 		r = -EAGAIN;
-	if (r == 0 && area_bytes > 0)
+	else if (r == 0 && area_bytes > 0)
 		r = lib_args_take(&lane->args, area_bytes, &offset);
+	if (r == -EAGAIN || r == -ECHILD || r == -ESTALE)
+		lib_plain(lane->ckv, r);
 	if (r < 0) {
 		*ret_error = r;
 		return NULL;
@@ -123,9 +125,10 @@ int lib_request_send(struct ckv_lane *lane, struct lib_request *request,
 {
 	int r = put(lane, request, arg_bytes, n, flags);
 
-	if (r < 0)
-		give_back(lane, request);
-	return r;
+	if (r == 0)
+		return 0;
+	give_back(lane, request);
+	return lib_plain(lane->ckv, r);
 }
 
 /*
@@ -315,9 +318,15 @@ long lib_request_collect(struct ckv_lane *lane, struct lib_request *request)
 /* Wait for one request that was just sent, and collect it. */
 long lib_request_wait(struct ckv_lane *lane, struct lib_request *request)
 {
+	int explains = request->op == CKV_OP_COMPRESS || request->op == CKV_OP_STAT;
+	long r;
+
 	request->waited = 1;
 	await(lane, request, -1);
-	return lib_request_collect(lane, request);
+	/* A view's answer has words of its own, if it came. */
+	explains = explains && request->done && !request->lost;
+	r = lib_request_collect(lane, request);
+	return r < 0 && !explains ? lib_plain(lane->ckv, (int)r) : r;
 }
 
 static int collect(struct ckv_lane *lane, struct ckv_event *ret_events, int max)
@@ -356,13 +365,13 @@ int ckv_poll(struct ckv_lane *lane, struct ckv_event *ret_events, int max)
 	int r;
 
 	if (lib_forked(lane->mine))
-		return -ECHILD;
+		return lib_plain(lane->ckv, -ECHILD);
 	take_events(lane);
 	r = lib_lane_ready(lane);
 	if (r == 0)
 		r = progress(lane);
 	max = collect(lane, ret_events, max);
-	return max > 0 ? max : r;
+	return max > 0 || r == 0 ? max : lib_plain(lane->ckv, r);
 }
 
 int ckv_wait(struct ckv_lane *lane, int64_t timeout_ns,
@@ -372,11 +381,11 @@ int ckv_wait(struct ckv_lane *lane, int64_t timeout_ns,
 	int r;
 
 	if (lib_forked(lane->mine))
-		return -ECHILD;
+		return lib_plain(lane->ckv, -ECHILD);
 	if (lane->n_open == lane->n_silent && lane->done_first == CKV_NONE)
 		return 0;
 	take_events(lane);
 	r = await(lane, NULL, timeout_ns);
 	max = collect(lane, ret_events, max);
-	return max > 0 ? max : r;
+	return max > 0 || r == 0 ? max : lib_plain(lane->ckv, r);
 }

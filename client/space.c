@@ -94,7 +94,7 @@ int ckv_attach(struct ckv *ckv, const char *name, const struct ckv_model *want,
 	int r;
 
 	if (lib_forked(ckv->mine))
-		return -ECHILD;
+		return lib_plain(ckv, -ECHILD);
 	if (mode != CKV_READ && mode != CKV_WRITE)
 		return lib_why(ckv, -EINVAL, "mode %d: CKV_READ or CKV_WRITE",
 			       (int)mode);
@@ -106,7 +106,7 @@ int ckv_attach(struct ckv *ckv, const char *name, const struct ckv_model *want,
 			       CKV_MODEL_BYTES - 1);
 	space = lib_sys_alloc(1, sizeof *space);
 	if (space == NULL)
-		return -ENOMEM;
+		return lib_plain(ckv, -ENOMEM);
 	space->ckv = ckv;
 	strcpy(space->name, name);
 	space->access = (uint32_t)mode;

@@ -94,17 +94,17 @@ int ckv_view_open(struct ckv_lane *lane, const uint8_t *key,
 	int r;
 
 	if (lib_forked(lane->mine))
-		return -ECHILD;
+		return lib_plain(lane->ckv, -ECHILD);
 	r = lib_lane_ready(lane);
 	if (r < 0)
-		return r == -ESTALE ? -ENOENT : r;
+		return lib_plain(lane->ckv, r == -ESTALE ? -ENOENT : r);
 	r = view_pin(lane, (const struct ckv_key *)key, &pin, &block);
 	if (r < 0)
-		return r;
+		return lib_plain(lane->ckv, r);
 	r = view_at(lane, &block, &view);
 	if (r < 0) {
 		lib_pin_give(lane, pin.word[0]);
-		return r;
+		return lib_plain(lane->ckv, r);
 	}
 	lane->n_pins_held++;
 	memcpy(view.pin.private_, &pin, sizeof pin);
@@ -150,10 +150,10 @@ int ckv_view_run(const struct ckv_lane *lane, const struct ckv_view *view,
 	struct ckv_view_run run;
 	int r = run_at(lane, view, layer, kv_head, &head, &run), plain;
 
+	if (r == 0 && !same_coding(view, &head))
+		r = -EBADMSG;
 	if (r < 0)
-		return r;
-	if (!same_coding(view, &head))
-		return -EBADMSG;
+		return lib_plain(lane->ckv, r);
 	plain = head.encoding == CKV_ENCODING_PLAIN && run.n_full == 0;
 	*ret_run = (struct ckv_run){
 		.positions = (const void *)(data + run.positions),
@@ -219,12 +219,12 @@ int ckv_view_decode(const struct ckv_lane *lane, const struct ckv_view *view,
 	uint32_t dim;
 
 	if (r < 0)
-		return r;
+		return lib_plain(lane->ckv, r);
 	if (elem_of(head.dtype) < 0 || elem_of(type) < 0 ||
 	    (type != CKV_F32 && type != head.dtype) ||
 	    (half != CKV_K && half != CKV_V) || first > run.n_kept ||
 	    n_rows > run.n_kept - first)
-		return -EINVAL;
+		return lib_plain(lane->ckv, -EINVAL);
 	dim = half == CKV_V ? head.dim_v : head.dim_k;
 	if (n_rows == 0 || dim == 0)
 		return 0;

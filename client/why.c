@@ -15,6 +15,7 @@ enum { REMEMBERED = 4 };
 
 struct why {
 	uint64_t serial;	/* of the connection; 0: none */
+	int error;		/* of the call that it was about */
 	char text[512];
 };
 
@@ -22,10 +23,9 @@ static _Thread_local struct why whys[REMEMBERED];
 static _Thread_local struct why opening;	/* of the last ckv_open() that failed */
 static _Thread_local unsigned oldest;
 
-int lib_why(const struct ckv *ckv, int error, const char *format, ...)
+static struct why *why_of(const struct ckv *ckv)
 {
 	struct why *why = NULL;
-	va_list args;
 
 	if (ckv == NULL)
 		why = &opening;
@@ -34,11 +34,33 @@ int lib_why(const struct ckv *ckv, int error, const char *format, ...)
 			why = &whys[i];
 	if (why == NULL) {
 		why = &whys[oldest++ % REMEMBERED];
-		why->serial = ckv->why_serial;
+		*why = (struct why){ .serial = ckv->why_serial };
 	}
+	return why;
+}
+
+int lib_why(const struct ckv *ckv, int error, const char *format, ...)
+{
+	struct why *why = why_of(ckv);
+	va_list args;
+
+	why->error = error;
 	va_start(args, format);
 	vsnprintf(why->text, sizeof why->text, format, args);
 	va_end(args);
+	return error;
+}
+
+int lib_plain(const struct ckv *ckv, int error)
+{
+	struct why *why = why_of(ckv);
+	const char *text = ckv_strerror(error);
+	size_t bytes = strlen(text) + 1;
+
+	if (why->error == error && (error == -ESTALE || error == -EPROTO))
+		return error;
+	why->error = error;
+	memcpy(why->text, text, bytes < sizeof why->text ? bytes : sizeof why->text);
 	return error;
 }
 

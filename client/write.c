@@ -8,7 +8,7 @@
 
 #include <errno.h>
 
-static int space_writable(const struct ckv_lane *lane)
+int lib_space_writable(const struct ckv_lane *lane)
 {
 	return lane->space->access == CKV_ACCESS_WRITE ? 0 :
 	       lib_why(lane->ckv, -EACCES, "space %s is attached read-only",
@@ -19,7 +19,8 @@ static int space_writable(const struct ckv_lane *lane)
 static struct lib_request *batch_new(struct ckv_lane *lane, uint8_t op,
 				     size_t n, size_t area_bytes, int *ret_error)
 {
-	int r = lib_forked(lane->mine) ? -ECHILD : space_writable(lane);
+	int r = lib_forked(lane->mine) ? lib_plain(lane->ckv, -ECHILD) :
+		lib_space_writable(lane);
 
 	if (r == 0 && n > CKV_BATCH_MAX)
 		r = lib_why(lane->ckv, -EINVAL, "%zu items; at most %u", n,
@@ -101,7 +102,7 @@ static int reserve_scratch(struct ckv_lane *lane, size_t n_pages,
 	ckv_abort(lane, pages, n_pages, NULL);
 	for (size_t i = 0; r == 0 && i < n_pages; i++)
 		r = pages[i].status;
-	return r;
+	return r < 0 ? lib_plain(lane->ckv, r) : r;
 }
 
 int ckv_reserve_scratch(struct ckv_lane *lane, size_t n_pages,
@@ -112,7 +113,7 @@ int ckv_reserve_scratch(struct ckv_lane *lane, size_t n_pages,
 	int r;
 
 	if (pages == NULL && n_pages > 0)
-		return -ENOMEM;
+		return lib_plain(lane->ckv, -ENOMEM);
 	r = reserve_scratch(lane, n_pages, pages);
 	if (r == 0)
 		memcpy(ret_pages, pages, n_pages * sizeof *pages);
@@ -216,7 +217,7 @@ static int send_publish(struct ckv_lane *lane, const struct ckv_page *pages,
 	int r;
 
 	if (lib_forked(lane->mine))
-		return -ECHILD;
+		return lib_plain(lane->ckv, -ECHILD);
 	if (!publish_ok(lane, pages, n_pages, n_tokens, flags, sums))
 		return lib_why(lane->ckv, -EINVAL, "publish: a page that is not "
 			       "lent, n_tokens or flags out of range");

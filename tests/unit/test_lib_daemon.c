@@ -271,6 +271,7 @@ START_TEST(readers_may_not_write)
 	struct ckv_page page;
 	struct ckv_space *s;
 	struct ckv_lane *l;
+	struct ckv_view_info view;
 	struct ckv *other;
 
 	store(lane, 2);
@@ -280,7 +281,51 @@ START_TEST(readers_may_not_write)
 	ck_assert_int_eq(seen(l), 2);
 	ck_assert_int_eq(ckv_reserve(l, NULL, keys, 1, &page), -EACCES);
 	ck_assert_int_eq(ckv_reserve_scratch(l, 1, &page), -EACCES);
+	ck_assert_int_eq(ckv_compress(l, keys, "fp8", NULL, &view), -EACCES);
+	ck_assert_str_eq(ckv_why(other), "space tiny is attached read-only");
 	ckv_close(other);
+}
+END_TEST
+
+/* The text is that of the last call that failed, never of one before; success leaves it. */
+START_TEST(the_reason_is_of_the_last_failure)
+{
+	struct ckv_handle handle;
+	struct ckv_view_info view;
+	struct ckv_view opened;
+	struct ckv *other;
+	struct ckv_pin pin;
+	int32_t status;
+
+	store(lane, 2);
+	ck_assert_int_eq(ckv_compress(lane, keys, "no-such-method", NULL, &view),
+			 -EINVAL);
+	ck_assert_ptr_nonnull(strstr(ckv_why(ckv), "no-such-method"));
+	ck_assert_int_eq(ckv_lookup(lane, keys, 1, 0, &handle, &pin), 1);
+	ckv_unpin(lane, &pin);
+	ck_assert_ptr_nonnull(strstr(ckv_why(ckv), "no-such-method"));
+	ck_assert_int_eq(ckv_lookup(lane, keys, 1, 0x80, &handle, &pin), -EINVAL);
+	ck_assert_str_eq(ckv_why(ckv), ckv_strerror(-EINVAL));
+	ck_assert_int_lt(ckv_drop(lane, keys, CKV_BATCH_MAX + 1, NULL), 0);
+	ck_assert_ptr_nonnull(strstr(ckv_why(ckv), "items; at most"));
+	ck_assert_int_eq(ckv_view_open(lane, keys, &opened), -ENOENT);
+	ck_assert_str_eq(ckv_why(ckv), ckv_strerror(-ENOENT));
+	ck_assert_int_eq(ckv_compress(lane, keys, "no-such-method", NULL, &view),
+			 -EINVAL);
+	ck_assert_int_eq(ckv_view_find(lane, keys, "fp8", &view), -ENOENT);
+	ck_assert_ptr_null(strstr(ckv_why(ckv), "no-such-method"));
+	ck_assert_str_ne(ckv_why(ckv), "");
+	/* What became of one key is no failure of the call. */
+	ck_assert_int_eq(ckv_drop(lane, (const uint8_t *)"there is no block of this key...",
+				  1, &status), 0);
+	ck_assert_int_eq(status, -ENOENT);
+	/* No path is the default, as NULL is. */
+	setenv("CKV_SOCKET", daemon_.socket, 1);
+	ck_assert_int_eq(ckv_open("", NULL, &other), 0);
+	ckv_close(other);
+	/* What is no socket is called so. */
+	ck_assert_int_eq(ckv_open("/etc/passwd", NULL, &other), -ECONNREFUSED);
+	ck_assert_str_eq(ckv_why(NULL), "/etc/passwd: this is not a socket");
 }
 END_TEST
 
@@ -506,6 +551,7 @@ CHECK_MAIN("lib_daemon",
 	TEST(publish_with_a_pin_holds_the_block),
 	TEST(verify_sees_a_flipped_byte),
 	TEST(refusals_say_why),
+	TEST(the_reason_is_of_the_last_failure),
 	TEST(readers_may_not_write),
 	TEST(inputs_stay_in_their_pages),
 	TEST(many_lanes_work),
