@@ -319,6 +319,7 @@ golden:
 	@$B/golden $(DIR)
 
 lint:
+	@$(call deps,test)
 	@tests/lint.sh
 
 # What is installed: mode, file, place below PREFIX. `@PREFIX@` and `@VERSION@` are filled in.

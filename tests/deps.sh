@@ -3,12 +3,13 @@
 # deps.sh [demo|test|bench|quality] - install what a build needs on Debian 12, once.
 #
 # Does nothing, and needs no rights, when everything is there. Otherwise it
-# installs packages with apt-get, which needs root or sudo, and says so.
+# installs packages with apt-get, which needs root or sudo, and says so. What it does
+# takes a minute on a fresh machine, so it says how far it is.
 set -eu
 
 build="build-essential pkg-config liburing-dev libhwloc-dev libssl-dev
 	libxxhash-dev libsystemd-dev libinih-dev libjansson-dev"
-tests="$build check libseccomp-dev clang libclang-rt-14-dev spin
+tests="$build check git libseccomp-dev clang libclang-rt-14-dev spin
 	universal-ctags mandoc python3 gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
 bench="$build redis-server libhiredis-dev liblmdb-dev"
 quality="$build gnuplot-nox"
@@ -45,9 +46,29 @@ fi
 echo "ckv: installing$missing"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
+
+# How far apt is, by what it tells programs: on a terminal in place, else at each quarter.
+progress() {
+	awk -F: -v terminal="$([ -t 1 ] && echo 1)" '
+	$1 !~ /^(dl|pm)status$/ || $3 !~ /^[0-9.]+$/ { next }
+	{
+		what = $1 == "dlstatus" ? "downloading" : "installing"
+		quarter = int($3 / 25)
+		if (terminal)
+			printf "\rckv: %s, %3d %% ", what, $3
+		else if (what quarter != shown)
+			printf "ckv: %s, %d %%\n", what, quarter * 25
+		shown = what quarter
+		fflush()
+	}
+	END { if (terminal) print "" }'
+}
+
+set -o pipefail
 if ! { $as_root apt-get update && $as_root env DEBIAN_FRONTEND=noninteractive \
-	apt-get install -y --no-install-recommends $missing; } >"$log" 2>&1; then
-	tail -n 20 "$log" >&2
+	apt-get install -y --no-install-recommends -o APT::Status-Fd=1 $missing; } 2>&1 |
+	tee "$log" | progress; then
+	grep -v '^[dp][lm]status:' "$log" | tail -n 20 >&2
 	echo "ckv: apt-get failed, see above" >&2
 	exit 1
 fi

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # readme.sh - what the README prints is true: its program compiles as printed
-# against an installed ckv and runs, its configuration is accepted, and
-# `make install` puts everything where it says.
+# against an installed ckv and runs, its configuration and the example are accepted,
+# and `make install` puts everything where it says. tests/e2e/fresh_root runs all of it.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 dir=$(mktemp -d "${TMPDIR:-/tmp}/ckv-readme.XXXXX")
@@ -36,10 +36,44 @@ installed() {
 	done
 }
 
+# Into a DESTDIR only copies, each text with the PREFIX in it; then all of it gone again.
+packaged() {
+	local d="$dir/a package"
+	make -s DEPS=no PREFIX=/opt/ckv DESTDIR="$d" install
+	! grep -rn '@PREFIX@\|@VERSION@\|/usr/local' "$d" --exclude='libckv*' --exclude=ckv --exclude=ckvd || return
+	grep -q '^ExecStart=/opt/ckv/sbin/ckvd ' "$d/opt/ckv/lib/systemd/system/ckvd.service" &&
+		grep -q /opt/ckv/share/doc/ckv/ckvd.conf.example "$d/opt/ckv/share/man/man5/ckvd.conf.5" &&
+		[ "$(ls "$d")" = opt ] && make -s DEPS=no PREFIX=/opt/ckv DESTDIR="$d" uninstall &&
+		! find "$d" ! -type d | grep .
+}
+
+# All manuals of the source.
+manuals() {
+	for page in client/*.[1-8] daemon/*.[1-8]; do
+		[ -s "$dir/usr/share/man/man${page##*.}/${page##*/}" ] || { echo "missing: $page"; return 1; }
+	done
+}
+
 compiled() {
 	block c >"$dir/example.c"
 	cc -Wall -Wextra -Werror "$dir/example.c" -o "$dir/example" \
 		$(PKG_CONFIG_PATH=$dir/usr/lib/pkgconfig pkg-config --cflags --libs libckv)
+}
+
+# One file with everything in it.
+compiled_static() {
+	cc -static "$dir/example.c" -o "$dir/example_static" \
+		$(PKG_CONFIG_PATH=$dir/usr/lib/pkgconfig pkg-config --static --cflags --libs libckv) &&
+		! CKV_SOCKET=$dir/none.sock "$dir/example_static" 2>"$dir/why" &&
+		grep -q "^$dir/none.sock: the socket does not exist" "$dir/why"
+}
+
+# Shared libraries, but for libckv itself.
+compiled_archive() {
+	cc -I"$dir/usr/include" "$dir/example.c" -o "$dir/example_archive" -L"$dir/usr/lib" \
+		-l:libckv.a -lcrypto -lxxhash &&
+		! CKV_SOCKET=$dir/none.sock "$dir/example_archive" 2>"$dir/why" &&
+		grep -q "^$dir/none.sock: the socket does not exist" "$dir/why"
 }
 
 compiled_cxx() {
@@ -55,9 +89,11 @@ configured() {
 	"$dir/usr/sbin/ckvd" --config "$dir/readme.conf" --check
 }
 
+# The example, at another place and without the group that only an installation makes.
 started() {
-	printf '[daemon]\nsocket = %s\n[space demo]\nmodel = m\nlayers = 2\nkv_heads = 2\nhead_dim = 64\npool = 16MiB\n' \
-		"$dir/ckvd.sock" >"$dir/ckvd.conf"
+	sed "s|/run/ckv|$dir|; /^socket_group/d; /^allow_write/d; s/= 1GiB/= 64MiB/" \
+		"$dir/usr/share/doc/ckv/ckvd.conf.example" >"$dir/ckvd.conf"
+	"$dir/usr/sbin/ckvd" --config "$dir/ckvd.conf" --check || return
 	"$dir/usr/sbin/ckvd" --config "$dir/ckvd.conf" 2>"$dir/log" &
 	daemon=$!
 	for _ in $(seq 100); do [ -S "$dir/ckvd.sock" ] && return 0; sleep 0.1; done
@@ -71,9 +107,13 @@ ran() {
 }
 
 check "make install puts every file in its place" installed
+check "and every manual" manuals
+check "a package has the paths of its PREFIX, and uninstall takes all away" packaged
 check "the program compiles as printed" compiled
+check "statically, too, and says why it fails" compiled_static
+check "and with libckv.a alone" compiled_archive
 check "the library links from C++" compiled_cxx
 check "the configuration is accepted" configured
-check "a daemon starts without root" started
+check "a daemon starts with the example" started
 check "the program runs" ran
 exit $bad
