@@ -2,9 +2,9 @@
 /*
  * crash_kill.c - clients killed and stopped at any instruction, daemons killed.
  *
- * A crowd of clients on libckv meets on the same keys in a pool that is too small
- * for them. Whoever dies: the others go on and every byte they find is right; at the end
- * every page is free or published, and every lane, row and descriptor is back.
+ * Many clients of libckv want the same keys, in a pool that is too small for them. Whoever
+ * is killed, the others must go on and find only right bytes. At the end every page must
+ * be free or published, and every lane, row and descriptor given back.
  */
 #include "tests/crash/crowd.h"
 #include "tests/lib/check_main.h"

@@ -2,10 +2,10 @@
 /*
  * crash_liar.c - clients that lie in every field they can write.
  *
- * A daemon, a well-behaved neighbour that stores, finds and verifies all the time,
- * and one liar process per test. A liar either loses its lane (EPROTO) or achieves
- * nothing. After each the neighbour must go on and find only right contents; at the end
- * no page, lane, row or descriptor may be missing.
+ * There is a daemon, a well-behaved client (the neighbour) that stores, finds and verifies
+ * all the time, and for each test a process that lies. It must either lose its lane
+ * (EPROTO) or achieve nothing. After each the neighbour must go on and find only right
+ * contents, and no page, lane, row or descriptor may be missing.
  */
 #include "tests/crash/crowd.h"
 #include "tests/crash/lies.h"

@@ -2,10 +2,11 @@
 /*
  * crash_scribble.c - clients that write anything anywhere, at random.
  *
- * Each way of scribble.h is lived by one process after the other in both spaces of
- * a daemon, some killed in the middle, while honest clients of storm.h store, find and
- * verify in the same spaces. The daemon lives, the honest are served and find no wrong
- * byte, and when all are dead no page, lane, row or descriptor is missing.
+ * scribble.h has ways to spoil what a client may write. For each of them some processes,
+ * one after the other, attach to a daemon's spaces and do it; some are killed meanwhile.
+ * At the same time honest clients (storm.h) store, find and verify blocks in the same
+ * spaces. The test fails if the daemon dies, if an honest client is not served or finds a
+ * wrong byte, or if a page, lane, row or descriptor is missing when all are dead.
  * CKV_SEED repeats the choices.
  */
 #include "tests/crash/crowd.h"

@@ -2,14 +2,14 @@
 /*
  * crash_storm.c - everything at once, while everybody is killed.
  *
- * Clients of storm.h on pools much smaller than what they want, killed, stopped
- * and started again at random moments, and so is the daemon. No byte may be wrong,
- * no honest request refused for a reason that is not one, and at the end every
- * page is free or published.
+ * Clients (storm.h) use pools that are much smaller than what they want to store. They and
+ * the daemon are killed, stopped and started again at random moments. The test fails if a
+ * byte is wrong, if a request gets an error that has no cause here, or if at the end a
+ * page is neither free nor published.
  *
  *   CKV_SEED            repeats the choices, though not the moments
  *   CKV_STORM_CLIENTS   processes, 6
- *   CKV_STORM_SECONDS   go on at least so long, 0; hours are meant
+ *   CKV_STORM_SECONDS   go on at least so long, 0; it can run for hours
  *   CKV_STORM_POOL      of each space, 2M: holds a quarter of what is wanted
  */
 #include "tests/crash/crowd.h"

@@ -2,9 +2,9 @@
 /*
  * raw.h - a client made by hand over proto/, for tests that must break rules.
  *
- * It attaches properly; then every field is the test's to spoil. Nothing here uses
- * libckv. Functions that say "ends the process" print what failed and exit with
- * RAW_BROKEN, so a child that cannot do its work is never taken for a success.
+ * It attaches as it should; after that the test may write into every field. Nothing here
+ * uses libckv. Functions that say "ends the process" print what failed and exit with
+ * RAW_BROKEN, so a child that could not do its work does not look like a success.
  */
 #ifndef CKV_TESTS_RAW_H
 #define CKV_TESTS_RAW_H

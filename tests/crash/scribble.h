@@ -2,9 +2,9 @@
 /*
  * scribble.h - hostile clients that write anything anywhere, for crash_scribble.c.
  *
- * A way of scribbling is a function that spoils what its client may write, at random,
- * until its lane is closed or it has done enough. A life is one process that attaches,
- * scribbles, and ends or is killed.
+ * A way of scribbling is a function that writes at random into what its client may write,
+ * until the daemon closes the lane or it has done enough. A life is one process that
+ * attaches, does that, and ends or is killed.
  */
 #ifndef CKV_TESTS_SCRIBBLE_H
 #define CKV_TESTS_SCRIBBLE_H

@@ -5,8 +5,8 @@
  * A client is a process with several threads, each with a lane in each space. A
  * thread keeps several requests in flight, holds pins of chains it has read, and now
  * and then aborts, drops, makes a view, forks a child that dies, closes its lane, or
- * asks everybody of its process to close and open all anew. What a page holds
- * follows from its key alone, so every wrong byte is noticed whoever wrote it.
+ * has all threads of its process close everything and open it again. A page's contents
+ * are computed from its key, so a wrong byte is noticed whoever wrote it.
  */
 #ifndef CKV_TESTS_STORM_H
 #define CKV_TESTS_STORM_H

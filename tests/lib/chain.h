@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * chain.h - a chain of known numbers, in pages as the daemon has them and as ordinary
- * arrays as kernels are asked directly; and what a compression of it reads.
+ * chain.h - a chain of known numbers, twice: in pages, as the daemon stores it, and in
+ * plain arrays, for calling the kernels directly; and the queries and sums that a
+ * compression of it reads.
  */
 #ifndef CKV_TEST_CHAIN_H
 #define CKV_TEST_CHAIN_H

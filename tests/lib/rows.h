@@ -2,8 +2,8 @@
 /*
  * rows.h - keys, queries and values in pages, for tests of the kernels.
  *
- * Pages hold something else in front of the rows and are made of NaN: whoever
- * reads beside a row, or past the last one, shows it.
+ * The rows do not begin where the page begins, and all the rest of a page is NaN: code
+ * that reads beside a row, or past the last one, gets NaN into its result.
  */
 #ifndef CKV_TESTS_ROWS_H
 #define CKV_TESTS_ROWS_H

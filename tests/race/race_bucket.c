@@ -2,9 +2,10 @@
 /*
  * race_bucket.c - SEQ_END/SEQ_BEGIN: a bucket's lines are whole.
  *
- * The writer moves one key through two slots of a bucket. Beside each version lies
- * a plain note that is written after the entry and before the bucket is closed, so
- * only the sequence orders it: the generation's own release came too early.
+ * The writer moves one key to and fro between two slots of a bucket. For each version it
+ * writes a note, in plain memory, after the entry and before it closes the bucket. The
+ * release of the entry's generation comes before the note, so only the bucket's sequence
+ * makes the note safe to read: without it ThreadSanitizer reports a race.
  */
 #include "proto/ckv_index.h"
 #include "tests/race/race.h"

@@ -2,8 +2,9 @@
 /*
  * race_credit.c - CREDIT_PUT/CREDIT_TAKE alone: one direction, a slow consumer.
  *
- * With an answer ring beside it every buffer is also ordered by the answers, so a
- * weak credit would hide. Here nothing comes back but the credit word.
+ * If there were a ring of answers, the answers would order the accesses to the buffers
+ * as well, and a credit that is too weak would not be noticed. So nothing comes back here
+ * but the credit word.
  */
 #include "proto/ckv_ring.h"
 #include "tests/race/race.h"

@@ -2,8 +2,8 @@
 /*
  * race_touch.c - the lossy touch ring: what is drained was once put.
  *
- * The ring orders nothing and loses what it likes; but it must never give a slot
- * that the client did not touch, and no access to it may be a plain one.
+ * The ring may lose entries and orders no other memory. But it must never give a slot that
+ * the client did not put in, and each access to it must be an atomic one.
  */
 #include "proto/ckv_lane.h"
 #include "tests/race/race.h"

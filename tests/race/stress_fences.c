@@ -11,10 +11,10 @@
  *   wake  the sleeper prepares to sleep, the waker puts a message. If the sleeper
  *         would go to sleep and the waker would not wake it, a wake-up is lost.
  *
- * A processor keeps a store back while it loads, longest when the stores before it
- * miss the cache. Each side in turn therefore stores into cold lines first; without
- * its fence the violation shows within milliseconds on x86. `stress_fences ROUNDS`
- * runs each for a second in turn (default once); a violation ends it and says when.
+ * A processor can hold a store back while it goes on to load, longest if stores before
+ * it miss the cache. So the two sides take turns in storing into cold lines first; on x86
+ * a missing fence then shows within milliseconds. `stress_fences ROUNDS` runs each of the
+ * two for a second, so many times (default once); a violation ends it and says when.
  */
 #include "proto/ckv_pin.h"
 #include "proto/ckv_ring.h"
