@@ -138,7 +138,7 @@ struct ckv_record {
 	struct ckv_key key;
 	uint64_t fingerprint;	/* XXH3-64 of the space's geometry, with the weights */
 	uint64_t checksum;
-	uint32_t parent_page;
+	uint32_t parent_slot;	/* CKV_NONE at a root and in a view */
 	uint32_t slot;
 	uint32_t generation;
 	uint16_t magic;
@@ -148,7 +148,7 @@ struct ckv_record {
 CKV_AT(struct ckv_record, key, 0, 32);
 CKV_AT(struct ckv_record, fingerprint, 32, 8);
 CKV_AT(struct ckv_record, checksum, 40, 8);
-CKV_AT(struct ckv_record, parent_page, 48, 4);
+CKV_AT(struct ckv_record, parent_slot, 48, 4);
 CKV_AT(struct ckv_record, slot, 52, 4);
 CKV_AT(struct ckv_record, generation, 56, 4);
 CKV_AT(struct ckv_record, magic, 60, 2);

@@ -8,85 +8,108 @@
 
 struct tally {
 	uint64_t n_free, n_lent, n_blocks, n_views, n_view_pages, n_unsummed;
-	uint64_t n_queued_tips, n_held_tips, n_parked;
+	uint64_t n_queued_tips, n_queued_sums, n_held_tips, n_parked;
+	uint64_t n_scratch, n_reserved;
 };
 
-static void check_entry(const struct space *s, uint32_t page, uint8_t level)
+static void check_entry(const struct space *s, uint32_t slot, uint8_t level)
 {
-	const struct ckv_record *record = &s->records[page];
+	const struct node *node = &s->nodes[slot];
+	const struct ckv_record *record = record_of(s, slot);
 	struct ckv_place place = ckv_index_place(&s->index, &record->key);
 	struct ckv_block block, found;
-	uint32_t slot;
+	uint32_t found_slot;
 
-	assert(record->slot < s->n_slots);
-	ckv_entry_load(ckv_index_entry(&s->index, record->slot), &block);
-	assert(block.host_page == page);
+	assert(record->slot == slot);
+	ckv_entry_load(ckv_index_entry(&s->index, slot), &block);
+	assert(block.host_page == node->page);
 	assert(block.level == level);
+	assert(((block.flags & CKV_ENTRY_VIEW) != 0) == node_is_view(s, slot));
 	assert((block.generation & 1) == 0);
 	assert(block.generation == record->generation);
 	assert(memcmp(&block.key, &record->key, sizeof block.key) == 0);
 	assert(record->fingerprint == s->fingerprint);
-	assert(table_parent_page(s, record->slot) == record->parent_page);
-	if (level == CKV_LEVEL_NONE) {
-		assert(!ckv_index_find(&s->index, &place, &record->key, &slot,
-				       &found));
-		return;
-	}
-	assert(ckv_index_find(&s->index, &place, &record->key, &slot, &found));
-	assert(slot == record->slot);
+	assert(block.parent_slot == node->parent);
+	assert(record->parent_slot == node->parent);
+	assert(ckv_index_find(&s->index, &place, &record->key, &found_slot,
+			      &found) == (level != CKV_LEVEL_NONE));
+	assert(level == CKV_LEVEL_NONE || found_slot == slot);
 }
 
 /* The parent is published, or lent to the same lane as its lent child. */
-static void check_parent(const struct space *s, uint32_t page, uint32_t *n_kids)
+static void check_parent(const struct space *s, uint32_t slot, uint32_t *n_kids)
 {
-	uint32_t parent = s->records[page].parent_page;
-	bool lent = ckv_record_state(&s->records[page]) == CKV_RECORD_LENT;
-	uint8_t state;
+	const struct node *node = &s->nodes[slot], *parent;
 
-	if (parent == CKV_NONE)
+	if (node->parent == CKV_NONE)
 		return;
-	assert(parent < s->config.pool.n_block_pages);
-	n_kids[parent]++;
-	state = ckv_record_state(&s->records[parent]);
-	assert(state == CKV_RECORD_PUBLISHED ||
-	       (lent && state == CKV_RECORD_LENT &&
-		s->nodes[parent].lane == s->nodes[page].lane));
+	assert(node->parent < s->n_slots);
+	n_kids[node->parent]++;
+	parent = &s->nodes[node->parent];
+	assert(!(parent->mark & NODE_VIEW));
+	assert(parent->state == NODE_PUBLISHED ||
+	       (node->state == NODE_LENT && parent->state == NODE_LENT &&
+		s->pages[parent->page].lane == s->pages[node->page].lane));
 }
 
-static void check_page(const struct space *s, uint32_t page, uint32_t *n_kids,
+static void check_slot(const struct space *s, uint32_t slot, uint32_t *n_kids,
 		       struct tally *t)
 {
-	const struct ckv_record *record = &s->records[page];
-	const struct node *node = &s->nodes[page];
+	const struct node *node = &s->nodes[slot];
 
-	assert(!(node->mark & NODE_BATCH));
-	assert(!node->parked ||
-	       ckv_record_state(record) == CKV_RECORD_PUBLISHED);
+	assert(!batch_has(s, slot));
 	t->n_queued_tips += (node->mark & NODE_TIP_QUEUED) != 0;
+	t->n_queued_sums += (node->mark & NODE_SUM_QUEUED) != 0;
 	t->n_held_tips += (node->mark & NODE_TIP_HELD) != 0;
+	t->n_parked += node->parked;
+	if (node->state != NODE_PUBLISHED)
+		assert(node->queue == 0 && !node->parked);
+	switch (node->state) {
+	case NODE_FREE:
+		assert(node->n_children == 0);
+		assert((node->mark & ~(uint32_t)NODE_STAYS) == 0);
+		break;
+	case NODE_LENT:
+		t->n_reserved++;
+		assert(ckv_record_state(record_of(s, slot)) == CKV_RECORD_LENT);
+		assert(s->pages[node->page].lane != NO_LANE);
+		check_entry(s, slot, CKV_LEVEL_NONE);
+		check_parent(s, slot, n_kids);
+		break;
+	case NODE_PUBLISHED:
+		assert((node->queue != 0) + node->parked ==
+		       (node->n_children == 0));
+		assert(ckv_record_state(record_of(s, slot)) ==
+		       (node_is_view(s, slot) ? CKV_RECORD_VIEW :
+			CKV_RECORD_PUBLISHED));
+		check_entry(s, slot, CKV_LEVEL_HOST);
+		check_parent(s, slot, n_kids);
+		break;
+	default:
+		assert(!"a slot is something else");
+	}
+}
+
+static void check_page(const struct space *s, uint32_t page, struct tally *t)
+{
+	const struct ckv_record *record = &s->records[page];
+	const struct page *p = &s->pages[page];
+
 	switch (ckv_record_state(record)) {
 	case CKV_RECORD_FREE:
-		assert(node->lane == NODE_NO_LANE && node->queue == 0);
-		assert(node->n_children == 0);
-		assert(!(node->mark & (NODE_TIP_HELD | NODE_DONE | NODE_LOST)));
+		assert(p->lane == NO_LANE && p->n_holds == 0);
 		t->n_free++;
 		break;
 	case CKV_RECORD_LENT:
-		assert(node->queue == 0);
 		t->n_lent++;
-		if (record->slot == CKV_NONE)
-			break;
-		assert(node->lane != NODE_NO_LANE);
-		check_entry(s, page, CKV_LEVEL_NONE);
-		check_parent(s, page, n_kids);
+		t->n_scratch += record->slot == CKV_NONE;
+		assert(p->lane != NO_LANE || p->n_holds > 0);
+		assert(record->slot == CKV_NONE ||
+		       s->nodes[record->slot].page == page);
 		break;
 	case CKV_RECORD_PUBLISHED:
-		assert(node->lane == NODE_NO_LANE);
-		assert((node->queue != 0) + node->parked ==
-		       (node->n_children == 0));
-		check_entry(s, page, CKV_LEVEL_HOST);
-		check_parent(s, page, n_kids);
-		t->n_parked += node->parked;
+		assert(p->lane == NO_LANE && p->n_holds == 0);
+		assert(s->nodes[record->slot].page == page);
 		t->n_unsummed += !(record->flags & CKV_ENTRY_SUMMED);
 		t->n_blocks++;
 		break;
@@ -95,8 +118,9 @@ static void check_page(const struct space *s, uint32_t page, uint32_t *n_kids,
 	}
 }
 
-/* Each tip WAITING or READING holds a block of its own; the queue names no page twice. */
-static void check_tips(const struct space *s, uint32_t *n_kids, struct tally *t)
+/* Each tip WAITING or READING holds a block of its own; queues name no slot twice. */
+static void check_tips(const struct space *s, uint32_t *n_kids,
+		       const struct tally *t)
 {
 	uint64_t n_held = 0;
 
@@ -105,10 +129,9 @@ static void check_tips(const struct space *s, uint32_t *n_kids, struct tally *t)
 
 		if (tip->state != TIP_WAITING && tip->state != TIP_READING)
 			continue;
-		assert(ckv_record_state(&s->records[tip->page]) ==
-		       CKV_RECORD_PUBLISHED);
-		assert(s->nodes[tip->page].mark & NODE_TIP_HELD);
-		n_kids[tip->page]++;
+		assert(s->nodes[tip->slot].state == NODE_PUBLISHED);
+		assert(s->nodes[tip->slot].mark & NODE_TIP_HELD);
+		n_kids[tip->slot]++;
 		n_held++;
 	}
 	assert(n_held == t->n_held_tips);
@@ -116,7 +139,11 @@ static void check_tips(const struct space *s, uint32_t *n_kids, struct tally *t)
 	assert(s->n_queued_tips == t->n_queued_tips);
 	for (uint32_t i = 0; i < s->n_queued_tips; i++)
 		assert(s->nodes[s->queued_tips[(s->queued_tip_head + i) %
-			s->config.pool.n_block_pages]].mark & NODE_TIP_QUEUED);
+			s->n_slots]].mark & NODE_TIP_QUEUED);
+	assert(s->n_sums == t->n_queued_sums);
+	for (uint32_t i = 0; i < s->n_sums; i++)
+		assert(s->nodes[s->sums[(s->sum_head + i) % s->n_slots]].mark &
+		       NODE_SUM_QUEUED);
 }
 
 static void check_views(const struct space *s, struct tally *t)
@@ -136,10 +163,7 @@ static void check_views(const struct space *s, struct tally *t)
 			continue;
 		assert(i / p->slab_pages ==
 		       (i + s->rows[i].view.n_pages - 1) / p->slab_pages);
-		assert((s->nodes[page].queue != 0) + s->nodes[page].parked ==
-		       (s->nodes[page].n_children == 0));
-		t->n_parked += s->nodes[page].parked;
-		check_entry(s, page, CKV_LEVEL_HOST);
+		assert(s->nodes[s->records[page].slot].page == page);
 		t->n_views++;
 	}
 }
@@ -160,8 +184,8 @@ static void check_lanes(const struct space *s)
 			n_open++;
 		}
 		for (uint32_t page = lane->lent.head; page != CKV_NONE;
-		     page = s->nodes[page].next, n++)
-			assert(s->nodes[page].lane == i);
+		     page = s->pages[page].link.next, n++)
+			assert(s->pages[page].lane == i);
 		assert(n == lane->lent.n);
 		n_lent += n;
 	}
@@ -173,38 +197,37 @@ static void check_lanes(const struct space *s)
 	assert(n_open == s->n_open);
 }
 
-/* A slot is taken exactly if a record names it or it is retired. */
-static void check_slots(const struct space *s, const struct tally *t,
-			uint64_t n_scratch)
+/* A slot is taken exactly if it has a block, a view or a reservation, or is retired. */
+static void check_taken(const struct space *s, const struct tally *t)
 {
 	uint64_t n_taken = 0;
 
 	for (uint32_t b = 0; b < s->index.n_buckets; b++)
 		n_taken += (uint32_t)__builtin_popcount(
 			ckv_hint_load32(&s->index.buckets[b].used));
-	assert(n_taken == t->n_blocks + t->n_views + t->n_lent - n_scratch +
+	assert(t->n_reserved == t->n_lent - t->n_scratch);
+	assert(n_taken == t->n_blocks + t->n_views + t->n_reserved +
 	       ckv_hint_load64(&s->stats->slots_retired));
 }
 
 void space_check(const struct space *s)
 {
 	const struct ckv_pool_shape *p = &s->config.pool;
-	uint32_t *n_kids = calloc(p->n_block_pages, sizeof *n_kids);
+	uint32_t *n_kids = calloc(s->n_slots, sizeof *n_kids);
 	struct tally t = { 0 };
-	uint64_t n_scratch = 0;
 	uint32_t n = 0;
 
 	assert(n_kids != NULL);
-	for (uint32_t i = 0; i < p->n_block_pages; i++) {
-		check_page(s, i, n_kids, &t);
-		n_scratch += ckv_record_state(&s->records[i]) ==
-			     CKV_RECORD_LENT && s->records[i].slot == CKV_NONE;
-	}
-	check_tips(s, n_kids, &t);
+	for (uint32_t i = 0; i < s->n_slots; i++)
+		check_slot(s, i, n_kids, &t);
 	for (uint32_t i = 0; i < p->n_block_pages; i++)
+		check_page(s, i, &t);
+	check_tips(s, n_kids, &t);
+	for (uint32_t i = 0; i < s->n_slots; i++)
 		assert(s->nodes[i].n_children >= n_kids[i]);
 	free(n_kids);
-	for (uint32_t i = s->free_head; i != CKV_NONE; i = s->nodes[i].next, n++)
+	for (uint32_t i = s->free_head; i != CKV_NONE;
+	     i = s->pages[i].link.next, n++)
 		assert(n < p->n_block_pages);
 	assert(n == s->n_free && n == t.n_free);
 	check_views(s, &t);
@@ -212,7 +235,7 @@ void space_check(const struct space *s)
 	assert(ckv_hint_load64(&s->stats->parked) == t.n_parked);
 	assert(s->n_batch == 0 && s->n_chosen == 0);
 	check_lanes(s);
-	check_slots(s, &t, n_scratch);
+	check_taken(s, &t);
 	for (size_t i = 0; i < ((size_t)s->n_slots + 63) / 64; i++)
 		assert(s->judged[i] == 0);
 	assert(s->n_batch == 0);

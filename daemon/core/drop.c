@@ -11,22 +11,21 @@
 
 /*
  * Look a key up: -ENOENT; -EBUSY, it has children or is known to be pinned; or 0 and
- * *ret_page, which must be judged, or is in the batch already.
+ * *ret_slot, which must be judged, or is in the batch already.
  */
-static int look(struct space *s, const struct ckv_key *key, uint32_t *ret_page)
+static int look(struct space *s, const struct ckv_key *key, uint32_t *ret_slot)
 {
 	struct ckv_place place = ckv_index_place(&s->index, key);
-	uint32_t slot, page;
+	uint32_t slot;
 
 	if (table_find(s, &place, key, &slot) != TABLE_PUBLISHED)
 		return -ENOENT;
-	page = table_page(s, slot);
-	if (!batch_has(s, page)) {
-		tip_drop(s, page);
-		if (s->nodes[page].n_children > 0 || pinned_still(s, page))
+	if (!batch_has(s, slot)) {
+		tip_drop(s, slot);
+		if (s->nodes[slot].n_children > 0 || pinned_still(s, slot))
 			return -EBUSY;
 	}
-	*ret_page = page;
+	*ret_slot = slot;
 	return 0;
 }
 
@@ -64,7 +63,7 @@ void drop_cancel(struct space *s, struct space_task *t)
 int drop_run(struct space *s, struct space_task *t, int32_t *units)
 {
 	const struct ckv_key *keys = t->items;
-	uint32_t page;
+	uint32_t slot;
 	int r;
 
 	*units -= (int32_t)t->owed;
@@ -73,7 +72,7 @@ int drop_run(struct space *s, struct space_task *t, int32_t *units)
 		if (*units <= 0)
 			return SPACE_MORE;
 		*units -= UNITS_FIND;
-		r = look(s, &keys[t->next], &page);
+		r = look(s, &keys[t->next], &slot);
 		if (r == 0) {
 			enqueue(s, t);
 			return task_wait(s, &t->wait);
@@ -86,31 +85,31 @@ int drop_run(struct space *s, struct space_task *t, int32_t *units)
 /* ---- called by space_step() ---- */
 
 static void choose(struct space *s, struct space_task *t, uint32_t item,
-		   uint32_t page)
+		   uint32_t slot)
 {
-	bool again = batch_has(s, page);
+	bool again = batch_has(s, slot);
 
-	s->chosen[s->n_chosen++] = (struct drop_choice){ t, item, page, again };
+	s->chosen[s->n_chosen++] = (struct drop_choice){ t, item, slot, again };
 	if (again)
 		return;
-	policy_take(s, page);
-	batch_add(s, page, POLICY_BACK);
+	policy_take(s, slot);
+	batch_add(s, slot, POLICY_BACK);
 }
 
 void drops_choose(struct space *s)
 {
 	struct space_task *t;
-	uint32_t n = 0, page;
+	uint32_t n = 0, slot;
 
 	for (t = s->drop_head; t != NULL && n < DROPS_MAX; ) {
 		const struct ckv_key *keys = t->items;
 		int r;
 
 		for (; t->next < t->n && n < DROPS_MAX; t->next++, n++) {
-			r = look(s, &keys[t->next], &page);
+			r = look(s, &keys[t->next], &slot);
 			t->owed += UNITS_FIND + UNITS_ABORT;
 			if (r == 0)
-				choose(s, t, t->next, page);
+				choose(s, t, t->next, slot);
 			else
 				answer(t, t->next, r);
 		}
@@ -130,19 +129,19 @@ void drops_settle(struct space *s)
 	for (uint32_t i = 0; i < s->n_chosen; i++) {
 		const struct drop_choice *c = &s->chosen[i];
 
-		answer(c->task, c->item, !batch_has(s, c->page) ? -EBUSY :
+		answer(c->task, c->item, !batch_has(s, c->slot) ? -EBUSY :
 		       c->again ? -ENOENT : 0);
 	}
 	for (uint32_t i = 0; i < s->n_chosen; i++) {
-		uint32_t page = s->chosen[i].page;
+		uint32_t slot = s->chosen[i].slot;
 
-		if (s->chosen[i].again || !batch_has(s, page))
+		if (s->chosen[i].again || !batch_has(s, slot))
 			continue;
-		batch_forget(s, page);
-		if (space_is_view(s, page))
-			view_free(s, page);
+		batch_forget(s, slot);
+		if (node_is_view(s, slot))
+			view_free(s, slot);
 		else
-			block_free(s, page);
+			block_free(s, slot);
 		n++;
 	}
 	s->n_chosen = 0;

@@ -12,7 +12,7 @@
  *
  *   1. It evicts the policy's victims. Those found pinned are parked (pinned.c), so
  *      it meets none of them again while its pin word names it.
- *   2. If the policy has no victims left, it looks once at all parked pages.
+ *   2. If the policy has no victims left, it looks once at all parked slots.
  *   3. If all are still pinned, tips give way: holds for automatic views end.
  *   4. If that frees nothing, too, the writers get -ENOSPC.
  *
@@ -28,7 +28,7 @@
 #define WORDS_PER_PAGE	48u	/* one for so many pin words to scan, ... */
 #define SHARE_LONG	8u	/* ... but at most one of so many pages of the pool */
 #define VAIN_AT_LEAST	4096u	/* see search_in_vain() */
-#define LOOK_EACH	64u	/* parked pages looked at by each step ... */
+#define LOOK_EACH	64u	/* parked slots looked at by each step ... */
 #define LOOK_PASS	1024u	/* ... and by a step that has nothing else to look at */
 
 static void judged_set(struct space *s, uint32_t slot, bool on)
@@ -41,41 +41,37 @@ static void judged_set(struct space *s, uint32_t slot, bool on)
 
 static bool judged(const struct space *s, uint32_t slot)
 {
-	return slot < s->n_slots && (s->judged[slot / 64] >> slot % 64 & 1);
+	return slot < s->n_slots && batch_has(s, slot);
 }
 
-void batch_add(struct space *s, uint32_t page, enum policy_origin heir)
+void batch_add(struct space *s, uint32_t slot, enum policy_origin heir)
 {
-	uint32_t slot = s->records[page].slot;
-	uint32_t parent = s->records[page].parent_page;
+	const struct node *node = &s->nodes[slot];
 
 	assert(s->n_batch < BATCH_MAX);
-	assert(s->nodes[page].n_children == 0 && s->nodes[page].queue == 0);
-	s->nodes[page].mark |= NODE_BATCH;
+	assert(node->n_children == 0 && node->queue == 0);
 	judged_set(s, slot, true);
-	s->batch[s->n_batch++] = page;
-	if (parent != CKV_NONE)
-		node_lose(s, parent, heir);
+	s->batch[s->n_batch++] = slot;
+	if (node->parent != CKV_NONE)
+		node_lose(s, node->parent, heir);
 }
 
-void batch_forget(struct space *s, uint32_t page)
+void batch_forget(struct space *s, uint32_t slot)
 {
-	s->nodes[page].mark &= (uint8_t)~NODE_BATCH;
-	judged_set(s, s->records[page].slot, false);
+	judged_set(s, slot, false);
 }
 
-uint32_t batch_restore(struct space *s, uint32_t page)
+uint32_t batch_restore(struct space *s, uint32_t slot)
 {
-	uint32_t n = 0, slot;
+	uint32_t n = 0;
 
-	while (page != CKV_NONE && batch_has(s, page)) {
-		slot = s->records[page].slot;
-		batch_forget(s, page);
+	while (slot != CKV_NONE && batch_has(s, slot)) {
+		batch_forget(s, slot);
 		ckv_evict_restore(ckv_index_entry(&s->index, slot));
 		n++;
-		page = s->records[page].parent_page;
-		if (page != CKV_NONE)
-			node_gain(s, page);
+		slot = s->nodes[slot].parent;
+		if (slot != CKV_NONE)
+			node_gain(s, slot);
 	}
 	return n;
 }
@@ -83,13 +79,12 @@ uint32_t batch_restore(struct space *s, uint32_t page)
 /* If the pin word names a block of the batch, remember the word and restore the block. */
 static void judge_word(struct space *s, uint32_t number, uint32_t i)
 {
-	uint32_t slot = ckv_pin_slot(&s->lanes[number].memory.pins[i]), page;
+	uint32_t slot = ckv_pin_slot(&s->lanes[number].memory.pins[i]);
 
 	if (slot == CKV_NONE || !judged(s, slot))
 		return;
-	page = table_page(s, slot);
-	pinned_seen(s, page, number, i);
-	s->cost.n_restored += batch_restore(s, page);
+	pinned_seen(s, slot, number, i);
+	s->cost.n_restored += batch_restore(s, slot);
 }
 
 /* Most pin words are empty, so several are tested at once. */
@@ -114,15 +109,12 @@ static void scan_lane(struct space *s, uint32_t number)
 /* Make the batch's generations odd; the index is not in the cache, so prefetch it. */
 static void batch_mark(struct space *s)
 {
-	uint32_t slot;
-
 	for (uint32_t i = 0; i < s->n_batch + AHEAD; i++) {
 		if (i < s->n_batch)
-			table_prefetch(s, s->records[s->batch[i]].slot);
-		if (i < AHEAD)
-			continue;
-		slot = s->records[s->batch[i - AHEAD]].slot;
-		ckv_evict_mark(ckv_index_entry(&s->index, slot));
+			table_prefetch(s, s->batch[i]);
+		if (i >= AHEAD)
+			ckv_evict_mark(ckv_index_entry(&s->index,
+						       s->batch[i - AHEAD]));
 	}
 }
 
@@ -140,10 +132,10 @@ void batch_judge(struct space *s)
 void batch_park(struct space *s)
 {
 	for (uint32_t i = 0; i < s->n_batch; i++) {
-		uint32_t page = s->batch[i];
+		uint32_t slot = s->batch[i];
 
-		if (!batch_has(s, page) && s->nodes[page].n_children == 0)
-			park(s, page);
+		if (!batch_has(s, slot) && s->nodes[slot].n_children == 0)
+			park(s, slot);
 	}
 }
 
@@ -192,21 +184,43 @@ static uint32_t n_victims(const struct space *s)
 }
 
 /*
+ * Prefetch the nodes of coming victims. One victim names the next only when its own
+ * node is there, so this guesses: who was written before and after it has a page
+ * near its page, and is about as old.
+ */
+CKV_ASK victims_ahead(const struct space *s, uint32_t slot)
+{
+	uint32_t page = s->nodes[slot].page, near;
+
+	if (page < 2 * AHEAD || page + 2 * AHEAD >= s->config.pool.n_block_pages)
+		return;
+	__builtin_prefetch(&s->records[page - 2 * AHEAD]);
+	__builtin_prefetch(&s->records[page + 2 * AHEAD]);
+	near = s->records[page - AHEAD].slot;
+	if (near < s->n_slots)
+		__builtin_prefetch(&s->nodes[near], 1);
+	near = s->records[page + AHEAD].slot;
+	if (near < s->n_slots)
+		__builtin_prefetch(&s->nodes[near], 1);
+}
+
+/*
  * Put victims into the batch until it holds n_victims() from index `first` on. With
  * may_defer a victim that shall get an automatic view first is held instead.
  */
 static void victims_choose(struct space *s, uint32_t first, bool may_defer)
 {
 	const struct policy_ops *ops = s->config.policy;
-	uint32_t n_max = n_victims(s), page;
+	uint32_t n_max = n_victims(s), slot;
 
 	for (uint32_t i = 0; i < EVICT_MAX && s->n_batch < first + n_max &&
-	     (page = ops->victim(s->blocks)) != CKV_NONE; i++) {
+	     (slot = ops->victim(s->blocks)) != CKV_NONE; i++) {
 		s->cost.n_looks++;
-		if (pinned_still(s, page))
-			park(s, page);
-		else if (!may_defer || !tip_defer(s, page))
-			batch_add(s, page, POLICY_HEIR);
+		victims_ahead(s, slot);
+		if (pinned_still(s, slot))
+			park(s, slot);
+		else if (!may_defer || !tip_defer(s, slot))
+			batch_add(s, slot, POLICY_HEIR);
 	}
 }
 
@@ -275,12 +289,14 @@ void evict_free(struct space *s, uint32_t first)
 	uint32_t n = 0;
 
 	for (uint32_t i = first; i < s->n_batch; i++) {
-		uint32_t page = s->batch[i];
+		uint32_t slot = s->batch[i];
 
-		if (!batch_has(s, page))
+		if (i + AHEAD < s->n_batch)
+			page_prefetch(s, s->nodes[s->batch[i + AHEAD]].page);
+		if (!batch_has(s, slot))
 			continue;
-		batch_forget(s, page);
-		block_free(s, page);
+		batch_forget(s, slot);
+		block_free(s, slot);
 		n++;
 	}
 	s->n_batch = first;

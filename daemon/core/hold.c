@@ -9,23 +9,21 @@
  */
 #include "daemon/core/state.h"
 
-#define SUMS_LOOK	256u	/* pages taken from the queue by one call */
+#define SUMS_LOOK	256u	/* slots taken from the queue by one call */
 
 void walk_begin(struct space_walk *walk, uint32_t deepest)
 {
-	*walk = (struct space_walk){ .page = deepest, .part = CKV_NONE };
+	*walk = (struct space_walk){ .slot = deepest, .part = CKV_NONE };
 }
 
 int space_walk_begin(struct space *s, const struct ckv_key *key,
 		     struct space_walk *ret_walk)
 {
 	struct ckv_place place = ckv_index_place(&s->index, key);
-	uint32_t slot, deepest;
+	uint32_t deepest;
 
-	if (table_find(s, &place, key, &slot) != TABLE_PUBLISHED)
-		return -ENOENT;
-	deepest = table_page(s, slot);
-	if (space_is_view(s, deepest))
+	if (table_find(s, &place, key, &deepest) != TABLE_PUBLISHED ||
+	    node_is_view(s, deepest))
 		return -ENOENT;
 	node_gain(s, deepest);
 	walk_begin(ret_walk, deepest);
@@ -37,25 +35,24 @@ int space_walk_on(const struct space *s, struct space_walk *walk,
 {
 	struct ckv_block block;
 
-	for (; walk->page != CKV_NONE; *units -= UNITS_FIND) {
-		const struct ckv_record *record = &s->records[walk->page];
-
+	for (; walk->slot != CKV_NONE; *units -= UNITS_FIND) {
 		if (*units <= 0)
 			return SPACE_MORE;
 		if (walk->n == n_links_max)
 			return -E2BIG;
-		ckv_entry_load(ckv_index_entry(&s->index, record->slot), &block);
+		ckv_entry_load(ckv_index_entry(&s->index, walk->slot), &block);
 		if (walk->n > 0 &&
 		    block.n_tokens != s->config.geometry.block_tokens)
 			walk->part = walk->n;
 		walk->n_tokens += block.n_tokens;
 		links[n_links_max - ++walk->n] = (struct space_link){
-			.page = walk->page,
+			.page = block.host_page,
+			.slot = walk->slot,
 			.n_tokens = block.n_tokens,
-			.checksum = record->checksum,
-			.summed = (record->flags & CKV_ENTRY_SUMMED) != 0,
+			.checksum = block.checksum,
+			.summed = (block.flags & CKV_ENTRY_SUMMED) != 0,
 		};
-		walk->page = record->parent_page;
+		walk->slot = block.parent_slot;
 	}
 	return (int)walk->n;
 }
@@ -69,59 +66,64 @@ int space_scratch_hold(struct space *s, int lane,
 		return r == -EPROTO ? r : -ESTALE;
 	if (s->records[name->page].slot != CKV_NONE)
 		return -EINVAL;
-	node_gain(s, name->page);
+	s->pages[name->page].n_holds++;
 	return 0;
 }
 
-void space_release(struct space *s, uint32_t page)
+void space_scratch_release(struct space *s, uint32_t page)
 {
-	assert(page < s->n_pages);
-	node_lose(s, page, POLICY_BACK);
+	struct page *p = &s->pages[page];
+
+	assert(page < s->config.pool.n_block_pages && p->n_holds > 0);
+	if (--p->n_holds == 0 && p->lane == NO_LANE)
+		lent_free(s, page);
+}
+
+void space_release(struct space *s, uint32_t slot)
+{
+	assert(slot < s->n_slots && s->nodes[slot].state == NODE_PUBLISHED);
+	node_lose(s, slot, POLICY_BACK);
 }
 
 /* ---- checksums ---- */
 
 /*
- * The queue holds each page at most once. If the page is freed meanwhile it stays
+ * The queue holds each slot at most once. If the slot is freed meanwhile it stays
  * queued: space_sum_next() skips it, or sums the block that is in it by then.
  */
-void sum_enqueue(struct space *s, uint32_t page)
+void sum_enqueue(struct space *s, uint32_t slot)
 {
-	uint32_t cap = s->config.pool.n_block_pages;
-
 	ckv_count(&s->stats->unsummed, 1);
-	if (s->nodes[page].mark & NODE_SUM_QUEUED)
+	if (s->nodes[slot].mark & NODE_SUM_QUEUED)
 		return;
-	assert(s->n_sums < cap);
-	s->nodes[page].mark |= NODE_SUM_QUEUED;
-	s->sums[(s->sum_head + s->n_sums++) % cap] = page;
+	assert(s->n_sums < s->n_slots);
+	s->nodes[slot].mark |= NODE_SUM_QUEUED;
+	s->sums[(s->sum_head + s->n_sums++) % s->n_slots] = slot;
 }
 
 static uint32_t sum_dequeue(struct space *s)
 {
-	uint32_t page = s->sums[s->sum_head];
+	uint32_t slot = s->sums[s->sum_head];
 
-	s->sum_head = (s->sum_head + 1) % s->config.pool.n_block_pages;
+	s->sum_head = (s->sum_head + 1) % s->n_slots;
 	s->n_sums--;
-	s->nodes[page].mark &= (uint8_t)~NODE_SUM_QUEUED;
-	return page;
+	s->nodes[slot].mark &= ~(uint32_t)NODE_SUM_QUEUED;
+	return slot;
 }
 
 int space_sum_next(struct space *s, uint32_t *ret_page)
 {
 	for (uint32_t i = 0; s->n_sums > 0; i++) {
-		const struct ckv_record *record;
-		uint32_t page;
+		struct node *node;
 
 		if (i == SUMS_LOOK)
 			return SPACE_MORE;
-		page = sum_dequeue(s);
-		record = &s->records[page];
-		if (ckv_record_state(record) != CKV_RECORD_PUBLISHED ||
-		    (record->flags & CKV_ENTRY_SUMMED))
+		node = &s->nodes[sum_dequeue(s)];
+		if (node->state != NODE_PUBLISHED ||
+		    (s->records[node->page].flags & CKV_ENTRY_SUMMED))
 			continue;
-		s->nodes[page].mark |= NODE_SUMMING;
-		*ret_page = page;
+		node->mark |= NODE_SUMMING;
+		*ret_page = node->page;
 		return 1;
 	}
 	return 0;
@@ -131,19 +133,20 @@ void space_sum_done(struct space *s, uint32_t page, bool sum_ok,
 		    uint64_t checksum)
 {
 	struct ckv_record *record = &s->records[page];
+	uint32_t slot = record->slot;
 
-	assert(s->nodes[page].mark & NODE_SUMMING);
 	assert(ckv_record_state(record) == CKV_RECORD_PUBLISHED);
-	s->nodes[page].mark &= (uint8_t)~NODE_SUMMING;
+	assert(s->nodes[slot].mark & NODE_SUMMING);
+	s->nodes[slot].mark &= ~(uint32_t)NODE_SUMMING;
 	s->search[BLOCKS].full = false;
 	gauge_sub(&s->stats->unsummed, 1);
 	if (!sum_ok) {
-		sum_enqueue(s, page);
+		sum_enqueue(s, slot);
 		return;
 	}
 	record->checksum = checksum;
 	record->flags |= CKV_ENTRY_SUMMED;
-	table_set_sum(s, record->slot, checksum);
+	table_set_sum(s, slot, checksum);
 	ckv_count(&s->stats->summed, 1);
 }
 
@@ -151,7 +154,7 @@ int space_sum_get(const struct space *s, uint32_t page, uint64_t *ret_checksum)
 {
 	const struct ckv_record *record;
 
-	assert(page < s->n_pages);
+	assert(page < s->config.pool.slab_pages * s->config.pool.n_slabs);
 	record = &s->records[page];
 	if (!(record->flags & CKV_ENTRY_SUMMED))
 		return 0;

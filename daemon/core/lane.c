@@ -106,17 +106,12 @@ uint32_t space_lane_pins(const struct space *s, int number, uint32_t first,
 
 void space_touch(struct space *s, uint32_t slot)
 {
-	struct ckv_block block;
-
 	if (slot >= s->n_slots)
 		return;
-	ckv_entry_load(ckv_index_entry(&s->index, slot), &block);
-	if (block.level == CKV_LEVEL_NONE)
-		return;
-	if (block.flags & CKV_ENTRY_VIEW)
-		policy_lru.touch(s->views, block.host_page);
+	if (node_is_view(s, slot))
+		policy_lru.touch(s->views, slot);
 	else
-		s->config.policy->touch(s->blocks, block.host_page);
+		s->config.policy->touch(s->blocks, slot);
 }
 
 /* Read at most n_max touches; those that the ring has overwritten are skipped. */

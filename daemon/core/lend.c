@@ -1,15 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * lend.c - RESERVE, PUBLISH and ABORT: lend pages to clients, and take them back.
+ * lend.c - RESERVE: pages are lent to clients. publish.c takes them back.
  *
  * A lent page is in its lane's queue. If its parent is lent, too, the page comes right
  * behind the parent, so all descendants of a page follow it in the queue without a
  * gap. A lane may reserve under lent pages of its own only, so aborting one lane's
  * page never takes a page of another lane.
- *
- * A client names a page together with the number of its lending. A name from an
- * earlier lending is refused, so a late request cannot hit what the page is used for
- * now.
  */
 #include "daemon/core/state.h"
 
@@ -20,8 +16,10 @@ uint32_t page_pop(struct space *s)
 	uint32_t page = s->free_head;
 
 	assert(page != CKV_NONE && s->n_free > 0);
-	assert(s->nodes[page].n_children == 0 && s->nodes[page].queue == 0);
-	s->free_head = s->nodes[page].next;
+	assert(s->pages[page].n_holds == 0 && s->pages[page].lane == NO_LANE);
+	s->free_head = s->pages[page].link.next;
+	if (s->free_head != CKV_NONE)
+		page_prefetch(s, s->free_head);
 	s->n_free--;
 	ckv_hint_store64(&s->stats->pages_free, s->n_free);
 	return page;
@@ -30,8 +28,7 @@ uint32_t page_pop(struct space *s)
 void page_push(struct space *s, uint32_t page)
 {
 	ckv_record_set_state(&s->records[page], CKV_RECORD_FREE);
-	s->nodes[page].mark &= (uint8_t)~(NODE_DONE | NODE_LOST);
-	s->nodes[page].next = s->free_head;
+	s->pages[page].link.next = s->free_head;
 	s->free_head = page;
 	s->n_free++;
 	ckv_hint_store64(&s->stats->pages_free, s->n_free);
@@ -39,36 +36,36 @@ void page_push(struct space *s, uint32_t page)
 
 void lent_free(struct space *s, uint32_t page)
 {
-	assert(s->nodes[page].n_children == 0);
+	assert(s->pages[page].n_holds == 0);
 	gauge_sub(&s->stats->pages_lent, 1);
 	page_push(s, page);
 }
 
-void block_free(struct space *s, uint32_t page)
+void block_free(struct space *s, uint32_t slot)
 {
-	struct ckv_record *record = &s->records[page];
+	const struct ckv_record *record = record_of(s, slot);
 
 	assert(ckv_record_state(record) == CKV_RECORD_PUBLISHED);
-	assert(s->nodes[page].n_children == 0 && s->nodes[page].queue == 0);
+	assert(record->slot == slot);
 	if (!(record->flags & CKV_ENTRY_SUMMED))
 		gauge_sub(&s->stats->unsummed, 1);
 	gauge_sub(&s->stats->blocks, 1);
-	table_give(s, record->slot);
-	page_push(s, page);
+	page_push(s, s->nodes[slot].page);
+	node_free(s, slot);
 }
 
 /* ---- RESERVE ---- */
 
 /* Fill the record of a page that is about to be lent. */
 static void record_lent(struct space *s, uint32_t page, uint32_t slot,
-			const struct ckv_block *block, uint32_t parent_page)
+			const struct ckv_block *block)
 {
 	struct ckv_record *record = &s->records[page];
 
 	record->key = block->key;
 	record->fingerprint = s->fingerprint;
 	record->checksum = 0;
-	record->parent_page = parent_page;
+	record->parent_slot = block->parent_slot;
 	record->slot = slot;
 	record->generation = slot == CKV_NONE ? 0 : table_generation(s, slot);
 	record->magic = CKV_RECORD_MAGIC;
@@ -81,21 +78,21 @@ static uint32_t lane_take(struct space *s, int number, uint32_t page,
 			  uint32_t parent)
 {
 	struct space_lane *lane = lane_of(s, number);
-	struct node *node = &s->nodes[page];
+	struct page *p = &s->pages[page];
 	bool under_lent = parent != CKV_NONE &&
-			  s->nodes[parent].lane != NODE_NO_LANE;
+			  s->nodes[parent].state == NODE_LENT;
 
-	node->lane = node->last_lane = (uint16_t)number;
-	node->mark &= (uint8_t)~NODE_PUBLISHED;
-	if (++node->lending == 0)
-		node->lending = 1;
-	queue_put_after(&lane->lent, s->nodes, page,
-			under_lent ? parent : lane->lent.tail);
+	p->lane = p->last_lane = (uint16_t)number;
+	p->published = false;
+	if (++p->lending == 0)
+		p->lending = 1;
+	queue_put_after(&lane->lent, page_links(s->pages), page,
+			under_lent ? s->nodes[parent].page : lane->lent.tail);
 	s->client_lent[lane->client]++;
 	s->user_lent[lane->memory.user]++;
 	ckv_count(&s->stats->pages_lent, 1);
 	ckv_count(&s->stats->reserved, 1);
-	return node->lending;
+	return p->lending;
 }
 
 static uint32_t left(uint32_t lent, uint32_t most)
@@ -133,20 +130,18 @@ static int lend_page(struct space *s, struct space_task *t)
 
 /* Find the block with this key, under which the lane may reserve. False: there is none. */
 static bool find_parent(struct space *s, int lane, const struct ckv_key *key,
-			uint32_t *ret_page)
+			uint32_t *ret_slot)
 {
 	struct ckv_place place = ckv_index_place(&s->index, key);
 	enum table_state state;
-	uint32_t slot, page;
+	uint32_t slot;
 
 	state = table_find(s, &place, key, &slot);
-	if (state == TABLE_ABSENT)
+	if (state == TABLE_ABSENT || node_is_view(s, slot) ||
+	    (state == TABLE_RESERVED &&
+	     s->pages[s->nodes[slot].page].lane != lane))
 		return false;
-	page = table_page(s, slot);
-	if (space_is_view(s, page) ||
-	    (state == TABLE_RESERVED && s->nodes[page].lane != lane))
-		return false;
-	*ret_page = page;
+	*ret_slot = slot;
 	return true;
 }
 
@@ -156,20 +151,20 @@ static bool find_parent(struct space *s, int lane, const struct ckv_key *key,
  */
 static void parent_hold(struct space *s, struct space_task *t)
 {
-	if (t->held_page != CKV_NONE || t->parent_page == CKV_NONE ||
+	if (t->held_slot != CKV_NONE || t->parent_slot == CKV_NONE ||
 	    !t->parent_ok)
 		return;
-	node_gain(s, t->parent_page);
-	t->held_page = t->parent_page;
+	node_gain(s, t->parent_slot);
+	t->held_slot = t->parent_slot;
 }
 
 static void parent_release(struct space *s, struct space_task *t)
 {
-	uint32_t page = t->held_page;
+	uint32_t slot = t->held_slot;
 
-	t->held_page = CKV_NONE;
-	if (page != CKV_NONE)
-		node_lose(s, page, POLICY_BACK);
+	t->held_slot = CKV_NONE;
+	if (slot != CKV_NONE)
+		node_lose(s, slot, POLICY_BACK);
 }
 
 /* Lend a page for a key that is not in the index, and whose parent is. */
@@ -177,12 +172,11 @@ static int reserve_absent(struct space *s, struct space_task *t,
 			  const struct ckv_key *key,
 			  const struct ckv_place *place, struct ckv_lent *ret)
 {
-	uint32_t parent = t->parent_page;
+	uint32_t parent = t->parent_slot;
 	struct ckv_block block = {
 		.key = *key,
 		.device_page = CKV_NONE,
-		.parent_slot = parent == CKV_NONE ? CKV_NONE :
-			       s->records[parent].slot,
+		.parent_slot = parent,
 		.n_pages = 1,
 	};
 	int r;
@@ -196,13 +190,14 @@ static int reserve_absent(struct space *s, struct space_task *t,
 	ret->page = block.host_page;
 	ret->slot = table_take(s, place, &block);
 	ret->generation = table_generation(s, ret->slot);
-	record_lent(s, ret->page, ret->slot, &block, parent);
+	node_take(s, ret->slot, parent, ret->page);
+	record_lent(s, ret->page, ret->slot, &block);
 	ret->lending = lane_take(s, t->lane, ret->page, parent);
 	/* Count the child at its parent; a hold of the task becomes this count. */
-	if (parent != CKV_NONE && t->held_page == CKV_NONE)
+	if (parent != CKV_NONE && t->held_slot == CKV_NONE)
 		node_gain(s, parent);
-	t->held_page = CKV_NONE;
-	t->parent_page = ret->page;
+	t->held_slot = CKV_NONE;
+	t->parent_slot = ret->slot;
 	return 0;
 }
 
@@ -210,25 +205,23 @@ static int reserve_key(struct space *s, struct space_task *t,
 		       const struct ckv_key *key, struct ckv_lent *ret)
 {
 	struct ckv_place place = ckv_index_place(&s->index, key);
-	uint32_t slot, page;
+	uint32_t slot;
 
 	switch (table_find(s, &place, key, &slot)) {
 	case TABLE_PUBLISHED:
-		page = table_page(s, slot);
 		/*
 		 * Refuse a block whose parent is not the one that the client
 		 * named: the keys after it would be stored under a block of
 		 * another chain. A published block's parent is always in the
 		 * index, so a parent that is not there cannot be its parent.
 		 */
-		if (!t->parent_ok ||
-		    s->records[page].parent_page != t->parent_page)
+		if (!t->parent_ok || s->nodes[slot].parent != t->parent_slot)
 			return -EXDEV;
 		ret->slot = slot;
 		ret->generation = table_generation(s, slot);
 		parent_release(s, t);
-		t->parent_page = page;
-		t->parent_ok = !space_is_view(s, page);
+		t->parent_slot = slot;
+		t->parent_ok = !node_is_view(s, slot);
 		return -EEXIST;
 	case TABLE_RESERVED:
 		return -EALREADY;
@@ -268,7 +261,7 @@ static bool key_zero(const struct ckv_key *key)
  * Prefetch the buckets of key number `far`, and the entry that key number `near` is
  * going to take, whose buckets were prefetched earlier.
  */
-static void look_ahead(const struct space *s, const struct ckv_key *keys,
+CKV_ASK look_ahead(const struct space *s, const struct ckv_key *keys,
 		       uint32_t n, uint32_t far, uint32_t near)
 {
 	struct ckv_place place;
@@ -300,7 +293,7 @@ static int reserve_begin(struct space_task *t, int32_t *units)
 /* Look the parent up. A task that paused before its first key looks again if it must. */
 static void reserve_find(struct space *s, struct space_task *t)
 {
-	t->parent_ok = find_parent(s, t->lane, &t->parent, &t->parent_page);
+	t->parent_ok = find_parent(s, t->lane, &t->parent, &t->parent_slot);
 	t->parent_known = t->parent_ok;
 }
 
@@ -366,7 +359,7 @@ void reserve_cancel(struct space *s, struct space_task *t)
 
 int scratch_run(struct space *s, struct space_task *t, int32_t *units)
 {
-	static const struct ckv_block block;
+	static const struct ckv_block block = { .parent_slot = CKV_NONE };
 	struct ckv_lent *lent = t->answers;
 	uint32_t page;
 	int r;
@@ -386,201 +379,10 @@ int scratch_run(struct space *s, struct space_task *t, int32_t *units)
 			break;
 		}
 		lent[t->next].page = page = page_pop(s);
-		record_lent(s, page, CKV_NONE, &block, CKV_NONE);
+		record_lent(s, page, CKV_NONE, &block);
 		lent[t->next].lending = lane_take(s, t->lane, page, CKV_NONE);
 		t->next++;
 		t->n_done++;
 	}
 	return reserve_end(s, t, units);
-}
-
-/* ---- PUBLISH ---- */
-
-int lent_judge(const struct space *s, int lane, const struct ckv_page_name *name)
-{
-	const struct node *node;
-
-	if (name->epoch != s->config.epoch)
-		return -ESTALE;
-	if (name->page >= s->config.pool.n_block_pages)
-		return -EPROTO;
-	node = &s->nodes[name->page];
-	if (node->lending != name->lending || node->last_lane != lane)
-		return -ESTALE;
-	if (node->lane == lane)
-		return 0;
-	return node->mark & NODE_PUBLISHED ? -EEXIST : -ECANCELED;
-}
-
-static void lane_leave(struct space *s, uint32_t page)
-{
-	struct space_lane *lane = &s->lanes[s->nodes[page].lane];
-
-	queue_remove(&lane->lent, s->nodes, page);
-	assert(s->client_lent[lane->client] > 0);
-	assert(s->user_lent[lane->memory.user] > 0);
-	s->client_lent[lane->client]--;
-	s->user_lent[lane->memory.user]--;
-	s->nodes[page].lane = NODE_NO_LANE;
-}
-
-static int publish_judge(struct space *s, int lane,
-			 const struct ckv_publish_item *item)
-{
-	const struct ckv_record *record;
-	int r = item->zero != 0 ? -EPROTO : lent_judge(s, lane, &item->name);
-
-	if (r < 0)
-		return r;
-	record = &s->records[item->name.page];
-	if (record->slot == CKV_NONE || item->n_tokens == 0 ||
-	    item->n_tokens > s->config.geometry.block_tokens ||
-	    (item->flags & ~CKV_ENTRY_SUMMED) != 0)
-		return -EINVAL;
-	if (record->parent_page != CKV_NONE &&
-	    ckv_record_state(&s->records[record->parent_page]) !=
-	    CKV_RECORD_PUBLISHED) {
-		ckv_count(&s->stats->refused_parent, 1);
-		return -ENOENT;
-	}
-	return 0;
-}
-
-static void publish_one(struct space *s, const struct ckv_publish_item *item)
-{
-	uint32_t page = item->name.page;
-	struct ckv_record *record = &s->records[page];
-	struct node *node = &s->nodes[page];
-	bool summed = item->flags & CKV_ENTRY_SUMMED;
-
-	lane_leave(s, page);
-	node->mark |= NODE_PUBLISHED;
-	record->flags = (uint8_t)item->flags;
-	record->checksum = summed ? item->checksum : 0;
-	ckv_record_set_state(record, CKV_RECORD_PUBLISHED);
-	table_show(s, record->slot, record->flags, item->n_tokens,
-		   record->checksum);
-	node->heat = 0;
-	node->stamp = 0;
-	policy_put(s, page, POLICY_NEW);
-	if (node->n_children > 0)
-		policy_take(s, page);
-	else
-		tip_enqueue(s, page);
-	gauge_sub(&s->stats->pages_lent, 1);
-	ckv_count(&s->stats->blocks, 1);
-	ckv_count(&s->stats->published, 1);
-	if (!summed)
-		sum_enqueue(s, page);
-}
-
-int publish_run(struct space *s, struct space_task *t, int32_t *units)
-{
-	const struct ckv_publish_item *items = t->items;
-	int32_t *status = t->answers;
-
-	for (; t->next < t->n; t->next++) {
-		const struct ckv_publish_item *item = &items[t->next];
-		int r;
-
-		if (*units <= 0)
-			return SPACE_MORE;
-		*units -= UNITS_PUBLISH;
-		r = publish_judge(s, t->lane, item);
-		if (r == -EPROTO)
-			return r;
-		status[t->next] = r;
-		if (r < 0)
-			continue;
-		publish_one(s, item);
-		t->n_done++;
-	}
-	return t->n_done;
-}
-
-/* ---- ABORT ---- */
-
-/* If a job still reads a scratch page, the page becomes free when the job releases it. */
-void lent_abort(struct space *s, uint32_t page)
-{
-	struct ckv_record *record = &s->records[page];
-	uint32_t slot = record->slot, parent;
-
-	lane_leave(s, page);
-	if (slot != CKV_NONE) {
-		assert(s->nodes[page].n_children == 0);
-		parent = record->parent_page;
-		record->slot = CKV_NONE;
-		table_give(s, slot);
-		if (parent != CKV_NONE)
-			node_lose(s, parent, POLICY_BACK);
-	}
-	if (s->nodes[page].n_children == 0)
-		lent_free(s, page);
-}
-
-/* Pages reserved directly under a lent page; a scratch page has none, only holds. */
-static uint32_t lent_children(const struct space *s, uint32_t page)
-{
-	return s->records[page].slot == CKV_NONE ? 0 : s->nodes[page].n_children;
-}
-
-/*
- * Take a lent page and all its descendants back. They follow it in the lane's queue:
- * go forward to the last one (n_awaited: how many are known that were not passed yet),
- * then take them back from there backwards, children before parents. Nothing else
- * changes this tree meanwhile, as only its lane may, which runs one request at a time.
- * False: the units are used up; call again.
- */
-static bool abort_tree(struct space *s, struct space_task *t, uint32_t page,
-		       int32_t *units)
-{
-	uint32_t last = t->last_page;
-
-	if (last == CKV_NONE) {
-		last = page;
-		t->n_awaited = lent_children(s, page);
-	}
-	while (t->n_awaited > 0 && *units > 0) {
-		*units -= UNITS_LOOK;
-		last = s->nodes[last].next;
-		t->n_awaited--;
-		t->n_awaited += s->nodes[last].n_children;
-	}
-	while (t->n_awaited == 0 && *units > 0) {
-		uint32_t prev = s->nodes[last].prev;
-
-		*units -= UNITS_ABORT;
-		lent_abort(s, last);
-		ckv_count(&s->stats->aborted, 1);
-		t->last_page = CKV_NONE;
-		if (last == page)
-			return true;
-		last = prev;
-	}
-	t->last_page = last;
-	return false;
-}
-
-int abort_run(struct space *s, struct space_task *t, int32_t *units)
-{
-	const struct ckv_page_name *names = t->items;
-	int32_t *status = t->answers;
-
-	for (; t->next < t->n; t->next++) {
-		const struct ckv_page_name *name = &names[t->next];
-		int r;
-
-		if (*units <= 0)
-			return SPACE_MORE;
-		r = lent_judge(s, t->lane, name);
-		if (r == -EPROTO)
-			return r;
-		if (r == 0 && !abort_tree(s, t, name->page, units))
-			return SPACE_MORE;
-		*units -= UNITS_LOOK;
-		status[t->next] = r;
-		t->n_done += r == 0;
-	}
-	return t->n_done;
 }

@@ -8,10 +8,10 @@
  * victim() to take the coldest one. Each takes constant time; only create()
  * allocates.
  *
- * A block is identified by the number of its page. node[page] holds what the
+ * A block is identified by its slot in the index. node[slot] holds what the
  * space and the policy keep about it, with the links of intrusive lists. `heat`
  * and `stamp` survive remove() and victim(), so that a block which is inserted
- * again keeps its history; the space clears both when the page is published.
+ * again keeps its history; the space clears both when the block is published.
  *
  * Words such as hold, tip and lending: the glossary in CONTRIBUTING.md.
  */
@@ -20,22 +20,24 @@
 
 #include "proto/ckv_space.h"
 
-struct node {
-	uint32_t n_children;	/* child blocks, published or lent, and holds */
-	uint32_t lending;	/* times it was lent: with the page, the last lending's name */
-	uint16_t lane;		/* the lane it is lent to now; else NODE_NO_LANE */
-	uint16_t last_lane;	/* the lane of the last lending */
-	uint8_t	 mark;		/* flags, enum node_mark (state.h) */
-	uint8_t	 parked;	/* 1: known to be pinned, so in no policy (pinned.c) */
+struct link {			/* in a queue (queue.h) */
+	uint32_t prev, next;
+};
 
+struct node {			/* half a line, so it is never in two */
+	struct link link;	/* policy's; the space's if parked */
+	uint32_t stamp;		/* policy: time of the last use, by the policy's clock */
 	uint8_t	 heat;		/* policy: not 0 if the block was used */
 	uint8_t	 queue;		/* policy: which of its queues; 0: none */
-	uint32_t stamp;		/* policy: time of the last use, by the policy's clock */
-	uint32_t prev, next;	/* list links: policy's; the space's if lent, parked or free */
+	uint8_t	 parked;	/* 1: known to be pinned, so in no policy (pinned.c) */
+	uint8_t	 state;		/* enum node_state (state.h) */
 
-	uint32_t witness_word;	/* the pin word that was last seen naming the block ... */
-	uint16_t witness_lane;	/* ... and its lane; NODE_NO_LANE: none was seen yet */
+	uint32_t n_children;	/* child blocks, published or lent, and holds */
+	uint32_t parent;	/* the parent's slot; CKV_NONE at a root and in a view */
+	uint32_t page;		/* where the block's bytes are; a view's first page */
+	uint32_t mark;		/* flags, enum node_mark (state.h) */
 };
+_Static_assert(sizeof(struct node) == 32, "two nodes a line");
 
 /* Why a block is inserted: it decides the block's place in the order. */
 enum policy_origin {
@@ -51,17 +53,17 @@ struct policy_ops {
 	const char *name;	/* as the configuration spells it */
 	const char *help;
 
-	/* For at most n_pages blocks. 0 or -ENOMEM; the caller owns *ret_policy. */
-	int (*create)(struct node *nodes, const struct ckv_record *records,
-		      uint32_t n_pages, struct policy **ret_policy);
-	size_t (*private_bytes)(uint32_t n_pages);
+	/* For nodes[n_slots]. 0 or -ENOMEM; the caller owns *ret_policy. */
+	int (*create)(struct node *nodes, uint32_t n_slots,
+		      struct policy **ret_policy);
+	size_t (*private_bytes)(uint32_t n_slots);
 	void (*destroy)(struct policy *policy);
 
-	void (*insert)(struct policy *policy, uint32_t page,
+	void (*insert)(struct policy *policy, uint32_t slot,
 		       enum policy_origin origin);
 	/* The block may have children: then the use counts when it is inserted. */
-	void (*touch)(struct policy *policy, uint32_t page);
-	void (*remove)(struct policy *policy, uint32_t page);
+	void (*touch)(struct policy *policy, uint32_t slot);
+	void (*remove)(struct policy *policy, uint32_t slot);
 	/* Remove and return the coldest block; CKV_NONE if there is none. */
 	uint32_t (*victim)(struct policy *policy);
 	/* The victim that would follow `after` (CKV_NONE: the first); changes nothing. */

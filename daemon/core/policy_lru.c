@@ -20,13 +20,12 @@ struct policy {
 	uint32_t victim_stamp;	/* stamp of the last victim */
 };
 
-static int lru_create(struct node *nodes, const struct ckv_record *records,
-		      uint32_t n_pages, struct policy **ret_policy)
+static int lru_create(struct node *nodes, uint32_t n_slots,
+		      struct policy **ret_policy)
 {
 	struct policy *lru = calloc(1, sizeof *lru);
 
-	(void)records;
-	(void)n_pages;
+	(void)n_slots;
 	if (lru == NULL)
 		return -ENOMEM;
 	lru->nodes = nodes;
@@ -35,9 +34,9 @@ static int lru_create(struct node *nodes, const struct ckv_record *records,
 	return 0;
 }
 
-static size_t lru_private_bytes(uint32_t n_pages)
+static size_t lru_private_bytes(uint32_t n_slots)
 {
-	(void)n_pages;
+	(void)n_slots;
 	return sizeof(struct policy);
 }
 
@@ -46,66 +45,66 @@ static void lru_destroy(struct policy *lru)
 	free(lru);
 }
 
-static void lru_put_heir(struct policy *lru, uint32_t page)
+static void lru_put_heir(struct policy *lru, uint32_t slot)
 {
-	struct node *node = &lru->nodes[page];
+	struct node *node = &lru->nodes[slot];
 
 	if ((int32_t)(node->stamp - lru->victim_stamp) < 0)
 		node->stamp = lru->victim_stamp;
-	queue_put_by_stamp(&lru->queue, lru->nodes, page);
+	queue_put_by_stamp(&lru->queue, lru->nodes, slot);
 }
 
-static void lru_insert(struct policy *lru, uint32_t page,
+static void lru_insert(struct policy *lru, uint32_t slot,
 		       enum policy_origin origin)
 {
-	struct node *node = &lru->nodes[page];
+	struct node *node = &lru->nodes[slot];
 
 	assert(node->queue == 0);
 	node->queue = 1;
 	if (origin == POLICY_HEIR) {
-		lru_put_heir(lru, page);
+		lru_put_heir(lru, slot);
 		return;
 	}
 	if (origin == POLICY_KEPT) {
-		queue_put_by_stamp(&lru->queue, lru->nodes, page);
+		queue_put_by_stamp(&lru->queue, lru->nodes, slot);
 		return;
 	}
 	node->stamp = ++lru->clock;
-	queue_put_head(&lru->queue, lru->nodes, page);
+	queue_put_head(&lru->queue, node_links(lru->nodes), slot);
 }
 
-static void lru_touch(struct policy *lru, uint32_t page)
+static void lru_touch(struct policy *lru, uint32_t slot)
 {
-	struct node *node = &lru->nodes[page];
+	struct node *node = &lru->nodes[slot];
 
 	node->stamp = ++lru->clock;
 	if (node->queue != 0) {
-		queue_remove(&lru->queue, lru->nodes, page);
-		queue_put_head(&lru->queue, lru->nodes, page);
+		queue_remove(&lru->queue, node_links(lru->nodes), slot);
+		queue_put_head(&lru->queue, node_links(lru->nodes), slot);
 	}
 }
 
-static void lru_remove(struct policy *lru, uint32_t page)
+static void lru_remove(struct policy *lru, uint32_t slot)
 {
-	assert(lru->nodes[page].queue == 1);
-	lru->nodes[page].queue = 0;
-	queue_remove(&lru->queue, lru->nodes, page);
+	assert(lru->nodes[slot].queue == 1);
+	lru->nodes[slot].queue = 0;
+	queue_remove(&lru->queue, node_links(lru->nodes), slot);
 }
 
 static uint32_t lru_victim(struct policy *lru)
 {
-	uint32_t page = lru->queue.tail;
+	uint32_t slot = lru->queue.tail;
 
-	if (page != CKV_NONE) {
-		lru_remove(lru, page);
-		lru->victim_stamp = lru->nodes[page].stamp;
+	if (slot != CKV_NONE) {
+		lru_remove(lru, slot);
+		lru->victim_stamp = lru->nodes[slot].stamp;
 	}
-	return page;
+	return slot;
 }
 
 static uint32_t lru_next_victim(const struct policy *lru, uint32_t after)
 {
-	return after == CKV_NONE ? lru->queue.tail : lru->nodes[after].prev;
+	return after == CKV_NONE ? lru->queue.tail : lru->nodes[after].link.prev;
 }
 
 const struct policy_ops policy_lru = {

@@ -29,13 +29,12 @@ struct policy {
 	uint8_t	 victim_heat;
 };
 
-static int slru_create(struct node *nodes, const struct ckv_record *records,
-		       uint32_t n_pages, struct policy **ret_policy)
+static int slru_create(struct node *nodes, uint32_t n_slots,
+		       struct policy **ret_policy)
 {
 	struct policy *slru = calloc(1, sizeof *slru);
 
-	(void)records;
-	(void)n_pages;
+	(void)n_slots;
 	if (slru == NULL)
 		return -ENOMEM;
 	slru->nodes = nodes;
@@ -45,9 +44,9 @@ static int slru_create(struct node *nodes, const struct ckv_record *records,
 	return 0;
 }
 
-static size_t slru_private_bytes(uint32_t n_pages)
+static size_t slru_private_bytes(uint32_t n_slots)
 {
-	(void)n_pages;
+	(void)n_slots;
 	return sizeof(struct policy);
 }
 
@@ -56,22 +55,22 @@ static void slru_destroy(struct policy *slru)
 	free(slru);
 }
 
-static void slru_remove(struct policy *slru, uint32_t page)
+static void slru_remove(struct policy *slru, uint32_t slot)
 {
-	struct node *node = &slru->nodes[page];
+	struct node *node = &slru->nodes[slot];
 
 	assert(node->queue == PROBATION || node->queue == PROTECTED);
-	queue_remove(&slru->queue[node->queue], slru->nodes, page);
+	queue_remove(&slru->queue[node->queue], node_links(slru->nodes), slot);
 	node->queue = OUT;
 }
 
-static void enter(struct policy *slru, uint32_t page, uint8_t queue)
+static void enter(struct policy *slru, uint32_t slot, uint8_t queue)
 {
-	struct node *node = &slru->nodes[page];
+	struct node *node = &slru->nodes[slot];
 
 	node->queue = queue;
 	node->stamp = ++slru->clock;
-	queue_put_head(&slru->queue[queue], slru->nodes, page);
+	queue_put_head(&slru->queue[queue], node_links(slru->nodes), slot);
 }
 
 /* If too many blocks are protected, move the oldest of them to probation. */
@@ -81,18 +80,18 @@ static void keep_share(struct policy *slru)
 	uint32_t n = protected->n + slru->queue[PROBATION].n;
 
 	if (protected->n > n / PROTECTED_SHARE) {
-		uint32_t page = protected->tail;
+		uint32_t slot = protected->tail;
 
-		slru_remove(slru, page);
-		slru->nodes[page].heat = 0;
-		enter(slru, page, PROBATION);
+		slru_remove(slru, slot);
+		slru->nodes[slot].heat = 0;
+		enter(slru, slot, PROBATION);
 	}
 }
 
-static void slru_insert(struct policy *slru, uint32_t page,
+static void slru_insert(struct policy *slru, uint32_t slot,
 			enum policy_origin origin)
 {
-	struct node *node = &slru->nodes[page];
+	struct node *node = &slru->nodes[slot];
 
 	assert(node->queue == OUT);
 	if (origin == POLICY_HEIR) {
@@ -102,50 +101,50 @@ static void slru_insert(struct policy *slru, uint32_t page,
 	}
 	if (origin == POLICY_HEIR || origin == POLICY_KEPT) {
 		node->queue = node->heat ? PROTECTED : PROBATION;
-		queue_put_by_stamp(&slru->queue[node->queue], slru->nodes, page);
+		queue_put_by_stamp(&slru->queue[node->queue], slru->nodes, slot);
 	} else {
-		enter(slru, page, node->heat ? PROTECTED : PROBATION);
+		enter(slru, slot, node->heat ? PROTECTED : PROBATION);
 	}
 	keep_share(slru);
 }
 
-static void slru_touch(struct policy *slru, uint32_t page)
+static void slru_touch(struct policy *slru, uint32_t slot)
 {
-	struct node *node = &slru->nodes[page];
+	struct node *node = &slru->nodes[slot];
 
 	node->heat = 1;
 	if (node->queue == OUT) {
 		node->stamp = ++slru->clock;
 		return;
 	}
-	slru_remove(slru, page);
-	enter(slru, page, PROTECTED);
+	slru_remove(slru, slot);
+	enter(slru, slot, PROTECTED);
 	keep_share(slru);
 }
 
 static uint32_t slru_victim(struct policy *slru)
 {
-	uint32_t page = slru->queue[PROBATION].tail;
+	uint32_t slot = slru->queue[PROBATION].tail;
 
-	if (page == CKV_NONE)
-		page = slru->queue[PROTECTED].tail;
-	if (page != CKV_NONE) {
-		slru_remove(slru, page);
-		slru->victim_stamp = slru->nodes[page].stamp;
-		slru->victim_heat = slru->nodes[page].heat;
+	if (slot == CKV_NONE)
+		slot = slru->queue[PROTECTED].tail;
+	if (slot != CKV_NONE) {
+		slru_remove(slru, slot);
+		slru->victim_stamp = slru->nodes[slot].stamp;
+		slru->victim_heat = slru->nodes[slot].heat;
 	}
-	return page;
+	return slot;
 }
 
 static uint32_t slru_next_victim(const struct policy *slru, uint32_t after)
 {
-	uint32_t page = after == CKV_NONE ? slru->queue[PROBATION].tail :
-			slru->nodes[after].prev;
+	uint32_t slot = after == CKV_NONE ? slru->queue[PROBATION].tail :
+			slru->nodes[after].link.prev;
 
-	if (page == CKV_NONE &&
+	if (slot == CKV_NONE &&
 	    (after == CKV_NONE || slru->nodes[after].queue == PROBATION))
-		page = slru->queue[PROTECTED].tail;
-	return page;
+		slot = slru->queue[PROTECTED].tail;
+	return slot;
 }
 
 const struct policy_ops policy_slru = {

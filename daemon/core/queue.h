@@ -1,17 +1,36 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * queue.h - a queue of pages, doubly linked through the `prev` and `next` of
- * their nodes.
+ * queue.h - a doubly linked queue through the elements of an array: the nodes of
+ * slots, or pages.
  */
 #ifndef CKV_CORE_QUEUE_H
 #define CKV_CORE_QUEUE_H
 
 #include "daemon/core/policy.h"
 
+#include <stddef.h>
+
 struct queue {
 	uint32_t head, tail;	/* CKV_NONE when empty */
 	uint32_t n;
 };
+
+struct links {			/* those of an array's elements */
+	char *first;
+	size_t stride;
+};
+
+static inline struct links node_links(struct node *nodes)
+{
+	return (struct links){
+		(char *)nodes + offsetof(struct node, link), sizeof *nodes,
+	};
+}
+
+static inline struct link *link_of(struct links links, uint32_t i)
+{
+	return (struct link *)(void *)(links.first + i * links.stride);
+}
 
 static inline void queue_init(struct queue *q)
 {
@@ -19,71 +38,62 @@ static inline void queue_init(struct queue *q)
 	q->n = 0;
 }
 
-/* Put `page` just behind `after`, nearer the tail; CKV_NONE: at the head. */
-static inline void queue_put_after(struct queue *q, struct node *nodes,
-				   uint32_t page, uint32_t after)
+/* Put element `i` just behind `after`, nearer the tail; CKV_NONE: at the head. */
+static inline void queue_put_after(struct queue *q, struct links links,
+				   uint32_t i, uint32_t after)
 {
-	uint32_t next = after == CKV_NONE ? q->head : nodes[after].next;
+	uint32_t next = after == CKV_NONE ? q->head : link_of(links, after)->next;
 
-	nodes[page].prev = after;
-	nodes[page].next = next;
+	*link_of(links, i) = (struct link){ .prev = after, .next = next };
 	if (after == CKV_NONE)
-		q->head = page;
+		q->head = i;
 	else
-		nodes[after].next = page;
+		link_of(links, after)->next = i;
 	if (next == CKV_NONE)
-		q->tail = page;
+		q->tail = i;
 	else
-		nodes[next].prev = page;
+		link_of(links, next)->prev = i;
 	q->n++;
 }
 
-static inline void queue_put_head(struct queue *q, struct node *nodes,
-				  uint32_t page)
+static inline void queue_put_head(struct queue *q, struct links links, uint32_t i)
 {
-	queue_put_after(q, nodes, page, CKV_NONE);
+	queue_put_after(q, links, i, CKV_NONE);
 }
 
-static inline void queue_put_tail(struct queue *q, struct node *nodes,
-				  uint32_t page)
+static inline void queue_remove(struct queue *q, struct links links, uint32_t i)
 {
-	queue_put_after(q, nodes, page, q->tail);
-}
+	struct link at = *link_of(links, i);
 
-static inline void queue_remove(struct queue *q, struct node *nodes,
-				uint32_t page)
-{
-	uint32_t prev = nodes[page].prev, next = nodes[page].next;
-
-	if (prev == CKV_NONE)
-		q->head = next;
+	if (at.prev == CKV_NONE)
+		q->head = at.next;
 	else
-		nodes[prev].next = next;
-	if (next == CKV_NONE)
-		q->tail = prev;
+		link_of(links, at.prev)->next = at.next;
+	if (at.next == CKV_NONE)
+		q->tail = at.prev;
 	else
-		nodes[next].prev = prev;
+		link_of(links, at.next)->prev = at.prev;
 	q->n--;
 }
 
 /*
- * Insert `page` in the order of stamps, the newest at the head. The search starts
- * at the tail and gives up after 16 steps; then the page goes to the head, which
+ * Insert `slot` in the order of stamps, the newest at the head. The search starts
+ * at the tail and gives up after 16 steps; then the slot goes to the head, which
  * errs towards keeping the block.
  */
 static inline void queue_put_by_stamp(struct queue *q, struct node *nodes,
-				      uint32_t page)
+				      uint32_t slot)
 {
 	uint32_t at = q->tail;
 
 	for (int i = 0; i < 16 && at != CKV_NONE; i++) {
-		if ((int32_t)(nodes[at].stamp - nodes[page].stamp) >= 0) {
-			queue_put_after(q, nodes, page, at);
+		if ((int32_t)(nodes[at].stamp - nodes[slot].stamp) >= 0) {
+			queue_put_after(q, node_links(nodes), slot, at);
 			return;
 		}
-		at = nodes[at].prev;
+		at = nodes[at].link.prev;
 	}
-	queue_put_head(q, nodes, page);
+	queue_put_head(q, node_links(nodes), slot);
 }
 
 #endif

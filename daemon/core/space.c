@@ -17,11 +17,6 @@ uint32_t space_buckets(const struct ckv_pool_shape *pool)
 	return n < 2 ? 2 : (uint32_t)n;
 }
 
-static uint32_t all_pages(const struct ckv_pool_shape *pool)
-{
-	return pool->slab_pages * pool->n_slabs;
-}
-
 static uint32_t name_heads(const struct ckv_pool_shape *pool)
 {
 	uint32_t n = 1;
@@ -59,16 +54,27 @@ size_t space_private_bytes(const struct space_config *config)
 	size_t n_slots = (size_t)config->n_buckets * CKV_BUCKET_ENTRIES;
 
 	return sizeof(struct space) +
-	       all_pages(p) * sizeof(struct node) +
-	       bit_words(n_slots) * 8 + n_slots * sizeof(uint16_t) +
-	       2 * sizeof(uint32_t) * p->n_block_pages +
+	       n_slots * (sizeof(struct node) + sizeof(struct witness) +
+			  sizeof(uint16_t) + 2 * sizeof(uint32_t)) +
+	       bit_words(n_slots) * 8 + p->n_block_pages * sizeof(struct page) +
 	       config->n_tips_max * sizeof(struct tip) +
 	       config->n_lanes_max * (sizeof(struct space_lane) + sizeof(uint32_t)) +
 	       (config->n_clients_max + config->n_users_max) * sizeof(uint32_t) +
 	       bit_words(p->n_view_pages) * 8 +
 	       p->n_view_pages * sizeof(struct view_row) +
 	       name_heads(p) * sizeof(uint32_t) +
-	       config->policy->private_bytes(p->n_block_pages);
+	       config->policy->private_bytes((uint32_t)n_slots);
+}
+
+/* Zeroed memory from the start of a line. */
+static void *lines(size_t bytes)
+{
+	void *p = aligned_alloc(CKV_LINE, (bytes + CKV_LINE - 1) /
+				CKV_LINE * CKV_LINE);
+
+	if (p != NULL)
+		memset(p, 0, bytes);
+	return p;
 }
 
 static int space_allocate(struct space *s)
@@ -77,11 +83,13 @@ static int space_allocate(struct space *s)
 	const struct ckv_pool_shape *p = &c->pool;
 	int r;
 
-	s->nodes = calloc(s->n_pages, sizeof *s->nodes);
+	s->nodes = lines(s->n_slots * sizeof *s->nodes);
+	s->witnesses = calloc(s->n_slots, sizeof *s->witnesses);
+	s->pages = calloc(p->n_block_pages, sizeof *s->pages);
 	s->judged = calloc(bit_words(s->n_slots), 8);
 	s->reserved_tags = calloc(s->n_slots, sizeof *s->reserved_tags);
-	s->sums = calloc(p->n_block_pages, sizeof *s->sums);
-	s->queued_tips = calloc(p->n_block_pages, sizeof *s->queued_tips);
+	s->sums = calloc(s->n_slots, sizeof *s->sums);
+	s->queued_tips = calloc(s->n_slots, sizeof *s->queued_tips);
 	s->tips = calloc(c->n_tips_max + 1, sizeof *s->tips);
 	s->lanes = calloc(c->n_lanes_max, sizeof *s->lanes);
 	s->open_lanes = calloc(c->n_lanes_max, sizeof *s->open_lanes);
@@ -91,16 +99,15 @@ static int space_allocate(struct space *s)
 	s->rows = calloc(p->n_view_pages + 1, sizeof *s->rows);
 	s->n_names = name_heads(p);
 	s->names = malloc(s->n_names * sizeof *s->names);
-	if (!s->nodes || !s->judged || !s->reserved_tags || !s->sums || !s->queued_tips ||
-	    !s->tips || !s->lanes || !s->open_lanes || !s->client_lent ||
+	if (!s->nodes || !s->witnesses || !s->pages || !s->judged ||
+	    !s->reserved_tags || !s->sums || !s->queued_tips || !s->tips ||
+	    !s->lanes || !s->open_lanes || !s->client_lent ||
 	    !s->user_lent || !s->view_used || !s->rows || !s->names)
 		return -ENOMEM;
-	r = c->policy->create(s->nodes, s->records, p->n_block_pages,
-			      &s->blocks);
+	r = c->policy->create(s->nodes, s->n_slots, &s->blocks);
 	if (r < 0)
 		return r;
-	return policy_lru.create(s->nodes, s->records, p->n_view_pages,
-				 &s->views);
+	return policy_lru.create(s->nodes, s->n_slots, &s->views);
 }
 
 static void space_start(struct space *s, void *index)
@@ -117,9 +124,8 @@ static void space_start(struct space *s, void *index)
 	head->magic = CKV_INDEX_MAGIC;
 
 	memset(s->names, 0xff, s->n_names * sizeof *s->names);
-	for (uint32_t i = 0; i < s->n_pages; i++)
-		s->nodes[i].lane = s->nodes[i].last_lane =
-			s->nodes[i].witness_lane = NODE_NO_LANE;
+	for (uint32_t i = 0; i < p->n_block_pages; i++)
+		s->pages[i].lane = s->pages[i].last_lane = NO_LANE;
 	s->unused_lane = CKV_NONE;
 	for (uint32_t i = s->config.n_lanes_max; i-- > 0; ) {
 		s->lanes[i].place = s->unused_lane;
@@ -149,7 +155,6 @@ int space_create(const struct space_config *config,
 	s->n_slots = config->n_buckets * CKV_BUCKET_ENTRIES;
 	s->records = memory->records;
 	s->stats = memory->stats;
-	s->n_pages = all_pages(&config->pool);
 	s->pace = config->pace ? config->pace : &s->own_pace;
 	r = space_allocate(s);
 	if (r < 0) {
@@ -181,6 +186,8 @@ void space_destroy(struct space *s)
 	free(s->sums);
 	free(s->reserved_tags);
 	free(s->judged);
+	free(s->pages);
+	free(s->witnesses);
 	free(s->nodes);
 	free(s);
 }
@@ -211,49 +218,66 @@ bool space_is_empty(const struct space *s)
 
 /* ---- into a policy and out of it ---- */
 
-void policy_put(struct space *s, uint32_t page, enum policy_origin origin)
+void policy_put(struct space *s, uint32_t slot, enum policy_origin origin)
 {
-	if (space_is_view(s, page))
-		policy_lru.insert(s->views, page, origin);
+	if (node_is_view(s, slot))
+		policy_lru.insert(s->views, slot, origin);
 	else
-		s->config.policy->insert(s->blocks, page, origin);
+		s->config.policy->insert(s->blocks, slot, origin);
 }
 
-void policy_take(struct space *s, uint32_t page)
+void policy_take(struct space *s, uint32_t slot)
 {
-	if (s->nodes[page].parked) {
-		unpark(s, page);
+	if (s->nodes[slot].parked) {
+		unpark(s, slot);
 		return;
 	}
-	if (s->nodes[page].queue == 0)
+	if (s->nodes[slot].queue == 0)
 		return;
-	if (space_is_view(s, page))
-		policy_lru.remove(s->views, page);
+	if (node_is_view(s, slot))
+		policy_lru.remove(s->views, slot);
 	else
-		s->config.policy->remove(s->blocks, page);
+		s->config.policy->remove(s->blocks, slot);
 }
 
 /* ---- children and holds, which keep a block ---- */
 
-void node_gain(struct space *s, uint32_t page)
+void node_gain(struct space *s, uint32_t slot)
 {
-	if (s->nodes[page].n_children++ == 0)
-		policy_take(s, page);
+	if (s->nodes[slot].n_children++ == 0)
+		policy_take(s, slot);
 }
 
-void node_lose(struct space *s, uint32_t page, enum policy_origin origin)
+void node_lose(struct space *s, uint32_t slot, enum policy_origin origin)
 {
-	struct node *node = &s->nodes[page];
-	uint8_t state = ckv_record_state(&s->records[page]);
+	struct node *node = &s->nodes[slot];
 
 	assert(node->n_children > 0);
-	if (--node->n_children > 0 || batch_has(s, page))
+	if (--node->n_children > 0 || batch_has(s, slot) ||
+	    node->state != NODE_PUBLISHED)
 		return;
-	if (state == CKV_RECORD_PUBLISHED || state == CKV_RECORD_VIEW) {
-		policy_put(s, page, origin);
-		if (origin == POLICY_BACK)
-			tip_enqueue(s, page);
-	} else if (node->lane == NODE_NO_LANE) {
-		lent_free(s, page);
-	}
+	policy_put(s, slot, origin);
+	if (origin == POLICY_BACK)
+		tip_enqueue(s, slot);
+}
+
+void node_take(struct space *s, uint32_t slot, uint32_t parent, uint32_t page)
+{
+	struct node *node = &s->nodes[slot];
+
+	assert(node->state == NODE_FREE && node->n_children == 0);
+	node->state = NODE_LENT;
+	node->parent = parent;
+	node->page = page;
+}
+
+void node_free(struct space *s, uint32_t slot)
+{
+	struct node *node = &s->nodes[slot];
+
+	assert(node->state != NODE_FREE && node->n_children == 0);
+	assert(node->queue == 0 && !node->parked);
+	node->state = NODE_FREE;
+	node->mark &= NODE_STAYS;
+	table_give(s, slot);
 }

@@ -185,8 +185,8 @@ struct space_task {
 	bool begun_keys;		/* RESERVE: no key is all zero */
 	bool parent_known;		/* RESERVE: the parent was found, or there is none */
 	bool parent_ok;			/* RESERVE: ... and blocks may be reserved under it */
-	uint32_t parent_page;		/* RESERVE: parent of the next key; CKV_NONE: root */
-	uint32_t held_page;		/* RESERVE: the parent while the task holds it */
+	uint32_t parent_slot;		/* RESERVE: parent of the next key; CKV_NONE: root */
+	uint32_t held_slot;		/* RESERVE: the parent while the task holds it */
 	uint32_t last_page, n_awaited;	/* ABORT: position in the tree under an item */
 	bool queued;			/* DROP: it is in the space's list */
 	uint32_t owed;			/* DROP: units that a step spent on it, not yet paid */
@@ -253,7 +253,7 @@ uint32_t space_touches_drain(struct space *space);
 /* All touches of one lane: for tests and tools. */
 uint32_t space_touch_drain(struct space *space, int lane);
 
-/* Tell the policy that one slot was used; a slot that shows no block is ignored. */
+/* Tell the policy that one slot was used. What is not published yet is not used by it. */
 void space_touch(struct space *space, uint32_t slot);
 
 /* ---- for jobs: pages that a worker thread reads while requests change the space ---- */
@@ -261,14 +261,15 @@ void space_touch(struct space *space, uint32_t slot);
 /* One block of a held chain. */
 struct space_link {
 	uint32_t page;
-	uint32_t n_tokens;
+	uint32_t slot;
 	uint64_t checksum;
+	uint32_t n_tokens;
 	bool summed;		/* `checksum` is valid */
 };
 
 /* A walk lists the links of a held chain, the last block first, some at a time. */
 struct space_walk {
-	uint32_t page;		/* private: the page of the next link */
+	uint32_t slot;		/* of the next link; at first the deepest */
 	uint32_t n;		/* links listed so far */
 	uint32_t part;		/* a block before the last that is not full, as its
 				 * distance from the last; CKV_NONE: there is none */
@@ -277,10 +278,11 @@ struct space_walk {
 
 /*
  * Hold the chain that ends in `key`: 0 or -ENOENT. It is neither evicted nor dropped
- * until space_release() of its last page.
+ * until space_release() of its last slot, which is ret_walk->slot.
  */
 int space_walk_begin(struct space *space, const struct ckv_key *key,
 		     struct space_walk *ret_walk);
+void space_release(struct space *space, uint32_t slot);
 
 /*
  * List the chain while *units is positive. Returns its length n once it is listed:
@@ -295,12 +297,13 @@ int space_chain_hold(struct space *space, const struct ckv_key *key,
 		     struct space_link *ret_links, uint32_t n_links_max);
 
 /*
- * Hold a scratch page that is lent to `lane`, until space_release(). 0; -ESTALE: it
- * is not lent to the lane, or not any more; -EINVAL: it is lent for a block; -EPROTO.
+ * Hold a scratch page that is lent to `lane`, until space_scratch_release(). 0;
+ * -ESTALE: it is not lent to the lane, or not any more; -EINVAL: it is lent for a
+ * block; -EPROTO.
  */
 int space_scratch_hold(struct space *space, int lane,
 		       const struct ckv_page_name *name);
-void space_release(struct space *space, uint32_t page);
+void space_scratch_release(struct space *space, uint32_t page);
 
 /*
  * Find the oldest published block without a checksum: 1, and its page stays until

@@ -5,17 +5,19 @@
  * Invariants between any two calls (space_check() asserts them):
  *
  *   - A page is free, lent, published, or a view's; its record says which.
+ *   - A slot is free, lent or published; its node says which, and names its page
+ *     and its parent. A lent page without a slot is scratch.
  *   - The parent of a published block is published. The parent of a lent block is
  *     published, or lent to the same lane.
  *   - n_children of a block = published and lent blocks directly under it + holds.
  *   - A published block or view is in its policy, or parked (pinned.c), exactly
  *     when n_children is 0.
- *   - record.slot and entry.host_page name each other.
+ *   - record.slot names the slot whose node and entry name the record's page.
  *   - A tip in state WAITING or READING names a published block and is one of the
  *     block's holds.
  *
- * Only inside space_step() there are blocks in the batch (NODE_BATCH): such a block
- * counts no longer as its parent's child and is in no policy.
+ * Only inside space_step() there are blocks in the batch: such a block counts no
+ * longer as its parent's child and is in no policy.
  */
 #ifndef CKV_CORE_STATE_H
 #define CKV_CORE_STATE_H
@@ -26,7 +28,7 @@
 
 #include <assert.h>
 
-#define NODE_NO_LANE	UINT16_MAX
+#define NO_LANE		UINT16_MAX
 #define EVICT_MAX	4096u	/* blocks that one step evicts for writers */
 #define DROPS_MAX	256u	/* keys of DROPs that one step looks at */
 #define VIEWS_MAX	16u	/* views that one step judges */
@@ -41,16 +43,45 @@
 #define UNITS_LOOK	1	/* look at one node */
 #define UNITS_FIND	2	/* look up a key: the index is not in the processor's cache */
 
+enum node_state {		/* of a slot */
+	NODE_FREE,		/* there is nothing in it, or it is retired */
+	NODE_LENT,		/* reserved: its page is lent, readers do not find it */
+	NODE_PUBLISHED,		/* a block, or a view (NODE_VIEW) */
+};
+
 enum node_mark {
-	NODE_BATCH	= 1,	/* in the batch of this step; its generation becomes odd */
-	NODE_PUBLISHED	= 2,	/* its last lending ended in PUBLISH */
-	NODE_SUM_QUEUED	= 4,	/* the page is in the queue `sums` */
+	NODE_VIEW	= 1,
+	NODE_SEEN	= 2,	/* it was found pinned: witnesses[] says where */
+	NODE_SUM_QUEUED	= 4,	/* the slot is in the queue `sums` */
 	NODE_SUMMING	= 8,	/* a worker computes its checksum: treat it as pinned */
-	NODE_TIP_QUEUED	= 16,	/* the page is in the queue `queued_tips` */
+	NODE_TIP_QUEUED	= 16,	/* the slot is in the queue `queued_tips` */
 	NODE_TIP_HELD	= 32,	/* one of its holds is a tip's (tip.c) */
 	NODE_DONE	= 64,	/* the chain that ends here, or a longer one, had its turn */
 	NODE_LOST	= 128,	/* counted: a chain through here was evicted before its turn */
 };
+/* A queue names a slot even after its block has left; the other marks are the block's. */
+#define NODE_STAYS	(NODE_SUM_QUEUED | NODE_TIP_QUEUED)
+
+struct witness {		/* the pin word that was last seen naming a slot */
+	uint32_t word;
+	uint32_t lane;
+};
+
+struct page {			/* a block page: how it is lent, or was lent last */
+	struct link link;	/* if lent: in its lane's queue; if free: `next` in the stack */
+	uint32_t lending;	/* times it was lent: with the page, the last lending's name */
+	uint16_t lane;		/* the lane it is lent to now; else NO_LANE */
+	uint16_t last_lane;	/* the lane of the last lending */
+	uint32_t n_holds : 31;	/* jobs that read it; only if it is or was lent as scratch */
+	uint32_t published : 1;	/* the last lending ended in PUBLISH */
+};
+
+static inline struct links page_links(struct page *pages)
+{
+	return (struct links){
+		(char *)pages + offsetof(struct page, link), sizeof *pages,
+	};
+}
 
 struct space_lane {
 	struct space_lane_memory memory;
@@ -70,19 +101,19 @@ enum { BLOCKS, VIEWS, KINDS };
  */
 struct search {
 	uint32_t wanted;	/* pages that tasks asked for since the last step */
-	uint32_t n_unseen;	/* if passing: parked pages that are still to be looked at */
+	uint32_t n_unseen;	/* if passing: parked slots that are still to be looked at */
 	uint32_t last_step;	/* the last step that worked on the search */
-	bool passing;		/* the policy is empty: only parked pages are left */
+	bool passing;		/* the policy is empty: only parked slots are left */
 	bool full;		/* the last search found nothing: see room_wait() */
 	uint32_t stage;		/* tips: the next stage of giving way (evict.c) */
-	uint64_t n_vain;	/* pages its steps may have judged since one was freed */
+	uint64_t n_vain;	/* slots its steps may have judged since one was freed */
 	uint32_t n_fruitless;	/* searches that found nothing; wraps */
 };
 
 /* One key of a DROP, whose block is in the batch. */
 struct drop_choice {
 	struct space_task *task;
-	uint32_t item, page;
+	uint32_t item, slot;
 	bool again;		/* an earlier key named the same block */
 };
 
@@ -90,7 +121,7 @@ enum tip_state { TIP_FREE, TIP_WAITING, TIP_READING, TIP_REVOKED };	/* tip.c */
 
 struct tip {
 	enum tip_state state;
-	uint32_t page;
+	uint32_t slot;
 	uint32_t serial;	/* of tips in one state the lowest is next; wraps */
 	bool outdated;		/* space_set_auto(anew) was called after the hold began */
 };
@@ -106,7 +137,7 @@ struct view_row {
 struct step_cost {
 	uint32_t n_words;	/* pin words read */
 	uint32_t n_full;	/* of those, read one by one since some were in use */
-	uint32_t n_looks;	/* pages looked at */
+	uint32_t n_looks;	/* slots looked at */
 	uint32_t n_restored;	/* blocks given back as pinned */
 };
 
@@ -117,8 +148,9 @@ struct space {
 	uint32_t n_slots;
 	struct ckv_record *records;
 	struct ckv_space_stats *stats;
-	struct node *nodes;		/* one per page of all slabs */
-	uint32_t n_pages;		/* of all slabs */
+	struct node *nodes;		/* [n_slots] */
+	struct witness *witnesses;	/* [n_slots] valid with NODE_SEEN */
+	struct page *pages;		/* one per block page */
 
 	struct policy *blocks, *views;
 	struct queue parked[KINDS];
@@ -131,21 +163,21 @@ struct space {
 	struct drop_choice chosen[DROPS_MAX];
 	uint32_t n_chosen;
 
-	uint32_t free_head;		/* a stack through node.next */
+	uint32_t free_head;		/* a stack through page.link.next */
 	uint32_t n_free;
 
 	uint16_t *reserved_tags;	/* [n_slots] tags of reserved slots, see table.c */
 	uint64_t *judged;		/* a bit per slot: its block is in the batch */
-	uint32_t batch[BATCH_MAX];	/* pages */
+	uint32_t batch[BATCH_MAX];	/* slots */
 	uint32_t n_batch;
 
-	uint32_t *sums;			/* ring of pages that wait for a checksum */
+	uint32_t *sums;			/* ring of slots that wait for a checksum */
 	uint32_t sum_head, n_sums;
 
 	enum space_auto automatic;
 	struct tip *tips;		/* [n_tips_max] */
 	uint32_t tip_serial;
-	uint32_t *queued_tips;		/* ring of published pages that may be tips */
+	uint32_t *queued_tips;		/* ring of published slots that may be tips */
 	uint32_t queued_tip_head, n_queued_tips;
 
 	struct space_lane *lanes;
@@ -160,9 +192,22 @@ struct space {
 	uint32_t n_names;		/* its buckets; a power of two */
 };
 
-static inline bool space_is_view(const struct space *s, uint32_t page)
+static inline bool node_is_view(const struct space *s, uint32_t slot)
 {
-	return page >= s->config.pool.first_view_page;
+	return (s->nodes[slot].mark & NODE_VIEW) != 0;
+}
+
+/* The record of the page that a taken slot has. */
+static inline struct ckv_record *record_of(const struct space *s, uint32_t slot)
+{
+	return &s->records[s->nodes[slot].page];
+}
+
+/* Prefetch what is written when a block page is lent or freed. */
+CKV_ASK page_prefetch(const struct space *s, uint32_t page)
+{
+	__builtin_prefetch(&s->records[page], 1);
+	__builtin_prefetch(&s->pages[page], 1);
 }
 
 static inline uint32_t space_n_used(const struct space *s)
@@ -192,12 +237,9 @@ void table_show(struct space *s, uint32_t slot, uint8_t flags,
 void table_set_sum(struct space *s, uint32_t slot, uint64_t checksum);
 /* Free a slot with a new generation; retire it if there is no new generation left. */
 void table_give(struct space *s, uint32_t slot);
-/* The parent's page; CKV_NONE for a root. */
-uint32_t table_parent_page(const struct space *s, uint32_t slot);
-/* Prefetch what table_give() will touch, or the entry that table_take() will write. */
+/* Prefetch the entry and the node of a slot, or of the one that table_take() will take. */
 void table_prefetch(const struct space *s, uint32_t slot);
 void table_prefetch_room(const struct space *s, const struct ckv_place *place);
-uint32_t table_page(const struct space *s, uint32_t slot);
 uint32_t table_generation(const struct space *s, uint32_t slot);
 
 /* ---- lane.c ---- */
@@ -213,18 +255,19 @@ static inline uint32_t lane_pin_high(const struct space_lane *lane)
 
 /* ---- space.c ---- */
 
-void policy_put(struct space *s, uint32_t page, enum policy_origin origin);
-/* Take a page out of its policy, or unpark it. */
-void policy_take(struct space *s, uint32_t page);
+void policy_put(struct space *s, uint32_t slot, enum policy_origin origin);
+/* Take a slot out of its policy, or unpark it. */
+void policy_take(struct space *s, uint32_t slot);
 /* Count one child or hold more. */
-void node_gain(struct space *s, uint32_t page);
-/*
- * Count one less. After the last one a block or view that is not in the batch enters
- * its policy, and a lent page that was taken back meanwhile becomes free.
- */
-void node_lose(struct space *s, uint32_t page, enum policy_origin origin);
+void node_gain(struct space *s, uint32_t slot);
+/* Count one less. After the last one a block or view not in the batch enters its policy. */
+void node_lose(struct space *s, uint32_t slot, enum policy_origin origin);
+/* Reserve a slot that table_take() gave, for a block or view in this page. */
+void node_take(struct space *s, uint32_t slot, uint32_t parent, uint32_t page);
+/* Free a slot, also in the index. */
+void node_free(struct space *s, uint32_t slot);
 
-/* ---- lend.c ---- */
+/* ---- lend.c, publish.c ---- */
 
 /* Take a page from the stack of free block pages, which is not empty. */
 uint32_t page_pop(struct space *s);
@@ -239,10 +282,10 @@ void lent_abort(struct space *s, uint32_t page);
 int lent_judge(const struct space *s, int lane, const struct ckv_page_name *name);
 /* Free a page that was taken back and that no job reads. */
 void lent_free(struct space *s, uint32_t page);
-/* Free a published block and its slot; it is in no policy and has no children. */
-void block_free(struct space *s, uint32_t page);
+/* Free a published block and its page; it is in no policy and has no children. */
+void block_free(struct space *s, uint32_t slot);
 
-/* ---- the operations: lend.c, hold.c (PREFETCH), drop.c; called by task.c ---- */
+/* ---- the operations: lend.c, publish.c, hold.c (PREFETCH), drop.c; called by task.c ---- */
 
 /* Begin to wait for the next step. Returns SPACE_WAIT. */
 int task_wait(const struct space *s, struct space_wait *wait);
@@ -261,15 +304,15 @@ void drops_settle(struct space *s);
 
 /* ---- pinned.c ---- */
 
-/* Does the pin word that was seen last still pin the page? Reads one word. */
-bool pinned_still(const struct space *s, uint32_t page);
-/* Remember the pin word that pins a page. */
-void pinned_seen(struct space *s, uint32_t page, uint32_t lane, uint32_t word);
+/* Does the pin word that was seen last still pin the slot? Reads one word. */
+bool pinned_still(const struct space *s, uint32_t slot);
+/* Remember the pin word that pins a slot. */
+void pinned_seen(struct space *s, uint32_t slot, uint32_t lane, uint32_t word);
 /* Park a pinned block or view without children, which is in no policy. */
-void park(struct space *s, uint32_t page);
-void unpark(struct space *s, uint32_t page);
+void park(struct space *s, uint32_t slot);
+void unpark(struct space *s, uint32_t slot);
 /*
- * Look at n parked pages, those not looked at for the longest time first. A page that
+ * Look at n parked slots, those not looked at for the longest time first. A slot that
  * is pinned no longer returns to its policy as just used. Returns how many did.
  */
 uint32_t parked_look(struct space *s, uint32_t kind, uint32_t n);
@@ -277,20 +320,20 @@ uint32_t parked_look(struct space *s, uint32_t kind, uint32_t n);
 /* ---- evict.c, step.c ---- */
 
 /*
- * Add a page, just taken out of its policy, to the batch; BATCH_MAX fit. If it was its
+ * Add a slot, just taken out of its policy, to the batch; BATCH_MAX fit. If it was its
  * parent's last child, the parent enters the policy as `heir` says.
  */
-void batch_add(struct space *s, uint32_t page, enum policy_origin heir);
+void batch_add(struct space *s, uint32_t slot, enum policy_origin heir);
 /* Judge the batch: scan all pin words once and restore what is pinned. */
 void batch_judge(struct space *s);
-/* Restore a page, that is take it and its ancestors out of the batch: how many. */
-uint32_t batch_restore(struct space *s, uint32_t page);
-static inline bool batch_has(const struct space *s, uint32_t page)
+/* Restore a slot, that is take it and its ancestors out of the batch: how many. */
+uint32_t batch_restore(struct space *s, uint32_t slot);
+static inline bool batch_has(const struct space *s, uint32_t slot)
 {
-	return (s->nodes[page].mark & NODE_BATCH) != 0;
+	return s->judged[slot / 64] >> slot % 64 & 1;
 }
-/* Remove the marks of a page that leaves the batch. */
-void batch_forget(struct space *s, uint32_t page);
+/* Take a slot that is about to be freed out of the batch. */
+void batch_forget(struct space *s, uint32_t slot);
 /* Park those that the scan restored and that have no children. */
 void batch_park(struct space *s);
 /* Put blocks to evict for writers into the batch. False: there are none left. */
@@ -304,7 +347,7 @@ void evict_free(struct space *s, uint32_t first);
 int room_wait(struct space *s, struct space_wait *wait, uint32_t kind,
 	      uint32_t wanted);
 /*
- * Count that a step of a search may judge n of all n_all pages. True: the search has
+ * Count that a step of a search may judge n of all n_all slots. True: the search has
  * judged all of them several times, so a client keeps moving its pins, and the search
  * must be given up, as it might never end.
  */
@@ -317,28 +360,28 @@ uint32_t pages_to_lend(const struct space *s);
 /* ---- tip.c ---- */
 
 /* SPACE_AUTO_PUBLISH: queue a block that is the last of its chain now. */
-void tip_enqueue(struct space *s, uint32_t page);
+void tip_enqueue(struct space *s, uint32_t slot);
 /* SPACE_AUTO_DEMOTE: hold a victim instead of evicting it. False: it is not held. */
-bool tip_defer(struct space *s, uint32_t page);
+bool tip_defer(struct space *s, uint32_t slot);
 /*
  * End the holds of at most n_max tips in this state, the oldest first, whose blocks
  * have no other hold and no child. The blocks go into the batch; one that is known to
  * be pinned is parked. Returns how many holds ended.
  */
 uint32_t tips_give_way(struct space *s, enum tip_state state, uint32_t n_max);
-/* A DROP names this page: end a tip's hold of it. */
-void tip_drop(struct space *s, uint32_t page);
+/* A DROP names this block: end a tip's hold of it. */
+void tip_drop(struct space *s, uint32_t slot);
 /* Note what the batch from index `first` on, which is about to be evicted, means for tips. */
 void tips_leave(struct space *s, uint32_t first);
 
 /* ---- hold.c, view.c ---- */
 
-/* Begin to list the chain that ends in a published page, which is held. */
+/* Begin to list the chain that ends in a published block, which is held. */
 void walk_begin(struct space_walk *walk, uint32_t deepest);
 /* Queue a published block that has no checksum. */
-void sum_enqueue(struct space *s, uint32_t page);
+void sum_enqueue(struct space *s, uint32_t slot);
 /* Free a published view, which is in no policy. */
-void view_free(struct space *s, uint32_t first_page);
+void view_free(struct space *s, uint32_t slot);
 /* Put views to evict into the batch. False: there are none left. */
 bool views_choose(struct space *s);
 /* Evict those of batch[first, end) that are not pinned, until the wanted run fits. */

@@ -20,7 +20,7 @@ bool space_waits(const struct space *s)
 	       s->search[VIEWS].wanted > 0;
 }
 
-/* Put pages for one search into the batch; the search ends if there are none. */
+/* Put blocks or views for one search into the batch; the search ends if there are none. */
 static void search_step(struct space *s, uint32_t kind)
 {
 	struct search *search = &s->search[kind];
@@ -28,7 +28,7 @@ static void search_step(struct space *s, uint32_t kind)
 	if (search->wanted == 0)
 		return;
 	search->full = false;
-	/* The search paused for a step, so what it saw of the parked pages is outdated. */
+	/* The search paused for a step, so what it saw of the parked slots is outdated. */
 	if (search->last_step + 1 != s->n_steps)
 		search->passing = false;
 	search->last_step = s->n_steps;

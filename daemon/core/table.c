@@ -96,10 +96,16 @@ bool table_room(const struct space *s, const struct ckv_place *place)
 	return choose(s, place, &i) >= 0;
 }
 
-void table_prefetch(const struct space *s, uint32_t slot)
+CKV_ASK ask_slot(const struct space *s, uint32_t slot)
 {
 	__builtin_prefetch(bucket_of(s, slot), 1);
 	__builtin_prefetch(ckv_index_entry(&s->index, slot), 1);
+	__builtin_prefetch(&s->nodes[slot], 1);
+}
+
+void table_prefetch(const struct space *s, uint32_t slot)
+{
+	ask_slot(s, slot);
 }
 
 void table_prefetch_room(const struct space *s, const struct ckv_place *place)
@@ -108,8 +114,7 @@ void table_prefetch_room(const struct space *s, const struct ckv_place *place)
 	int b = choose(s, place, &i);
 
 	if (b >= 0)
-		__builtin_prefetch(&s->index.buckets[place->bucket[b]].entry[i],
-				   1);
+		ask_slot(s, place->bucket[b] * CKV_BUCKET_ENTRIES + i);
 }
 
 uint32_t table_take(struct space *s, const struct ckv_place *place,
@@ -189,23 +194,6 @@ void table_give(struct space *s, uint32_t slot)
 	ckv_bucket_close(bucket);
 	if (retired)
 		ckv_count(&s->stats->slots_retired, 1);
-}
-
-uint32_t table_page(const struct space *s, uint32_t slot)
-{
-	struct ckv_block block;
-
-	ckv_entry_load(ckv_index_entry(&s->index, slot), &block);
-	return block.host_page;
-}
-
-uint32_t table_parent_page(const struct space *s, uint32_t slot)
-{
-	struct ckv_block block;
-
-	ckv_entry_load(ckv_index_entry(&s->index, slot), &block);
-	return block.parent_slot == CKV_NONE ? CKV_NONE :
-	       table_page(s, block.parent_slot);
 }
 
 uint32_t table_generation(const struct space *s, uint32_t slot)

@@ -17,7 +17,7 @@ int task_wait(const struct space *s, struct space_wait *wait)
 static int begin(struct space_task *t)
 {
 	t->begun = true;
-	t->held_page = t->parent_page = t->last_page = CKV_NONE;
+	t->held_slot = t->parent_slot = t->last_page = CKV_NONE;
 	return t->n == 0 || t->n > CKV_BATCH_MAX ? -EINVAL : 0;
 }
 
@@ -155,7 +155,7 @@ int space_chain_hold(struct space *s, const struct ckv_key *key,
 
 	if (r < 0)
 		return r;
-	deepest = walk.page;
+	deepest = walk.slot;
 	r = list_all(s, &walk, ret_links, n_links_max);
 	if (r < 0)
 		space_release(s, deepest);

@@ -22,33 +22,30 @@
  */
 #include "daemon/core/state.h"
 
-#define QUEUE_LOOK	1024u	/* pages that one call takes from the queue */
+#define QUEUE_LOOK	1024u	/* slots that one call takes from the queue */
 #define VICTIMS_LOOK	64u	/* next victims that PRESSURE looks at */
 #define PRESSURE_SHARE	16u	/* pages run short when less than 1/16 may be lent */
 
-/* ---- PUBLISH: the queue of tips; a page is in it at most once, as in hold.c ---- */
+/* ---- PUBLISH: the queue of tips; a slot is in it at most once, as in hold.c ---- */
 
-void tip_enqueue(struct space *s, uint32_t page)
+void tip_enqueue(struct space *s, uint32_t slot)
 {
-	uint32_t cap = s->config.pool.n_block_pages;
-
-	if (s->automatic != SPACE_AUTO_PUBLISH || space_is_view(s, page) ||
-	    (s->nodes[page].mark & (NODE_TIP_QUEUED | NODE_DONE)))
+	if (s->automatic != SPACE_AUTO_PUBLISH || node_is_view(s, slot) ||
+	    (s->nodes[slot].mark & (NODE_TIP_QUEUED | NODE_DONE)))
 		return;
-	assert(s->n_queued_tips < cap);
-	s->nodes[page].mark |= NODE_TIP_QUEUED;
-	s->queued_tips[(s->queued_tip_head + s->n_queued_tips++) % cap] = page;
+	assert(s->n_queued_tips < s->n_slots);
+	s->nodes[slot].mark |= NODE_TIP_QUEUED;
+	s->queued_tips[(s->queued_tip_head + s->n_queued_tips++) % s->n_slots] = slot;
 }
 
 static uint32_t tip_dequeue(struct space *s)
 {
-	uint32_t page = s->queued_tips[s->queued_tip_head];
+	uint32_t slot = s->queued_tips[s->queued_tip_head];
 
-	s->queued_tip_head = (s->queued_tip_head + 1) %
-			     s->config.pool.n_block_pages;
+	s->queued_tip_head = (s->queued_tip_head + 1) % s->n_slots;
 	s->n_queued_tips--;
-	s->nodes[page].mark &= (uint8_t)~NODE_TIP_QUEUED;
-	return page;
+	s->nodes[slot].mark &= ~(uint32_t)NODE_TIP_QUEUED;
+	return slot;
 }
 
 /* ---- holding ---- */
@@ -61,17 +58,17 @@ static uint32_t tip_free_slot(const struct space *s)
 	return CKV_NONE;
 }
 
-static void tip_hold(struct space *s, uint32_t i, uint32_t page,
+static void tip_hold(struct space *s, uint32_t i, uint32_t slot,
 		     enum tip_state state)
 {
-	assert(!(s->nodes[page].mark & (NODE_TIP_HELD | NODE_DONE)));
-	node_gain(s, page);
-	s->nodes[page].mark |= NODE_TIP_HELD;
+	assert(!(s->nodes[slot].mark & (NODE_TIP_HELD | NODE_DONE)));
+	node_gain(s, slot);
+	s->nodes[slot].mark |= NODE_TIP_HELD;
 	/* A search that found nothing may find this one, as its hold can give way. */
 	s->search[BLOCKS].full = false;
 	s->search[BLOCKS].stage = 0;
 	s->tips[i] = (struct tip){
-		.state = state, .page = page, .serial = s->tip_serial++,
+		.state = state, .slot = slot, .serial = s->tip_serial++,
 	};
 	ckv_count(&s->stats->auto_held, 1);
 }
@@ -84,7 +81,7 @@ static bool tip_holds(const struct tip *tip)
 /* Remove the hold's marks; the caller changes the tip's state and the block's count. */
 static void tip_unhold(struct space *s, struct tip *tip)
 {
-	s->nodes[tip->page].mark &= (uint8_t)~NODE_TIP_HELD;
+	s->nodes[tip->slot].mark &= ~(uint32_t)NODE_TIP_HELD;
 	gauge_sub(&s->stats->auto_held, 1);
 }
 
@@ -101,17 +98,17 @@ static uint32_t oldest_tip(const struct space *s, enum tip_state state)
 	return best;
 }
 
-bool tip_defer(struct space *s, uint32_t page)
+bool tip_defer(struct space *s, uint32_t slot)
 {
 	uint32_t i;
 
 	if (s->automatic != SPACE_AUTO_DEMOTE ||
-	    (s->nodes[page].mark & NODE_DONE))
+	    (s->nodes[slot].mark & NODE_DONE))
 		return false;
 	i = tip_free_slot(s);
 	if (i == CKV_NONE)
 		return false;
-	tip_hold(s, i, page, TIP_WAITING);
+	tip_hold(s, i, slot, TIP_WAITING);
 	return true;
 }
 
@@ -120,7 +117,7 @@ bool tip_defer(struct space *s, uint32_t page)
 /* End a tip's hold. False: it has none, or its block has children or other holds. */
 static bool tip_revoke(struct space *s, struct tip *tip)
 {
-	struct node *node = &s->nodes[tip->page];
+	struct node *node = &s->nodes[tip->slot];
 
 	if (!tip_holds(tip) || node->n_children > 1)
 		return false;
@@ -145,27 +142,27 @@ uint32_t tips_give_way(struct space *s, enum tip_state state, uint32_t n_max)
 		tip->serial = s->tip_serial++;
 		if (!tip_revoke(s, tip))
 			continue;
-		s->nodes[tip->page].mark |= NODE_LOST;
+		s->nodes[tip->slot].mark |= NODE_LOST;
 		ckv_count(&s->stats->auto_lost_room, 1);
-		if (pinned_still(s, tip->page))
-			park(s, tip->page);
+		if (pinned_still(s, tip->slot))
+			park(s, tip->slot);
 		else
-			batch_add(s, tip->page, POLICY_HEIR);
+			batch_add(s, tip->slot, POLICY_HEIR);
 		n++;
 	}
 	return n;
 }
 
-void tip_drop(struct space *s, uint32_t page)
+void tip_drop(struct space *s, uint32_t slot)
 {
-	if (!(s->nodes[page].mark & NODE_TIP_HELD))
+	if (!(s->nodes[slot].mark & NODE_TIP_HELD))
 		return;
 	for (uint32_t i = 0; i < s->config.n_tips_max; i++) {
 		struct tip *tip = &s->tips[i];
 
-		if (tip->page == page && tip_revoke(s, tip)) {
+		if (tip->slot == slot && tip_revoke(s, tip)) {
 			ckv_count(&s->stats->auto_skipped, 1);
-			policy_put(s, page, POLICY_KEPT);
+			policy_put(s, slot, POLICY_KEPT);
 		}
 	}
 }
@@ -175,32 +172,32 @@ void tips_leave(struct space *s, uint32_t first)
 	if (s->automatic == SPACE_AUTO_NONE)
 		return;
 	for (uint32_t i = first; i < s->n_batch; i++) {
-		uint32_t page = s->batch[i], parent;
-		uint8_t mark = s->nodes[page].mark;
+		uint32_t slot = s->batch[i], parent;
+		uint32_t mark = s->nodes[slot].mark;
 
-		if (!batch_has(s, page))
+		if (!batch_has(s, slot))
 			continue;
 		if (!(mark & (NODE_DONE | NODE_LOST)))
 			ckv_count(&s->stats->auto_lost_busy, 1);
-		parent = s->records[page].parent_page;
+		parent = s->nodes[slot].parent;
 		if (parent != CKV_NONE)
 			s->nodes[parent].mark |= mark & NODE_DONE ? NODE_DONE :
 						 NODE_LOST;
 	}
 }
 
-/* ---- whose turn it is: the page of the next tip, or CKV_NONE ---- */
+/* ---- whose turn it is: the slot of the next tip, or CKV_NONE ---- */
 
 static uint32_t next_published(struct space *s)
 {
 	for (uint32_t i = 0; i < QUEUE_LOOK && s->n_queued_tips > 0; i++) {
-		uint32_t page = tip_dequeue(s);
+		uint32_t slot = tip_dequeue(s);
 
-		if (ckv_record_state(&s->records[page]) != CKV_RECORD_PUBLISHED ||
-		    (s->nodes[page].mark & NODE_DONE))
+		if (s->nodes[slot].state != NODE_PUBLISHED ||
+		    (s->nodes[slot].mark & (NODE_DONE | NODE_VIEW)))
 			continue;
-		if (s->nodes[page].n_children == 0)
-			return page;
+		if (s->nodes[slot].n_children == 0)
+			return slot;
 		ckv_count(&s->stats->auto_skipped, 1);
 	}
 	return CKV_NONE;
@@ -209,7 +206,7 @@ static uint32_t next_published(struct space *s)
 static uint32_t next_cold(struct space *s)
 {
 	const struct policy_ops *ops = s->config.policy;
-	uint32_t n = s->config.pool.n_block_pages, page = CKV_NONE;
+	uint32_t n = s->config.pool.n_block_pages, slot = CKV_NONE;
 
 	if (s->config.n_pages_max < n)
 		n = s->config.n_pages_max;
@@ -217,9 +214,9 @@ static uint32_t next_cold(struct space *s)
 		return CKV_NONE;
 	(void)parked_look(s, BLOCKS, VICTIMS_LOOK);
 	for (uint32_t i = 0; i < VICTIMS_LOOK; i++) {
-		page = ops->next_victim(s->blocks, page);
-		if (page == CKV_NONE || !(s->nodes[page].mark & NODE_DONE))
-			return page;
+		slot = ops->next_victim(s->blocks, slot);
+		if (slot == CKV_NONE || !(s->nodes[slot].mark & NODE_DONE))
+			return slot;
 	}
 	return CKV_NONE;
 }
@@ -229,7 +226,7 @@ static void tip_release(struct space *s, struct tip *tip)
 {
 	tip->state = TIP_FREE;
 	tip_unhold(s, tip);
-	node_lose(s, tip->page, POLICY_KEPT);
+	node_lose(s, tip->slot, POLICY_KEPT);
 }
 
 /*
@@ -242,7 +239,7 @@ static uint32_t next_waiting(struct space *s)
 
 	while ((i = oldest_tip(s, TIP_WAITING)) != CKV_NONE) {
 		struct tip *tip = &s->tips[i];
-		const struct node *node = &s->nodes[tip->page];
+		const struct node *node = &s->nodes[tip->slot];
 
 		if (node->n_children == 1 && !(node->mark & NODE_DONE)) {
 			tip->state = TIP_READING;
@@ -257,7 +254,7 @@ static uint32_t next_waiting(struct space *s)
 /* Choose the next tip, now READING; CKV_NONE if there is none. */
 static uint32_t tip_begin(struct space *s)
 {
-	uint32_t i, page;
+	uint32_t i, slot;
 
 	if (s->automatic == SPACE_AUTO_NONE)
 		return CKV_NONE;
@@ -266,11 +263,11 @@ static uint32_t tip_begin(struct space *s)
 	i = tip_free_slot(s);
 	if (i == CKV_NONE)
 		return CKV_NONE;
-	page = s->automatic == SPACE_AUTO_PUBLISH ? next_published(s) :
+	slot = s->automatic == SPACE_AUTO_PUBLISH ? next_published(s) :
 	       next_cold(s);
-	if (page == CKV_NONE)
+	if (slot == CKV_NONE)
 		return CKV_NONE;
-	tip_hold(s, i, page, TIP_READING);
+	tip_hold(s, i, slot, TIP_READING);
 	return i;
 }
 
@@ -282,8 +279,8 @@ int space_tip_begin(struct space *s, uint32_t *ret_tip, struct ckv_key *ret_key,
 	if (tip == CKV_NONE)
 		return 0;
 	*ret_tip = tip;
-	*ret_key = s->records[s->tips[tip].page].key;
-	walk_begin(ret_walk, s->tips[tip].page);
+	*ret_key = record_of(s, s->tips[tip].slot)->key;
+	walk_begin(ret_walk, s->tips[tip].slot);
 	return 1;
 }
 
@@ -321,7 +318,7 @@ void space_tip_done(struct space *s, uint32_t i, int result)
 	if (tip->state == TIP_READING) {
 		count_result(s, result);
 		if (!tip->outdated)
-			s->nodes[tip->page].mark |= NODE_DONE;
+			s->nodes[tip->slot].mark |= NODE_DONE;
 		tip_release(s, tip);
 	}
 	tip->state = TIP_FREE;
@@ -342,7 +339,7 @@ void space_set_auto(struct space *s, enum space_auto automatic, bool anew)
 		ckv_count(&s->stats->auto_skipped, 1);
 		tip_release(s, tip);
 	}
-	for (uint32_t i = 0; anew && i < s->config.pool.n_block_pages; i++)
-		s->nodes[i].mark &= (uint8_t)~(NODE_DONE | NODE_LOST);
+	for (uint32_t i = 0; anew && i < s->n_slots; i++)
+		s->nodes[i].mark &= ~(uint32_t)(NODE_DONE | NODE_LOST);
 	s->automatic = automatic;
 }

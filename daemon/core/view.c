@@ -14,7 +14,7 @@
 
 static uint32_t row_of(const struct space *s, uint32_t first_page)
 {
-	assert(space_is_view(s, first_page));
+	assert(first_page >= s->config.pool.first_view_page);
 	return first_page - s->config.pool.first_view_page;
 }
 
@@ -149,17 +149,17 @@ static void name_remove(struct space *s, uint32_t row)
 bool views_choose(struct space *s)
 {
 	struct search *search = &s->search[VIEWS];
-	uint32_t first = s->n_batch, page;
+	uint32_t first = s->n_batch, n, slot;
 
 	if (search_in_vain(search, VIEWS_MAX, s->config.pool.n_view_pages))
 		return false;
 	(void)parked_look(s, VIEWS, VIEWS_MAX);
 	for (uint32_t i = 0; i < VIEWS_MAX &&
-	     (page = policy_lru.victim(s->views)) != CKV_NONE; i++) {
-		if (pinned_still(s, page))
-			park(s, page);
+	     (slot = policy_lru.victim(s->views)) != CKV_NONE; i++) {
+		if (pinned_still(s, slot))
+			park(s, slot);
 		else
-			batch_add(s, page, POLICY_HEIR);
+			batch_add(s, slot, POLICY_HEIR);
 	}
 	if (s->n_batch > first ||
 	    policy_lru.next_victim(s->views, CKV_NONE) != CKV_NONE) {
@@ -169,9 +169,9 @@ bool views_choose(struct space *s)
 	if (!search->passing)
 		search->n_unseen = s->parked[VIEWS].n;
 	search->passing = true;
-	page = search->n_unseen < LOOK_PASS ? search->n_unseen : LOOK_PASS;
-	search->n_unseen -= page;
-	if (parked_look(s, VIEWS, page) > 0)
+	n = search->n_unseen < LOOK_PASS ? search->n_unseen : LOOK_PASS;
+	search->n_unseen -= n;
+	if (parked_look(s, VIEWS, n) > 0)
 		search->passing = false;
 	return !search->passing || search->n_unseen > 0;
 }
@@ -248,13 +248,14 @@ void space_view_abort(struct space *s, uint32_t first_page)
 	run_free(s, first_page);
 }
 
-void view_free(struct space *s, uint32_t first_page)
+void view_free(struct space *s, uint32_t slot)
 {
+	uint32_t first_page = s->nodes[slot].page;
+
 	assert(ckv_record_state(&s->records[first_page]) == CKV_RECORD_VIEW);
-	assert(s->nodes[first_page].n_children == 0);
-	assert(s->nodes[first_page].queue == 0);
+	assert(node_is_view(s, slot));
 	name_remove(s, row_of(s, first_page));
-	table_give(s, s->records[first_page].slot);
+	node_free(s, slot);
 	gauge_sub(&s->stats->views, 1);
 	run_free(s, first_page);
 }
@@ -270,7 +271,7 @@ static void records_view(struct space *s, const struct space_view *view,
 		record->key = view->key;
 		record->fingerprint = s->fingerprint;
 		record->checksum = view->checksum;
-		record->parent_page = CKV_NONE;
+		record->parent_slot = CKV_NONE;
 		record->slot = slot;
 		record->generation = table_generation(s, slot);
 		record->magic = CKV_RECORD_MAGIC;
@@ -291,6 +292,7 @@ int space_view_publish(struct space *s, const struct space_view *view)
 		.n_pages = row->view.n_pages,
 	};
 	uint32_t n_pages = row->view.n_pages, slot;
+	struct node *node;
 
 	assert(n_pages > 0);
 	assert(ckv_record_state(&s->records[view->first_page]) ==
@@ -302,14 +304,18 @@ int space_view_publish(struct space *s, const struct space_view *view)
 	row->view = *view;
 	row->view.n_pages = n_pages;
 	slot = table_take(s, &place, &block);
+	node_take(s, slot, CKV_NONE, view->first_page);
+	node = &s->nodes[slot];
+	node->mark |= NODE_VIEW;
 	records_view(s, &row->view, slot);
 	table_show(s, slot, CKV_ENTRY_VIEW | CKV_ENTRY_SUMMED,
 		   view->n_tokens < UINT16_MAX ? (uint16_t)view->n_tokens :
 		   UINT16_MAX, view->checksum);
 	name_insert(s, row_of(s, view->first_page));
-	s->nodes[view->first_page].heat = 0;
-	s->nodes[view->first_page].stamp = 0;
-	policy_put(s, view->first_page, POLICY_NEW);
+	node->state = NODE_PUBLISHED;
+	node->heat = 0;
+	node->stamp = 0;
+	policy_put(s, slot, POLICY_NEW);
 	ckv_count(&s->stats->views, 1);
 	ckv_count(&s->stats->views_made, 1);
 	return 0;
@@ -319,16 +325,14 @@ int space_view_find(struct space *s, const struct ckv_key *key,
 		    struct space_view *ret_view)
 {
 	struct ckv_place place = ckv_index_place(&s->index, key);
-	uint32_t slot, page;
+	uint32_t slot;
 
-	if (table_find(s, &place, key, &slot) != TABLE_PUBLISHED)
+	if (table_find(s, &place, key, &slot) != TABLE_PUBLISHED ||
+	    !node_is_view(s, slot))
 		return -ENOENT;
-	page = table_page(s, slot);
-	if (!space_is_view(s, page))
-		return -ENOENT;
-	policy_lru.touch(s->views, page);
+	policy_lru.touch(s->views, slot);
 	ckv_count(&s->stats->views_shared, 1);
-	*ret_view = s->rows[row_of(s, page)].view;
+	*ret_view = s->rows[row_of(s, s->nodes[slot].page)].view;
 	return 0;
 }
 

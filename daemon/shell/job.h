@@ -61,7 +61,7 @@ struct job {
 	struct space_link *links;	/* [n_links_max]; the chain is at its end ... */
 	struct space_link *link;	/* ... here, root first */
 	uint32_t n_links;
-	uint32_t deepest;		/* its last page, held, unless own */
+	uint32_t deepest;		/* its last block, held, unless own */
 	uint32_t scratch[CKV_BATCH_MAX];
 	uint32_t n_scratch;
 

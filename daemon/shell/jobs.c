@@ -224,7 +224,7 @@ static void answer(struct daemon *d, struct job *job,
 static void release_scratch(struct job *job)
 {
 	for (uint32_t i = 0; i < job->n_scratch; i++)
-		space_release(job->served->core, job->scratch[i]);
+		space_scratch_release(job->served->core, job->scratch[i]);
 	job->n_scratch = 0;
 }
 

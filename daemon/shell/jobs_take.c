@@ -136,7 +136,7 @@ static int hold_scratch(struct job *job, const struct lane *lane,
 				 "lent for a block, not as scratch" :
 				 "not lent to this lane, or not any more");
 			while (i-- > 0)
-				space_release(space, job->scratch[i]);
+				space_scratch_release(space, job->scratch[i]);
 			return r;
 		}
 		job->scratch[i] = name[i].page;
@@ -190,7 +190,7 @@ static int take(struct daemon *d, struct lane *lane,
 	r = space_walk_begin(served->core, &job->chain, &job->walk);
 	if (r < 0)
 		return r;
-	job->deepest = job->walk.page;
+	job->deepest = job->walk.slot;
 	job->stage = JOB_LIST;
 	job->user = user;
 	user->n_jobs++;

@@ -178,7 +178,7 @@ struct ckv_page_name core_last_name(const struct core *core, uint32_t page)
 	uint32_t n_pages = core->config.pool.n_block_pages;
 
 	return (struct ckv_page_name){
-		page, page < n_pages ? core->space->nodes[page].lending : 1,
+		page, page < n_pages ? core->space->pages[page].lending : 1,
 		CORE_EPOCH };
 }
 

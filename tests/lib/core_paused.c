@@ -35,11 +35,11 @@ static void begin(struct paused *p, int l)
 /* What the core holds for it counts like a job's hold. */
 static void hold(struct paused *p)
 {
-	if (p->task.held_page == CKV_NONE)
+	if (p->task.held_slot == CKV_NONE)
 		return;
 	p->held = p->task.next > 0 ? p->path[p->task.next - 1] :
 		  parent_of[p->path[0]];
-	MUST(model[p->held].page == p->task.held_page);
+	MUST(model[p->held].slot == p->task.held_slot);
 	model[p->held].n_holds++;
 }
 

@@ -228,7 +228,7 @@ START_TEST(held_chain_stays)
 	for (uint32_t i = 0; i < 2 * PAGES; i++)
 		core_put(&core, a, 0, 10 + i);
 	ck_assert(core_has(&core, 3));
-	space_release(core.space, links[2].page);
+	space_release(core.space, links[2].slot);
 	ck_assert_int_eq(core_drop(&core, 3), 0);
 }
 END_TEST
@@ -252,8 +252,8 @@ START_TEST(held_scratch_outlives_its_lane)
 	space_lane_close(core.space, a);
 	ck_assert_uint_eq(CORE_STAT(&core, pages_free), PAGES - 2);
 	ck_assert_uint_eq(space_client_lent(core.space, 0), 0);
-	space_release(core.space, lent[0].page);
-	space_release(core.space, lent[1].page);
+	space_scratch_release(core.space, lent[0].page);
+	space_scratch_release(core.space, lent[1].page);
 	ck_assert_uint_eq(CORE_STAT(&core, pages_free), PAGES);
 	ck_assert_uint_eq(CORE_STAT(&core, pages_lent), 0);
 }
@@ -475,6 +475,32 @@ START_TEST(scan_resistance_differs)
 }
 END_TEST
 
+/*
+ * A slot's new block is a new one: neither the use of the block before it nor a touch
+ * before PUBLISH protects it.
+ */
+START_TEST(use_before_publish_does_not_count)
+{
+	struct space_config config = core_config(64, 0);
+	struct ckv_lent lent;
+
+	core_close(&core);
+	config.policy = &policy_slru;
+	core_open(&core, &config);
+	a = core_lane_open(&core, 0);
+	for (uint32_t i = 1; i <= 32; i++)
+		ck_assert_int_eq(core_put(&core, a, 0, i), 0);
+	ck_assert(used_again(1));
+	ck_assert_int_eq(core_drop(&core, 1), 0);
+	ck_assert_int_eq(core_reserve(&core, a, 0, 1, &lent), 0);
+	space_touch(core.space, lent.slot);
+	ck_assert_int_eq(core_publish(&core, a, &lent), 0);
+	for (uint32_t i = 0; i < 64; i++)
+		ck_assert_int_eq(core_put(&core, a, 0, 100 + i), 0);
+	ck_assert(!core_has(&core, 1));
+}
+END_TEST
+
 /* Every policy is found by its name; the default is the first. */
 START_TEST(policies_have_names)
 {
@@ -509,4 +535,5 @@ CHECK_MAIN("core_evict",
 	TEST(views_stay_in_a_slab),
 	TEST(views_push_out_old_views),
 	TEST(scan_resistance_differs),
+	TEST(use_before_publish_does_not_count),
 	TEST(policies_have_names))

@@ -407,6 +407,20 @@ START_TEST(lanes_are_limited)
 }
 END_TEST
 
+/* What a block costs besides its page: index, record and the daemon's own memory. */
+START_TEST(a_block_costs_little)
+{
+	enum { BLOCKS = 1000000, MOST = 256 };
+	struct space_config config = core_config(BLOCKS, 0);
+	size_t bytes = ckv_index_bytes(config.n_buckets) +
+		       BLOCKS * sizeof(struct ckv_record) +
+		       space_private_bytes(&config);
+
+	ck_assert_uint_le(bytes, (size_t)BLOCKS * MOST);
+	ck_assert_uint_ge(bytes, (size_t)BLOCKS * MOST * 3 / 4);
+}
+END_TEST
+
 /* Impossible configurations are refused. */
 START_TEST(impossible_spaces_are_refused)
 {
@@ -448,4 +462,5 @@ CHECK_MAIN("core_lend",
 	TEST(generations_end_in_retirement),
 	TEST(prefetch_counts_published),
 	TEST(lanes_are_limited),
+	TEST(a_block_costs_little),
 	TEST(impossible_spaces_are_refused))

@@ -98,7 +98,7 @@ static void do_hold(void)
 	int r;
 
 	if (holds[h] != 0) {
-		space_release(core.space, model[holds[h]].page);
+		space_release(core.space, model[holds[h]].slot);
 		model[holds[h]].n_holds--;
 		holds[h] = 0;
 		return;
@@ -129,7 +129,7 @@ static void do_scratch_hold(int l)
 	struct ckv_page_name name;
 
 	if (scratch_holds[h] != 0) {
-		space_release(core.space, scratch_holds[h] - 1);
+		space_scratch_release(core.space, scratch_holds[h] - 1);
 		n_orphans -= scratch_orphan[h];
 		scratch_orphan[h] = false;
 		scratch_holds[h] = 0;

@@ -149,7 +149,7 @@ START_TEST(an_aborted_child_gives_the_turn_back)
 	ck_assert_int_eq(core_abort(&core, a, &lent), 0);
 	ck_assert_int_eq(space_chain_hold(core.space, &one, links, LINKS), 1);
 	ck_assert_int_eq(next(), 0);
-	space_release(core.space, links[0].page);
+	space_release(core.space, links[0].slot);
 	expect_turn(1, 1);
 	done(0);
 }
@@ -261,7 +261,7 @@ START_TEST(the_next_victims_are_the_victims)
 	struct node nodes[PAGES] = { 0 };
 	struct policy *policy;
 
-	ck_assert_int_eq(ops->create(nodes, NULL, PAGES, &policy), 0);
+	ck_assert_int_eq(ops->create(nodes, PAGES, &policy), 0);
 	for (uint32_t i = 0; i < PAGES; i++)
 		ops->insert(policy, i, POLICY_NEW);
 	for (uint32_t i = 0; i < PAGES; i += 5)

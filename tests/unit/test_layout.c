@@ -155,7 +155,7 @@ static const struct row fields[] = {
 	AT(ckv_record, key),
 	AT(ckv_record, fingerprint),
 	AT(ckv_record, checksum),
-	AT(ckv_record, parent_page),
+	AT(ckv_record, parent_slot),
 	AT(ckv_record, slot),
 	AT(ckv_record, generation),
 	AT(ckv_record, magic),

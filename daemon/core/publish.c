@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * publish.c - PUBLISH and ABORT: lent pages become blocks, or free again.
+ *
+ * A client names a page together with the number of its lending. A name from an
+ * earlier lending is refused, so a late request cannot hit what the page is used for
+ * now.
+ */
+#include "daemon/core/state.h"
+
+#define AHEAD 8u		/* items prefetched before they are used, twice */
+
+/* ---- PUBLISH ---- */
+
+int lent_judge(const struct space *s, int lane, const struct ckv_page_name *name)
+{
+	const struct page *page;
+
+	if (name->epoch != s->config.epoch)
+		return -ESTALE;
+	if (name->page >= s->config.pool.n_block_pages)
+		return -EPROTO;
+	page = &s->pages[name->page];
+	if (page->lending != name->lending || page->last_lane != lane)
+		return -ESTALE;
+	if (page->lane == lane)
+		return 0;
+	return page->published ? -EEXIST : -ECANCELED;
+}
+
+static void lane_leave(struct space *s, uint32_t page)
+{
+	struct space_lane *lane = &s->lanes[s->pages[page].lane];
+
+	queue_remove(&lane->lent, page_links(s->pages), page);
+	assert(s->client_lent[lane->client] > 0);
+	assert(s->user_lent[lane->memory.user] > 0);
+	s->client_lent[lane->client]--;
+	s->user_lent[lane->memory.user]--;
+	s->pages[page].lane = NO_LANE;
+}
+
+static int publish_judge(struct space *s, int lane,
+			 const struct ckv_publish_item *item)
+{
+	const struct ckv_record *record;
+	int r = item->zero != 0 ? -EPROTO : lent_judge(s, lane, &item->name);
+
+	if (r < 0)
+		return r;
+	record = &s->records[item->name.page];
+	if (record->slot == CKV_NONE || item->n_tokens == 0 ||
+	    item->n_tokens > s->config.geometry.block_tokens ||
+	    (item->flags & ~CKV_ENTRY_SUMMED) != 0)
+		return -EINVAL;
+	if (record->parent_slot != CKV_NONE &&
+	    s->nodes[record->parent_slot].state != NODE_PUBLISHED) {
+		ckv_count(&s->stats->refused_parent, 1);
+		return -ENOENT;
+	}
+	return 0;
+}
+
+static void publish_one(struct space *s, const struct ckv_publish_item *item)
+{
+	uint32_t page = item->name.page;
+	struct ckv_record *record = &s->records[page];
+	uint32_t slot = record->slot;
+	struct node *node = &s->nodes[slot];
+	bool summed = item->flags & CKV_ENTRY_SUMMED;
+
+	assert(node->state == NODE_LENT && node->page == page);
+	lane_leave(s, page);
+	s->pages[page].published = true;
+	node->state = NODE_PUBLISHED;
+	record->flags = (uint8_t)item->flags;
+	record->checksum = summed ? item->checksum : 0;
+	ckv_record_set_state(record, CKV_RECORD_PUBLISHED);
+	table_show(s, slot, record->flags, item->n_tokens, record->checksum);
+	node->heat = 0;
+	node->stamp = 0;
+	policy_put(s, slot, POLICY_NEW);
+	if (node->n_children > 0)
+		policy_take(s, slot);
+	else
+		tip_enqueue(s, slot);
+	gauge_sub(&s->stats->pages_lent, 1);
+	ckv_count(&s->stats->blocks, 1);
+	ckv_count(&s->stats->published, 1);
+	if (!summed)
+		sum_enqueue(s, slot);
+}
+
+/*
+ * Prefetch the page that item `far` names, and the slot of item `near`, whose page was
+ * prefetched before. The items are a client's, and not judged yet.
+ */
+CKV_ASK publish_ahead(const struct space *s, const struct ckv_publish_item *items,
+			  uint32_t n, uint32_t far, uint32_t near)
+{
+	uint32_t n_pages = s->config.pool.n_block_pages, slot;
+
+	if (far < n && items[far].name.page < n_pages)
+		page_prefetch(s, items[far].name.page);
+	if (near >= n || items[near].name.page >= n_pages)
+		return;
+	slot = s->records[items[near].name.page].slot;
+	if (slot < s->n_slots)
+		table_prefetch(s, slot);
+}
+
+int publish_run(struct space *s, struct space_task *t, int32_t *units)
+{
+	const struct ckv_publish_item *items = t->items;
+	int32_t *status = t->answers;
+
+	for (uint32_t i = t->next; i < t->next + 2 * AHEAD; i++)
+		publish_ahead(s, items, t->n, i, CKV_NONE);
+	for (; t->next < t->n; t->next++) {
+		const struct ckv_publish_item *item = &items[t->next];
+		int r;
+
+		if (*units <= 0)
+			return SPACE_MORE;
+		publish_ahead(s, items, t->n, t->next + 2 * AHEAD,
+			      t->next + AHEAD);
+		*units -= UNITS_PUBLISH;
+		r = publish_judge(s, t->lane, item);
+		if (r == -EPROTO)
+			return r;
+		status[t->next] = r;
+		if (r < 0)
+			continue;
+		publish_one(s, item);
+		t->n_done++;
+	}
+	return t->n_done;
+}
+
+/* ---- ABORT ---- */
+
+/* If a job still reads a scratch page, the page becomes free when the job releases it. */
+void lent_abort(struct space *s, uint32_t page)
+{
+	struct ckv_record *record = &s->records[page];
+	uint32_t slot = record->slot, parent;
+
+	lane_leave(s, page);
+	if (slot != CKV_NONE) {
+		parent = s->nodes[slot].parent;
+		record->slot = CKV_NONE;
+		node_free(s, slot);
+		if (parent != CKV_NONE)
+			node_lose(s, parent, POLICY_BACK);
+	}
+	if (s->pages[page].n_holds == 0)
+		lent_free(s, page);
+}
+
+/* Pages reserved directly under a lent page; a scratch page has none, only holds. */
+static uint32_t lent_children(const struct space *s, uint32_t page)
+{
+	uint32_t slot = s->records[page].slot;
+
+	return slot == CKV_NONE ? 0 : s->nodes[slot].n_children;
+}
+
+/*
+ * Take a lent page and all its descendants back. They follow it in the lane's queue:
+ * go forward to the last one (n_awaited: how many are known that were not passed yet),
+ * then take them back from there backwards, children before parents. Nothing else
+ * changes this tree meanwhile, as only its lane may, which runs one request at a time.
+ * False: the units are used up; call again.
+ */
+static bool abort_tree(struct space *s, struct space_task *t, uint32_t page,
+		       int32_t *units)
+{
+	uint32_t last = t->last_page;
+
+	if (last == CKV_NONE) {
+		last = page;
+		t->n_awaited = lent_children(s, page);
+	}
+	while (t->n_awaited > 0 && *units > 0) {
+		*units -= UNITS_LOOK;
+		last = s->pages[last].link.next;
+		t->n_awaited--;
+		t->n_awaited += lent_children(s, last);
+	}
+	while (t->n_awaited == 0 && *units > 0) {
+		uint32_t prev = s->pages[last].link.prev;
+
+		*units -= UNITS_ABORT;
+		lent_abort(s, last);
+		ckv_count(&s->stats->aborted, 1);
+		t->last_page = CKV_NONE;
+		if (last == page)
+			return true;
+		last = prev;
+	}
+	t->last_page = last;
+	return false;
+}
+
+int abort_run(struct space *s, struct space_task *t, int32_t *units)
+{
+	const struct ckv_page_name *names = t->items;
+	int32_t *status = t->answers;
+
+	for (; t->next < t->n; t->next++) {
+		const struct ckv_page_name *name = &names[t->next];
+		int r;
+
+		if (*units <= 0)
+			return SPACE_MORE;
+		r = lent_judge(s, t->lane, name);
+		if (r == -EPROTO)
+			return r;
+		if (r == 0 && !abort_tree(s, t, name->page, units))
+			return SPACE_MORE;
+		*units -= UNITS_LOOK;
+		status[t->next] = r;
+		t->n_done += r == 0;
+	}
+	return t->n_done;
+}
