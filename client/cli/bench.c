@@ -8,6 +8,7 @@
  */
 #include "client/ckv.h"
 #include "client/cli/cli.h"
+#include "client/cli/progress.h"
 #include "client/cli/stats.h"
 #include "client/cli/text.h"
 
@@ -65,6 +66,13 @@ static void summarise(struct bench *b, uint64_t n, struct bench_row *row)
 	row->max = b->ns[n - 1];
 }
 
+/* Looking at the clock for it would be felt each time. */
+static void tell(uint64_t i, uint64_t count)
+{
+	if (i % 1024 == 0)
+		progress_at(i, count);
+}
+
 static int time_round_trip(struct bench *b, struct bench_row *row)
 {
 	struct ckv_event event;
@@ -74,8 +82,10 @@ static int time_round_trip(struct bench *b, struct bench_row *row)
 				   0, 0, 0, 0 };
 	b->failed = "a request without work";
 	for (uint64_t i = 0; i < b->count; i++) {
-		double start = now_ns();
+		double start;
 
+		tell(i, b->count);
+		start = now_ns();
 		r = ckv_submit_nop(b->lane, i);
 		if (r == 0)
 			r = ckv_wait(b->lane, 1000000000, &event, 1);
@@ -136,6 +146,7 @@ static int time_write(struct bench *b, struct bench_row *row)
 				   "one block reserved and published", 0, 0, 0, 0 };
 	b->failed = "reserving and publishing";
 	for (uint64_t i = 0; i < rounds; i++) {
+		progress_at(i, rounds);
 		r = i ? drop_keys(b) : 0;
 		if (r == 0)
 			r = write_once(b, b->ns + i * b->n_keys);
@@ -156,9 +167,12 @@ static int time_lookup(struct bench *b, struct bench_row *row)
 	b->failed = "looking a block up";
 	for (uint64_t i = 0; i < b->count; i++) {
 		const uint8_t *key = b->keys[i % b->n_keys];
-		double start = now_ns();
-		long r = ckv_lookup(b->lane, key, 1, 0, &handle, &pin);
+		double start;
+		long r;
 
+		tell(i, b->count);
+		start = now_ns();
+		r = ckv_lookup(b->lane, key, 1, 0, &handle, &pin);
 		if (r < 0)
 			return (int)r;
 		ckv_unpin(b->lane, &pin);
@@ -211,7 +225,7 @@ static void print_rows(const struct bench_row *rows, size_t n)
 	}
 	table_print(&t, stdout, 0, 0);
 	if (!all)
-		printf("- takes at least %d samples; --count gives more\n",
+		printf("-: a 99th percentile needs %d samples; --count N takes more\n",
 		       BENCH_P99_SAMPLES);
 }
 
@@ -225,11 +239,17 @@ static int run(const struct cli *cli, struct bench *b)
 	b->page_bytes = info.page_bytes;
 	if (getrandom(b->keys, sizeof b->keys, 0) != sizeof b->keys)
 		return cli_fail("getrandom: %s", strerror(errno));
+	progress_begin(cli, "1 of 3, requests");
 	r = time_round_trip(b, &rows[0]);
+	progress_end();
+	progress_begin(cli, "2 of 3, blocks written");
 	if (r == 0)
 		r = time_write(b, &rows[1]);
+	progress_end();
+	progress_begin(cli, "3 of 3, lookups");
 	if (r == 0)
 		r = time_lookup(b, &rows[2]);
+	progress_end();
 	drop_keys(b);
 	if (r < 0)
 		return cli_fail("%s failed: %s%s%s", b->failed, ckv_strerror(r),

@@ -25,15 +25,19 @@ static void print_summary(const struct scan_summary *s)
 	char a[TEXT_SHORT], b[TEXT_SHORT];
 	uint64_t most = 1;
 
-	printf("%" PRIu64 " blocks, %" PRIu64 " tokens, %s with a checksum; %"
-	       PRIu64 " views; index %s full\n", s->n_blocks, s->n_tokens,
-	       text_percent(a, s->n_summed, s->n_blocks + s->n_views), s->n_views,
-	       text_percent(b, s->n_taken, s->n_slots));
+	printf("%s, %s, ", text_count(a, s->n_blocks, "block"),
+	       text_count(b, s->n_tokens, "token"));
+	printf("%s; ", text_count(a, s->n_views, "view"));
+	if (s->n_blocks + s->n_views > 0)
+		printf("%s with a checksum; ", text_percent(a, s->n_summed,
+		       s->n_blocks + s->n_views));
+	printf("index %s full\n", text_percent(b, s->n_taken, s->n_slots));
 	printf("by level:");
 	for (int l = CKV_LEVEL_DEVICE; l > CKV_LEVEL_NONE; l--)
 		printf("  %s %" PRIu64, level_names[l], s->at_level[l]);
-	printf("\n%" PRIu64 " roots, %" PRIu64 " chain ends, longest chain %"
-	       PRIu64 " blocks\n", s->n_roots, s->n_leaves, s->depth_max);
+	printf("\n%s, %s, longest chain ", text_count(a, s->n_roots, "root"),
+	       text_count(b, s->n_leaves, "chain end"));
+	printf("%s\n", text_count(a, s->depth_max, "block"));
 	if (s->n_leaves == 0)
 		return;
 	for (unsigned c = 0; c < SCAN_DEPTHS; c++)
@@ -90,12 +94,10 @@ static void list_block(struct table *t, uint32_t slot, const struct ckv_block *b
 
 	table_cell(t, "%s", text_hex(key, b->key.byte, 8));
 	table_cell(t, "%s", level_name(b->level));
-	table_cell(t, "%" PRId64, b->host_page == CKV_NONE ? -1 :
-		   (int64_t)b->host_page);
+	table_cell(t, b->host_page == CKV_NONE ? "-" : "%u", b->host_page);
 	table_cell(t, "%u", b->n_tokens);
 	table_cell(t, "%u", slot);
-	table_cell(t, "%" PRId64, b->parent_slot == CKV_NONE ? -1 :
-		   (int64_t)b->parent_slot);
+	table_cell(t, b->parent_slot == CKV_NONE ? "-" : "%u", b->parent_slot);
 	table_cell(t, "%u", b->generation);
 	table_cell(t, "%s", b->flags & CKV_ENTRY_SUMMED ? "yes" : "no");
 }
@@ -142,6 +144,8 @@ static int list_blocks(const struct ckv_index *index, uint64_t limit,
 	}
 	if (json == NULL)
 		table_print(&t, stdout, 0, 0);
+	if (json == NULL && n == 0)
+		puts("(no blocks)");
 	return CLI_OK;
 }
 

@@ -3,6 +3,7 @@
  * error.c - saying what went wrong, and memory that is there or ends the program.
  */
 #include "client/cli/cli.h"
+#include "client/cli/progress.h"
 #include "client/cli/text.h"
 #include "proto/ckv_text.h"
 
@@ -37,6 +38,7 @@ int cli_fail(const char *format, ...)
 	char text[2048], line[2048];
 	va_list ap;
 
+	progress_end();
 	fflush(stdout);
 	va_start(ap, format);
 	vsnprintf(text, sizeof text, format, ap);

@@ -9,6 +9,7 @@
  * daemon's: from another pid namespace they name other processes, or none.
  */
 #include "client/cli/cli.h"
+#include "client/cli/progress.h"
 #include "client/cli/stats.h"
 #include "client/cli/text.h"
 
@@ -18,7 +19,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { KICK_WAIT_MS = 10000, KICK_LOOK_MS = 5 };
@@ -47,8 +47,6 @@ static uint64_t pages_taken_back(const struct shot *shot)
  */
 static int wait_gone(struct watch *watch, uint32_t pid, uint64_t *ret_aborted)
 {
-	const struct timespec pause = { .tv_nsec = KICK_LOOK_MS * 1000000 };
-
 	bool gone = false, seen_gone, alive;
 
 	for (int ms = 0; ms < KICK_WAIT_MS; ms += KICK_LOOK_MS) {
@@ -64,7 +62,7 @@ static int wait_gone(struct watch *watch, uint32_t pid, uint64_t *ret_aborted)
 			return -EIO;
 		if (seen_gone)
 			return 0;
-		nanosleep(&pause, NULL);
+		progress_sleep(KICK_LOOK_MS);
 	}
 	return -ETIMEDOUT;
 }
@@ -85,6 +83,8 @@ static int signal_client(int pidfd, uint32_t pid)
 static int report(const struct cli *cli, const struct shot_client *client,
 		  uint64_t aborted)
 {
+	char lanes[TEXT_SHORT], pins[TEXT_SHORT], pages[TEXT_SHORT];
+
 	if (cli->json)
 		return text_json(json_pack("{s:I, s:s, s:I, s:I, s:I, s:I}",
 			"pid", (json_int_t)client->pid, "name", client->name,
@@ -92,9 +92,10 @@ static int report(const struct cli *cli, const struct shot_client *client,
 			"pins", (json_int_t)client->pins,
 			"pages_lent", (json_int_t)client->pages_lent,
 			"pages_taken_back", (json_int_t)aborted));
-	printf("%s (%u) is gone: %" PRIu64 " lanes closed, %" PRIu64 " pins "
-	       "dropped, %" PRIu64 " lent pages taken back\n", client->name,
-	       client->pid, client->lanes, client->pins, aborted);
+	printf("%s (%u) is gone: %s closed, %s dropped, %s taken back\n",
+	       client->name, client->pid, text_count(lanes, client->lanes, "lane"),
+	       text_count(pins, client->pins, "pin"),
+	       text_count(pages, aborted, "lent page"));
 	return CLI_OK;
 }
 

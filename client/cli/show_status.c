@@ -20,6 +20,7 @@ static void show_daemon(FILE *file, const struct shot *shot, const char *socket)
 	const uint64_t *g = shot->global;
 	uint64_t pool = 0, huge = 0;
 	char age[TEXT_SHORT], part[TEXT_SHORT], total[TEXT_SHORT];
+	char requests[TEXT_SHORT], died[TEXT_SHORT], lying[TEXT_SHORT];
 
 	for (uint32_t i = 0; i < shot->n_spaces; i++) {
 		const struct ckv_space_row *row = &shot->spaces[i].row;
@@ -33,12 +34,13 @@ static void show_daemon(FILE *file, const struct shot *shot, const char *socket)
 		head->n_workers, head->n_workers == 1 ? "" : "s", socket);
 	fprintf(file, "loop %s, pools %s of which %s in huge pages\n", head->loop,
 		text_bytes(total, pool), text_bytes(part, huge));
-	fprintf(file, "%u client%s, %" PRIu64 " lanes, %" PRIu64 " requests "
-		"(%" PRIu64 " failed), %" PRIu64 " clients died, %" PRIu64
-		" lanes closed for lying\n", shot->n_clients,
-		shot->n_clients == 1 ? "" : "s", g[GLOBAL_lanes],
-		g[GLOBAL_requests], g[GLOBAL_requests_failed],
-		g[GLOBAL_clients_died], g[GLOBAL_lanes_closed_lying]);
+	fprintf(file, "%s, %s, %s (%" PRIu64 " failed), %s died, %s closed for "
+		"lying\n", text_count(part, shot->n_clients, "client"),
+		text_count(total, g[GLOBAL_lanes], "lane"),
+		text_count(requests, g[GLOBAL_requests], "request"),
+		g[GLOBAL_requests_failed],
+		text_count(died, g[GLOBAL_clients_died], "client"),
+		text_count(lying, g[GLOBAL_lanes_closed_lying], "lane"));
 }
 
 static void show_pools(FILE *file, const struct shot *shot)

@@ -41,13 +41,14 @@ static void top_head(FILE *file, const struct shot *before,
 	const uint64_t *a = before->global, *b = now->global;
 	double s = seconds_between(before, now);
 	char age[TEXT_SHORT], requests[TEXT_SHORT], failed[TEXT_SHORT];
-	char sleeps[TEXT_SHORT], line[256];
+	char sleeps[TEXT_SHORT], clients[TEXT_SHORT], lanes[TEXT_SHORT], line[400];
 
-	snprintf(line, sizeof line, "ckvd %s pid %u %s%s  %u clients  %" PRIu64
-		 " lanes  %s requests/s  %s failed/s  %s sleeps/s",
+	snprintf(line, sizeof line, "ckvd %s pid %u %s%s  %s  %s  "
+		 "%s requests/s  %s failed/s  %s sleeps/s",
 		 now->head.version, now->head.pid, now->alive ? "up " : "GONE",
 		 now->alive ? text_age(age, b[GLOBAL_uptime_s]) : "",
-		 now->n_clients, b[GLOBAL_lanes],
+		 text_count(clients, now->n_clients, "client"),
+		 text_count(lanes, b[GLOBAL_lanes], "lane"),
 		 text_rate(requests, per_second(a[GLOBAL_requests],
 						b[GLOBAL_requests], s)),
 		 text_rate(failed, per_second(a[GLOBAL_requests_failed],

@@ -5,6 +5,7 @@
 #include "client/cli/text.h"
 #include "client/cli/cli.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 char *text_bytes(char *out, uint64_t bytes)
@@ -70,6 +71,12 @@ char *text_ns(char *out, double ns)
 		snprintf(out, TEXT_SHORT, "%.2f us", ns / 1e3);
 	else
 		snprintf(out, TEXT_SHORT, "%.0f ns", ns);
+	return out;
+}
+
+char *text_count(char *out, uint64_t n, const char *one)
+{
+	snprintf(out, TEXT_SHORT, "%" PRIu64 " %s%s", n, one, n == 1 ? "" : "s");
 	return out;
 }
 

@@ -18,6 +18,7 @@ char *text_age(char *out, uint64_t seconds);		/* "3h 12m" */
 char *text_percent(char *out, uint64_t part, uint64_t whole); /* "91.2%", "-" */
 char *text_rate(char *out, double per_s);		/* "12.3k" */
 char *text_ns(char *out, double ns);			/* "1.25 us" */
+char *text_count(char *out, uint64_t n, const char *one); /* "1 lane", "2 lanes" */
 
 /* The first n bytes of a key, 2 n digits; out holds 2 n + 1. */
 char *text_hex(char *out, const uint8_t *bytes, unsigned n);

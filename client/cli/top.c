@@ -6,6 +6,7 @@
  * daemon at that socket is shown as soon as it is there.
  */
 #include "client/cli/cli.h"
+#include "client/cli/progress.h"
 #include "client/cli/screen.h"
 #include "client/cli/show.h"
 #include "client/cli/text.h"
@@ -21,10 +22,6 @@ static int64_t interval_ns(const struct cli *cli)
 
 static int top_once(const struct cli *cli)
 {
-	struct timespec pause = {
-		.tv_sec = interval_ns(cli) / 1000000000,
-		.tv_nsec = interval_ns(cli) % 1000000000,
-	};
 	struct shot before, now;
 	struct watch watch;
 	int r = CLI_OK;
@@ -32,7 +29,9 @@ static int top_once(const struct cli *cli)
 	if (watch_open(cli->socket, &watch) < 0)
 		return cli_fail("%s", watch.observer.why);
 	watch_shot(&watch, &before);
-	nanosleep(&pause, NULL);
+	progress_begin(cli, "counting");
+	progress_sleep(interval_ns(cli) / 1000000);
+	progress_end();
 	watch_shot(&watch, &now);
 	if (cli->json) {
 		r = text_json(show_top_json(&before, &now));

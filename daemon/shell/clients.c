@@ -152,8 +152,9 @@ void client_died(struct daemon *d, struct client *client)
 
 	if (n_open > 0 && !control_left(client)) {
 		ckv_count(&d->stats->clients_died, 1);
-		log_limited(LOG_INFO, d->now_ns, "client %d is dead; %u lanes "
-			    "taken back", (int)client->pid, n_open);
+		log_limited(LOG_INFO, d->now_ns, "client %d is dead; %u lane%s "
+			    "taken back", (int)client->pid, n_open,
+			    n_open == 1 ? "" : "s");
 	}
 	client_forget(d, client);
 }

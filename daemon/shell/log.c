@@ -12,14 +12,19 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define LINE_BYTES	8192u	/* a complaint about a file has its path and a line of it */
 #define WINDOW_NS	10000000000u
+#define QUIET_NS	2000000000u	/* who waits no longer is told nothing */
+#define AGAIN_NS	200000000u
 #define WINDOW_LINES	20u
 #define LINE_BYTES	8192u	/* the longest path and a sentence around it */
 
 static enum log_level log_max = LOG_INFO;
 static bool for_journal;
+static bool no_progress;
+static bool overwritten;	/* the last line on the terminal is one of progress */
 
 /*
  * JOURNAL_STREAM is inherited also by what writes elsewhere, such as a shell on a
@@ -41,6 +46,46 @@ void log_setup(enum log_level level)
 	for_journal = stderr_is_journal();
 }
 
+static void wipe(void)
+{
+	if (overwritten)
+		(void)sys_write(2, "\r\033[K", 4);
+	overwritten = false;
+}
+
+bool log_progress(uint64_t running_ns, const char *format, ...)
+{
+	static uint64_t told_ns;
+	char text[256], line[300];
+	va_list args;
+	size_t n;
+
+	if (no_progress || !isatty(2))
+		return false;
+	if (running_ns < QUIET_NS || (overwritten && running_ns > told_ns &&
+				      running_ns - told_ns < AGAIN_NS))
+		return true;
+	told_ns = running_ns;
+	va_start(args, format);
+	vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	wipe();
+	n = ckv_text_line(line, sizeof line, text);
+	(void)sys_write(2, line, n);
+	overwritten = true;
+	return true;
+}
+
+void log_progress_end(void)
+{
+	wipe();
+}
+
+void log_no_progress(void)
+{
+	no_progress = true;
+}
+
 static void write_line(enum log_level level, const char *format, va_list args)
 {
 	static const char priority[] = { '3', '4', '6', '7' };
@@ -55,6 +100,7 @@ static void write_line(enum log_level level, const char *format, va_list args)
 		     snprintf(line, sizeof line, "ckvd: "));
 	n += ckv_text_line(line + n, sizeof line - 1 - n, text);
 	line[n++] = '\n';
+	wipe();
 	/* A log that cannot be written has nowhere to say so. */
 	(void)sys_write(2, line, n);
 }

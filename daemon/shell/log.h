@@ -10,6 +10,7 @@
 #ifndef CKV_LOG_H
 #define CKV_LOG_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
@@ -26,5 +27,14 @@ void log_line(enum log_level level, const char *format, ...);
  */
 __attribute__((format(printf, 3, 4)))
 void log_limited(enum log_level level, uint64_t now_ns, const char *format, ...);
+
+/*
+ * How far something is that has run for so long: from two seconds on, one line of a
+ * terminal, which the next one overwrites. False: stderr is no terminal.
+ */
+__attribute__((format(printf, 2, 3)))
+bool log_progress(uint64_t running_ns, const char *format, ...);
+void log_progress_end(void);		/* the line goes */
+void log_no_progress(void);		/* programs read this one */
 
 #endif

@@ -10,6 +10,8 @@
 #include "daemon/shell/replay.h"
 #include "daemon/core/space.h"
 #include "daemon/shell/config.h"
+#include "daemon/shell/log.h"
+#include "daemon/shell/sys.h"
 #include "daemon/shell/trace.h"
 #include "proto/ckv_text.h"
 
@@ -36,6 +38,11 @@ struct options {
 	const char *fractions;
 	uint32_t n_blocks;	/* 0: fractions */
 	bool json;
+};
+
+struct progress {
+	uint64_t began_ns;
+	uint32_t run, n_runs;
 };
 
 struct cache {			/* a space on ordinary memory, one lane */
@@ -197,8 +204,18 @@ static void store_rest(struct cache *c, const uint32_t *blocks, uint32_t from,
 	}
 }
 
+/* Which of the runs this is, and how far it is. */
+static void tell(const struct progress *p, uint32_t done, uint32_t total)
+{
+	if (done % 256 != 0)
+		return;
+	(void)log_progress(sys_now_ns() - p->began_ns, "run %u of %u: %u %%",
+			   p->run, p->n_runs, (uint32_t)(100ull * done / total));
+}
+
 static int run(const struct trace *t, const struct policy_ops *policy,
-	       uint32_t n_blocks, uint64_t *ret_n_hits)
+	       uint32_t n_blocks, const struct progress *progress,
+	       uint64_t *ret_n_hits)
 {
 	uint64_t n_hits = 0;
 	uint32_t start = 0;
@@ -214,6 +231,7 @@ static int run(const struct trace *t, const struct policy_ops *policy,
 
 		n_hits += found;
 		store_rest(&c, blocks, found, n);
+		tell(progress, i, t->n_requests);
 	}
 	cache_close(&c);
 	*ret_n_hits = n_hits;
@@ -385,15 +403,22 @@ static double endless(const struct trace *t)
 static int measure(struct report *r)
 {
 	const struct trace *t = r->trace;
+	struct progress p = {
+		.began_ns = sys_now_ns(),
+		.n_runs = (r->options->n_policies + 1) * (uint32_t)r->n_sizes,
+	};
 	uint64_t n_hits = 0;
 
 	for (uint32_t i = 0; i <= r->options->n_policies; i++) {
 		for (int k = 0; k < r->n_sizes; k++) {
 			uint32_t n = r->sizes[k].n_blocks;
-			int ret = i < r->options->n_policies ?
-				  run(t, r->options->policy[i], n, &n_hits) :
-				  trace_belady(t, n, &n_hits);
+			int ret;
 
+			p.run++;
+			tell(&p, 0, 1);
+			ret = i < r->options->n_policies ?
+			      run(t, r->options->policy[i], n, &p, &n_hits) :
+			      trace_belady(t, n, &n_hits);
 			if (ret < 0)
 				return ret;
 			r->ratio[i][k] = (double)n_hits / t->n_refs;
@@ -484,6 +509,7 @@ static int report(const struct options *o, const struct trace *t)
 	if (r.n_sizes < 0)
 		return -r.n_sizes;
 	ret = measure(&r);
+	log_progress_end();
 	if (ret < 0)
 		return complain(1, "%s", strerror(-ret));
 	if (!o->json)
@@ -503,6 +529,8 @@ int replay_main(int argc, char **argv)
 
 	if (r != 0)
 		return r;
+	if (o.json)
+		log_no_progress();
 	file = fopen(o.path, "r");
 	if (file == NULL)
 		return complain(1, "%s: %s", o.path, strerror(errno));

@@ -15,13 +15,28 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#define LOGGED_NS	10000000000u
+
+struct progress {
+	const struct served_space *served;
+	uint64_t began_ns, logged_ns;
+};
+
+/* For a terminal as it goes, for a log seldom: a large pool takes minutes. */
 static void say_progress(void *context, uint64_t touched_bytes,
 			 uint64_t total_bytes)
 {
-	const struct served_space *served = context;
+	struct progress *p = context;
+	const char *name = p->served->config->name;
+	uint64_t now = sys_now_ns(), done = touched_bytes >> 20;
 
-	log_line(LOG_INFO, "space %s: %" PRIu64 " of %" PRIu64 " MiB ready",
-		 served->config->name, touched_bytes >> 20, total_bytes >> 20);
+	if (log_progress(now - p->began_ns, "space %s: %" PRIu64 " of %" PRIu64
+			 " MiB ready", name, done, total_bytes >> 20) ||
+	    now - p->logged_ns < LOGGED_NS)
+		return;
+	p->logged_ns = now;
+	log_line(LOG_INFO, "space %s: %" PRIu64 " of %" PRIu64 " MiB ready", name,
+		 done, total_bytes >> 20);
 }
 
 static void say_pages(const struct daemon_params *p, const struct served_space *served)
@@ -121,15 +136,18 @@ int served_create(struct config_space *config, const struct daemon_params *p,
 		struct placement *placement, uint64_t epoch,
 		struct space_pace *pace, struct served_space *served)
 {
+	uint64_t now = sys_now_ns();
+	struct progress progress = { served, now, now };
 	struct pool_options options = {
 		.huge_pages = p->huge_pages, .n_threads = config_touch_threads(p),
-		.progress = say_progress, .context = served,
+		.progress = say_progress, .context = &progress,
 		.bind = placement_bind, .bind_context = placement,
 	};
 	int r;
 
 	*served = (struct served_space){ .config = config };
 	r = create_memory(served, p, &options);
+	log_progress_end();
 	if (r == 0)
 		r = create_core(served, p, epoch, pace);
 	if (r < 0) {

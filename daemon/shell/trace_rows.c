@@ -15,6 +15,8 @@
  * A row without hash_ids and without such a list is left out and counted.
  */
 #include "daemon/shell/trace_rows.h"
+#include "daemon/shell/log.h"
+#include "daemon/shell/sys.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -342,6 +344,7 @@ int trace_rows_read(FILE *file, struct trace_rows *ret_rows, char *text,
 		    size_t text_bytes)
 {
 	struct reader r = { .text = text, .text_bytes = text_bytes };
+	uint64_t began_ns = sys_now_ns();
 	size_t line_max = 0;
 	char *line = NULL;
 	ssize_t bytes;
@@ -349,9 +352,13 @@ int trace_rows_read(FILE *file, struct trace_rows *ret_rows, char *text,
 
 	while (ret == 0 && (bytes = getline(&line, &line_max, file)) > 0) {
 		r.line_no++;
+		if (r.line_no % 1024 == 0)
+			(void)log_progress(sys_now_ns() - began_ns,
+					   "reading line %u", r.line_no);
 		if (strspn(line, " \t\r\n") < (size_t)bytes)
 			ret = read_line(&r, line, (size_t)bytes);
 	}
+	log_progress_end();
 	if (ret == 0 && ferror(file))
 		ret = -EIO;
 	free(line);

@@ -151,6 +151,17 @@ START_TEST(a_client_and_its_blocks_are_shown)
 	first = json_object_get(blocks, "blocks");
 	ck_assert_uint_eq(json_array_size(first), 3);
 	json_decref(blocks);
+	/* For people: one is one, and nothing is a dash, not -1. */
+	ckv("status");
+	ck_assert_ptr_nonnull(strstr(said.out, "1 client, 1 lane, "));
+	ckv("blocks tiny");
+	ck_assert_ptr_nonnull(strstr(said.out, "1 root, 1 chain end, longest chain 3 blocks"));
+	ckv("blocks tiny --list");
+	ck_assert_ptr_null(strstr(said.out, "-1"));
+	ckv("blocks closed");
+	ck_assert_ptr_nonnull(strstr(said.out, "0 blocks, 0 tokens, 0 views; "));
+	ckv("blocks closed --list");
+	ck_assert_ptr_nonnull(strstr(said.out, "(no blocks)"));
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 }
@@ -318,179 +329,6 @@ START_TEST(replay_runs_the_daemons_core)
 }
 END_TEST
 
-/* What a command says that fails, with --json. */
-static json_t *ckv_json_error(const char *args)
-{
-	char all[256];
-	json_t *json;
-
-	snprintf(all, sizeof all, "--json %s", args);
-	ckv(all);
-	json = json_loads(said.out, 0, NULL);
-	ck_assert_msg(json != NULL, "%s: %s", all, said.out);
-	return json;
-}
-
-/* What is asked wrongly is answered with what would be right, and code 2. */
-START_TEST(mistakes_are_explained)
-{
-	static const struct {
-		const char *args, *text;
-		int rc;
-	} wrong[] = {
-		{ "statsu", "Did you mean 'ckv status'?", 2 },
-		{ "frobnicate", "'ckv help' lists them", 2 },
-		{ "foo", "there is no command 'foo'. 'ckv help' lists them", 2 },
-		{ "help foo", "there is no command 'foo'. 'ckv help' lists them", 2 },
-		{ "help statsu", "Did you mean 'ckv status'?", 2 },
-		{ "--socket", "a value is missing after '--socket'", 2 },
-		{ "--all status", "--all stands behind its command: 'ckv status'", 2 },
-		{ "-q status", "there is no option '-q'", 2 },
-		{ "status --josn", "there is no option '--josn'. Did you mean --json?", 2 },
-		{ "status --json=5", "--json takes no value", 2 },
-		{ "status --list", "ckv status does not take --list; 'ckv blocks' may", 2 },
-		{ "status --limit 3", "'ckv blocks' and 'ckv views' may", 2 },
-		{ "blocks tiny --limit 3", "'ckv blocks tiny --list --limit 3'", 2 },
-		{ "blocks tiny --list --limit 3x", "--limit is '3x'", 2 },
-		{ "views tiny --drop 12345678 --limit 3", "--limit is for the list", 2 },
-		{ "top --interval 0x2", "--interval is '0x2'", 2 },
-		{ "bench tiny --count 1e3", "--count is '1e3'", 2 },
-		{ "status --socket=", "--socket is ''; it must be a path", 2 },
-		{ "doctor --config=", "--config is ''; it must be a path", 2 },
-		{ "replay t --ckvd=", "--ckvd is ''; it must be a path", 2 },
-		{ "replay t --socket", "a value is missing after '--socket'", 2 },
-		{ "status now", "does not take 'now'", 2 },
-		{ "blocks", "needs SPACE", 2 },
-		{ "blocks tyni", "There is: tiny, closed", 1 },
-		{ "bench tyni", "There is: tiny, closed", 1 },
-		{ "views", "needs SPACE", 2 },
-		{ "methods snapvk", "did you mean snapkv?", 1 },
-		{ "methods fp8(ful=3)", "fp8 has no ful; did you mean full?", 1 },
-		{ "blocks tiny --limit none", "--limit is 'none'", 2 },
-		{ "top --interval 0", "--interval is '0'", 2 },
-		{ "status --socket", "a value is missing after '--socket'", 2 },
-		{ "status --socket /tmp/ckv-none/s", "no daemon at", 1 },
-		{ "replay", "needs a trace", 2 },
-		{ "replay t --ckvd /nonexistent/ckvd", "cannot be run", 1 },
-	};
-
-	json_t *json, *all;
-
-	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
-		ckv(wrong[i].args);
-		ck_assert_msg(said.rc == wrong[i].rc, "%s: %d", wrong[i].args,
-			      said.rc);
-		ck_assert_msg(strstr(said.err, wrong[i].text) != NULL, "%s: %s",
-			      wrong[i].args, said.err);
-		/* Who wants JSON gets it also then. */
-		if (strstr(wrong[i].args, "--json") == NULL)
-			ck_assert_str_eq(said.out, "");
-		json = json_object_get(all = ckv_json_error(wrong[i].args), "error");
-		ck_assert_int_eq(number(json, "exit_status"), wrong[i].rc);
-		ck_assert_ptr_nonnull(strstr(json_string_value(json_object_get(
-			json, "text")), wrong[i].text));
-		json_decref(all);
-	}
-}
-END_TEST
-
-/* Options of all commands stand before the command or behind it. */
-START_TEST(options_may_come_first)
-{
-	static const char *const same[][2] = {
-		{ "--json version", "version --json" },
-		{ "--version --json", "version --json" },
-		{ "--help", "help" }, { "", "help" }, { "-h", "help" },
-		{ "--help top", "top --help" }, { "help top", "top --help" },
-		{ "--json help top", "help top --json" },
-		{ "--json help", "help --json" },
-		{ "--socket /tmp/ckv-none/s --json methods fp8", "methods --json fp8" },
-		{ "--json --socket=/tmp/ckv-none/s status",
-		  "status --json --socket /tmp/ckv-none/s" },
-	};
-	static struct command_said first;
-
-	for (size_t i = 0; i < sizeof same / sizeof same[0]; i++) {
-		ckv(same[i][0]);
-		first = said;
-		ckv(same[i][1]);
-		ck_assert_msg(first.rc == said.rc && *said.out &&
-			      strcmp(first.out, said.out) == 0 &&
-			      strcmp(first.err, said.err) == 0, "%s: %s%s",
-			      same[i][0], first.out, first.err);
-	}
-}
-END_TEST
-
-/* Each command explains itself, and alone ckv lists them all. */
-START_TEST(help_is_complete)
-{
-	static const char *const commands[] = {
-		"status", "top", "spaces", "clients", "blocks", "views", "methods",
-		"kick", "doctor", "bench", "replay", "version", "help",
-	};
-
-	for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
-		char args[64];
-
-		ckv("");
-		ck_assert_int_eq(said.rc, 0);
-		ck_assert_ptr_nonnull(strstr(said.out, commands[i]));
-		snprintf(args, sizeof args, "%s --help", commands[i]);
-		ckv(args);
-		ck_assert_int_eq(said.rc, 0);
-		snprintf(args, sizeof args, "  ckv %s", commands[i]);
-		ck_assert_msg(strstr(said.out, args) != NULL,
-			      "%s has no example", commands[i]);
-	}
-}
-END_TEST
-
-/* The options that a command's help lists are in the manual page. */
-static void check_options(const char *page, const char *help)
-{
-	for (const char *at = help; (at = strstr(at, "\n  --")) != NULL;) {
-		char name[32], item[40];
-
-		at += 5;
-		ck_assert_int_eq(sscanf(at, "%31[a-z-]", name), 1);
-		snprintf(item, sizeof item, "Fl -%s", name);
-		ck_assert_msg(strstr(page, item) != NULL,
-			      "ckv.1 lacks the option -%s", name);
-	}
-}
-
-/* ckv.1 has every command, every option, and an example of each command. */
-START_TEST(the_manual_page_is_complete)
-{
-	static char page[1 << 16], list[1 << 14];
-	char text[64], name[32], *line, *rest = list;
-	FILE *file = fopen("client/ckv.1", "r");
-	int n = 0;
-
-	ck_assert_ptr_nonnull(file);
-	ck_assert_uint_gt(fread(page, 1, sizeof page - 1, file), 0);
-	fclose(file);
-	ckv("help");
-	strcpy(list, strchr(said.out, ':') + 1);
-	while ((line = strtok_r(rest, "\n", &rest)) != NULL) {
-		if (sscanf(line, "  %31[a-z] ", name) != 1 ||
-		    strncmp(line, "  ", 2) != 0 || line[2] == ' ')
-			continue;
-		n++;
-		snprintf(text, sizeof text, ".It Cm %s", name);
-		ck_assert_msg(strstr(page, text) != NULL, "no %s", name);
-		snprintf(text, sizeof text, ".Dl $ ckv %s", name);
-		ck_assert_msg(strstr(page, text) != NULL, "no example of %s",
-			      name);
-		snprintf(text, sizeof text, "help %s", name);
-		ckv(text);
-		check_options(page, said.out);
-	}
-	ck_assert_int_eq(n, 13);
-}
-END_TEST
-
 /* Read what a terminal program writes until `text` was seen, or three seconds. */
 static bool see(int pty, char *all, size_t room, const char *text)
 {
@@ -567,6 +405,38 @@ START_TEST(top_restores_the_terminal_after_a_signal)
 }
 END_TEST
 
+/* What takes longer than two seconds says how far it is, on a terminal, to people. */
+START_TEST(long_commands_show_progress_on_a_terminal)
+{
+	static char all[1 << 16];
+	int terminal, slave, status;
+	pid_t pid;
+
+	ck_assert_int_eq(openpty(&terminal, &slave, NULL, NULL, NULL), 0);
+	for (int json = 0; json < 2; json++) {
+		memset(all, 0, sizeof all);
+		pid = fork();
+		if (pid == 0) {
+			dup2(slave, 1);
+			dup2(slave, 2);
+			execl(ckv_path(), "ckv", "top", "--once", "--interval", "2.5",
+			      json ? "--json" : NULL, NULL);
+			_exit(127);
+		}
+		ck_assert(see(terminal, all, sizeof all, json ? "{" : "SPACE"));
+		ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+		ck_assert_int_eq(status, 0);
+		ck_assert_int_eq(strstr(all, "counting: ") == NULL, json);
+		/* Gone before the answer. */
+		ck_assert(json || strstr(all, "\r\033[Kckvd") != NULL);
+	}
+	close(terminal);
+	close(slave);
+	ckv("top --once --interval 2.5");
+	ck_assert_str_eq(said.err, "");
+}
+END_TEST
+
 CHECK_MAIN("cli_live",
 	CASE("all", .setup = setup, .teardown = teardown),
 	TEST(every_command_answers),
@@ -577,9 +447,6 @@ CHECK_MAIN("cli_live",
 	TEST(only_what_dies_is_counted_as_dead),
 	TEST(bench_leaves_nothing_behind),
 	TEST(replay_runs_the_daemons_core),
-	TEST(mistakes_are_explained),
-	TEST(options_may_come_first),
-	TEST(help_is_complete),
-	TEST(the_manual_page_is_complete),
+	TEST(long_commands_show_progress_on_a_terminal),
 	TEST(top_restores_the_terminal_after_q),
 	TEST(top_restores_the_terminal_after_a_signal))

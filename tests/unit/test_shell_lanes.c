@@ -289,7 +289,7 @@ START_TEST(a_detach_that_was_not_read_yet_is_no_death)
 	end_unseen(false);
 	expect_gone(&watcher);
 	ck_assert_uint_eq(ckv_hint_load64(&g->clients_died), 1);
-	ck_assert(test_daemon_logged(&daemon_, "is dead; 1 lanes taken back"));
+	ck_assert(test_daemon_logged(&daemon_, "is dead; 1 lane taken back"));
 }
 END_TEST
 

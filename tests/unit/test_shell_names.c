@@ -2,12 +2,14 @@
 /*
  * test_shell_names.c - names that strangers chose: what a log and a screen show of them.
  */
+#include "daemon/shell/log.h"
 #include "proto/ckv_text.h"
 #include "tests/lib/check_main.h"
 #include "tests/lib/command.h"
 #include "tests/lib/wire.h"
 
 #include <errno.h>
+#include <pty.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -149,8 +151,44 @@ START_TEST(names_do_not_reach_the_terminal)
 }
 END_TEST
 
+/* Progress is one line of a terminal, after a while, and a line of the log wipes it. */
+START_TEST(progress_is_for_terminals)
+{
+	static const char want[] = "7 %\r\033[K8 %\r\033[Kckvd: ready\r\n";
+	char text[sizeof want] = "";
+	int terminal, slave, usual = dup(2), shown[4];
+
+	ck_assert_int_eq(openpty(&terminal, &slave, NULL, NULL, NULL), 0);
+	dup2(slave, 2);
+	shown[0] = log_progress(1999999999, "%d %%", 6);	/* too soon */
+	shown[1] = log_progress(2000000000, "%d %%", 7);
+	shown[2] = log_progress(2100000000, "%d %%", 7);	/* shown just now */
+	shown[3] = log_progress(2200000000, "%d %%", 8);
+	log_line(LOG_INFO, "ready");
+	log_progress_end();
+	dup2(usual, 2);
+	for (int i = 0; i < 4; i++)
+		ck_assert_int_eq(shown[i], 1);
+	for (size_t n = 0; n < sizeof want - 1;)
+		n += (size_t)read(terminal, text + n, sizeof want - 1 - n);
+	ck_assert_str_eq(text, want);
+	/* No terminal: not a byte. */
+	ck_assert_int_eq(pipe(shown), 0);
+	dup2(shown[1], 2);
+	ck_assert(!log_progress(3000000000, "9 %%"));
+	log_progress_end();
+	dup2(usual, 2);
+	close(shown[1]);
+	ck_assert_int_eq(read(shown[0], text, 1), 0);
+	close(shown[0]);
+	close(terminal);
+	close(slave);
+}
+END_TEST
+
 CHECK_MAIN("shell_names",
 	CASE("names"),
+	TEST(progress_is_for_terminals),
 	TEST(text_is_shown_in_one_line),
 	TEST(a_long_text_is_cut),
 	TEST(names_do_not_forge_lines_of_the_log),

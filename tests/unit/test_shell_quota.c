@@ -444,7 +444,7 @@ START_TEST(a_death_is_seen)
 	ck_assert_int_eq(read(ready[0], &c, 1), 1);
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
-	ck_assert(test_daemon_logged(&daemon_, "is dead; 1 lanes taken back"));
+	ck_assert(test_daemon_logged(&daemon_, "is dead; 1 lane taken back"));
 }
 END_TEST
 
@@ -503,7 +503,7 @@ START_TEST(a_client_of_another_pid_namespace_attaches)
 	if (r == 99)
 		return;		/* may not make one */
 	ck_assert_int_eq(r, 0);
-	ck_assert(test_daemon_logged(&daemon_, "is dead; 1 lanes taken back"));
+	ck_assert(test_daemon_logged(&daemon_, "is dead; 1 lane taken back"));
 	ck_assert_int_eq(elsewhere(kick_there), 0);
 }
 END_TEST
