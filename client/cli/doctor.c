@@ -87,6 +87,8 @@ size_t doctor_count(const struct doctor *doctor, enum doctor_level level)
 
 void doctor_print(FILE *file, const struct doctor *doctor)
 {
+	char warnings[TEXT_SHORT];
+
 	for (size_t i = 0; i < doctor->n; i++) {
 		const struct finding *f = &doctor->finding[i];
 
@@ -97,9 +99,9 @@ void doctor_print(FILE *file, const struct doctor *doctor)
 		if (f->todo)
 			fprintf(file, "%21sto do: %s\n", "", f->todo);
 	}
-	fprintf(file, "\n%zu ok, %zu warnings, %zu failed\n",
+	fprintf(file, "\n%zu ok, %s, %zu failed\n",
 		doctor_count(doctor, DOCTOR_OK),
-		doctor_count(doctor, DOCTOR_WARN),
+		text_count(warnings, doctor_count(doctor, DOCTOR_WARN), "warning"),
 		doctor_count(doctor, DOCTOR_FAIL));
 }
 

@@ -30,7 +30,7 @@ static void become_check(const char *ckvd, const char *config, int out)
 	_exit(127);
 }
 
-/* What ckvd --check says about a configuration; NULL: nothing, as it is refused. */
+/* What ckvd --check says about a configuration; NULL: nothing, as it cannot be run. */
 static json_t *check_config(const char *ckvd, const char *config)
 {
 	json_t *said = NULL;
@@ -101,8 +101,8 @@ void doctor_pools(struct doctor *doctor, const char *ckvd, const char *config)
 	else if (said == NULL)
 		doctor_add(doctor, DOCTOR_WARN, "pools",
 			   "nothing was compared with this machine's memory",
-			   "run ckvd --check --config FILE; --ckvd PATH says where "
-			   "ckvd is", "%s is refused by ckvd", file);
+			   "say --ckvd PATH",
+			   "%s was not looked at: %s cannot be run", file, ckvd);
 	else
 		compare(doctor, file, said);
 	json_decref(said);

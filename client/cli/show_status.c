@@ -5,6 +5,7 @@
 #include "client/cli/cli.h"
 #include "client/cli/show.h"
 #include "client/cli/text.h"
+#include "proto/ckv_text.h"
 
 #include <inttypes.h>
 
@@ -198,15 +199,18 @@ json_t *show_status_json(const struct shot *shot, const char *socket)
 
 int cmd_status(const struct cli *cli)
 {
+	char socket[512];
 	struct shot shot;
 	int r = stats_once(cli->socket, &shot);
 
+	/* A path may hold any byte, JSON and a terminal not. */
+	ckv_text_line(socket, sizeof socket, cli->socket);
 	if (r != CLI_OK)
 		return r;
 	if (cli->json)
-		r = text_json(show_status_json(&shot, cli->socket));
+		r = text_json(show_status_json(&shot, socket));
 	else
-		show_status(stdout, &shot, cli->socket, cli->all);
+		show_status(stdout, &shot, socket, cli->all);
 	shot_free(&shot);
 	return r;
 }

@@ -53,6 +53,12 @@ int config_resolve_daemon(const struct daemon_params *p, char text[CONFIG_WHY_BY
 			 "expected multiples of 4096");
 		return -EINVAL;
 	}
+	if ((p->socket_mode & 0222) == 0) {
+		snprintf(text, CONFIG_WHY_BYTES, "socket_mode is %#" PRIo64 ": who "
+			 "connects needs the permission to write, and nobody has it; "
+			 "expected one such as 0660", p->socket_mode);
+		return -EINVAL;
+	}
 	if (p->spin_min > p->spin_max) {
 		snprintf(text, CONFIG_WHY_BYTES, "spin_min is longer than spin_max");
 		return -EINVAL;

@@ -5,6 +5,7 @@
 #include "daemon/shell/config.h"
 
 #include <inttypes.h>
+#include <jansson.h>
 #include <string.h>
 
 /* Text in lines of at most `room` letters, each after `indent` blanks. */
@@ -118,13 +119,18 @@ void config_print(const struct config *config, FILE *out)
 	}
 }
 
+/* Bytes that are no UTF-8 are shown as Latin-1, so that any reader takes it. */
 void config_json_text(const char *text, FILE *out)
 {
+	json_t *json = json_string(text);
+	unsigned char most = json ? 0xff : 0x7f;
+
+	json_decref(json);
 	fputc('"', out);
 	for (; *text; text++) {
 		if (*text == '"' || *text == '\\')
 			fprintf(out, "\\%c", *text);
-		else if ((unsigned char)*text < 0x20)
+		else if ((unsigned char)*text < 0x20 || (unsigned char)*text > most)
 			fprintf(out, "\\u%04x", (unsigned char)*text);
 		else
 			fputc(*text, out);

@@ -117,7 +117,7 @@ static void number_text(enum param_type type, uint64_t value,
 	size_t i = 0, last = type == PARAM_BYTES ? 4 : 3;
 
 	if (type == PARAM_MODE) {
-		snprintf(text, CONFIG_TEXT_BYTES, "0%" PRIo64, value);
+		snprintf(text, CONFIG_TEXT_BYTES, "%#" PRIo64, value);
 		return;
 	}
 	if (type != PARAM_BYTES && type != PARAM_TIME) {

@@ -76,6 +76,8 @@ static void run_doctor(void)
 /* Pools that do not fit fail, with both numbers; nothing is made by asking. */
 START_TEST(pools_are_compared_with_this_machine)
 {
+	char args[128];
+
 	write_config("16TiB");
 	run_doctor();
 	ck_assert_int_eq(said.rc, 1);
@@ -91,6 +93,15 @@ START_TEST(pools_are_compared_with_this_machine)
 	ck_assert_msg(strstr(said.out, "fail  pools") != NULL &&
 		      strstr(said.out, "conf:8: pool = a lot: expected a size") != NULL, "%s",
 		      said.out);
+	write_config("16MiB");
+	strcat(config, " --ckvd /nowhere/ckvd");
+	snprintf(args, sizeof args, "doctor --config %s", config);
+	ckv(args);
+	ck_assert_msg(strstr(said.out, "was not looked at: /nowhere/ckvd cannot be run") !=
+		      NULL, "%s", said.out);
+	*strchr(config, ' ') = 0;
+	unlink(config);
+	rmdir(dir);
 	strcpy(config, "/nowhere/conf");
 	run_doctor();
 	ck_assert_msg(strstr(said.out, "warn  pools") != NULL &&
