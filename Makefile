@@ -329,7 +329,7 @@ INSTALLED := \
 	755:$B/libckv.so:lib/libckv.so.$(VERSION) \
 	644:$B/libckv.a:lib/libckv.a \
 	644:client/ckv.h:include/ckv.h \
-	644:client/ckv_views.h:include/ckv_views.h \
+	$(foreach h,write views events,644:client/ckv_$h.h:include/ckv_$h.h) \
 	644:client/libckv.pc.in:lib/pkgconfig/libckv.pc \
 	$(foreach m,$(sort $(wildcard client/*.[1-8] daemon/*.[1-8])),\
 		644:$m:share/man/man$(subst .,,$(suffix $m))/$(notdir $m)) \

@@ -7,29 +7,49 @@
  * memory: no system call, no lock, no copy. New blocks are written straight
  * into pages that the daemon lends.
  *
- * Every function returns 0 (or a count) on success and -errno on failure, and
- * leaves its `ret_` arguments alone when it fails (but see ret_status). Sizes are bytes unless the
- * name ends in _tokens, _blocks or _pages; times are nanoseconds. A key is 32
- * bytes; an array of n keys is n * 32 bytes. The library never prints, never
- * exits and never touches signal handlers.
+ * Parts of this file, included by it: ckv_write.h (storing blocks), ckv_views.h
+ * (compression), ckv_events.h (not waiting).
  *
- * Any call may answer
- *   -ESTALE   the daemon is gone or restarted since this was attached, or the
- *             connection to it broke. Lookups miss meanwhile; the library
- *             reattaches by itself, never blocking: each lane is tried at most
- *             once in 100 ms, and after a refusal no lane of the connection for
- *             as long. ckv_why() says what the daemon answered. Handles from
- *             before are to be dropped: pins with ckv_unpin(), which must not come
- *             too late for the memory that they keep mapped; lent pages are lost
- *   -ECHILD   called in a child after fork(): it must open its own connection
- *   -EINVAL   an argument is out of range
- *   -ENOMEM   out of memory
- * and any call that asks the daemon by a lane, which waits for its answer as long as the
- * daemon lives unless it is a ckv_submit_*(),
- *   -EAGAIN   as many requests as the lane has slots, or argument bytes, are
- *             outstanding; collect some with ckv_poll() or ckv_wait()
- *   -EPROTO   the daemon closed the lane, because it was sent what no lane of this
- *             library sends; it stays closed: close it and open another
+ * What holds for every call
+ *
+ *   Functions return 0 or a count on success and -errno on failure. Sizes are bytes
+ *   unless the name ends in _tokens, _blocks or _pages; times are nanoseconds. A key has
+ *   32 bytes, and an array of n keys n * 32. Only pointers that the comment says may be
+ *   NULL may be. The library never prints, never exits, never touches signal handlers.
+ *
+ * The comment of each function ends in these lines:
+ *
+ *   Blocks:   never       no system call, no lock, no waiting
+ *             briefly     system calls that do not wait, and locks that no thread holds
+ *                         while it waits
+ *             for answer  until the daemon has answered, without a limit while it lives,
+ *                         and up to 100 ms after its death
+ *             10 s        until the daemon has answered, 10 s at most; before that for
+ *                         other threads in such a call of the same connection
+ *   Threads:  any         several threads at a time
+ *             lane        the one thread that uses the lane at that time
+ *   Owner:    what the caller owns, or has to leave alone, after the call
+ *   Failed:   what a failed call has changed. Without this line: nothing, and no ret_
+ *             argument was written
+ *   Errors:   each with its cause. LANE and ASK stand for:
+ *
+ *   LANE      -ECHILD  the object was made before fork(): a child opens its own connection
+ *             -ESTALE  the daemon ended, was started again, or the connection to it broke,
+ *                      and the lane is not attached again yet
+ *             -EPROTO  the daemon closed the lane, because it got a message that this
+ *                      library never sends, or its answer makes no sense; the lane stays
+ *                      closed: close it and open another
+ *   ASK       LANE, and
+ *             -EAGAIN  as many requests as the lane has slots, or argument bytes, are
+ *                      outstanding: collect some with ckv_poll() or ckv_wait()
+ *             -EINVAL  also: the request needs more argument bytes than the lane has
+ *
+ * When the daemon is gone, lookups find 0 blocks. The library attaches again by itself,
+ * inside other calls and without waiting for the daemon: each lane tries at most once in
+ * 100 ms, and after a refusal no lane of the connection does for as long; ckv_why() says
+ * what the daemon answered. The call that succeeds maps the new index, which takes
+ * milliseconds if that is large. Handles and lent pages of before are to be dropped: pins
+ * with ckv_unpin(), because they keep the old memory mapped; lent pages are lost.
  *
  * Caveats
  *
@@ -38,11 +58,11 @@
  *     other thread begins a call with it, or with a lane of it, any more. A call
  *     that is under way is noticed: then nothing is closed. Not noticed are those that
  *     take a space and ask nobody: ckv_keys(), ckv_space_get_info(), ckv_queries_*().
- *   - ckv_open(), ckv_attach(), ckv_lane_open() and closing wait for the daemon, at
- *     most 10 s. Threads that do so take turns; a lane in use is never
- *     delayed by them. One that failed or timed out costs nothing else: what the
- *     daemon opened for it is given back, also when its answer comes late.
- *   - Nothing is mapped in a child after fork().
+ *   - A lane in use is never delayed by threads that open or close. A call that failed or
+ *     timed out costs nothing else: what the daemon opened for it is given back, also
+ *     when its answer comes late.
+ *   - A child after fork() has none of the mappings. There ckv_close() frees memory and
+ *     descriptors, ckv_detach() and ckv_lane_close() do nothing and return NULL.
  *   - A pin keeps a chain of blocks resident. Pins vanish when the process dies;
  *     a stopped process (SIGSTOP, debugger) holds them until it resumes or is killed.
  *   - Whoever may write to a space is trusted with its bytes. A page gets its
@@ -68,27 +88,34 @@ struct ckv_lane;		/* one thread's way into a space */
 /*
  * Connect to the daemon that listens at `path` (NULL or "": $CKV_SOCKET, else
  * /run/ckv/ckvd.sock). `program` is shown by `ckv clients`, up to 63 letters of it
- * (NULL: the command name). The caller owns *ret_ckv and gives it back to ckv_close().
+ * (NULL: the command name).
  *
- *   -ENOENT, -ECONNREFUSED  no daemon there
- *   -EACCES                 the socket does not let this user in
- *   -ENAMETOOLONG           the path has more than 107 letters. Or what else
- *                           connect(2) says of a path that is no socket's
- *   -EPROTONOSUPPORT        daemon and library are of different versions
- *   -ENAMETOOLONG           the path has more than 107 letters
- *   -EUSERS                 the daemon's limit of clients, or of this user's, is reached
- *   -ENOMEM, -EMFILE        out of memory, address space or descriptors
- *   -ETIMEDOUT              the daemon does not answer
- *   -EPROTO                 what it says makes no sense, or it says so of us
- *
- * There is no connection to ask then: ckv_why(NULL) has the reason in words.
+ *   Blocks:  10 s; 1 s of them for a place in the socket's queue
+ *   Threads: any
+ *   Owner:   *ret_ckv is the caller's, for ckv_close()
+ *   Failed:  there is no connection to ask: ckv_why(NULL) has the reason in words
+ *   Errors:  -ENOENT, -ECONNREFUSED  no daemon there, or it ended meanwhile
+ *            -EACCES           the socket does not let this user in
+ *            -ENAMETOOLONG     the path has more than 107 letters
+ *            -EPROTONOSUPPORT  daemon and library are of different versions
+ *            -EUSERS           the daemon's limit of clients, or of this user's, is reached
+ *            -ENOMEM, -EMFILE  no memory, address space or descriptors here or there
+ *            -ETIMEDOUT        the daemon does not answer
+ *            -EPROTO           one of the two says what makes no sense to the other
+ *            or what else connect(2) says of a path that is no such socket
  */
 int ckv_open(const char *path, const char *program, struct ckv **ret_ckv);
 
 /*
- * Close every lane and space, and the connection. NULL is allowed; returns NULL.
- * While another thread is in a call with it, or with a space or lane of it, it returns
- * `ckv` and has closed nothing; call it again.
+ * Close every lane and space, and the connection. NULL is allowed; returns NULL. While
+ * another thread is in a call with it, or with a space or lane of it, it returns `ckv`
+ * and has closed nothing; call it again.
+ *
+ *   Blocks:  10 s
+ *   Threads: one; see the caveats
+ *   Owner:   `ckv` and all that was made with it is freed and unmapped, pins and lent
+ *            pages are given back, unless it returns `ckv`
+ *   Errors:  none
  */
 struct ckv *ckv_close(struct ckv *ckv);
 
@@ -96,24 +123,26 @@ struct ckv *ckv_close(struct ckv *ckv);
  * Why the last call of this thread on this connection that failed did so, such as
  * "space llama: n_layers is 32 here, 80 at the client"; where there is no more to say,
  * what ckv_strerror() says. A call that succeeds leaves it, "" if none has failed. The
- * status of a page or a key is no failure of the call. A thread's last four connections
- * are remembered. NULL: the last ckv_open() of this thread that failed.
+ * status of a page or a key is no failure of the call. NULL: the last ckv_open() of this
+ * thread that failed.
+ *
+ *   Blocks:  never
+ *   Threads: any
+ *   Owner:   the text is the library's: it changes with the next call of this thread that
+ *            fails, and is kept for the last 4 connections of which one failed
+ *   Errors:  none
  */
 const char *ckv_why(const struct ckv *ckv);
 
-/* A sentence for a negative return value, in the words of this library. */
-const char *ckv_strerror(int error);
-
 /*
- * A descriptor that becomes readable when a request completes on a lane that
- * asked for it with ckv_event_arm(), for engines with their own event loop.
- * After it did, call ckv_poll() for the lanes that did so: it stays readable until
- * each of them that has something has been polled. The end of a lane is something,
- * too: that of its daemon or its connection, whose requests are then done with
- * -ESTALE. It may be readable for nothing. It stays the same over restarts and
- * belongs to the library.
+ * A sentence for a negative return value, in the words of this library.
+ *
+ *   Blocks:  never
+ *   Threads: any
+ *   Owner:   the text is constant
+ *   Errors:  none
  */
-int ckv_event_fd(const struct ckv *ckv);
+const char *ckv_strerror(int error);
 
 /* ---- space ------------------------------------------------------------ */
 
@@ -179,21 +208,25 @@ struct ckv_space_info {
 };
 
 /*
- * Attach the space `name`. `want` is compared with the space's geometry field by
- * field; NULL takes the space as it is. Maps the index and the pool. When the daemon
- * was restarted and the library attaches again, it wants what it had; a reader
- * without `want` takes other weights, too.
+ * Attach the space `name`: compare its geometry with `want` field by field (NULL: take
+ * the space as it is), and map its index and pool. When the daemon was started again and
+ * the library attaches again, it wants what it had; a reader without `want` takes other
+ * weights, too.
  *
- *   -ENOENT   the daemon has no such space
- *   -EACCES   this user may not, or not in this mode
- *   -EINVAL   the geometry differs; ckv_why() names the field and both values. Or
- *             want->model has no end
- *   -EALREADY this connection has attached it already
- *   -ENOMEM, -EMFILE  its memory could not be mapped here
- *   -ETIMEDOUT        the daemon does not answer
- *   -EPROTO           what it says makes no sense
- *   and, where it has to connect anew, what ckv_open() answers; that there is no
- *   daemon is -ESTALE
+ *   Blocks:  10 s, and while the index is mapped, milliseconds if it is large
+ *   Threads: any
+ *   Owner:   *ret_space is the caller's, for ckv_detach() or ckv_close()
+ *   Errors:  -ENOENT    the daemon has no such space
+ *            -EACCES    this user may not, or not in this mode
+ *            -EINVAL    the geometry differs: ckv_why() names the field and both values;
+ *                       or `mode`; or want->model has no end
+ *            -EALREADY  this connection has attached it already
+ *            -ENOMEM, -EMFILE  no memory, address space or descriptors here or there
+ *            -ETIMEDOUT the daemon does not answer
+ *            -EPROTO    what it says makes no sense
+ *            -ESTALE    there is no daemon any more
+ *            -ECHILD    `ckv` was opened before fork()
+ *            and, where it has to connect anew, what ckv_open() answers
  */
 int ckv_attach(struct ckv *ckv, const char *name, const struct ckv_model *want,
 	       enum ckv_mode mode, struct ckv_space **ret_space);
@@ -201,9 +234,22 @@ int ckv_attach(struct ckv *ckv, const char *name, const struct ckv_model *want,
 /*
  * Close the space's lanes and unmap it. NULL is allowed; returns NULL. While another
  * thread is in a call with it or a lane of it, it returns `space` and has closed nothing.
+ *
+ *   Blocks:  10 s, until the daemon has taken back what the lanes held
+ *   Threads: one; see the caveats
+ *   Owner:   the space and its lanes are freed and unmapped, pins and lent pages are
+ *            given back, unless it returns `space`
+ *   Errors:  none
  */
 struct ckv_space *ckv_detach(struct ckv_space *space);
 
+/*
+ * The geometry of the space and its pool.
+ *
+ *   Blocks:  briefly
+ *   Threads: any
+ *   Errors:  none
+ */
 void ckv_space_get_info(const struct ckv_space *space,
 			struct ckv_space_info *ret_info);
 
@@ -239,8 +285,11 @@ struct ckv_extra {
  * an image is given its key by a call of its own. Returns the number of keys, n_tokens /
  * block_tokens, at ret_keys.
  *
- *   -EINVAL  the space takes the engine's own keys; an extra of no kind; two of one
- *            kind that are not images
+ *   Blocks:  briefly
+ *   Threads: any
+ *   Errors:  -EINVAL  the space takes the engine's own keys; an extra of no kind, without
+ *                     its data, or of over 4 GiB; two of one kind that are not images
+ *            -ECHILD  the space was attached before fork()
  */
 long ckv_keys(const struct ckv_space *space, const uint8_t *parent,
 	      const uint32_t *tokens, size_t n_tokens,
@@ -257,19 +306,34 @@ struct ckv_lane_options {	/* 0: the daemon's default */
 };
 
 /*
- *   -EMFILE  this client's, or the daemon's, limit of lanes is reached
- *   -EUSERS  the lanes of this user, or the pins of this client, its user or the space,
- *            are used up
- *   -EDQUOT  more pins, slots or argument bytes than the daemon allows
- *   and -ENOMEM, -EMFILE, -ETIMEDOUT, -EPROTO, -ESTALE as ckv_attach(). -EMFILE and
- *   -ENOMEM may be the daemon's, too; ckv_why() tells
+ * Open a lane of a space. `options` may be NULL: all defaults.
+ *
+ *   Blocks:  10 s; where it has to attach anew, as ckv_attach()
+ *   Threads: any
+ *   Owner:   *ret_lane is the caller's, for ckv_lane_close(), ckv_detach() or ckv_close()
+ *   Errors:  -EMFILE  this client's, or the daemon's, limit of lanes is reached; or no
+ *                     descriptors here or there: ckv_why() tells
+ *            -EUSERS  the lanes of this user, or the pins of this client, its user or the
+ *                     space, are used up
+ *            -EDQUOT  more pins, slots, touches or argument bytes than the daemon allows
+ *            -EINVAL  n_slots or n_touches is no power of two, arg_bytes no multiple
+ *            -ENOMEM  no memory or address space here or there
+ *            -ETIMEDOUT, -EPROTO, -ESTALE, -ECHILD  as of ckv_attach()
+ *            and, where it has to attach anew, what ckv_attach() answers
  */
 int ckv_lane_open(struct ckv_space *space, const struct ckv_lane_options *options,
 		  struct ckv_lane **ret_lane);
 
 /*
- * Drop the lane's pins and lent pages. NULL is allowed; returns NULL. While another
- * thread is in a call with it, it returns `lane` and has closed nothing.
+ * Drop the lane's pins, lent pages and outstanding requests, whose results are never
+ * written. NULL is allowed; returns NULL. While another thread is in a call with it, it
+ * returns `lane` and has closed nothing.
+ *
+ *   Blocks:  10 s, until the daemon has taken back what the lane held
+ *   Threads: one; see the caveats
+ *   Owner:   the lane is freed; no handle or page of it may be touched any more, unless it
+ *            returns `lane`
+ *   Errors:  none
  */
 struct ckv_lane *ckv_lane_close(struct ckv_lane *lane);
 
@@ -311,16 +375,18 @@ enum ckv_lookup_flag {
 };
 
 /*
- * Find the longest prefix of the chain keys[0 .. n_keys) that is stored, pin it
- * and say where its blocks are. keys[0] may be in the middle of a chain; every
- * other block must be stored under the one before it, or the prefix ends there. Does
- * not block and makes no system call (but for the tries to reattach, see -ESTALE).
- * Returns the number of blocks found, 0 being an ordinary answer; then
- * ret_handles[0 .. found) are filled and ret_pin is owned by the caller, also
- * when it is 0.
+ * Find the longest prefix of the chain keys[0 .. n_keys) that is stored, pin it and say
+ * where its blocks are. keys[0] may be in the middle of a chain; every other block must be
+ * stored under the one before it, or the prefix ends there. Returns the number of blocks
+ * found, 0 being an ordinary answer, also when there is no daemon.
  *
- *   -EAGAIN   every pin word of this lane is in use
- *   -EPROTO   the lane was closed by the daemon
+ *   Blocks:  never; CKV_VERIFY reads all bytes of the pages. Without a daemon: briefly
+ *   Threads: lane
+ *   Owner:   ret_handles[0 .. found) are filled, and *ret_pin is the caller's, for
+ *            ckv_unpin(), also when 0 blocks were found
+ *   Errors:  -EAGAIN  every pin word of this lane is in use
+ *            -EINVAL  a flag that there is not; NULL where an array or a pin is needed
+ *            -EPROTO, -ECHILD  as of LANE
  */
 long ckv_lookup(struct ckv_lane *lane, const uint8_t *keys, size_t n_keys,
 		unsigned flags, struct ckv_handle *ret_handles,
@@ -336,188 +402,47 @@ struct ckv_chain {		/* one request of ckv_lookup_many() */
 
 /*
  * Look up several chains at once, such as the requests of one scheduler step: what
- * ckv_lookup() does, chain by chain, but their waits for memory overlap. Each
- * chain has its own handles and pin, and each pin is given back by itself. Returns how
- * many chains were answered, result >= 0.
+ * ckv_lookup() does, chain by chain, but their waits for memory overlap. Each chain has its
+ * own handles and pin. Returns how many chains were answered, result >= 0.
  *
  * When the pin words run out, the chains that need one and got none have the result
- * -EAGAIN and hold nothing; their pins are left alone. All others are answered
- * and their pins are the caller's. Other errors are of the whole call, and nothing of
- * `chains` was changed.
+ * -EAGAIN and hold nothing; their pins are left alone. All others are answered.
  *
- *   -EINVAL   also: an argument of one of the chains
- *   -EPROTO   the lane was closed by the daemon
+ *   Blocks:  as ckv_lookup()
+ *   Threads: lane
+ *   Owner:   each pin of a chain with result >= 0 is the caller's, for ckv_unpin()
+ *   Failed:  nothing of `chains` was changed
+ *   Errors:  -EINVAL  a flag that there is not, or an argument of one of the chains
+ *            -EPROTO, -ECHILD  as of LANE
  */
 long ckv_lookup_many(struct ckv_lane *lane, struct ckv_chain *chains,
 		     size_t n_chains, unsigned flags);
 
-/* Give a pin back. Its handles must not be read afterwards. Cannot fail. */
+/*
+ * Give a pin back. Its handles must not be read afterwards. NULL is allowed.
+ *
+ *   Blocks:  never; briefly, if it is the last thing of an attachment that is over
+ *   Threads: lane
+ *   Owner:   *pin is empty: to give it back again does nothing
+ *   Errors:  none
+ */
 void ckv_unpin(struct ckv_lane *lane, struct ckv_pin *pin);
 
 /*
- * 0 while the daemon and the connection that gave out this pin live; -ESTALE after, or
- * once the lane has attached again. Until ckv_unpin() its handles may be read without
- * a fault in any case; after -ESTALE nothing keeps a new daemon from using the pages.
+ * 0 while the daemon that gave out this pin lives and the lane is still attached as it was
+ * then: the blocks stay as they are. An empty pin is valid. Until ckv_unpin() the handles
+ * may be read without a fault in any case, but after -ESTALE nothing promises the bytes.
+ *
+ *   Blocks:  never
+ *   Threads: lane
+ *   Errors:  -ESTALE  the daemon ended, or the lane has attached again
+ *            -ECHILD  the lane was opened before fork()
  */
 int ckv_pin_valid(const struct ckv_lane *lane, const struct ckv_pin *pin);
 
-/* ---- writing ---------------------------------------------------------- */
-
-struct ckv_page {		/* the answer for one key, or one scratch page */
-	void	*data;		/* write here until it is given back; NULL unless status is 0 */
-	int32_t	 status;	/* 0, or the reason, see below */
-	uint32_t page;
-	uint32_t private_[8];
-};
-
-/*
- * Borrow pages for the chain keys[0 .. n_keys), whose first parent is `parent`
- * (NULL: keys[0] is a root). At most 1024 keys. Returns how many pages were lent;
- * ret_pages[i].status says for each key:
- *
- *   0            lent to this lane until published or given back
- *   -EEXIST      stored already under this parent; the following keys were tried
- *   -EXDEV       stored already under another parent: the keys are not those of a chain
- *   -EALREADY    being written by someone
- *   -ENOENT      the parent is not stored
- *   -ENOSPC      the pool is full of blocks that may not be evicted
- *   -EXFULL      the index has no place for this key
- *   -EDQUOT      this client may not hold more unpublished pages
- *   -EAGAIN      try again
- *   -EMFILE, -ENOMEM  the page could not be mapped here for writing, for want of
- *                descriptors, or of memory or address space; the daemon has it back, and
- *                the next reserve that is lent a page there tries it again
- *   -ECANCELED   not lent, or taken back at once, because an earlier key failed
- *
- * A lent page stays mapped until it is given back, also when the daemon dies: what
- * is written then is lost and harms nobody. It is given back by the first call that
- * says 0, -EEXIST, -ECANCELED or -ESTALE of it, by the abort of a page that it was
- * reserved under, and by ckv_lane_close(); then it must not be written any more. A
- * page is known by when it was lent: one that was given back is never taken for what
- * its memory is lent for next, by this daemon or another.
- *
- * The call itself: -EACCES the space is attached read-only; -EPROTO the lane
- * was closed by the daemon.
- */
-long ckv_reserve(struct ckv_lane *lane, const uint8_t *parent,
-		 const uint8_t *keys, size_t n_keys, struct ckv_page *ret_pages);
-
-/*
- * Borrow n_pages without keys, for window queries. All or nothing: 0, or the status
- * of the first page that could not be lent, as above, and ret_pages is left alone.
- */
-int ckv_reserve_scratch(struct ckv_lane *lane, size_t n_pages,
-			struct ckv_page *ret_pages);
-
-enum ckv_publish_flag {
-	CKV_SUM = 1,		/* compute the checksums now, in this thread */
-	CKV_SUMMED = 2,		/* `sums` holds them (ckv_copy(), ckv_checksum()) */
-};
-
-/*
- * Make pages visible, parents first; nobody may change them afterwards. `n_tokens` is
- * of the last page; the others are full. Without CKV_SUM or CKV_SUMMED the daemon sums
- * the pages later. Each page is judged by itself, in order. Returns how many this call
- * published; if it published none, what the first page was refused for.
- *
- * ret_status (may be NULL) always says what became of each page, whatever the call
- * returns:
- *
- *   0            published by this call
- *   -EEXIST      published before: a repetition, and no harm
- *   -ENOENT      its parent is not published; the page stays lent
- *   -EINVAL      a scratch page; it stays lent
- *   -ECANCELED   it was given back before: by name, or because a page that it was
- *                reserved under was
- *   -ESTALE      lent by a daemon that is gone, in another space, or not to this lane;
- *                or given back and lent anew
- *   else         the call failed as a whole with this error, and the page stays lent:
- *                -EAGAIN too many requests are outstanding, or, with ret_pin, every
- *                pin word of this lane is in use; -EINVAL an argument, or a page that
- *                was not lent; -EACCES; -EPROTO the lane was closed by the daemon
- *
- * With `ret_pin` the last of them is pinned from its first moment, so the caller may
- * go on reading it and all its ancestors. Where the call returns a count the caller
- * owns ret_pin; it is an empty one, with n_blocks 0, unless the last page's status is 0.
- */
-long ckv_publish(struct ckv_lane *lane, const struct ckv_page *pages,
-		 size_t n_pages, uint32_t n_tokens, unsigned flags,
-		 const uint64_t *sums, int32_t *ret_status,
-		 struct ckv_pin *ret_pin);
-
-/*
- * Give lent pages back unpublished, the last first; pages reserved under them go too,
- * whoever holds them: their own ckv_publish() or ckv_abort() says -ECANCELED. Pages
- * that were not lent (status is not 0) are passed over. Returns how many this call gave
- * back by name; if none, what the first was refused for. ret_status (may be NULL) as
- * of ckv_publish(): 0, -EEXIST, -ECANCELED, -ESTALE; a page that was passed over has
- * the status it had.
- */
-long ckv_abort(struct ckv_lane *lane, const struct ckv_page *pages,
-	       size_t n_pages, int32_t *ret_status);
-
-/*
- * Forget blocks or views, deepest first. Returns how many were forgotten; ret_status
- * (may be NULL) per key: 0, -ENOENT, -EBUSY pinned or not a leaf.
- */
-long ckv_drop(struct ckv_lane *lane, const uint8_t *keys, size_t n_keys,
-	      int32_t *ret_status);
-
-/*
- * XXH3-64 of each 4 KiB piece (seed: its number), then of those digests. A
- * page's checksum is over all of it: page_bytes, whatever the block fills.
- */
-uint64_t ckv_checksum(const void *data, size_t bytes);
-
-/* Copy into a lent page and sum in one pass; the checksum of the bytes. */
-uint64_t ckv_copy(void *page, const void *from, size_t bytes);
-
-/* ---- compressing: methods, views ------------------------------------- */
-
+#include "ckv_write.h"
 #include "ckv_views.h"
-
-/* ---- not waiting ------------------------------------------------------ */
-
-struct ckv_event {
-	uint64_t tag;		/* as given at submit */
-	long	 result;	/* what the waiting form returns */
-};
-
-/*
- * The same requests without waiting: 0, or -EAGAIN when too many are outstanding.
- * Results are written by the ckv_poll() or ckv_wait() call that returns the
- * event; until then the `ret_` memory must stay.
- */
-int ckv_submit_reserve(struct ckv_lane *lane, const uint8_t *parent,
-		       const uint8_t *keys, size_t n_keys,
-		       struct ckv_page *ret_pages, uint64_t tag);
-int ckv_submit_publish(struct ckv_lane *lane, const struct ckv_page *pages,
-		       size_t n_pages, uint32_t n_tokens, const uint64_t *sums,
-		       int32_t *ret_status, uint64_t tag);
-int ckv_submit_compress(struct ckv_lane *lane, const uint8_t *chain,
-			const char *method, const struct ckv_queries *queries,
-			struct ckv_view_info *ret_info, uint64_t tag);
-int ckv_submit_nop(struct ckv_lane *lane, uint64_t tag);
-
-/*
- * Collect finished requests, up to `max`, without waiting (but see -EMFILE of
- * ckv_reserve(): a slab asked for again is awaited for at most 100 ms). Count or -errno.
- */
-int ckv_poll(struct ckv_lane *lane, struct ckv_event *ret_events, int max);
-
-/*
- * The same, but wait for one, at most timeout_ns (-1: as long as the daemon
- * lives). 0 if nothing is outstanding; -ETIMEDOUT
- */
-int ckv_wait(struct ckv_lane *lane, int64_t timeout_ns,
-	     struct ckv_event *ret_events, int max);
-
-/*
- * Ask for one readiness of ckv_event_fd() at the next completion of this lane. Then
- * call ckv_poll() once more before waiting: something may have completed before. It
- * stays asked for until ckv_poll() or ckv_wait() has met it.
- */
-int ckv_event_arm(struct ckv_lane *lane);
+#include "ckv_events.h"
 
 #ifdef __cplusplus
 }

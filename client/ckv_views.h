@@ -2,7 +2,7 @@
 /*
  * ckv_views.h - compression: methods, making views of stored chains, reading them.
  *
- * A part of ckv.h, which includes it and says what holds for every call.
+ * A part of ckv.h, which includes it and explains the lines Blocks to Errors.
  */
 #ifndef CKV_VIEWS_H
 #define CKV_VIEWS_H
@@ -20,7 +20,10 @@ enum { CKV_METHOD_SIZE = 256, CKV_REASON_SIZE = 200 };
  * holds its canonical form: every parameter that counts, in one order, so that equal
  * methods have equal texts. Either array may be NULL.
  *
- *   -EINVAL  ret_reason names what is wrong and says what was expected
+ *   Blocks:  never
+ *   Threads: any
+ *   Failed:  ret_reason says what is wrong and what was expected
+ *   Errors:  -EINVAL  it is no method, or its canonical form has over 255 characters
  */
 int ckv_method_check(const char *text, char ret_text[CKV_METHOD_SIZE],
 		     char ret_reason[CKV_REASON_SIZE]);
@@ -41,7 +44,14 @@ struct ckv_method_param {
 	const char *help;
 };
 
-/* What this library knows: the i-th method, its k-th parameter. -ENOENT past the last. */
+/*
+ * What this library knows: the i-th method, and its k-th parameter.
+ *
+ *   Blocks:  never
+ *   Threads: any
+ *   Owner:   the texts are constant
+ *   Errors:  -ENOENT  i or k is past the last
+ */
 int ckv_method_get(uint32_t i, struct ckv_method_entry *ret_entry);
 int ckv_method_get_param(uint32_t i, uint32_t k,
 			 struct ckv_method_param *ret_param);
@@ -71,12 +81,25 @@ struct ckv_queries_layout {
 	uint64_t bytes;
 };
 
-/* `pages` is not looked at. -EINVAL: no such type; the space is not CKV_HEAD_MAJOR. */
+/*
+ * Where the parts lie. `pages` and `n_pages` are not looked at.
+ *
+ *   Blocks:  never
+ *   Threads: any
+ *   Errors:  -EINVAL  no such type; or the space is not CKV_HEAD_MAJOR
+ */
 int ckv_queries_lay_out(const struct ckv_space *space,
 			const struct ckv_queries *queries,
 			struct ckv_queries_layout *ret_layout);
 
-/* Copy into the pages from `offset` on, across their borders. -EINVAL: no room. */
+/*
+ * Copy into the pages, which must be lent, from `offset` on and across their borders.
+ *
+ *   Blocks:  never; copies `bytes` bytes
+ *   Threads: any, for different parts
+ *   Errors:  -EINVAL  the pages have no room for it
+ *            -ECHILD  the space was attached before fork()
+ */
 int ckv_queries_write(const struct ckv_space *space,
 		      const struct ckv_queries *queries, uint64_t offset,
 		      const void *from, size_t bytes);
@@ -98,24 +121,39 @@ struct ckv_view_info {
 /*
  * Make a view of the chain that ends in `chain` by a method, such as
  * "chunkkv(keep=1/4, chunk=16, window=32) + kivi(bits=4, group=64)"; an equal
- * request gives the same view. `queries` may be NULL. Waits for it; see
- * ckv_submit_compress() for not waiting.
+ * request gives the same view. `queries` may be NULL. ckv_view_open() finds it by
+ * ret_info->key. For each of its own errors ckv_why() says what was wrong.
  *
- *   -ENOENT  the chain is not stored
- *   -EINVAL  the method, or what it reads; ckv_why() says what was expected
- *   -EACCES  the space is attached read-only
- *   -EPERM   the space's accuracy floor; ckv_why() names the measured row
- *   -ENOSPC  the space's view pages are used up
- *   -EDOM    NaN or infinite input, or one too large to encode; ckv_why() says where
- *   -EBUSY   this lane has as many compressions under way as the daemon allows
- *   -EAGAIN  also: the daemon has as many of all lanes, or of this user's, as it
- *            can, no memory for it now, or is stopping
- *   -ESTALE  also: a page of `queries` is not lent to this lane, or not any more
+ *   Blocks:  for answer: milliseconds to seconds, by the length of the chain
+ *   Threads: lane
+ *   Owner:   the view is the daemon's, and may be evicted when nobody pins it
+ *   Errors:  ASK
+ *            -ENOENT  the chain is not stored, or a page does not match its checksum
+ *            -EINVAL  the method, or what it reads; a page of `queries` that was not lent,
+ *                     or not as scratch; a space that cannot be compressed
+ *            -EACCES  the space is attached read-only
+ *            -EPERM   the space's accuracy floor; ckv_why() names the measured row
+ *            -ENOSPC  the space's view pages are used up, or its index has no place
+ *            -EDOM    NaN or infinite input, or one too large to encode
+ *            -EBUSY   this lane has as many compressions under way as the daemon allows
+ *            -EAGAIN  also: the daemon has as many of all lanes, or of this user's, as it
+ *                     can, no memory for it now, or is stopping
+ *            -ESTALE  also: a page of `queries` is not lent to this lane, or not any more
  */
 int ckv_compress(struct ckv_lane *lane, const uint8_t *chain, const char *method,
 		 const struct ckv_queries *queries, struct ckv_view_info *ret_info);
 
-/* The newest view of a chain by a method. -ENOENT if there is none. */
+/*
+ * The newest view of a chain by a method, whoever made it.
+ *
+ *   Blocks:  for answer
+ *   Threads: lane
+ *   Owner:   as of ckv_compress()
+ *   Errors:  ASK
+ *            -ENOENT  there is none
+ *            -EINVAL  the method; ckv_why() says what was expected
+ *            -EAGAIN  also: the daemon has no memory for it now
+ */
 int ckv_view_find(struct ckv_lane *lane, const uint8_t *chain,
 		  const char *method, struct ckv_view_info *ret_info);
 
@@ -167,9 +205,32 @@ struct ckv_run {
 	const void *v_code, *v_scale, *v_full;
 };
 
-/* Pin a view. The caller gives ret_view->pin to ckv_unpin(). -ENOENT, -EAGAIN; -EBADMSG damaged. */
+/*
+ * Find a view by its key and pin it.
+ *
+ *   Blocks:  never; without a daemon: briefly
+ *   Threads: lane
+ *   Owner:   ret_view->pin is the caller's, for ckv_unpin(); ret_view->data may be read
+ *            until then
+ *   Errors:  -ENOENT   there is no such view, or no daemon
+ *            -EAGAIN   every pin word of this lane is in use
+ *            -EBADMSG  it is damaged: something in it points outside of it
+ *            -ENOMEM   no memory to check it
+ *            -EPROTO, -ECHILD  as of LANE
+ */
 int ckv_view_open(struct ckv_lane *lane, const uint8_t *key,
 		  struct ckv_view *ret_view);
+
+/*
+ * What one (layer, kv head) of an opened view kept, and where.
+ *
+ *   Blocks:  never
+ *   Threads: lane
+ *   Owner:   what ret_run points to may be read until the view's pin is given back
+ *   Errors:  -EINVAL   no such layer or kv head
+ *            -EBADMSG  the view is damaged, or was changed since it was opened
+ *            -ECHILD   the lane was opened before fork()
+ */
 int ckv_view_run(const struct ckv_lane *lane, const struct ckv_view *view,
 		 uint32_t layer, uint32_t kv_head, struct ckv_run *ret_run);
 
@@ -178,7 +239,14 @@ enum ckv_half { CKV_K = 0, CKV_V = 1 };
 /*
  * Decode rows [first, first + n_rows) of one run, of any coding, into
  * out[n_rows][dim] of `type`: CKV_F32 or the space's. Whatever the pages hold, nothing
- * outside the view is read. -EINVAL also: the run has fewer rows; -EBADMSG damaged.
+ * outside the view is read.
+ *
+ *   Blocks:  never
+ *   Threads: lane
+ *   Errors:  -EINVAL   no such layer, kv head, half or type; the run has fewer rows; the
+ *                      space's type is CKV_F8_E4M3
+ *            -EBADMSG  the view is damaged
+ *            -ECHILD   the lane was opened before fork()
  */
 int ckv_view_decode(const struct ckv_lane *lane, const struct ckv_view *view,
 		    uint32_t layer, uint32_t kv_head, enum ckv_half half,

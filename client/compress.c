@@ -11,11 +11,13 @@
 
 static int method_ok(const struct ckv_lane *lane, const char *method)
 {
+	size_t n = strlen(method);
+
 	if (lib_forked(lane->mine))
 		return lib_plain(lane->ckv, -ECHILD);
-	return strlen(method) < CKV_METHOD_BYTES ? 0 :
-	       lib_why(lane->ckv, -EINVAL, "a method has at most %u characters",
-		       CKV_METHOD_BYTES - 1);
+	return n < CKV_METHOD_BYTES ? 0 :
+	       lib_why(lane->ckv, -EINVAL, "the method has %zu characters; at most "
+		       "%u", n, CKV_METHOD_BYTES - 1);
 }
 
 static int queries_ok(const struct ckv_lane *lane,
@@ -24,12 +26,13 @@ static int queries_ok(const struct ckv_lane *lane,
 	if (queries == NULL)
 		return 0;
 	if (queries->n_pages > CKV_BATCH_MAX)
-		return lib_why(lane->ckv, -EINVAL, "queries in %u pages; at most "
+		return lib_why(lane->ckv, -EINVAL, "the queries have %u pages; at most "
 			       "%u", queries->n_pages, CKV_BATCH_MAX);
 	for (uint32_t i = 0; i < queries->n_pages; i++)
 		if (queries->pages[i].status != 0)
-			return lib_why(lane->ckv, -EINVAL,
-				       "page %u of the queries is not lent", i);
+			return lib_why(lane->ckv, -EINVAL, "page %u of the queries is "
+				       "not lent; its status is %d", i,
+				       (int)queries->pages[i].status);
 	return 0;
 }
 

@@ -47,20 +47,25 @@ static int extras_ok(const struct ckv_space *space,
 	uint32_t seen = 0;
 
 	if (n_extras > 0 && extras == NULL)
-		return lib_plain(space->ckv, -EINVAL);
+		return lib_why(space->ckv, -EINVAL, "n_extras is %zu, but extras is "
+			       "NULL", n_extras);
 	for (size_t i = 0; i < n_extras; i++) {
 		const struct ckv_extra *e = &extras[i];
 
 		if (e->kind < CKV_EXTRA_LORA || e->kind > CKV_EXTRA_OTHER)
 			return lib_why(space->ckv, -EINVAL,
-				       "extra %zu: there is no kind %u", i,
-				       e->kind);
+				       "extra %zu: there is no kind %u; expected %u "
+				       "to %u", i, e->kind, CKV_EXTRA_LORA,
+				       CKV_EXTRA_OTHER);
 		if (e->kind != CKV_EXTRA_IMAGE && (seen >> e->kind & 1))
 			return lib_why(space->ckv, -EINVAL,
-				       "extra %zu: kind %u is given twice", i,
-				       e->kind);
+				       "extra %zu: kind %u is given twice; only "
+				       "images may be", i, e->kind);
 		if (e->bytes > UINT32_MAX || (e->bytes > 0 && e->data == NULL))
-			return lib_plain(space->ckv, -EINVAL);
+			return lib_why(space->ckv, -EINVAL,
+				       "extra %zu: %zu bytes, but %s", i, e->bytes,
+				       e->data == NULL ? "data is NULL" :
+				       "at most 4294967295 are hashed");
 		seen |= 1u << e->kind;
 	}
 	return 0;
@@ -152,8 +157,8 @@ long ckv_keys(const struct ckv_space *space, const uint8_t *parent,
 		return lib_plain(space->ckv, -ECHILD);
 	if (space->geometry.key_scheme != CKV_KEYS_SHA256)
 		return lib_why(space->ckv, -EINVAL,
-			       "space %s: keys are made by the engine",
-			       space->name);
+			       "space %s takes the engine's own keys, none of "
+			       "ckv_keys()", space->name);
 	r = extras_ok(space, extras, n_extras);
 	if (r < 0)
 		return r;

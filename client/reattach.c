@@ -132,8 +132,9 @@ int lib_lane_recover(struct ckv_lane *lane)
 
 	if (lib_lane_alive(lane) && state != 0 && state != ESHUTDOWN) {
 		fail_once(lane, -EPROTO);
-		return lib_why(ckv, -EPROTO, "the daemon closed the lane: %s",
-			       ckv_strerror(-(int)state));
+		return lib_why(ckv, -EPROTO, "the daemon closed this lane for what was "
+			       "sent over it; its log says what. Close the lane and "
+			       "open another");
 	}
 	fail_once(lane, -ESTALE);
 	if (pthread_mutex_trylock(&ckv->lock) != 0)

@@ -53,8 +53,9 @@ static int on_welcome(struct ckv *ckv, const struct lib_packet *packet)
 		return -EPROTO;
 	if (packet->welcome.layout_version != CKV_LAYOUT_VERSION) {
 		snprintf(text, sizeof text,
-			 "the daemon's layout is version %u, the library's %u",
-			 packet->welcome.layout_version, CKV_LAYOUT_VERSION);
+			 "the daemon has memory layout version %u, this library "
+			 "version %u", packet->welcome.layout_version,
+			 CKV_LAYOUT_VERSION);
 		lib_call_end(ckv, -EPROTONOSUPPORT, text);
 		return -EPROTONOSUPPORT;
 	}

@@ -57,7 +57,8 @@ struct lib_request *lib_request_new(struct ckv_lane *lane, uint8_t op,
 
 	if (r == 0 && area_bytes > lane->shape.arg_bytes)
 		r = lib_why(lane->ckv, -EINVAL, "the request needs %u bytes of "
-			    "arguments, the lane has %u", area_bytes,
+			    "arguments, the lane has %u; ask for less at once, or open "
+			    "a lane with more arg_bytes", area_bytes,
 			    lane->shape.arg_bytes);
 	else if (r == 0 && lane->free_request == CKV_NONE)
 		r = -EAGAIN;

@@ -96,10 +96,12 @@ int ckv_attach(struct ckv *ckv, const char *name, const struct ckv_model *want,
 	if (lib_forked(ckv->mine))
 		return lib_plain(ckv, -ECHILD);
 	if (mode != CKV_READ && mode != CKV_WRITE)
-		return lib_why(ckv, -EINVAL, "mode %d: CKV_READ or CKV_WRITE",
-			       (int)mode);
+		return lib_why(ckv, -EINVAL, "mode is %d; expected CKV_READ or "
+			       "CKV_WRITE", (int)mode);
 	if (strlen(name) >= CKV_NAME_BYTES)
-		return lib_why(ckv, -ENOENT, "no space has so long a name");
+		return lib_why(ckv, -ENOENT, "there is no such space: the name has "
+			       "%zu letters, a space's at most %u", strlen(name),
+			       CKV_NAME_BYTES - 1);
 	if (want != NULL && memchr(want->model, 0, sizeof want->model) == NULL)
 		return lib_why(ckv, -EINVAL, "model: expected a text of at most "
 			       "%u letters and its final zero",

@@ -11,8 +11,8 @@
 int lib_space_writable(const struct ckv_lane *lane)
 {
 	return lane->space->access == CKV_ACCESS_WRITE ? 0 :
-	       lib_why(lane->ckv, -EACCES, "space %s is attached read-only",
-		       lane->space->name);
+	       lib_why(lane->ckv, -EACCES, "space %s is attached read-only; attach "
+		       "it with CKV_WRITE", lane->space->name);
 }
 
 /* A request of n items, `item_bytes` each, after `head_bytes`. */
@@ -23,8 +23,8 @@ static struct lib_request *batch_new(struct ckv_lane *lane, uint8_t op,
 		lib_space_writable(lane);
 
 	if (r == 0 && n > CKV_BATCH_MAX)
-		r = lib_why(lane->ckv, -EINVAL, "%zu items; at most %u", n,
-			    CKV_BATCH_MAX);
+		r = lib_why(lane->ckv, -EINVAL, "%zu keys or pages in one call; at "
+			    "most %u", n, CKV_BATCH_MAX);
 	if (r < 0) {
 		*ret_error = r;
 		return NULL;
@@ -170,18 +170,30 @@ static void fill_items(struct ckv_lane *lane, const struct ckv_page *pages,
 	}
 }
 
-static int publish_ok(const struct ckv_lane *lane, const struct ckv_page *pages,
-		      size_t n_pages, uint32_t n_tokens, unsigned flags,
-		      const uint64_t *sums)
+/* 0, or -EINVAL and what is wrong in words. */
+static int publish_judge(const struct ckv_lane *lane, const struct ckv_page *pages,
+			 size_t n_pages, uint32_t n_tokens, unsigned flags,
+			 const uint64_t *sums)
 {
-	if (n_pages == 0 || n_tokens == 0 ||
-	    n_tokens > lane->space->geometry.block_tokens ||
-	    (flags & ~3u) || flags == 3 || ((flags & CKV_SUMMED) && !sums))
-		return 0;
+	uint32_t full = lane->space->geometry.block_tokens;
+
+	if (n_pages == 0)
+		return lib_why(lane->ckv, -EINVAL, "publish: there are no pages");
+	if (n_tokens == 0 || n_tokens > full)
+		return lib_why(lane->ckv, -EINVAL, "publish: n_tokens is %u; expected "
+			       "1 to %u", n_tokens, full);
+	if (flags > CKV_SUMMED)
+		return lib_why(lane->ckv, -EINVAL, "publish: flags is %#x; expected 0, "
+			       "CKV_SUM or CKV_SUMMED", flags);
+	if (flags == CKV_SUMMED && sums == NULL)
+		return lib_why(lane->ckv, -EINVAL, "publish: CKV_SUMMED, but sums is "
+			       "NULL");
 	for (size_t i = 0; i < n_pages; i++)
 		if (pages[i].data == NULL || pages[i].status != 0)
-			return 0;
-	return 1;
+			return lib_why(lane->ckv, -EINVAL, "publish: page %zu is not "
+				       "lent; its status is %d", i,
+				       (int)pages[i].status);
+	return 0;
 }
 
 /* Pin the last page before anyone can see its block. */
@@ -218,9 +230,9 @@ static int send_publish(struct ckv_lane *lane, const struct ckv_page *pages,
 
 	if (lib_forked(lane->mine))
 		return lib_plain(lane->ckv, -ECHILD);
-	if (!publish_ok(lane, pages, n_pages, n_tokens, flags, sums))
-		return lib_why(lane->ckv, -EINVAL, "publish: a page that is not "
-			       "lent, n_tokens or flags out of range");
+	r = publish_judge(lane, pages, n_pages, n_tokens, flags, sums);
+	if (r < 0)
+		return r;
 	request = batch_new(lane, CKV_OP_PUBLISH, n_pages, bytes, &r);
 	if (request == NULL)
 		return r;
@@ -228,7 +240,7 @@ static int send_publish(struct ckv_lane *lane, const struct ckv_page *pages,
 		r = pin_last(lane, &pages[n_pages - 1], pin);
 		if (r < 0) {
 			lib_request_collect(lane, request);
-			return r;
+			return lib_plain(lane->ckv, r);
 		}
 	}
 	fill_items(lane, pages, n_pages, n_tokens, flags, sums,

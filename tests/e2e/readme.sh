@@ -26,7 +26,8 @@ block() { awk -v "lang=\`\`\`$1" '$0 == lang { on = 1; next } /^```/ { if (on) e
 
 installed() {
 	make -s DEPS=no PREFIX="$dir/usr" DESTDIR= install
-	for f in bin/ckv sbin/ckvd lib/libckv.so lib/libckv.a include/ckv.h include/ckv_views.h \
+	for f in bin/ckv sbin/ckvd lib/libckv.so lib/libckv.a include/ckv.h \
+		include/ckv_write.h include/ckv_views.h include/ckv_events.h \
 		lib/pkgconfig/libckv.pc share/man/man1/ckv.1 share/man/man3/libckv.3 \
 		share/man/man5/ckvd.conf.5 share/man/man7/ckv-methods.7 share/man/man8/ckvd.8 \
 		share/man/man7/ckv-troubleshooting.7 share/man/man7/ckv-security.7 \
