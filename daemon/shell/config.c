@@ -378,8 +378,14 @@ int config_read(const char *path, const struct config_complaint *complaint,
 			     FILE_BYTES_MAX - (size_t)bytes)) > 0)
 		bytes += n;
 	sys_close(fd);
-	r = n < 0 ? (int)n : bytes == FILE_BYTES_MAX ? -EFBIG :
-	    config_parse(path, text, complaint, ret_config);
+	r = n < 0 ? (int)n : bytes == FILE_BYTES_MAX ? -EFBIG : 0;
+	if (r == 0 && memchr(text, 0, (size_t)bytes) != NULL) {
+		complaint->say(complaint->context, "the configuration holds a zero "
+			       "byte: it is not a text, or in UTF-16");
+		r = -EINVAL;
+	}
+	if (r == 0)
+		r = config_parse(path, text, complaint, ret_config);
 err_free:
 	sys_free(text);
 	return r;

@@ -217,6 +217,24 @@ START_TEST(a_wrong_file_is_refused_by_line_and_key)
 }
 END_TEST
 
+/* What follows a zero byte would not be seen: a file with one is no configuration. */
+START_TEST(a_file_with_a_zero_byte_is_refused)
+{
+	static const char text[] = GOOD "views = 0\0\n[space b]\n";
+	char path[] = "/tmp/ckv-config-XXXXXX";
+	struct config *config = NULL;
+	int fd = mkstemp(path);
+
+	ck_assert_int_eq(write(fd, text, sizeof text - 1), sizeof text - 1);
+	close(fd);
+	said[0] = 0;
+	ck_assert_int_eq(config_read(path, &complaint, &config), -EINVAL);
+	ck_assert_ptr_null(config);
+	ck_assert_ptr_nonnull(strstr(said, "holds a zero byte"));
+	unlink(path);
+}
+END_TEST
+
 /* Everything wrong in a file is told at once. */
 START_TEST(all_complaints_come_at_once)
 {
@@ -529,6 +547,7 @@ END_TEST
 CHECK_MAIN("config",
 	CASE("config"),
 	EACH(a_wrong_file_is_refused_by_line_and_key, wrong),
+	TEST(a_file_with_a_zero_byte_is_refused),
 	TEST(all_complaints_come_at_once),
 	TEST(numbers_follow_from_keys),
 	TEST(a_page_has_a_meaning),
