@@ -102,9 +102,9 @@ static void advise(const struct stat *st, bool is_folder, const struct passwd *m
 	else if (!opens || is_powerful(group))
 		snprintf(text, bytes, "Whoever runs ckvd can let a group in: "
 			 "socket_group = GROUP and socket_mode = 0660 in ckvd.conf, "
-			 "with %s in GROUP, then restart ckvd.", user);
+			 "with user %s in GROUP, then restart ckvd.", user);
 	else if (joined_later(me, group))
-		snprintf(text, bytes, "%s is in the group %s now, but was not when this "
+		snprintf(text, bytes, "user %s is in group %s now, but was not when this "
 			 "session began: log in again, or run 'sg %s -c COMMAND'.",
 			 user, group->gr_name, group->gr_name);
 	else
@@ -121,7 +121,8 @@ static void explain_refused(const char *path, char *why, size_t bytes)
 	bool is_folder = false;
 	struct stat st;
 
-	snprintf(user, sizeof user, "%s", me ? me->pw_name : "this user");
+	snprintf(user, sizeof user, "%s%s", me ? "user " : "this user",
+		 me ? me->pw_name : "");
 	if (stat(path, &st) < 0) {
 		path = folder(path, where);
 		is_folder = true;

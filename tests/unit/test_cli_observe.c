@@ -358,7 +358,7 @@ START_TEST(a_forbidden_socket_names_its_group)
 	refused_text(8, 0600, 65534, &o);
 	ck_assert_ptr_null(strstr(o.why, "join"));
 	ck_assert_ptr_nonnull(strstr(o.why, "socket_group = GROUP and socket_mode = 0660 "
-				     "in ckvd.conf, with nobody in GROUP"));
+				     "in ckvd.conf, with user nobody in GROUP"));
 	/* Nobody shall become a member of root for a cache. */
 	refused_text(0, 0660, 65534, &o);
 	ck_assert_ptr_nonnull(strstr(o.why, "belongs to root, group root, mode 0660"));
@@ -366,7 +366,7 @@ START_TEST(a_forbidden_socket_names_its_group)
 	ck_assert_ptr_nonnull(strstr(o.why, "socket_group = GROUP"));
 	/* A user whose group it is, in a process that is not in it. */
 	refused_text(65534, 0660, 65534, &o);
-	ck_assert_ptr_nonnull(strstr(o.why, "nobody is in the group nogroup now"));
+	ck_assert_ptr_nonnull(strstr(o.why, "user nobody is in group nogroup now"));
 	/* The folder. */
 	ck_assert_int_eq(chmod(fake.folder, 0700), 0);
 	ck_assert_int_eq(seteuid(65534), 0);
