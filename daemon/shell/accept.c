@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * accept.c - who may connect, and who it is.
+ * accept.c - accept connections, and identify the process behind each.
  *
- * The kernel names the user at once, and a user has its share of the connections
- * (users.h). One that has said nothing is the first to go: silence keeps nobody out.
+ * The kernel names the peer's user at once, and each user gets a share of the
+ * connections (users.h). When room is short, a mute connection, one that has not sent
+ * HELLO, is closed for a new one: so nobody keeps others out by connecting and waiting.
  */
 #include "daemon/shell/control.h"
 #include "daemon/shell/leave.h"
@@ -28,7 +29,7 @@ static struct client *free_client(struct daemon *d)
 	return NULL;
 }
 
-/* The limit is said by a message, because a closed socket says nothing. */
+/* Tell a new connection why it is refused, and close it. */
 static void turn_away(struct daemon *d, int fd, bool bare, uid_t uid,
 		      const char *text)
 {
@@ -44,8 +45,8 @@ static void turn_away(struct daemon *d, int fd, bool bare, uid_t uid,
 }
 
 /*
- * The oldest connection that was looked at and had said nothing: of this user; of NULL:
- * of the one with the most of them.
+ * The oldest mute connection of this user; user NULL: of the user that has the most of
+ * them. Only those whose socket was read and found empty.
  */
 static struct client *mute_client(struct daemon *d, const struct user *user)
 {
@@ -65,7 +66,7 @@ static struct client *mute_client(struct daemon *d, const struct user *user)
 	return oldest;
 }
 
-/* End a connection that says nothing in favour of a new one; NULL: there is none. */
+/* Close a mute connection to make room for a new one. False: `mute` is NULL. */
 static bool give_way(struct daemon *d, struct client *mute)
 {
 	if (mute == NULL)
@@ -77,7 +78,7 @@ static bool give_way(struct daemon *d, struct client *mute)
 	return true;
 }
 
-/* Is there a place for a connection of this user? `text` says what it lacks. */
+/* Make room for a connection of this user. False: there is none, and `text` says why. */
 static bool make_place(struct daemon *d, const struct user *user, char text[232])
 {
 	uint32_t most = user_clients_max(&d->config->daemon);
@@ -91,7 +92,7 @@ static bool make_place(struct daemon *d, const struct user *user, char text[232]
 	}
 	if (d->n_mute >= most_mute || free_client(d) == NULL)
 		(void)give_way(d, mute_client(d, NULL));
-	/* Those that were not looked at yet may be about to speak. */
+	/* Connections whose socket was not read yet stay: they may have sent HELLO. */
 	if (free_client(d) != NULL)
 		return true;
 	snprintf(text, 232, "all %u connections are taken (max_clients)",
@@ -153,7 +154,7 @@ void clients_accept(struct daemon *d)
 	int fd;
 
 	for (int i = 0; i < ACCEPT_PER_TURN; i++) {
-		/* Tried again with the tick. */
+		/* If not, the tick tries again. */
 		d->accepting = leave_may_accept(d);
 		if (!d->accepting)
 			return;
@@ -168,19 +169,19 @@ void clients_accept(struct daemon *d)
 		}
 		if (fd == -ECONNABORTED || fd == -EINTR)
 			continue;
-		/* No descriptor left: the queue waits until one is. */
+		/* No descriptor is left. The tick tries again. */
 		log_limited(LOG_ERROR, d->now_ns, "accept: %s", strerror(-fd));
 		d->accepting = false;
 		return;
 	}
 }
 
-/* ---- who it is ---- */
+/* ---- identify the process ---- */
 
 /*
- * The process that a pidfd names, by its fdinfo; 0: one of a pid namespace that is
- * not seen from here; -1: it is gone. Only a pidfd is asked: what another kind of file
- * does to be described can wait.
+ * The process that a pidfd names, as its fdinfo says. 0: it is in a pid namespace that
+ * this process does not see; -1: it has ended. -EINVAL: the descriptor is no pidfd. The
+ * fdinfo of any other kind of file is not read, because that could block.
  */
 static int pidfd_pid(int pidfd, pid_t *ret_pid)
 {
@@ -212,7 +213,7 @@ static int pidfd_pid(int pidfd, pid_t *ret_pid)
 	return 0;
 }
 
-/* Without the kernel's own pidfd: the client sent one, and its number must fit. */
+/* If the kernel gives no pidfd: the client sent one, which must name its process. */
 static int identify_by_claim(const struct client *client, uint32_t claimed_pid,
 			     int pidfd, char text[232])
 {
@@ -245,7 +246,7 @@ int client_identify(struct client *client, uint32_t claimed_pid, int *pidfd,
 	int fd = sys_peer_pidfd(client->socket), r;
 
 	if (fd >= 0) {
-		/* From here on nothing it sends can bring a descriptor. */
+		/* It needs to send no descriptor, so let the kernel refuse all. */
 		(void)sys_pass_rights(client->socket, false);
 		client->pidfd = fd;
 		return 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * attach.c - what each message of a client is answered with.
+ * attach.c - answer each kind of message that a client sends: HELLO, ATTACH, LANE_OPEN,
+ * LANE_CLOSE, SLAB_WANT, DETACH. control.c receives the messages.
  */
 #include "daemon/shell/control.h"
 #include "daemon/shell/geometry.h"
@@ -70,7 +71,7 @@ int control_hello(struct daemon *d, struct client *client,
 	return r;
 }
 
-/* Groups: the ones of the connection, first the primary one. */
+/* May the client attach? The kernel tells the groups of the connection's process. */
 static bool is_allowed(const struct client *client, const struct served_space *served,
 		       uint32_t access)
 {
@@ -140,7 +141,7 @@ static int send_attached(struct daemon *d, struct client *client,
 	r = control_send(d, client, &attached, sizeof attached, CKV_ATTACHED, fds,
 			 n);
 	if (r == 0 && n == 2) {
-		/* They follow turn by turn, before its next message is read. */
+		/* The slabs follow in later turns, before its next message is read. */
 		client->slabs_space = space;
 		client->n_slabs_left = served->pool.shape.n_slabs;
 	}
@@ -150,7 +151,7 @@ out:
 	return r;
 }
 
-/* Is it the same model, with the same weights? Names them where nobody did. */
+/* Compare the client's model and weights with the space's. 0, or a refusal was sent. */
 static int identify(struct daemon *d, struct client *client, uint32_t space,
 		    const struct ckv_attach *attach)
 {
@@ -215,7 +216,7 @@ int control_attach(struct daemon *d, struct client *client,
 	return r;
 }
 
-/* What is asked for, defaults filled in. 0, or a refusal that was sent. */
+/* Fill in defaults, and check the shape that is asked for. 0, or a refusal was sent. */
 static int grant(struct daemon *d, struct client *client,
 		 struct ckv_lane_shape *shape)
 {
@@ -318,8 +319,8 @@ int control_reload(struct daemon *d, struct client *client)
 }
 
 /*
- * A lane of this client, or one that an earlier connection of the same process
- * left behind. Numbers of processes of other pid namespaces are all 0.
+ * A lane of this client, or one that an earlier connection of the same process left
+ * behind. All processes of other pid namespaces have pid 0, so pid 0 proves nothing.
  */
 static struct lane *lane_of(struct daemon *d, const struct client *client,
 			    uint32_t lane_id)
@@ -349,7 +350,7 @@ int control_lane_close(struct daemon *d, struct client *client,
 	return 0;
 }
 
-/* It came, and the client had no room for it then. */
+/* SLAB_WANT: send a slab again that the client received but had no room to map. */
 int control_slab_want(struct daemon *d, struct client *client,
 		      const struct ckv_slabs *want)
 {
@@ -366,7 +367,7 @@ int control_slab_want(struct daemon *d, struct client *client,
 	}
 	attached = &client->attached[want->space_id];
 	if ((attached->slab_sent[slab / 64] >> (slab % 64) & 1) == 0)
-		return 0;	/* it is sent when a page in it is lent */
+		return 0;	/* it will be sent when a page in it is lent */
 	attached->slab_sent[slab / 64] &= ~(1ull << (slab % 64));
 	(void)control_send_slab(d, client, want->space_id, slab);
 	return 0;

@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define LOOK_MAX 16u	/* chains looked at by one call */
+#define LOOK_MAX 16u	/* chains of a space that one call looks at */
 
 void auto_configure(struct served_space *served)
 {
@@ -39,7 +39,7 @@ static void done(struct job *job)
 
 static const struct job_own own = { .wanted = wanted, .done = done };
 
-/* The next chain of a space that may have its view. */
+/* Begin the job for the next chain of a space that has no such view yet. */
 static bool begin_one(struct served_space *served, struct job *job)
 {
 	const struct ckv_method *method = &served->config->compress;

@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * auto.h - views that a space asks for itself (`compress`, `compress_on`).
+ * auto.h - automatic views: those that a space asks for itself, by its configuration
+ * (`compress`, `compress_on`).
  *
- * The core says whose turn it is and holds that chain (daemon/core/tip.c); a job of the
- * daemon's own makes the view, at low priority and never on the last free thread. The
- * hold gives way to writers: then the job is given up at the end of its stage.
+ * The core chooses the chain and holds it (daemon/core/tip.c). An own job (job.h) makes
+ * the view, at low priority and never on the last free worker thread. The hold gives
+ * way to writers and to DROP; then the job ends when its present stage is finished.
  */
 #ifndef CKV_AUTO_H
 #define CKV_AUTO_H
 
 #include "daemon/shell/daemon.h"
 
-/* Tell the core what the configuration says now. */
+/* Tell the core when to ask for views, as the configuration says now. */
 void auto_configure(struct served_space *served);
 
-/* Begin one job, if a chain's turn has come and a job is free. */
+/* Begin one own job, if a chain's turn has come and an entry for a job is free. */
 void auto_begin(struct daemon *d);
 
 #endif

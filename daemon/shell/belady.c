@@ -2,15 +2,15 @@
 /*
  * belady.c - the most hits any cache can have (Belady's MIN, with bypass).
  *
- * It knows the future: a block that is used is kept if its next use is nearer
- * than the farthest next use in the cache, which leaves instead. No policy of
- * the same size has more hits. A parent is always used again before its child,
- * so MIN never keeps a child without its parent: the bound holds for caches
- * that obey this rule and is reached by one.
+ * MIN knows the future. A block that is used is kept if its next use comes earlier
+ * than the latest next use of a cached block; that cached block is evicted instead. No
+ * policy has more hits in a cache of the same size. A parent is always used again
+ * before its child, so MIN never keeps a child without its parent: it obeys the rule
+ * that the core's policies obey.
  *
- * The farthest is found in a binary heap. A hit makes a block's next use
- * farther, so its old element is out of date; it is nearer than the new one and
- * is recognised when it surfaces.
+ * A binary heap finds the block of the latest next use. When a block is hit, its next
+ * use becomes later and it gets a new element in the heap. The old element is
+ * recognised as outdated, and dropped, when it comes to the top.
  */
 #include "daemon/shell/trace.h"
 
@@ -25,7 +25,7 @@ struct use {
 	uint32_t block;
 };
 
-struct heap {			/* farthest first */
+struct heap {			/* the latest next use at the top */
 	struct use *uses;
 	uint32_t n;
 };
@@ -66,7 +66,7 @@ static void find_next(const struct trace *t, uint32_t *next, uint32_t *last)
 	}
 }
 
-/* cached[b]: 0, or the block's next use + 1 (NEVER is not cached at all). */
+/* cached[b]: next use of block b + 1; 0: not cached. A block that is not used again never is. */
 static uint64_t run(const struct trace *t, uint32_t n_cached,
 		    const uint32_t *next, uint32_t *cached, struct heap *heap)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * budget.c - the sums, and the comparison with what there is.
+ * budget.c - compute what a configuration takes, and compare it with what there is.
  */
 #include "daemon/shell/budget.h"
 #include "daemon/shell/daemon.h"
@@ -12,7 +12,7 @@
 #include <stdarg.h>
 
 #define OWN_BYTES	(8ull << 20)	/* code, libraries, stacks, rings */
-#define STACK_BYTES	(8ull << 20)	/* addresses of a thread */
+#define STACK_BYTES	(8ull << 20)	/* addresses of a thread's stack */
 #define OWN_FILES	24u		/* standard streams, loop, signals, lock, ... */
 #define RANGE_MAX	(1ull << 46)	/* half of what x86-64 gives a process */
 #define SIZE_BYTES	32u
@@ -30,7 +30,7 @@ static void count_space(const struct config_space *s,
 	b->index = ckv_index_bytes(core.n_buckets);
 	b->records = n_pages * sizeof(struct ckv_record);
 	b->tables = space_private_bytes(&core) + CKV_SPACE_STATS_BYTES;
-	/* 4 KiB of page table for each 2 MiB begun, and the kernel's idea of a file. */
+	/* 4 KiB of page table for each begun 2 MiB, and 4 KiB for each file's inode. */
 	b->kernel = (s->pool.n_slabs * (slab / CKV_HUGE_BYTES + 2) +
 		     (b->index + b->records + b->tables) / CKV_HUGE_BYTES + 3) *
 		    CKV_PIECE_BYTES;
@@ -41,7 +41,7 @@ static void count_space(const struct config_space *s,
 		   2 * CKV_HUGE_BYTES;
 }
 
-/* Of one lane that was granted all it may ask for. */
+/* Memory of one lane that has the largest shape which the limits allow. */
 static uint64_t lane_bytes(const struct daemon_params *p)
 {
 	const struct ckv_lane_shape largest = {
@@ -52,7 +52,7 @@ static uint64_t lane_bytes(const struct daemon_params *p)
 	};
 	struct ckv_lane_map map = ckv_lane_map(&largest);
 
-	/* Two copies of requests and answers besides the two segments. */
+	/* The two segments, and the private copies of a request and its answers. */
 	return map.c_bytes + map.d_bytes + 2 * ARGUMENT_BYTES;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * budget_show.c - the sums for people and programs, and the question to the machine.
+ * budget_show.c - print a budget, and read what the machine gives.
  */
 #include "daemon/shell/budget.h"
 #include "daemon/shell/sys.h"
@@ -32,7 +32,7 @@ static const struct machine_files files = {
 	.open = open_file, .read = read_file, .close = close_file,
 };
 
-/* What a process that ends will give back. */
+/* Count the memory as free that this process gives back when it ends. */
 static void add_returned(int pid, struct machine_memory *m)
 {
 	char path[64];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * clients.c - how a connection ends: accept.c has its beginning.
+ * clients.c - end connections; accept.c begins them. The states are in daemon.h.
  */
 #include "daemon/shell/control.h"
 #include "daemon/shell/leave.h"
@@ -30,9 +30,9 @@ struct client *client_by_token(struct daemon *d, uint64_t token)
 }
 
 /*
- * False: descriptors that were sent are still in the socket, whose other end somebody
- * keeps open. They count against the daemon's user until they are read or that
- * end is closed, so the connection stays counted as well.
+ * Close the client's socket. False: it stays open, because its peer end is open and has
+ * not read all descriptors that were sent. The kernel counts those against the daemon's
+ * user until they are read or that end is closed, so the connection stays counted, too.
  */
 static bool close_socket(struct daemon *d, struct client *client)
 {
@@ -107,7 +107,7 @@ void client_awaited(struct daemon *d, struct client *client)
 	if (--client->n_awaited > 0)
 		return;
 	r = control_done(d, client);
-	/* Who closed the socket wants no answer, but meant what it sent. */
+	/* A client that has closed the socket needs no answer; its messages still count. */
 	if (r < 0 && r != -EPIPE)
 		client_hang_up(d, client);
 }
@@ -142,9 +142,10 @@ void client_hang_up(struct daemon *d, struct client *client)
 }
 
 /*
- * Only what is taken back from it makes its end a death: who has no lane held nothing,
- * and who has detached has given all back. The kernel may tell of the end before the
- * last message was read.
+ * A process that ends counts as died only if something is taken back from it. A client
+ * without lanes held nothing, and one that has detached from all spaces gave everything
+ * back. The pidfd may report the end before the reactor has read the last messages, so
+ * control_left() looks for a DETACH among them.
  */
 void client_died(struct daemon *d, struct client *client)
 {

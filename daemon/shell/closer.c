@@ -8,8 +8,8 @@
 #include <string.h>
 #include <time.h>
 
-#define LAST_WAIT_S 2	/* 1 at least */
-#define MESSAGES_MAX 4096	/* more than a socket holds */
+#define LAST_WAIT_S 2	/* closer_destroy() waits between 1 s and this */
+#define MESSAGES_MAX 4096	/* more than a socket can hold */
 
 struct item {
 	int fd;
@@ -22,7 +22,7 @@ struct closer {
 	pthread_cond_t wanted, ended;
 	struct item item[CLOSER_ITEMS];	/* waiting, the oldest first */
 	uint32_t n_items;
-	struct item busy[CLOSER_THREADS]; /* in close() now; fd -1: none */
+	struct item busy[CLOSER_THREADS]; /* being closed now; fd -1: none */
 	uint32_t n_threads, n_idle, n_busy;
 	bool stop, left;
 };
@@ -35,7 +35,7 @@ static bool is_busy(const struct closer *c, uid_t uid)
 	return false;
 }
 
-/* The oldest of a user whose descriptor no thread is closing; n_items: none. */
+/* The oldest item whose user no thread is busy with; n_items: there is none. */
 static uint32_t oldest(const struct closer *c)
 {
 	uint32_t i = 0;
@@ -47,7 +47,7 @@ static uint32_t oldest(const struct closer *c)
 
 static void *serve(void *argument);
 
-/* One thread more, which is nobody's to join. The lock is held. */
+/* Start one thread more, detached. The caller holds the lock. */
 static int start_thread(struct closer *c)
 {
 	pthread_t thread;
@@ -61,18 +61,18 @@ static int start_thread(struct closer *c)
 	return 0;
 }
 
-/* If something can be closed now, by one that idles or a new one. */
+/* If an item can be closed now, wake an idle thread or start a new one. */
 static void call_thread(struct closer *c)
 {
 	if (oldest(c) == c->n_items)
 		return;
 	if (c->n_idle > 0)
 		pthread_cond_signal(&c->wanted);
-	else	/* when there is none to be had, it waits for one that is */
+	else	/* if that fails, a busy thread takes the item later */
 		(void)start_thread(c);
 }
 
-/* Descriptors that come with it are closed by this: there is no room for them. */
+/* The kernel closes the descriptors that come with the messages: `m` has no room for them. */
 static void read_all(int fd)
 {
 	char data[CKV_CONTROL_BYTES_MAX];
@@ -95,7 +95,7 @@ static void close_one(struct closer *c, uint32_t which)
 		i++;
 	c->busy[i] = item;
 	c->n_busy++;
-	call_thread(c);		/* for what may be closed meanwhile */
+	call_thread(c);		/* another user's item can be closed at the same time */
 	pthread_mutex_unlock(&c->lock);
 	if (item.read_all)
 		read_all(item.fd);
@@ -183,7 +183,7 @@ void closer_destroy(struct closer *c)
 	       pthread_cond_timedwait(&c->ended, &c->lock, &until) == 0)
 		;
 	gone = c->n_threads == 0;
-	c->left = true;		/* else the last thread frees it */
+	c->left = true;		/* if not all are gone, the last thread frees it */
 	pthread_mutex_unlock(&c->lock);
 	if (gone)
 		free_closer(c);

@@ -2,8 +2,8 @@
 /*
  * compress.c - run a selection over the layers of a chain, in place.
  *
- * A page is [layer][K then V][kv head][token][dim], so K of a layer is one set of
- * rows with a fixed offset in every page, and V another.
+ * A page is an array [layer][K then V][kv head][token][dim]. So the keys of a layer are
+ * at the same offset in every page, and so are its values.
  */
 #include "daemon/shell/compress.h"
 #include "daemon/shell/geometry.h"
@@ -80,7 +80,7 @@ int compress_check(struct compress *c, uint32_t n_query_heads,
 	return ckv_method_settle(c->method, &object, &c->settled, why);
 }
 
-/* What one layer brings. *queries must live as long as it is used. */
+/* What the kernels read of one layer. They use *queries as long as the result lives. */
 static struct ckv_layer layer_in(const struct compress *c, uint32_t layer,
 				 const void *const *queries)
 {
@@ -137,7 +137,7 @@ static void say_fault(uint32_t layer, const struct ckv_fault *f,
 	}
 }
 
-/* In the words of the one who asked. */
+/* Turn a kernel's error into the client's, and write `why`. */
 static int say(const struct compress *c, uint32_t layer, int r,
 	       const struct ckv_fault *fault, char why[CKV_METHOD_WHY_BYTES])
 {
@@ -170,7 +170,7 @@ static int say(const struct compress *c, uint32_t layer, int r,
 	}
 }
 
-/* One layer's sets into c->pos, from its first free place. */
+/* Choose one layer's positions, into c->pos from index `at` on. */
 static int select_layer(struct compress *c, uint32_t l, void *scratch, size_t at,
 			char why[CKV_METHOD_WHY_BYTES])
 {
@@ -206,7 +206,7 @@ static int take_memory(struct compress *c, size_t *ret_bytes, void **ret_scratch
 		r = sys_alloc(n_layers, sizeof c->kept[0], &c->kept);
 	if (r < 0)
 		return r;
-	/* Touched as far as positions are kept. */
+	/* Memory is taken only as far as positions are written. */
 	c->pos_bytes = n_layers * n * sizeof c->pos[0] + CKV_PIECE_BYTES;
 	r = sys_map_private(c->pos_bytes, PROT_READ | PROT_WRITE, &c->pos);
 	if (r == 0)

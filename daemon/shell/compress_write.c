@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * compress_write.c - what was selected, encoded into the pages of a view.
+ * compress_write.c - encode the selected tokens into the pages of a view.
  *
- * Rows are gathered a tile at a time into a small buffer and encoded from there, so
- * that nothing is held twice. A tile is whole groups, so the bytes are those of one
- * piece.
+ * Rows are gathered into a small buffer, a tile at a time, and encoded from there, so
+ * there is never a second copy of all rows. A tile consists of whole groups, so the
+ * encoded bytes are the same as if all rows were encoded at once.
  */
 #include "daemon/shell/compress.h"
 #include "daemon/shell/sys.h"
@@ -14,7 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define TILE_ROWS	256u	/* at least a group, at most what there is */
+#define TILE_ROWS	256u	/* about so many rows in a tile: see tile_rows() */
 
 _Static_assert((int)CKV_ENCODING_PLAIN == CKV_ENCODE_PLAIN &&
 	       (int)CKV_ENCODING_BF16 == CKV_ENCODE_BF16 &&
@@ -98,7 +98,7 @@ void compress_lay_out(struct compress *c)
 
 /* ---- rows ---- */
 
-/* One side of one layer, being written. */
+/* Writing one side (K or V) of one layer. */
 struct writing {
 	const struct compress *c;
 	uint32_t layer;
@@ -106,11 +106,11 @@ struct writing {
 	struct ckv_rows rows;
 	uint32_t tile_rows;
 	void *tile;
-	float amax;		/* of the head, or of all heads */
+	float amax;		/* largest magnitude of the head, or of all heads */
 	char *why;
 };
 
-/* Whole groups and blocks, and enough of them. */
+/* Rows of a tile: at most TILE_ROWS in whole groups or blocks, but at least one of these. */
 static uint32_t tile_rows(const struct ckv_encode *e)
 {
 	uint32_t step = e->kind == CKV_ENCODE_KIVI ? e->group :
@@ -155,7 +155,7 @@ static void gather(const struct writing *w, uint32_t head, uint32_t first,
 	assert(r == 0);
 }
 
-/* Largest magnitude of the rows of one head that are encoded, into w->amax. */
+/* Raise w->amax to the largest magnitude of the encoded rows of one head. */
 static int find_amax(struct writing *w, uint32_t head)
 {
 	uint32_t n_coded = w->c->layer[w->layer].at.n_coded, n;
@@ -236,7 +236,7 @@ static int write_side(struct writing *w, char *view)
 	return r;
 }
 
-/* Positions, runs, and zeros where nothing else is written. */
+/* Write a layer's positions and runs, and zeros where nothing else is written. */
 static void write_table(const struct compress *c, uint32_t l, char *view)
 {
 	const struct compress_layer *layer = &c->layer[l];

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * config.c - from a file to struct config.
+ * config.c - read a configuration file into struct config.
  *
- * inih finds the keys. Its reader callback is asked for one line at a time,
- * which is how lines are counted and sections are seen even when they hold
- * nothing.
+ * inih parses the lines. It gets them one at a time from next_line(), which counts them
+ * and so sees sections even if they have no keys.
  */
 #include "daemon/shell/config.h"
 #include "daemon/shell/sys.h"
@@ -27,9 +26,9 @@ struct section {
 	const struct param *param;	/* NULL: before the first section */
 	void *params;
 	struct config_space *space;	/* NULL: [daemon] */
-	uint64_t given;			/* bit i: row i was given */
-	int line;
-	int n_bad;			/* complaints before it began */
+	uint64_t given;			/* bit i: the section has the key of row i */
+	int line;			/* where it begins */
+	int n_bad;			/* number of complaints before it began */
 };
 
 struct reader {
@@ -37,9 +36,9 @@ struct reader {
 	const char *text;
 	int line;
 	int n_bad;
-	bool skip;			/* the section is not one of ours */
-	const char *value;		/* of a line too long for inih, or NULL */
-	char rest[LINE_BYTES_MAX];	/* where it lies */
+	bool skip;			/* in a section with a bad head: ignore its keys */
+	const char *value;		/* value of a line that is too long for inih, or NULL */
+	char rest[LINE_BYTES_MAX];	/* memory of `value` */
 	const struct config_complaint *complaint;
 	struct config *config;
 	struct section section;
@@ -86,7 +85,7 @@ static const char *section_name(const struct reader *r)
 	return r->section.space ? r->section.space->name : "daemon";
 }
 
-/* An opaque page has no layers, heads and dims; what is said of them is not looked at. */
+/* Must the section have this key? Opaque pages need no layers, kv_heads and head_dim. */
 static bool is_required(const struct section *s, const struct param *param)
 {
 	static const char *const shape[] = { "layers", "kv_heads", "head_dim" };
@@ -99,7 +98,7 @@ static bool is_required(const struct section *s, const struct param *param)
 	return true;
 }
 
-/* The end of a section: is everything there, and does it fit together? */
+/* At the end of a section: are all required keys there, and do they fit together? */
 static void end_section(struct reader *r)
 {
 	struct section *s = &r->section;
@@ -189,7 +188,7 @@ static void begin_section(struct reader *r, const char *line)
 	}
 }
 
-/* As inih would have it: without a comment after a blank, and blanks around it. */
+/* Do what inih does with a value: cut a comment after a blank, and blanks around it. */
 static const char *trim_value(char *value)
 {
 	char *end;
@@ -205,8 +204,9 @@ static const char *trim_value(char *value)
 }
 
 /*
- * inih has room for a line of 198 letters, and a value alone may have 255. Of a longer
- * line it gets the key and an empty value; the true one is kept aside. Bytes for inih.
+ * inih takes lines of up to 198 letters, but a value alone may have 255. Of a longer
+ * line inih gets the key and an empty value, and the value is kept in r->value. Returns
+ * how many bytes of the line inih gets.
  */
 static size_t keep_value(struct reader *r, const char *line, size_t bytes,
 			 size_t room)
@@ -251,7 +251,7 @@ static void check_line(struct reader *r, char *line)
 	line[0] = 0;
 }
 
-/* One line for inih. */
+/* inih calls this for each line. */
 static char *next_line(char *buffer, int room, void *context)
 {
 	struct reader *r = context;
@@ -267,7 +267,7 @@ static char *next_line(char *buffer, int room, void *context)
 		bytes = keep_value(r, line, bytes, (size_t)room - 2);
 	memcpy(buffer, line, bytes);
 	buffer[bytes] = 0;
-	/* A continued line is inih's way to say a key twice: never wanted. */
+	/* inih takes an indented line as a second value of the key above: remove blanks. */
 	memmove(buffer, buffer + strspn(buffer, " \t"),
 		strlen(buffer + strspn(buffer, " \t")) + 1);
 	if (buffer[0] == '[')

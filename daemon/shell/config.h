@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * config.h - the configuration file, as numbers.
+ * config.h - read the configuration file into struct config.
  *
- * Sections are [daemon] and one [space NAME] per space. Everything that is
- * wrong is told to `complain` with file, line, key, value and what was
- * expected; then nothing is returned.
+ * Sections are [daemon] and one [space NAME] per space. Each mistake is told to the
+ * caller's config_complaint with file, line, key, value and what was expected. If there
+ * is any, no configuration is returned.
  */
 #ifndef CKV_CONFIG_H
 #define CKV_CONFIG_H
@@ -16,8 +16,8 @@
 #include <stdio.h>
 #include <sys/types.h>
 
-#define CONFIG_UNSET	"-"
-#define CONFIG_NONE	UINT64_MAX	/* value of a number that is not set */
+#define CONFIG_UNSET	"-"		/* text of a number that is not set ... */
+#define CONFIG_NONE	UINT64_MAX	/* ... and its value */
 #define CONFIG_SPACES_MAX 64u
 #define CONFIG_TEXT_BYTES 256u
 #define CONFIG_WHY_BYTES 1024u	/* the longest: a key with its value, and why not */
@@ -47,7 +47,8 @@ struct space_params {
 
 #define CONFIG_ALLOW_MAX 64u
 
-struct config_allow {		/* an allow list, names looked up */
+/* An allow list, its names looked up. */
+struct config_allow {
 	bool all;
 	uint32_t n;
 	uint32_t id[CONFIG_ALLOW_MAX];
@@ -57,13 +58,13 @@ struct config_allow {		/* an allow list, names looked up */
 struct config_space {
 	char name[CKV_NAME_BYTES];
 	struct space_params params;
-	/* What follows from them. */
+	/* Computed from them by config_resolve_space(). */
 	struct ckv_geometry geometry;
 	struct ckv_pool_shape pool;
 	const struct policy_ops *policy;
 	uint32_t n_pages_max;	/* the quota, in pages */
 	enum space_auto automatic;
-	struct ckv_method compress; /* unless SPACE_AUTO_NONE */
+	struct ckv_method compress; /* zeroed if SPACE_AUTO_NONE */
 	uint8_t secret[32];
 	struct config_allow allow_read, allow_write;
 };
@@ -74,48 +75,50 @@ struct config {
 	struct config_space space[CONFIG_SPACES_MAX];
 };
 
+/* Whom to tell a mistake or a change, one text at a time. */
 struct config_complaint {
 	void (*say)(void *context, const char *text);
 	void *context;
 };
 
 /*
- * Read `path`. The caller gives *ret_config back to config_free(). -EINVAL:
- * it has been told why; -ENOMEM; or the error of opening the file.
+ * Read `path`. The caller frees *ret_config with config_free(). -EINVAL: `complaint`
+ * was told why; -ENOMEM; or the error of opening or reading the file.
  */
 int config_read(const char *path, const struct config_complaint *complaint,
 		struct config **ret_config);
 
-/* The same from memory; `name` stands for the file in complaints. */
+/* The same from memory; complaints use `name` as the file's name. */
 int config_parse(const char *name, const char *text,
 		 const struct config_complaint *complaint,
 		 struct config **ret_config);
 void config_free(struct config *config);	/* NULL is allowed */
 
 /*
- * Take into `now` what `wanted` changes and may be changed while running.
- * `changed` is told each key with old and new value, `refused` each key that
- * needs a restart. Returns how many were taken.
+ * Copy into `now` the keys of `wanted` that differ and may change while the daemon
+ * runs. `changed` is told each of them with old and new value, `refused` each key that
+ * needs a restart. Returns how many keys were changed.
  */
 int config_reload(struct config *now, const struct config *wanted,
 		  const struct config_complaint *changed,
 		  const struct config_complaint *refused);
 
-/* Every key with type, limits, default and help; the resolved numbers. */
+/* Print every key with type, limits, default and help. */
 void config_help(FILE *out);
+/* Print every key's value, and the numbers computed from them. */
 void config_print(const struct config *config, FILE *out);
-/* As two members of an object, which the caller begins and ends. */
+/* The same as two members of a JSON object, which the caller begins and ends. */
 void config_print_json(const struct config *config, FILE *out);
 
-/* Threads that compress, and threads that touch the pools: as given, or by processors. */
+/* How many threads compress, and touch the pools: as configured, else by processors. */
 uint32_t config_workers(const struct daemon_params *params);
 uint32_t config_touch_threads(const struct daemon_params *params);
 
-/* May this user, of these groups, attach for access (enum ckv_access)? */
+/* May a user in these groups attach with this access (enum ckv_access)? */
 bool config_allows(const struct config_space *space, uint32_t access,
 		   uid_t uid, const gid_t *gids, size_t n_gids);
 
-/* ---- between the files of the configuration ---- */
+/* ---- shared by config*.c and params.c ---- */
 
 enum param_type {
 	PARAM_COUNT, PARAM_BYTES, PARAM_TIME, PARAM_FLAG, PARAM_CHOICE,
@@ -133,27 +136,27 @@ struct param {
 	size_t offset;
 };
 
-/* The rows of a section; the last has no name. */
+/* The keys of a section; the last row has no name. */
 extern const struct param daemon_param[];
 extern const struct param space_param[];
 
-/* Text to value at its place in `params`, or -EINVAL and what was expected. */
+/* Parse a key's value into its field of `params`. -EINVAL, and what was expected. */
 int param_set(const struct param *param, void *params, const char *text,
 	      char expected[CONFIG_TEXT_BYTES]);
-/* And back, as one would write it in the file. */
+/* Print a key's value as it would stand in the file. */
 void param_text(const struct param *param, const void *params,
 		char text[CONFIG_TEXT_BYTES]);
 
 void param_bytes_text(uint64_t bytes, char text[CONFIG_TEXT_BYTES]);
 
-/* A string of JSON, with its quotes. */
+/* Print a JSON string, with its quotes. */
 void config_json_text(const char *text, FILE *out);
 /* What is printed where JSON was asked for and there is no answer. */
 void config_print_error(const char *text, int exit_status, FILE *out);
 
 /*
- * Fill what follows from the keys. -EINVAL and, at `text`, the key and what is
- * wrong with it.
+ * Compute what follows from the keys, and check that they fit together. -EINVAL, and
+ * `text` names the key and says what is wrong with it.
  */
 int config_resolve_space(struct config_space *space, char text[CONFIG_WHY_BYTES]);
 int config_resolve_compress(struct config_space *space, char text[CONFIG_WHY_BYTES]);

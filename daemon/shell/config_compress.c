@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * config_compress.c - the method by which chains get views by themselves: can the daemon
- * run it alone, does it fit the geometry, does it reach the floor?
+ * config_compress.c - judge a space's method for automatic views: can the daemon run it
+ * without an engine's inputs, does it fit the geometry, does it reach the floor?
  */
 #include "daemon/shell/compress.h"
 #include "daemon/shell/config.h"
@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
-/* Selections that read nothing but what is stored. */
+/* List the selections that need no inputs. */
 static void list_alone(char *text, size_t room)
 {
 	const struct ckv_method_info *info;
@@ -23,7 +23,7 @@ static void list_alone(char *text, size_t room)
 					      n ? ", " : "", info->name);
 }
 
-/* What it reads beside the keys: a text, or NULL. */
+/* The inputs that a method needs, for a message; NULL: none. */
 static const char *other_need(const struct ckv_method *m)
 {
 	unsigned needs = ckv_selection_needs(&m->select);
@@ -32,7 +32,7 @@ static const char *other_need(const struct ckv_method *m)
 	       needs & CKV_NEED_SUMS ? "column sums of attention" : NULL;
 }
 
-/* The longest chain that the space can hold: what does not fit that fits none. */
+/* The longest chain that the space can hold. A method that does not fit it fits none. */
 static int longest(const struct config_space *space, struct ckv_object *ret)
 {
 	uint64_t n = (uint64_t)space->n_pages_max * space->geometry.block_tokens;
@@ -42,7 +42,7 @@ static int longest(const struct config_space *space, struct ckv_object *ret)
 	return compress_object(&space->geometry, (uint32_t)n, ret);
 }
 
-/* -EINVAL, or 0 and the method, such as the daemon can run alone, and the longest chain. */
+/* Parse the method: 0, and it can be run without inputs; or -EINVAL, and why. */
 static int read_method(const struct config_space *space, struct ckv_method *ret,
 		       struct ckv_object *ret_longest, char why[512])
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * config_resolve.c - what follows from the keys: geometry, pool, limits, users.
+ * config_resolve.c - compute what follows from the keys: geometry, pool, limits, users.
  */
 #include "daemon/shell/config.h"
 #include "daemon/shell/sys.h"
@@ -80,7 +80,7 @@ static int hex_digit(char letter)
 	return -EINVAL;
 }
 
-/* All digits or none: empty leaves them to the clients. */
+/* All hex digits, or an empty text: then the first client names the weights. */
 static int resolve_weights(const char *hex, uint8_t weights[CKV_WEIGHTS_BYTES],
 			   char text[CONFIG_WHY_BYTES])
 {
@@ -163,8 +163,9 @@ static int resolve_geometry(struct config_space *space, char text[CONFIG_WHY_BYT
 }
 
 /*
- * Pages of a slab. An unset slab is a sixteenth of the pool, so that views can
- * have a share of a small pool too, and larger where there would be too many.
+ * How many pages a slab has. If `slab` is unset it is 1/16 of the pool, so that in a
+ * small pool, too, views can have slabs of their own; but larger if there would be more
+ * than CONFIG_SLABS_MAX.
  */
 static uint64_t slab_pages(const struct space_params *p, uint64_t page,
 			   uint64_t n_pages)
@@ -183,7 +184,7 @@ static uint64_t slab_pages(const struct space_params *p, uint64_t page,
 	return n > n_pages ? n_pages : n;
 }
 
-/* So many pages have numbers, and slots of the index that have numbers too. */
+/* Pages and slots of the index are numbered in 32 bits: so many pages are possible. */
 static uint64_t pages_max(void)
 {
 	return (uint64_t)(CKV_NONE / CKV_BUCKET_ENTRIES - 1) * 22;
@@ -290,7 +291,7 @@ static int whole_number(const char *text, uint32_t *ret_id)
 	return 0;
 }
 
-/* One word of an allow list: a user or @group, by name or number. */
+/* Look up one word of an allow list: a user or @group, by name or number. */
 static int allow_id(const char *word, uint32_t *ret_id)
 {
 	const struct passwd *user;
@@ -352,7 +353,7 @@ static bool in_list(const struct config_allow *allow, uid_t uid,
 	return allow->all;
 }
 
-/* Who may write may read; the stats of a space are for its readers. */
+/* Users that may write may also read. Stats may be read by those that may read. */
 bool config_allows(const struct config_space *space, uint32_t access,
 		   uid_t uid, const gid_t *gids, size_t n_gids)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * config_show.c - the configuration for people, and what a reload may take.
+ * config_show.c - print the configuration and its help, and apply a reload.
  */
 #include "daemon/shell/config.h"
 
@@ -145,7 +145,7 @@ void config_print_error(const char *text, int exit_status, FILE *out)
 	fprintf(out, ", \"exit_status\": %d}}\n", exit_status);
 }
 
-/* Numbers in their base unit: bytes, nanoseconds. */
+/* Numbers are printed in bytes and nanoseconds. */
 static void json_section(const struct param *param, const void *params,
 			 FILE *out)
 {
@@ -202,7 +202,7 @@ static void shown_text(const struct param *param, const void *params,
 		snprintf(text, CONFIG_TEXT_BYTES, "empty");
 }
 
-/* Each key of a section that differs: taken, or told as refused. */
+/* Take each key of a section that differs and is reloadable; tell the others. */
 static int reload_section(const char *section, const struct param *param,
 			  void *now, const void *wanted,
 			  const struct config_complaint *changed,
@@ -270,7 +270,7 @@ int config_reload(struct config *now, const struct config *wanted,
 		s->allow_write = w->allow_write;
 		s->automatic = w->automatic;
 		s->compress = w->compress;
-		/* Follows from the quota; the page size did not change. */
+		/* The quota in pages; a reload does not change the page size. */
 		s->n_pages_max = s->pool.n_block_pages;
 		if (s->params.quota != 0 &&
 		    s->params.quota / s->pool.page_bytes < s->n_pages_max)

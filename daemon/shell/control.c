@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * control.c - messages in and out of a client's socket.
+ * control.c - receive messages from clients' sockets, and send messages.
  *
- * A message is looked at first and taken then: whole, or it is refused: too long, cut,
- * or with a head that contradicts what came. One with descriptors that nobody needs is
- * not taken at all: they are closed with the socket, by a thread (leave.h). Nothing
- * here waits: a client that does not read what it asked for is disconnected.
+ * A message is first peeked at and judged, then taken out of the socket. One that is
+ * too long, cut, or whose head contradicts what came is refused. One that brings
+ * descriptors which its kind does not have is not taken at all: a thread closes them
+ * with the socket (leave.h). Sending never blocks: a client that does not read what it
+ * asked for is disconnected.
  *
- * A turn takes a few messages, of all clients in turn, and one that is much work.
+ * In a turn MESSAGES_PER_TURN messages are read, of all clients in turn; a message that
+ * takes much work counts as so many.
  */
 #include "daemon/shell/control.h"
 #include "daemon/shell/leave.h"
@@ -24,18 +26,21 @@
 #include <string.h>
 
 #define MESSAGES_PER_TURN 4u
-#define LAST_MESSAGES	128	/* more than libckv has under way when it detaches */
+#define LAST_MESSAGES	128	/* more than libckv has unanswered when it detaches */
 
-/* Room for all that can come: the kernel would close, here, what does not fit. */
+/*
+ * Room for all descriptors that can come with a message. The kernel would close those
+ * that do not fit, in the reactor's thread, which that could block.
+ */
 union descriptors {
 	char bytes[CMSG_SPACE(CKV_FDS_MAX * sizeof(int))];
 	struct cmsghdr align;
 };
 
 /*
- * Descriptors in flight count against the daemon's user, so a client that
- * reads nothing could use up everybody's, and so could many of one user. Whoever has
- * read all starts anew.
+ * The kernel counts unread descriptors against the daemon's user. A client that reads
+ * nothing, or many clients of one user, could use all of them up, so they are counted
+ * per client and per user. When a client has read all, its count is 0 again.
  */
 static void forget_read(struct client *client)
 {
@@ -125,7 +130,7 @@ int control_refuse(struct daemon *d, struct client *client, int error,
 	va_start(args, format);
 	vsnprintf(text, sizeof text, format, args);
 	va_end(args);
-	/* It ends on somebody's screen, and says so if it is cut. */
+	/* It is shown on a terminal: escape what does not print, and mark it if it is cut. */
 	ckv_text_line(refused.text, sizeof refused.text, text);
 	log_limited(error == -EPROTO ? LOG_WARNING : LOG_INFO, d->now_ns,
 		    "client %d refused: %s", (int)client->pid, refused.text);
@@ -140,7 +145,7 @@ int control_refuse_room(struct daemon *d, struct client *client, int error,
 			      -EMFILE : -ENOMEM, "%s: %s", what, strerror(-error));
 }
 
-/* A head and a body that belong together, from a peer of our version. */
+/* Do head and body fit together, and is the peer's protocol version ours? */
 static int check(const struct incoming_message *m, char text[232])
 {
 	static const struct {
@@ -188,7 +193,7 @@ static int check(const struct incoming_message *m, char text[232])
 	return 0;
 }
 
-/* The next message as it is, and whether descriptors came with it. */
+/* Peek at the next message. 1: there is one; 0: the peer has closed the socket. */
 static int look(struct client *client, struct incoming_message *ret_message)
 {
 	struct incoming_message message = { .fd = -1 };
@@ -206,8 +211,8 @@ static int look(struct client *client, struct incoming_message *ret_message)
 }
 
 /*
- * Keep the first descriptor; what else came goes. The first may be no more than one
- * of many, so what is said of them is no more than a claim until here.
+ * Keep the first descriptor and close the others. If there are others, the message is
+ * `cut`: the head may say one descriptor, but only now it is known how many came.
  */
 static void sort_descriptors(struct daemon *d, struct client *client,
 			     struct msghdr *m, struct incoming_message *message)
@@ -231,7 +236,7 @@ static void sort_descriptors(struct daemon *d, struct client *client,
 	}
 }
 
-/* Take the message that was looked at out of the socket. */
+/* Take the message that was peeked at out of the socket, with its descriptors. */
 static int take(struct daemon *d, struct client *client,
 		struct incoming_message *message)
 {
@@ -258,11 +263,11 @@ bool control_left(struct client *client)
 	char text[232];
 	int r;
 
-	/* A child may have the socket too and go on sending: some are looked at. */
+	/* Bounded, because a forked child may have the socket and go on sending. */
 	for (int i = 0; i < LAST_MESSAGES && client->socket >= 0; i++) {
 		r = look(client, &message);
 		if (r == -ECONNRESET)
-			continue;	/* said once; what was sent before follows */
+			continue;	/* reported once; then unread messages follow */
 		if (r <= 0 || message.brings || check(&message, text) < 0)
 			return false;
 		if (message.body.head.type == CKV_DETACH &&
@@ -274,7 +279,7 @@ bool control_left(struct client *client)
 	return false;
 }
 
-/* How much of a turn a message of this type is. */
+/* As how many messages of a turn a message of this type counts. */
 static uint32_t work_of(const struct incoming_message *message)
 {
 	switch (message->body.head.type) {
@@ -289,7 +294,7 @@ static uint32_t work_of(const struct incoming_message *message)
 	}
 }
 
-/* What is wrong with a message, before anything of it is taken. */
+/* Judge a message before it is taken. 0; -errno, and `text` says what is wrong. */
 static int judge(struct daemon *d, struct client *client,
 		 const struct incoming_message *message, char text[232])
 {
@@ -306,7 +311,7 @@ static int judge(struct daemon *d, struct client *client,
 	return message->brings ? leave_has_room(d, client->uid, text) : 0;
 }
 
-/* 0: the connection goes on. */
+/* Judge, take and answer a message. 0: the connection goes on. */
 static int handle(struct daemon *d, struct client *client,
 		  struct incoming_message *message)
 {
@@ -346,7 +351,7 @@ static int handle(struct daemon *d, struct client *client,
 	}
 }
 
-/* It broke the rules, or does not read: what it holds decides what is left of it. */
+/* Disconnect a client that broke the protocol or does not read its socket. */
 static void disconnect(struct daemon *d, struct client *client, bool was_known,
 		       int error)
 {
@@ -377,7 +382,7 @@ uint32_t client_read(struct daemon *d, struct client *client)
 		client->readable = false;
 		return 1;
 	}
-	/* Said once; what was sent before the socket was closed follows. */
+	/* Reported once; messages sent before the socket was closed follow. */
 	if (r == -ECONNRESET)
 		return 1;
 	if (r <= 0) {
@@ -386,7 +391,7 @@ uint32_t client_read(struct daemon *d, struct client *client)
 	}
 	r = handle(d, client, &message);
 	leave_descriptor(d, client->uid, message.fd);
-	/* It closed the socket and wants no answer, but meant what it sent. */
+	/* A client that has closed the socket needs no answer; its messages still count. */
 	if (r < 0 && r != -EPIPE)
 		disconnect(d, client, was_known, r);
 	return work_of(&message);
@@ -400,12 +405,12 @@ void control_serve(struct daemon *d)
 		uint32_t index = (d->next_client + i) % n;
 		struct client *client = &d->client[index];
 
-		/* A report can come late, when the socket is no longer read. */
+		/* A late report may have set `readable` when the socket is read no more. */
 		if (!client->readable || (client->state != CLIENT_CONNECTED &&
 					  client->state != CLIENT_ATTACHED))
 			continue;
 		d->sockets_wait = true;
-		/* LANE_CLOSE and DETACH are over when the lanes have ended. */
+		/* Its LANE_CLOSE or DETACH is finished only when the lanes have ended. */
 		if (client->n_awaited > 0)
 			continue;
 		if (work >= MESSAGES_PER_TURN) {

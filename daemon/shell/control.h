@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * control.h - a received message, and what answers each kind.
+ * control.h - messages that clients send over the socket, and a function for each
+ * kind of message.
  *
- * An answer function returns 0 when the connection goes on (a refusal that was
- * sent included) and -errno when it must be closed.
+ * Such a function returns 0 if the connection goes on, also after it has sent a
+ * refusal, and -errno if the connection must be closed.
  */
 #ifndef CKV_CONTROL_H
 #define CKV_CONTROL_H
@@ -21,27 +22,27 @@ struct incoming_message {
 		char all[CKV_CONTROL_BYTES_MAX];
 	} body;
 	size_t bytes;
-	bool cut;		/* something was left out */
-	bool brings;		/* descriptors, how many is seen when it is taken */
-	int fd;			/* the first of them, then; -1: none */
+	bool cut;		/* a part of the message is missing */
+	bool brings;		/* descriptors came with it; take() finds out how many */
+	int fd;			/* after take(): the first of them; -1: none */
 };
 
-/* Send REFUSED with a positive errno and a text; 0 or -errno of sending. */
+/* Send REFUSED with -error (a positive errno) and a text. 0, or -errno of sending. */
 __attribute__((format(printf, 4, 5)))
 int control_refuse(struct daemon *d, struct client *client, int error,
 		   const char *format, ...);
 
 /*
- * Refuse what the daemon has no room for. Whatever it ran short of, the client is told
- * EMFILE or ENOMEM, and the text has the rest.
+ * Refuse something that the daemon has no room for. The client gets EMFILE if
+ * descriptors ran out, else ENOMEM; the text has the error itself.
  */
 int control_refuse_room(struct daemon *d, struct client *client, int error,
 			const char *what);
 
-/* Some more slabs of the space that was attached last; n_slabs_left says how many wait. */
+/* Send some of the n_slabs_left slabs of the space that the client attached last. */
 int control_send_slabs(struct daemon *d, struct client *client);
 
-/* Takes *fd over, and then sets it to -1, when it keeps it. */
+/* If it keeps *fd, the client's pidfd, it sets *fd to -1. */
 int control_hello(struct daemon *d, struct client *client,
 		  const struct ckv_hello *hello, int *fd);
 int control_attach(struct daemon *d, struct client *client,
@@ -53,13 +54,13 @@ int control_lane_close(struct daemon *d, struct client *client,
 int control_slab_want(struct daemon *d, struct client *client,
 		      const struct ckv_slabs *want);
 int control_reload(struct daemon *d, struct client *client);
-/* LANE_CLOSE or DETACH is over. */
+/* Send DONE: LANE_CLOSE or DETACH is finished. */
 int control_done(struct daemon *d, struct client *client);
 int control_detach(struct daemon *d, struct client *client, uint32_t space_id);
 
 /*
- * Of a client whose process has ended: does what nobody has read of it yet say that it
- * detached from everything? Takes what it reads.
+ * The client's process has ended: is there an unread message in its socket by which it
+ * detached from all spaces? Reads messages until it finds one.
  */
 bool control_left(struct client *client);
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * daemon.c - everything up, in order, and down again.
+ * daemon.c - start the daemon, and stop it.
  *
- * What can refuse is asked first, so that a start that fails has taken nothing; then
- * comes memory. The socket comes last: whoever can connect finds a daemon that is
- * ready. The life word is set just before and cleared first.
+ * First everything is checked that can make a start fail, so that such a start has
+ * taken no memory. Then memory is taken. The socket comes last, so a client that can
+ * connect finds a daemon that is ready. The life word, by which clients know that the
+ * daemon lives, is set just before the socket; at the end it is cleared first.
  */
 #include "daemon/shell/daemon.h"
 #include "daemon/shell/budget.h"
@@ -99,7 +100,7 @@ static int create_world(struct daemon *d)
 	return 0;
 }
 
-/* Which call failed is in the log where it is known; the step always. */
+/* Log which step of a start failed. (Some steps also log which call did.) */
 static int step(const char *what, int r)
 {
 	if (r < 0)
@@ -131,16 +132,16 @@ static int judge_memory(struct daemon *d, pid_t pid, struct budget_given *ret_gi
 	return budget_judge(d->config, &budget, ret_given, &refused, &warned);
 }
 
-/* The error of two results that came first. */
+/* The first error of two results. */
 static int first(int r, int next)
 {
 	return r < 0 ? r : next;
 }
 
 /*
- * All that can refuse, before a byte of memory is made or touched: the socket, the
- * loop, the node, what the machine gives. `only_look`: take nothing, and go on after
- * a refusal, to tell of all.
+ * Check everything that can make a start fail, before any memory is taken: the socket,
+ * the NUMA node, the memory, the event loop. `only_look` (--check): do not take the
+ * socket, and go on after an error, so that all errors are told.
  */
 static int judge(struct daemon *d, bool only_look, struct budget_given *ret_given)
 {
@@ -169,7 +170,7 @@ static int bring_up(struct daemon *d)
 	struct budget_given given;
 	int r = judge(d, false, &given);
 
-	/* Two starts never have the same epoch: the clock, and never 0. */
+	/* The clock, so that no two starts have the same epoch; never 0. */
 	d->epoch = sys_real_ns() | 1;
 	if (r == 0)
 		r = step("client table", create_clients(d));
@@ -197,7 +198,7 @@ static int bring_up(struct daemon *d)
 static void destroy_clients(struct daemon *d)
 {
 	for (uint32_t i = 0; d->client && i < d->n_clients_max; i++) {
-		/* Nobody is waited for who has not read its descriptors. */
+		/* Do not wait for clients that have not read their descriptors. */
 		d->client[i].n_fds_unread = 0;
 		if (d->client[i].state != CLIENT_FREE &&
 		    d->client[i].state != CLIENT_ENDING)
@@ -217,11 +218,11 @@ static void destroy_clients(struct daemon *d)
 	sys_free(d->lane);
 }
 
-/* Whatever of it is up; the configuration stays. */
+/* Stop whatever has been started. The configuration is not freed. */
 static void take_down(struct daemon *d)
 {
 	if (d->world != NULL) {
-		/* From here every lookup misses, before anything is taken down. */
+		/* From now on every lookup misses, before any memory goes away. */
 		ckv_world_set_life(d->world, 0);
 		(void)sys_robust(NULL);
 	}

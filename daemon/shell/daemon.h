@@ -1,37 +1,43 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * daemon.h - the running daemon: its tables and who may change them.
+ * daemon.h - the running daemon: its tables, and the functions that the shell's
+ * files share. (Words such as lane, slab, turn and run: the glossary in
+ * CONTRIBUTING.md.)
  *
- * One thread, the reactor, owns all of this; workers see only the job they
- * were given (jobs.h). Every table is allocated at start, by the limits of the
- * configuration.
+ * One thread, the reactor, owns all of this. A worker thread sees only the job that
+ * it was given (jobs.h). Every table is allocated at start, by the limits in the
+ * configuration. A struct client is one connection of a process.
  *
- * A client's life:
+ * States of a client:
  *
- *   CONNECTED  accepted, has not said who it is; closed after hello_timeout
- *   ATTACHED   its process is known and watched
- *   DETACHED   its socket is closed and its process lives: rings are served no
- *              more, but it may still read what it pinned and write what it was
- *              lent, so pins and lent pages stay until the process is dead, or says
- *              over a later connection that it is done with a lane
- *   ENDING     dead, or gone: its lanes are being taken down
- *   FREE       nothing of it is left
+ *   CONNECTED  accepted, but it has not sent HELLO yet; after hello_timeout the
+ *              daemon closes it
+ *   ATTACHED   HELLO was answered: its process is known and watched
+ *   DETACHED   its socket is closed, but its process lives and has lanes, which are
+ *              SHUT. The process may still read pages that it pinned and write pages
+ *              that were lent to it, so both stay until it dies, or closes the lanes
+ *              over a later connection
+ *   ENDING     its process is dead or has given all back; waits until its lanes have
+ *              ended and no descriptor that was sent to it is unread in the socket
+ *   FREE       this entry of the table is unused
  *
- * A lane's life:
+ * States of a lane:
  *
- *   OPEN       served
- *   SHUT       its client lied, or detached: not served, state says why. Its pins
- *              count and its lent pages stay lent (the client may still be writing
- *              into them) until LANE_CLOSE, DETACH or the client's death. LANE_CLOSE
- *              may come over another connection of the same process, if detached
- *   ENDING     closed, or its client is dead: pins count no more, what was lent is taken
- *              back some pages a turn. Its number and its client's are not used again
- *              before that is over
- *   FREE
+ *   OPEN       its requests are served
+ *   SHUT       its client broke the protocol or closed the socket; d_head tells the
+ *              client why. Requests are not served. Its pins count and its lent
+ *              pages stay lent, as the client may still use them, until LANE_CLOSE,
+ *              DETACH or the client's death. If the client is DETACHED, LANE_CLOSE
+ *              may come over another connection of the same process
+ *   ENDING     closed, or its client is dead. Its pins count no more. Its lent pages
+ *              are taken back, some in each turn; until that is done, neither this
+ *              entry of the lane table nor its client's entry is used again
+ *   FREE       this entry of the table is unused
  *
- * Work is counted in units (core/state.h: an item is one to three, of about 50 ns). A
- * client has work_per_turn of them in each turn, for all its lanes; a request that is
- * not over then goes on in later turns, and the lane's other requests wait in its ring.
+ * Work is counted in units of about 50 ns; an item of a request costs one to three
+ * (core/state.h). In each turn the reactor does up to work_per_turn units for each
+ * client, for all its lanes together. A request that is not finished by then goes on
+ * in later turns; the lane's other requests wait in its ring.
  */
 #ifndef CKV_DAEMON_H
 #define CKV_DAEMON_H
@@ -45,19 +51,19 @@
 
 #include <sys/types.h>
 
-/* Largest list of a request, copied: 1024 keys and a parent. */
+/* No argument of a request is larger: 1024 keys and a parent. */
 #define ARGUMENT_BYTES	(64u << 10)
 #define TICK_NS		1000000000u
-#define CLIENT_GROUPS_MAX 256u
+#define CLIENT_GROUPS_MAX 256u	/* supplementary groups of a client that are looked at */
 #define TOKENS_MAX	64	/* reports taken from the loop at once */
 
-/* Work units of what the shell does itself. */
-#define UNITS_REQUEST	1	/* taken, judged, answered */
-#define UNITS_CALL	30	/* a system call: a futex is woken */
-#define UNITS_MESSAGE	80	/* one that sends */
-#define UNITS_METHOD	60	/* a method's text is read, a view's name made */
+/* Costs in work units of what the shell itself does. */
+#define UNITS_REQUEST	1	/* take a request, judge its slot, answer it */
+#define UNITS_CALL	30	/* a system call that wakes a futex */
+#define UNITS_MESSAGE	80	/* a system call that sends a message */
+#define UNITS_METHOD	60	/* parse a method, hash the name of a view */
 
-/* What a report of the loop is about: kind 8 | generation 24 | index 32. */
+/* A watch's token says what its reports are about: kind 8 | generation 24 | index 32. */
 enum watch_kind {
 	WATCH_LISTEN = 1, WATCH_SIGNAL, WATCH_JOBS, WATCH_SOCKET, WATCH_DEATH,
 	WATCH_LANE,
@@ -70,64 +76,67 @@ static inline uint64_t watch_token(enum watch_kind kind, uint32_t generation,
 	       index;
 }
 
-struct served_space {		/* a space that clients attach, and its memory */
+/* A space that clients can attach to. */
+struct served_space {
 	struct config_space *config;
-	struct ckv_geometry geometry;	/* the configuration's, and the weights of now */
-	bool weights_known;		/* somebody named them */
+	struct ckv_geometry geometry;	/* as configured, with the weights held now */
+	bool weights_known;		/* `geometry` has a weights' fingerprint */
 	struct space *core;
 	struct pool pool;
 	struct memory index, records, stats_memory;
 	struct ckv_space_stats *stats;
 	uint64_t index_huge_bytes;
-	struct space_pace pace;		/* of its scans */
-	uint64_t step_debt;		/* what its last step left */
-	uint64_t n_pins;		/* words of all lanes */
-	char compress_text[CKV_METHOD_TEXT_BYTES]; /* of automatic views; empty: none yet */
+	struct space_pace pace;		/* limits the time that its scans take */
+	uint64_t step_debt;		/* what its last step added to the pace's debt */
+	uint64_t n_pins;		/* pin words of all its lanes */
+	char compress_text[CKV_METHOD_TEXT_BYTES]; /* method of automatic views; empty: none */
 };
 
 enum lane_state { LANE_FREE, LANE_OPEN, LANE_SHUT, LANE_ENDING };
 
-/* The request of a lane that is being done, from its slot to its completion. */
+/* A lane's current request, from its slot in the ring to its completion. */
 struct run {
-	bool on;
-	bool ended;			/* the core's part of it, with `result` */
+	bool on;			/* there is a current request */
+	bool ended;			/* the core has ended its task, with `result` */
 	int result;
 	struct ckv_req request;
 	struct space_task task;
-	uint32_t n_sent;		/* RESERVE: for so many answers slabs were sent */
-	struct job *job;		/* COMPRESS: its chain is being listed */
+	uint32_t n_sent;		/* RESERVE: answers whose slabs the client has */
+	struct job *job;		/* COMPRESS: while the chain is being listed */
 };
 
 struct lane {
 	enum lane_state state;
 	uint32_t generation;
-	uint32_t client, space;
-	int number;			/* of the space's core */
+	uint32_t client, space;		/* indexes of daemon.client, daemon.served */
+	int number;			/* the core's number of this lane */
 	uint32_t access;		/* enum ckv_access */
-	int eventfd;
-	struct memory c, d;
-	struct ckv_c_head *c_head;	/* read-only here */
+	int eventfd;			/* the client writes it to wake the reactor */
+	struct memory c, d;		/* the segments that client and daemon write */
+	struct ckv_c_head *c_head;	/* mapped read-only here */
 	struct ckv_d_head *d_head;
 	struct ckv_lane_shape shape;
 	struct ckv_lane_map map;
 	struct ckv_ring_end requests, completions;
-	uint32_t event_seen;
-	uint32_t n_jobs;
-	uint32_t next, prev;		/* of its client's lanes, a ring, unless ENDING */
-	uint32_t next_ending;
-	uint32_t asker, asker_generation; /* ENDING: the client that waits; CKV_NONE */
+	uint32_t event_seen;		/* event_arm when the last EVENT was sent */
+	uint32_t n_jobs;		/* its compressions that wait or run */
+	uint32_t next, prev;		/* ring of its client's lanes, unless ENDING */
+	uint32_t next_ending;		/* ENDING: the next in the daemon's queue */
+	uint32_t asker, asker_generation; /* ENDING: the client to tell of the end; CKV_NONE */
 	struct run run;
-	size_t area_bytes;		/* of each of these two */
-	unsigned char *argument, *answer; /* of the request that is being done */
-	bool completed;			/* since its client was last woken */
-	uint64_t claim[CKV_CLAIMS];	/* as folded into the stats so far */
-	uint32_t n_pins_used, n_pins_counting; /* when they were last counted */
+	size_t area_bytes;		/* of each of the next two */
+	unsigned char *argument, *answer; /* private copies for the current request */
+	bool completed;			/* completions were put since lane_flush() */
+	uint64_t claim[CKV_CLAIMS];	/* the client's counters as last seen */
+	uint32_t n_pins_used;		/* pin words in use, as last counted */
+	uint32_t n_pins_counting;	/* the same, of the count that is under way */
 };
 
+/* What a client has of one space. */
 struct attachment {
 	uint32_t access;		/* enum ckv_access; 0: not attached */
-	bool holds_weights;		/* nobody may name others meanwhile */
-	uint64_t n_pins;		/* words of its lanes */
+	bool holds_weights;		/* nobody may name other weights meanwhile */
+	uint64_t n_pins;		/* pin words of its lanes */
 	uint64_t *slab_sent;		/* bit i: slab i was sent read-write */
 };
 
@@ -143,23 +152,23 @@ struct client {
 	pid_t pid;
 	uid_t uid;
 	gid_t gid;
-	struct user *user;		/* unless FREE */
-	bool readable;			/* the socket has not said -EAGAIN yet */
-	bool bare;			/* no descriptor was ever in its socket */
-	uint64_t since_ns;
+	struct user *user;		/* NULL if FREE */
+	bool readable;			/* reading the socket has not given -EAGAIN yet */
+	bool bare;			/* no descriptor can be in its socket (leave.h) */
+	uint64_t since_ns;		/* when it connected */
 	uint64_t n_requests;
-	uint32_t n_lanes;		/* ENDING ones, too */
-	uint32_t n_ending;
-	uint32_t turn_lane;		/* the one that is served next; CKV_NONE */
-	uint32_t serving_place;		/* in daemon.serving, if turn_lane is a lane */
-	uint32_t owed;			/* units taken beyond its share of the last turn */
-	bool sparse;			/* it had nothing more to ask when its share was not used up */
-	uint32_t n_awaited;		/* lanes whose end it waits for: then CKV_DONE */
-	uint32_t n_fds_unread;		/* at most; sent and perhaps not received */
-	uint32_t n_slabs_left;		/* to be sent before the next message is read ... */
+	uint32_t n_lanes;		/* including ENDING ones */
+	uint32_t n_ending;		/* of these, ENDING */
+	uint32_t turn_lane;		/* the lane that is served next; CKV_NONE: no lane */
+	uint32_t serving_place;		/* its index in daemon.serving, if it has a lane */
+	uint32_t owed;			/* units used beyond its share in the last turn */
+	bool sparse;			/* it used less than its share when last served */
+	uint32_t n_awaited;		/* lanes that must end before DONE is sent to it */
+	uint32_t n_fds_unread;		/* descriptors sent to it, and perhaps not received */
+	uint32_t n_slabs_left;		/* slabs to send before reading its next message ... */
 	uint32_t slabs_space;		/* ... of this space */
 	struct attachment *attached;	/* [n_spaces] */
-	uint64_t *slab_bits;		/* what attached[].slab_sent point into */
+	uint64_t *slab_bits;		/* memory of attached[].slab_sent */
 };
 
 struct jobs;
@@ -172,52 +181,57 @@ struct daemon {
 	struct config *config;
 	const char *config_path;
 	struct loop *loop;
-	uint64_t epoch;
-	uint64_t started_ns, now_ns, tick_ns, polled_ns, worked_ns;
-	uint64_t spin_ns, turn;
+	uint64_t epoch;			/* differs from that of every other start */
+	uint64_t started_ns, now_ns;	/* now_ns: the clock as last read */
+	uint64_t tick_ns;		/* when the next tick is due */
+	uint64_t polled_ns, worked_ns;	/* when the loop was asked, when there was work */
+	uint64_t spin_ns;		/* without work for so long, the reactor sleeps */
+	uint64_t turn;			/* turns so far */
 	bool stop;
 
 	int listen_fd, lock_fd, signal_fd;
-	bool accepting;			/* the listener has not said -EAGAIN yet */
-	bool sockets_wait;		/* so it is, or a client's socket */
-	bool rights_refused;		/* new connections may bring no descriptors */
-	uint32_t next_client;		/* whose message comes first */
-	struct leaving *leaving;	/* leave.h */
+	bool accepting;			/* accept() has not given -EAGAIN yet */
+	bool sockets_wait;		/* a connection or a message may be waiting */
+	bool rights_refused;		/* new connections cannot bring descriptors (leave.h) */
+	uint32_t next_client;		/* whose message is read first in the next turn */
+	struct leaving *leaving;	/* [n_leaving] sockets to close, leave.c */
 	uint32_t n_leaving;
 	struct closer *closer;
-	bool worked;			/* since the clock was last looked at */
+	bool worked;			/* there was work since the clock was last read */
 	struct memory world_memory, stats_memory;
 	struct ckv_world *world;
 	struct ckv_global_stats *stats;
 
-	struct placement *placement;	/* NULL: not bound */
+	struct placement *placement;	/* NULL: not bound to a NUMA node */
 	struct served_space *served;	/* [n_spaces] */
 	uint32_t n_spaces;
 	struct client *client;		/* [max_clients] */
 	uint32_t n_clients_max, n_clients;
-	uint32_t n_mute;		/* connections that have said nothing */
+	uint32_t n_mute;		/* connections that have not sent HELLO */
 	struct user *user;		/* [n_users_max], users.h */
-	uint64_t *user_pins;		/* what user[].n_pins point into */
+	uint64_t *user_pins;		/* memory of user[].n_pins */
 	uint32_t n_users_max;
-	uint64_t input_bytes;		/* of all jobs' inputs */
-	uint32_t n_fds_max;		/* descriptors this process may have */
+	uint64_t input_bytes;		/* inputs that all jobs have copied or will copy */
+	uint32_t n_fds_max;		/* descriptors that this process may have open */
 	struct lane *lane;		/* [max_lanes] */
 	uint32_t n_lanes_max, n_lanes;
-	uint32_t *serving;		/* [n_serving]: clients that have lanes */
-	uint32_t n_serving, first_served, next_sparse;
-	uint32_t ending_head, ending_tail; /* lanes, through next_ending; CKV_NONE */
-	struct space_pace pace;		/* of all spaces' long scans together */
-	bool step_wanted;		/* somebody waits for a space's step */
-	uint32_t next_host, next_drain;	/* whose step is next, whose touches */
-	uint32_t next_row, next_pin;	/* what the tick has not come to: stats.c */
+	uint32_t *serving;		/* [n_serving] clients that have lanes to serve */
+	uint32_t n_serving;
+	uint32_t first_served;		/* in serving: who is served first in this turn */
+	uint32_t next_sparse;		/* in serving: where to look for a sparse client */
+	uint32_t ending_head, ending_tail; /* queue of ENDING lanes; CKV_NONE: empty */
+	struct space_pace pace;		/* limits long scans of all spaces together */
+	bool step_wanted;		/* a task or a job waits for a space's step */
+	uint32_t next_host, next_drain;	/* last space with a step; with touches read */
+	uint32_t next_row, next_pin;	/* how far stats_turn() has come: stats.c */
 	struct jobs *jobs;
 };
 
 /* ---- start and stop: daemon.c, listen.c ---- */
 
 /*
- * Bring everything up: memory, spaces, workers, the socket. The caller owns
- * *ret_daemon, and config with it. -errno: said in the log, nothing is left.
+ * Start everything: memory, spaces, workers, the socket. The caller owns *ret_daemon,
+ * which owns config. -errno: the log says why, and nothing is left behind.
  */
 int daemon_start(struct config *config, const char *config_path,
 		 struct daemon **ret_daemon);
@@ -226,25 +240,25 @@ void daemon_destroy(struct daemon *d);		/* NULL is allowed */
 struct budget_given;
 
 /*
- * Judge all that a start judges before it makes anything, and make nothing: 0, or one
- * of the errors, which have been said in the log. *ret_given: what the machine gives.
+ * Judge what a start judges before it takes anything, and take nothing: 0, or the first
+ * error; the log has all of them. *ret_given: what the machine gives.
  */
 int daemon_check(struct config *config, struct budget_given *ret_given);
 
 /*
- * Everything about the socket that may refuse: its group, its directory, another
- * daemon. From then on it is ours. -errno: said in the log.
+ * Do everything about the socket that can fail: its group, its directory, the lock
+ * that another daemon may have. Then this daemon has the lock. -errno: the log says why.
  */
 int listen_claim(struct daemon *d);
-/* The same without taking it. *ret_pid: who serves there now; 0: nobody, or unknown. */
+/* The same without taking the lock. *ret_pid: the daemon that has it; 0: none, or unknown. */
 int listen_look(const struct daemon *d, pid_t *ret_pid);
-/* Be connected to. */
+/* Create the socket and listen. */
 int listen_open(struct daemon *d);
 void listen_close(struct daemon *d);
 
 /* ---- the reactor: reactor.c, signals.c ---- */
 
-/* Serve until a signal says stop. 0, or -errno when the loop broke. */
+/* Serve until a signal says stop: 0. -errno: the loop failed. */
 int reactor_run(struct daemon *d);
 int signals_open(struct daemon *d);
 void signals_read(struct daemon *d);
@@ -253,97 +267,106 @@ void tick(struct daemon *d);
 /* ---- clients: accept.c, clients.c, control.c ---- */
 
 void clients_accept(struct daemon *d);
-/* Messages and new connections that are known to wait: some of each a turn. */
+/* Read some of the messages that wait in clients' sockets, and answer them. */
 void control_serve(struct daemon *d);
-/* One message, or a part of a long answer. How much of a turn that was. */
+/* Read one message, or send on with a long answer. Returns its share of a turn. */
 uint32_t client_read(struct daemon *d, struct client *client);
+/* The client's process has ended. */
 void client_died(struct daemon *d, struct client *client);
 
-/* Close the socket. What is left open decides whether the client is forgotten. */
+/* Close the socket: then the client is DETACHED if it has lanes, else forgotten. */
 void client_hang_up(struct daemon *d, struct client *client);
+/* End its lanes and its attachments, and close its descriptors. */
 void client_forget(struct daemon *d, struct client *client);
-/* A lane whose end it waits for has ended; a lane of its own has. */
+/* A lane whose end it waits for has ended: send DONE after the last one. */
 void client_awaited(struct daemon *d, struct client *client);
+/* One of its own lanes has ended. */
 void client_lane_ended(struct daemon *d, struct client *client);
-/* Its place is free when its lanes have ended and nothing sent to it is in flight. */
+/*
+ * Free its entry if its lanes have ended and no descriptor that was sent to it is still
+ * unread in its socket; else it is ENDING, and the tick tries again.
+ */
 void client_free(struct daemon *d, struct client *client);
+/* The client that a watch's token names; NULL if it has ended meanwhile. */
 struct client *client_by_token(struct daemon *d, uint64_t token);
 
 /*
- * Have its process watched: by the kernel's pidfd, or, where there is none, by the one
- * in HELLO (*pidfd, then set to -1), which must name the process that connected.
- * `text` says what is wrong.
+ * Get a pidfd of the client's process: the kernel's for this socket or, where the
+ * kernel has none (before Linux 6.5), the one that came with HELLO. That one must name
+ * the process that connected; if it is kept, *pidfd is set to -1. -errno: `text` says
+ * what is wrong.
  */
 int client_identify(struct client *client, uint32_t claimed_pid, int *pidfd,
 		    char text[232]);
-/* It says who it is, or leaves without. */
+/* It has sent HELLO, or ends without: count it among the mute ones no longer. */
 void client_count_known(struct daemon *d, struct client *client);
 
-/* Send a message whose head this completes. -EAGAIN: the socket is full. */
+/* Fill the message's head and send it. -EAGAIN: the socket is full. */
 int control_send(struct daemon *d, struct client *client, void *message,
 		 size_t bytes, uint16_t type, const int *fds, uint32_t n_fds);
-/* A slab, read-write, unless this client has it. 0 or -EAGAIN. */
+/* Send a slab read-write, unless this client has it already. 0 or -EAGAIN. */
 int control_send_slab(struct daemon *d, struct client *client, uint32_t space,
 		      uint32_t slab);
 
 /* ---- lanes: lanes.c ---- */
 
 /*
- * Make a lane of the granted shape: its number in d->lane, or -EMFILE, -ENOMEM,
- * ...; nothing changed.
+ * Make a lane of the granted shape: its index in d->lane, or -EMFILE, -ENOMEM or
+ * another -errno.
  */
 int lane_create(struct daemon *d, struct client *client, uint32_t space,
 		const struct ckv_lane_shape *shape);
-/* Closed, or its client is dead: the end begins. */
+/* Begin to end a lane that is closed or whose client is dead. */
 void lane_end(struct daemon *d, struct lane *lane);
-/* The client that asked for it hears when it is over. */
+/* Tell this client when the lane has ended. */
 void lane_await(struct daemon *d, struct lane *lane, struct client *client);
-/* Go on with the ends of lanes, for one turn. Are there any? */
+/* One turn's work on ENDING lanes. False: there are none. */
 bool lanes_end(struct daemon *d);
-/* Neither free nor ending? */
 static inline bool lane_is_there(const struct lane *lane)
 {
 	return lane->state == LANE_OPEN || lane->state == LANE_SHUT;
 }
 
-/* No longer served; `why` is a positive errno the client can read. */
+/* Stop serving a lane; `why` is a positive errno that the client can read. */
 void lane_shut(struct daemon *d, struct lane *lane, uint32_t why);
-/* The client broke the protocol: shut, counted, logged with what it did. */
+/* The client broke the protocol: shut the lane, count it, log what the client did. */
 void lane_lied(struct daemon *d, struct lane *lane, const char *what);
-/* Take what its client counted into the space's stats. */
+/* Add what the client counted itself to the space's stats. */
 void lane_fold_claims(struct daemon *d, struct lane *lane);
-/* Is there a request, and room for its completion? */
+/* Is there a current request, or one in the ring and room for its completion? */
 bool lane_ready(const struct lane *lane);
-/* Room for one more completion, by what the client says it collected. */
+/* Is there room for one more completion, by what the client says it has taken? */
 bool lane_has_room(const struct lane *lane);
-/* Put a completion; lane_flush() tells the client of all that were put, for so many units. */
+/* Put a completion into the ring. */
 void lane_complete(struct daemon *d, struct lane *lane,
 		   const struct ckv_req *request, int32_t result);
+/* Wake the client if completions were put and it wants that. Returns the cost in units. */
 int32_t lane_flush(struct daemon *d, struct lane *lane);
 
 /* ---- requests: requests.c, turns.c ---- */
 
-/* Do requests while *units is positive; what was done is subtracted. */
+/* Serve requests while *units is positive, and subtract what that costs. */
 void lane_serve(struct daemon *d, struct lane *lane, int32_t *units);
-/* The lane is no longer served: end the request that is being done. */
+/* End the current request of a lane that is served no longer. */
 void lane_cancel(struct daemon *d, struct lane *lane);
 
-/* Each client's share of a turn: the units that all of them took. */
+/* Give each client its share of a turn. Returns the units used by all. */
 uint32_t serve_clients(struct daemon *d);
 bool any_lane_ready(const struct daemon *d);
-/* What requests and jobs wait for: at most one step of one space. Was there one? */
+/* Make at most one step, of one space whose tasks or jobs wait for it. Was one made? */
 bool serve_steps(struct daemon *d);
-/* So many units went to others: it pays for scans. */
+/* Pay the debts that scans left, with units that went to other work. */
 void pay_for_steps(struct daemon *d, uint32_t units);
 
 /* ---- shown numbers: stats.c ---- */
 
 int stats_create(struct daemon *d);
+/* Write the client's row; name: NULL keeps the one that is there. */
 void stats_client(struct daemon *d, struct client *client, const char *name);
-/* Show whose weights a space holds now. */
+/* Show the fingerprint of the weights that a space holds now. */
 void stats_weights(struct daemon *d, uint32_t space);
 void stats_tick(struct daemon *d);
-/* Go on with what the tick has begun, a piece in each turn. Is there any? */
+/* Go on with the count that the tick has begun, some in each turn. False: it is done. */
 bool stats_turn(struct daemon *d);
 
 #endif

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define ROWS_OF_SCALES	4096u	/* rows over which scales are averaged */
+#define ROWS_OF_SCALES	4096u	/* the share of bytes is computed for so many rows */
 
 static const struct quality_row rows[] = {
 #define QUALITY(family, share_num, share_den, n_tokens, right)	\
@@ -73,7 +73,7 @@ static double share_of(const struct quality_row *row)
 	return (double)row->share_num / row->share_den;
 }
 
-/* What an encoded row takes of a plain one, scales with it. */
+/* Bytes of encoded rows with their scales, as a share of the plain rows' bytes. */
 static double encoded_share(const struct ckv_encode *e, const struct ckv_object *o)
 {
 	size_t n = ROWS_OF_SCALES, bytes, plain;
@@ -86,7 +86,7 @@ static double encoded_share(const struct ckv_encode *e, const struct ckv_object 
 	return (double)bytes / (double)plain;
 }
 
-/* The share that was asked for, in bytes or in tokens; tails are not counted. */
+/* The share of bytes that was requested, in bytes or by tokens; full tails are not counted. */
 static double asked_share(const struct ckv_method *asked,
 			  const struct ckv_method *settled,
 			  const struct ckv_object *o)
@@ -106,8 +106,9 @@ static double asked_share(const struct ckv_method *asked,
 /* ---- rows ---- */
 
 /*
- * Of this family, of the largest share up to `most`, the worst; NULL: none. A family that
- * keeps every token has no choice of its share, which differs a little by length.
+ * The worst row of those of this family with the largest share up to `most`; NULL: none.
+ * In a family that keeps every token all rows compete: their shares differ only a
+ * little, by length.
  */
 static const struct quality_row *row_for(const struct quality_table *t,
 					 const char *family, double most)
@@ -129,7 +130,7 @@ static const struct quality_row *row_for(const struct quality_table *t,
 	return best;
 }
 
-/* What reaches the floor in the fewest bytes, of one family or (NULL) of any. */
+/* The row that reaches the floor in the fewest bytes; family NULL: of any family. */
 static const struct quality_row *row_passing(const struct quality_table *t,
 					     const char *family, uint32_t floor)
 {

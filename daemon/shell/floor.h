@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * floor.h - what a space's accuracy floor allows, by what was measured.
+ * floor.h - judge a method by a space's accuracy floor and the measured accuracies.
  *
- * A method is judged by the rows of its family in quality.def: its selection and its
- * encoding with what decides about their loss. Of these counts the row of the largest
- * share that is not above the share of bytes it is given: more bytes were never measured
- * to be worse. Of several lengths the worst counts. An encoding alone keeps every token
- * and takes what it takes: its share is not compared. What was not measured is refused.
+ * quality.def has rows for families of methods. A family is a selection and an encoding
+ * with those parameters that decide how much is lost. A method is judged by the row of
+ * its family with the largest share of bytes that is not above the method's own share:
+ * more bytes were never measured to give worse answers. If such rows differ in the
+ * length of the documents, the worst counts. A family without a selection keeps every
+ * token, so shares are not compared. A method that no row covers is refused.
  */
 #ifndef CKV_FLOOR_H
 #define CKV_FLOOR_H
@@ -17,9 +18,9 @@
 
 struct quality_row {
 	const char *family;
-	uint32_t share_num, share_den;
-	uint32_t n_tokens;
-	uint32_t right;			/* in a thousand */
+	uint32_t share_num, share_den;	/* of the plain bytes */
+	uint32_t n_tokens;		/* length of the documents */
+	uint32_t right;			/* right answers of 1000 */
 };
 
 struct quality_table {
@@ -30,13 +31,13 @@ struct quality_table {
 /* daemon/shell/quality.def */
 extern const struct quality_table quality_table;
 
-/* "snapkv + kivi(bits=4, group=64)"; a selection alone is "snapkv + plain". */
+/* For example "snapkv + kivi(bits=4, group=64)"; a selection alone is "snapkv + plain". */
 void floor_family(const struct ckv_method *m, char family[FLOOR_FAMILY_BYTES]);
 
 /*
- * Does `floor` percent hold for a method, given as it was asked for and as it was
- * settled for an object? A floor of 0 allows everything. -EPERM: `why` names the row
- * and its number, or what was not measured, and what would pass.
+ * Does a method reach `floor` percent of right answers? It is given as requested, and
+ * as settled for an object. A floor of 0 allows everything. 0; -EPERM: `why` names the
+ * row and its accuracy, or says what was not measured, and names a method that passes.
  */
 int floor_check(const struct quality_table *table, uint32_t floor,
 		const struct ckv_method *asked, const struct ckv_method *settled,

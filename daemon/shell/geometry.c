@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * geometry.c - does a client mean by a page what the space means?
+ * geometry.c - compare a client's page layout and model with the space's.
  */
 #include "daemon/shell/geometry.h"
 
@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MODEL_SHOWN	64	/* letters of a name in a refusal; two fit */
+#define MODEL_SHOWN	64	/* at most so many letters of a name are in a refusal */
 #define MODEL_TEXT	(MODEL_SHOWN + 7)
 
 const char *geometry_layout(uint32_t layout)
@@ -42,7 +42,7 @@ static const char *scheme_word(uint32_t scheme)
 	}
 }
 
-/* A name, or the piece of a long one where it begins to differ from the other. */
+/* The name from letter `from` on, where it begins to differ from the other one. */
 static void show_model(const char model[CKV_MODEL_BYTES], size_t from,
 		       char text[MODEL_TEXT])
 {
@@ -59,7 +59,7 @@ static int compare_model(const char *space, const struct ckv_geometry *ours,
 	char here[MODEL_TEXT], there[MODEL_TEXT];
 	size_t same = 0, from;
 
-	/* Ours ends: a name without an end is another one. */
+	/* Ours has its 0 byte, so theirs differs if it has none. */
 	if (strncmp(ours->model, theirs->model, CKV_MODEL_BYTES) == 0)
 		return 0;
 	while (ours->model[same] == theirs->model[same])
@@ -80,7 +80,7 @@ int geometry_compare(const char *space, const struct ckv_geometry *ours,
 		uint64_t ours, theirs;
 		const char *(*word)(uint32_t);	/* NULL: a number */
 	} field[] = {
-		/* First: it decides which of the others count. */
+		/* The first, because it decides which of the others have a meaning. */
 		{ "layout", ours->layout, theirs->layout, geometry_layout },
 		{ "n_layers", ours->n_layers, theirs->n_layers, NULL },
 		{ "n_kv_heads", ours->n_kv_heads, theirs->n_kv_heads, NULL },

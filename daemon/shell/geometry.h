@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * geometry.h - does a client mean by a page what the space means?
+ * geometry.h - compare a client's page layout and model with the space's.
  */
 #ifndef CKV_GEOMETRY_H
 #define CKV_GEOMETRY_H
 
 #include "proto/ckv_space.h"
 
-/* "head-major", "token-major", "opaque"; "none of these". */
+/* "head-major", "token-major" or "opaque"; for any other number "none of these". */
 const char *geometry_layout(uint32_t layout);
 
 /*
- * Compare all but the weights; what a client wrote is `theirs`, ended or not. 0;
- * -EINVAL: `text` names the first field that differs, with both values; a name in it is
- * as it came, and made safe to show by control_refuse().
+ * Compare all but the weights. A client wrote `theirs`; its model name may lack the 0
+ * byte. 0; -EINVAL: `text` names the first field that differs, with both values. The
+ * client's name is in it unescaped: control_refuse() escapes it.
  */
 int geometry_compare(const char *space, const struct ckv_geometry *ours,
 		     const struct ckv_geometry *theirs, char text[232]);

@@ -69,7 +69,7 @@ static void judge_sums(const struct ckv_compress_arg *arg,
 			 "chain has %u", arg->n_sum_tokens, want->n_tokens);
 }
 
-/* Where each part lies; parts that are not read keep no bytes. The end of all. */
+/* Fill part[]; a part that is not read gets 0 bytes. Returns where the last one ends. */
 static uint64_t lay_out(const struct ckv_compress_arg *arg,
 			const struct inputs_want *want, struct inputs *in)
 {

@@ -2,8 +2,9 @@
 /*
  * job.c - the stages of a job that run on a worker.
  *
- * They touch the job, pages that the core holds, and view pages that are not
- * published: nothing that the reactor changes meanwhile.
+ * They access only the job, pages that the core holds for it, and view pages that are
+ * not published yet. The reactor changes none of these meanwhile. (An own job's hold
+ * may give way; then the pages may change, and the reactor throws the result away.)
  */
 #include "daemon/shell/floor.h"
 #include "daemon/shell/job.h"
@@ -52,7 +53,7 @@ int job_key(const struct job *job, struct ckv_key *ret_key)
 	return sys_sha256(pieces, 5, ret_key->byte);
 }
 
-/* All that names the view. No two views share a name for want of memory. */
+/* Compute digest, name and key. If memory is short the job fails: a view needs its own. */
 static int hash_all(struct job *job)
 {
 	const struct inputs *in = &job->inputs;
@@ -75,8 +76,8 @@ static int hash_all(struct job *job)
 }
 
 /*
- * Does the method fit the geometry and this chain, and reach the space's floor? Finding
- * out what bytes= comes to can take milliseconds, so the reactor does not do it.
+ * Does the method fit the geometry and this chain, and reach the space's floor? Working
+ * out how much bytes= keeps can take milliseconds, so it is done on a worker.
  */
 static int judge_method(struct job *job)
 {
@@ -102,7 +103,7 @@ void job_digest(struct work *work)
 		return;
 	for (uint32_t i = 0; i < job->n_scratch; i++)
 		page[i] = page_at(job->served, job->scratch[i]);
-	/* From here on nothing the client can still write is read. */
+	/* After this copy nothing is read that the client can still write. */
 	if (inputs_copy(in, page, job->served->pool.shape.page_bytes) < 0) {
 		snprintf(job->text, sizeof job->text, "no memory for %zu bytes "
 			 "of inputs", in->memory_bytes);
@@ -117,7 +118,7 @@ static bool stopping(void *context)
 	return workers_stopping(context);
 }
 
-/* What was stored is what is compressed: a damaged page is a miss. */
+/* Compare the pages with their checksums: a damaged block counts as not there. */
 static int check_pages(struct job *job)
 {
 	size_t page_bytes = job->served->pool.shape.page_bytes;
@@ -135,7 +136,7 @@ static int check_pages(struct job *job)
 	return 0;
 }
 
-/* What only the daemon knows, in words of the one who asked. */
+/* Errors of the daemon, not of the request: -EAGAIN, and a text for the client. */
 static int outcome(struct job *job, int r)
 {
 	if (r != -ENOMEM && r != -ECANCELED)

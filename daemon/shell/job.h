@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * job.h - one compression, one batch of checksums.
+ * job.h - the tables of jobs: compressions, and the one batch of checksums.
  *
- * A job that a client asked for holds its chain and answers. One that the daemon
- * wants itself has `own`: whoever began it keeps the chain until it is done.
+ * There are two sorts of compressions. A client's job holds the chain in the core,
+ * and when it ends the client gets an answer. An own job makes an automatic view for
+ * the daemon itself (auto.c): its `own` is set, auto.c holds the chain, and own->done()
+ * is called when the job ends.
  */
 #ifndef CKV_JOB_H
 #define CKV_JOB_H
@@ -12,27 +14,31 @@
 #include "daemon/shell/jobs.h"
 #include "daemon/shell/workers.h"
 
-#define SUM_BATCH 16u
+#define SUM_BATCH 16u		/* pages that a worker sums as one job */
 
 struct job;
 
-/* Of a job that the daemon wants itself. */
+/* What the reactor calls for an own job. */
 struct job_own {
-	/* Asked between the stages: is the chain still held? Else it ends, -ECANCELED. */
+	/* Between the stages: is the chain still held? If not, the job ends, -ECANCELED. */
 	bool (*wanted)(const struct job *job);
-	/* It has ended: job->result; -EEXIST there is, or will be, such a view. */
+	/* It has ended, with job->result. -EEXIST: such a view exists or is being made. */
 	void (*done)(struct job *job);
 };
 
+/* What a job is doing; jobs.h describes the stages on a worker. */
 enum job_stage {
 	JOB_FREE,
-	JOB_LIST,		/* the reactor lists the chain, some blocks a turn */
-	JOB_DIGEST, JOB_FOLLOW, JOB_SELECT,
-	JOB_ROOM,		/* waits for a step of the space */
-	JOB_WRITE,
+	JOB_LIST,		/* reactor: lists the chain, some blocks in each turn */
+	JOB_DIGEST,		/* worker */
+	JOB_FOLLOW,		/* another job makes the same view: waits for its end */
+	JOB_SELECT,		/* worker */
+	JOB_ROOM,		/* waits for a step of the space, to get view pages */
+	JOB_WRITE,		/* worker */
 };
 
-struct leftover {		/* memory of a job that is unmapped piece by piece */
+/* Memory of a job that has ended, unmapped a piece in each turn. */
+struct leftover {
 	char *base;
 	size_t bytes;		/* 0: none */
 };
@@ -43,39 +49,39 @@ struct job {
 	struct jobs *jobs;
 	struct served_space *served;
 
-	/* Who asked. */
+	/* Who asked for it: a lane's request, or the daemon itself. */
 	uint32_t lane, lane_generation;
 	struct ckv_req request;
-	const struct job_own *own;	/* NULL: a client */
-	uint32_t tip;			/* own: of the space's core */
-	struct ckv_key chain;
+	const struct job_own *own;	/* NULL: a client's job */
+	uint32_t tip;			/* own job: the core's number of the held tip */
+	struct ckv_key chain;		/* key of the chain's last block */
 
-	/* What for. compress.page and the inputs' copy are made on the worker. */
+	/* What to compress and how. The worker fills compress.page and the inputs' copy. */
 	struct ckv_method method;
-	uint32_t floor;			/* of the space, when it was asked */
-	uint32_t n_query_heads;		/* 0: no queries came */
+	uint32_t floor;			/* percent; the space's when the job was taken */
+	uint32_t n_query_heads;		/* 0: the request has no queries */
 	struct inputs inputs;
-	struct user *user;		/* whose it is; NULL: of the daemon itself, or FREE */
+	struct user *user;		/* it counts for; NULL: own or FREE */
 	struct compress compress;
 	struct space_walk walk;		/* LIST */
-	struct space_link *links;	/* [n_links_max]; the chain is at its end ... */
-	struct space_link *link;	/* ... here, root first */
+	struct space_link *links;	/* [n_links_max], filled from its end ... */
+	struct space_link *link;	/* ... so the chain begins here, root first */
 	uint32_t n_links;
-	uint32_t deepest;		/* its last block, held, unless own */
-	uint32_t scratch[CKV_BATCH_MAX];
+	uint32_t deepest;		/* the chain's last block (a slot), held unless own */
+	uint32_t scratch[CKV_BATCH_MAX]; /* pages with inputs, held */
 	uint32_t n_scratch;
 
-	/* What came of it. */
-	struct ckv_key digest, key, name;
+	/* Results. */
+	struct ckv_key digest, key, name; /* of the inputs; of the view; of {chain, method} */
 	struct space_wait wait;		/* ROOM */
-	int64_t first_page;
+	int64_t first_page;		/* of the view */
 	uint32_t n_pages;
-	uint64_t checksum;
-	bool damaged;			/* a page did not match its checksum */
+	uint64_t checksum;		/* of the view's pages */
+	bool damaged;			/* a page of the chain does not match its checksum */
 	int result;
-	char text[CKV_METHOD_WHY_BYTES];
-	struct job *leader;		/* FOLLOW: makes the same view */
-	struct leftover leftover[2];	/* also when it is FREE: then not yet for another */
+	char text[CKV_METHOD_WHY_BYTES]; /* why it failed */
+	struct job *leader;		/* FOLLOW: the job that makes the same view */
+	struct leftover leftover[2];	/* a FREE job that still has any is not used yet */
 };
 
 struct sum_job {
@@ -89,45 +95,48 @@ struct sum_job {
 struct jobs {
 	struct workers *workers;
 	struct daemon *daemon;
-	struct job *job;		/* [n_jobs] of clients, then [n_own] */
-	uint32_t n_jobs, n_own, n_queued;
-	uint32_t n_listed;		/* of the daemon's own, in LIST */
-	uint32_t n_rooms;		/* in ROOM */
+	struct job *job;		/* [n_jobs] for clients, then [n_own] own jobs */
+	uint32_t n_jobs, n_own;
+	uint32_t n_queued;		/* jobs from DIGEST to their end */
+	uint32_t n_listed;		/* own jobs in LIST */
+	uint32_t n_rooms;		/* jobs in ROOM */
 	uint32_t n_leftovers;
-	bool uncollected;		/* workers have perhaps finished more */
-	uint32_t n_links_max;
-	void *link_memory;		/* all jobs' links, sums and flags */
+	bool uncollected;		/* workers may have finished more jobs */
+	uint32_t n_links_max;		/* longest chain that can be compressed, in blocks */
+	void *link_memory;		/* all jobs' links */
 	size_t link_bytes;
 	struct sum_job sum;
-	uint32_t sum_host, own_host;	/* whose turn it is */
+	uint32_t sum_host, own_host;	/* whose blocks to sum next, whose tip to take next */
 };
 
-/* The three stages, on a worker. They fill result and text. */
+/* The stages that run on a worker. They fill result and text. */
 void job_digest(struct work *work);
 void job_select(struct work *work);
 void job_write(struct work *work);
-void job_sum(struct work *work);
+void job_sum(struct work *work);	/* the same for struct sum_job */
 
-/* A free job, or NULL: a client's, one of the daemon's; begin it, when it is filled. */
+/* A free entry for a client's job, for an own job; NULL if there is none. */
 struct job *job_new(struct jobs *jobs);
 struct job *job_new_own(struct jobs *jobs);
+/* Begin DIGEST; the job is filled. */
 void job_start(struct job *job);
-void job_give_back(struct job *job);	/* its place; everything else was given back */
+/* Free the entry of a job, which holds nothing any more. */
+void job_give_back(struct job *job);
 void job_reply(const struct space_view *view, struct ckv_view_reply *reply);
 
 /*
- * Compress for the daemon itself, from what is stored alone. The job is from
- * job_new_own(), `walk` is of the chain, which the caller holds. own->done() is called
- * from the reactor when it has ended; the job is free again then.
+ * Begin an own job, which gets no queries or other inputs. The job is from
+ * job_new_own(); the caller holds the chain that `walk` lists. When the job has ended,
+ * the reactor calls own->done(), and the entry is free again.
  */
 void jobs_own(struct job *job, struct served_space *served, const struct ckv_key *chain,
 	      const struct space_walk *walk, const struct ckv_method *method,
 	      const struct job_own *own);
 
-/* Go on listing: 0 it is listed; SPACE_MORE; -EINVAL and job->text. */
+/* List the chain: 0, all is listed; SPACE_MORE, call again; -EINVAL and job->text. */
 int job_list(struct job *job, int32_t *units);
 
-/* Name for STAT and key of a view, from chain, method and digest. -ENOMEM: none. */
+/* Hash a view's name (chain and method), and its key (also the inputs). -ENOMEM. */
 int job_name(const struct ckv_key *chain, const char method[CKV_METHOD_BYTES],
 	     struct ckv_key *ret_name);
 int job_key(const struct job *job, struct ckv_key *ret_key);

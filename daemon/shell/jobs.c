@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * jobs.c - the reactor's side of jobs: taking them in, deciding between their
- * stages, answering.
+ * jobs.c - the reactor's part of jobs: give their stages to workers, decide between the
+ * stages, answer the clients.
  */
 #include "daemon/shell/job.h"
 #include "daemon/shell/log.h"
@@ -15,9 +15,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define COLLECT_MAX	4u	/* finished stages taken back in a turn */
-#define LIST_UNITS	128	/* for own jobs' chains in a turn */
-#define UNMAP_BYTES	(512u << 10)	/* of what jobs have left, in a turn */
+#define COLLECT_MAX	4u	/* finished stages that one call takes back */
+#define LIST_UNITS	128	/* work units per turn for listing chains of own jobs */
+#define UNMAP_BYTES	(512u << 10)	/* of leftovers, unmapped in a turn */
 
 static void count_queued(struct jobs *jobs)
 {
@@ -42,7 +42,7 @@ int jobs_create(struct daemon *d)
 	jobs->n_own = (uint32_t)p->max_auto_jobs;
 	n_all = jobs->n_jobs + jobs->n_own;
 	jobs->n_links_max = (uint32_t)n_links;
-	/* Touched as far as chains are long. */
+	/* Memory is taken only as far as chains are listed in it. */
 	jobs->link_bytes = n_all * n_links * JOBS_LINK_BYTES;
 	r = sys_map_private(jobs->link_bytes, PROT_READ | PROT_WRITE, &memory);
 	if (r < 0)
@@ -79,6 +79,7 @@ err_free:
 	return r;
 }
 
+/* Make memory of a job its i-th leftover. */
 static void leave(struct job *job, int i, void *base, size_t bytes)
 {
 	if (base == NULL)
@@ -88,7 +89,7 @@ static void leave(struct job *job, int i, void *base, size_t bytes)
 	job->jobs->n_leftovers++;
 }
 
-/* The end of it first: what remains is a mapping still. */
+/* Unmap the last piece, so that what remains is one mapping. */
 static void unmap_piece(struct job *job, struct leftover *left)
 {
 	size_t rest = (left->bytes - 1) / UNMAP_BYTES * UNMAP_BYTES;
@@ -98,7 +99,7 @@ static void unmap_piece(struct job *job, struct leftover *left)
 	job->jobs->n_leftovers -= left->bytes == 0;
 }
 
-/* A piece of what some job has left. */
+/* Unmap a piece of some job's leftover. */
 static void unmap_some(struct jobs *jobs)
 {
 	for (uint32_t i = 0; i < jobs->n_jobs + jobs->n_own; i++)
@@ -110,7 +111,10 @@ static void unmap_some(struct jobs *jobs)
 			}
 }
 
-/* Unmapping 256 MiB takes 20 ms: inputs and positions go in turns that follow. */
+/*
+ * Free the memory of a job. Unmapping 256 MiB takes 20 ms, so inputs and positions
+ * become leftovers, which later turns unmap.
+ */
 static void free_memory(struct job *job)
 {
 	leave(job, 0, job->inputs.memory, job->inputs.memory_bytes);
@@ -143,7 +147,7 @@ void jobs_destroy(struct daemon *d)
 	loop_unwatch(d->loop, workers_fd(jobs->workers),
 		     watch_token(WATCH_JOBS, 0, 0));
 	workers_destroy(jobs->workers);
-	/* The core goes down with what it holds for them. */
+	/* The holds of their chains need not end: the core is destroyed, too. */
 	for (uint32_t i = 0; i < jobs->n_jobs + jobs->n_own; i++)
 		if (jobs->job[i].stage != JOB_FREE)
 			free_memory(&jobs->job[i]);
@@ -228,7 +232,7 @@ static void release_scratch(struct job *job)
 	job->n_scratch = 0;
 }
 
-/* The end of one job: answered, everything given back. */
+/* End one job: free what it has, and answer. */
 static void end(struct job *job, const struct ckv_view_reply *reply)
 {
 	struct jobs *jobs = job->jobs;
@@ -246,7 +250,7 @@ static void end(struct job *job, const struct ckv_view_reply *reply)
 	count_queued(jobs);
 }
 
-/* And of those that waited for the same view. */
+/* End a job, and the jobs that follow it. `view` is set if result is 0. */
 static void finish(struct job *job, int result, const struct space_view *view)
 {
 	struct jobs *jobs = job->jobs;
@@ -274,7 +278,7 @@ static void finish(struct job *job, int result, const struct space_view *view)
 
 /* ---- between the stages ---- */
 
-/* A job of the daemon's own whose chain may have changed is not gone on with. */
+/* An own job whose chain is held no longer ends here: its pages may have changed. */
 static bool given_up(struct job *job)
 {
 	if (job->own == NULL || job->own->wanted(job))
@@ -283,7 +287,7 @@ static bool given_up(struct job *job)
 	return true;
 }
 
-/* Is there such a view? A client's request shares it, and that counts. */
+/* Does the view exist already? For a client's job that counts as a use of it. */
 static bool is_made(struct job *job, struct space_view *ret_view)
 {
 	if (job->own != NULL)
@@ -293,8 +297,8 @@ static bool is_made(struct job *job, struct space_view *ret_view)
 }
 
 /*
- * A client's job that makes this one's view. One of the daemon's own is not waited
- * for: it may be given up, and comes after all others.
+ * The client's job that is making the same view. An own job does not count: it may be
+ * given up, and has low priority, so no client shall wait for it.
  */
 static struct job *maker_of(struct jobs *jobs, const struct job *job)
 {
@@ -310,7 +314,7 @@ static struct job *maker_of(struct jobs *jobs, const struct job *job)
 	return NULL;
 }
 
-/* The other one has the same inputs: these are not needed while it waits. */
+/* Wait for the leader. Its inputs are the same, so this job's are freed. */
 static void follow(struct job *job)
 {
 	free_memory(job);
@@ -341,7 +345,7 @@ static void after_digest(struct job *job)
 		start(job, JOB_SELECT, job_select);
 }
 
-/* View pages for the job: it goes on, waits for a step of the space, or has failed. */
+/* Get view pages: then the job goes on; or it waits for a step of the space, or fails. */
 static void get_room(struct job *job)
 {
 	const struct ckv_pool_shape *pool = &job->served->pool.shape;
@@ -474,7 +478,7 @@ void jobs_collect(struct daemon *d)
 	d->jobs->uncollected = work != NULL;
 }
 
-/* One of the daemon's own: its chain may be taken from it at any time. */
+/* List the chain of an own job, unless its hold has ended meanwhile. */
 static void list_own(struct job *job, int32_t *units)
 {
 	int r = job->own->wanted(job) ? job_list(job, units) : -ECANCELED;

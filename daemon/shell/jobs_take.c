@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * jobs_take.c - a compression that a client or the daemon itself asks for, up to the
- * moment it begins.
+ * jobs_take.c - judge a request for a compression and fill its job, until a worker can
+ * begin.
  */
 #include "daemon/shell/job.h"
 #include "daemon/shell/users.h"
@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Of a text that a client wrote. */
+/* Parse a method's text, which a client wrote. */
 static int read_method(const char text[CKV_METHOD_BYTES],
 		       struct ckv_method *ret_method,
 		       char why[CKV_METHOD_WHY_BYTES])
@@ -44,7 +44,7 @@ int jobs_find_view(const struct space *space, const struct ckv_view_query *query
 	return r;
 }
 
-/* The chain is listed; only its last block may be part full. */
+/* Judge a listed chain: no block but the last may have fewer tokens than fit. */
 static int judge_chain(struct job *job)
 {
 	const struct space_walk *walk = &job->walk;
@@ -79,7 +79,7 @@ int job_list(struct job *job, int32_t *units)
 	return judge_chain(job);
 }
 
-/* Do the scratch pages hold what the method reads? */
+/* Do the inputs of the request fit the method, and its scratch pages? */
 static int judge(struct daemon *d, struct job *job,
 		 const struct ckv_compress_arg *arg, char why[CKV_METHOD_WHY_BYTES])
 {
@@ -91,7 +91,7 @@ static int judge(struct daemon *d, struct job *job,
 	};
 	struct ckv_selection select = job->method.select;
 
-	if (job->method.bytes_den != 0)	/* how many is settled on the worker */
+	if (job->method.bytes_den != 0)	/* the worker works out how many bytes= keeps */
 		select.n_keep = 1;
 	want.needs = ckv_selection_needs(&select);
 	want.window = ckv_selection_window(&select);
@@ -120,7 +120,7 @@ static void init_job(struct job *job, struct served_space *served,
 	memset(job->text, 0, sizeof job->text);
 }
 
-/* Hold the scratch pages that are named, all of them or none. */
+/* Hold the scratch pages that the request names, all of them or none. */
 static int hold_scratch(struct job *job, const struct lane *lane,
 			const struct ckv_page_name *name,
 			char why[CKV_METHOD_WHY_BYTES])
@@ -144,7 +144,7 @@ static int hold_scratch(struct job *job, const struct lane *lane,
 	return 0;
 }
 
-/* A job for a request, its chain held. */
+/* Make a job for a request, and hold its chain: lane->run.job. 0, or the result. */
 static int take(struct daemon *d, struct lane *lane,
 		const struct ckv_req *request, struct ckv_view_reply *reply)
 {
@@ -205,7 +205,7 @@ void jobs_cancel(struct job *job)
 	job_give_back(job);
 }
 
-/* The chain is listed: does the method fit, and are the inputs there? */
+/* The chain is listed: judge the inputs, and hold their scratch pages. */
 static int judge_request(struct daemon *d, const struct lane *lane,
 			 struct job *job)
 {

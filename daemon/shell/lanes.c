@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * lanes.c - a lane's memory, its completions and its end.
+ * lanes.c - make lanes, put completions into their rings, and end them.
  *
- * The lanes of a client that have not ended are a ring, in which they are served by
- * turns. A lane that is ending is in the daemon's queue instead: pages that were lent on
- * it are taken back, and then its memory, some in each turn.
+ * The lanes of a client form a ring, in whose order they are served. A lane that is
+ * ENDING is in the daemon's queue instead: in each turn some of the pages that were
+ * lent on it are taken back, and after the last one its memory is freed.
  */
 #include "daemon/shell/daemon.h"
 #include "daemon/shell/log.h"
@@ -16,7 +16,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define END_UNITS 128		/* for ending lanes in a turn */
+#define END_UNITS 128		/* work units per turn for ENDING lanes */
 
 static struct lane *free_lane(struct daemon *d)
 {
@@ -26,7 +26,7 @@ static struct lane *free_lane(struct daemon *d)
 	return NULL;
 }
 
-/* Both segments, and the ends of the rings in them. */
+/* Make and map both segments, and set up this side of the rings in them. */
 static int map_segments(struct lane *lane)
 {
 	struct ckv_c_head c = { .magic = CKV_C_MAGIC,
@@ -63,7 +63,7 @@ static int map_segments(struct lane *lane)
 	return 0;
 }
 
-/* Copies of a request and of its answers, which are never larger than this. */
+/* Make room for private copies of a request's argument and of its answers. */
 static int map_areas(struct lane *lane)
 {
 	size_t bytes = lane->shape.arg_bytes;
@@ -86,7 +86,7 @@ static void unmap(struct lane *lane)
 	memory_destroy(&lane->c);
 }
 
-/* The ring of a client's lanes; a client with lanes is among those served. */
+/* Add a lane to its client's ring. With the first one the client enters d->serving. */
 static void enter_ring(struct daemon *d, struct client *client, uint32_t index)
 {
 	struct lane *lane = &d->lane[index], *first;
@@ -201,7 +201,7 @@ static void stop_serving(struct daemon *d, struct lane *lane)
 		     watch_token(WATCH_LANE, lane->generation, index));
 }
 
-/* If the client asked for it since the last one: the units that it took. */
+/* Send EVENT if the client has armed it since the last one. Returns the cost in units. */
 static int32_t send_event(struct daemon *d, struct lane *lane)
 {
 	struct ckv_control_id event = {
@@ -273,7 +273,7 @@ void lane_await(struct daemon *d, struct lane *lane, struct client *client)
 	client->n_awaited++;
 }
 
-/* Who waited for the end of a lane, and of others perhaps, hears of it. */
+/* Tell the client that waits for the end of this lane. */
 static void tell_asker(struct daemon *d, const struct lane *lane)
 {
 	struct client *asker;
@@ -286,7 +286,7 @@ static void tell_asker(struct daemon *d, const struct lane *lane)
 		client_awaited(d, asker);
 }
 
-/* Nothing is lent on it any more. */
+/* Free a lane on which no page is lent any more. */
 static void lane_free(struct daemon *d, struct lane *lane)
 {
 	struct client *client = &d->client[lane->client];
@@ -315,7 +315,7 @@ bool lanes_end(struct daemon *d)
 	return true;
 }
 
-/* The counters of the stats table follow enum ckv_claim. */
+/* The claimed_ counters of the stats are in the order of enum ckv_claim. */
 _Static_assert(offsetof(struct ckv_space_stats, claimed_pin_retries) -
 	       offsetof(struct ckv_space_stats, claimed_lookups) ==
 	       8 * CKV_CLAIM_PIN_RETRIES, "claims and their counters differ");
@@ -327,7 +327,7 @@ void lane_fold_claims(struct daemon *d, struct lane *lane)
 	for (int i = 0; i < CKV_CLAIMS; i++) {
 		uint64_t claim = ckv_hint_load64(&lane->c_head->count[i]);
 
-		/* A counter that went back is believed from there on. */
+		/* If a counter went back, count on from its new value. */
 		if (claim > lane->claim[i])
 			ckv_count(&counter[i], claim - lane->claim[i]);
 		lane->claim[i] = claim;
@@ -339,11 +339,11 @@ bool lane_has_room(const struct lane *lane)
 	const struct ckv_ring_end *end = &lane->completions;
 	uint32_t uncollected;
 
-	/* Enough by the credit seen last: no look at the client's line. */
+	/* If the credit read last suffices, the client's cache line is not read. */
 	if (end->pos - end->credit_seen + lane->n_jobs < lane->shape.n_slots)
 		return true;
 	uncollected = end->pos - ckv_hint_load32(end->credit);
-	/* A credit that lies is found by ckv_ring_put(). */
+	/* More than n_slots is a lie: say yes, and ckv_ring_put() finds it. */
 	return uncollected > lane->shape.n_slots ||
 	       uncollected + lane->n_jobs < lane->shape.n_slots;
 }
@@ -372,7 +372,7 @@ void lane_complete(struct daemon *d, struct lane *lane,
 	lane->completed = true;
 }
 
-/* One word for many completions. The fence before event_arm is the wake-up's. */
+/* Wake once for many completions. ckv_wake_needed() has the fence that event_arm needs. */
 int32_t lane_flush(struct daemon *d, struct lane *lane)
 {
 	int32_t units = 0;

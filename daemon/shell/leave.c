@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * leave.c - sockets and descriptors on their way out.
+ * leave.c - close sockets, and descriptors that clients sent, without blocking the
+ * reactor.
  *
- * What a client sent, and its socket with what nobody read, is closed by a thread
- * (closer.h), once the loop holds it no more. Places for connections that end are
- * always there, because accepting stops before the last ones are taken.
+ * A socket may have descriptors in its unread messages, so the closer's threads
+ * (closer.h) close it, after the loop has let it go. Until then it waits in
+ * d->leaving. That never overflows: when LEAVE_SPARE sockets wait, no connection is
+ * accepted.
  *
- * Nobody may bring that about for long, for it keeps everybody out. So when many wait,
- * new connections are made bare: the kernel refuses descriptors that are sent to
- * them. Their close() waits for nothing, and is done here. Before Linux 6.16 there are
- * none, and a user whose close() waits can fill the queue.
+ * But that keeps all users out, so one user must not be able to cause it. When many
+ * descriptors wait, new connections are made bare: the kernel refuses descriptors that
+ * are sent to them, so the reactor can close them itself. Linux before 6.16 cannot do
+ * that; there a user whose close() blocks can fill the queue.
  */
 #include "daemon/shell/leave.h"
 #include "daemon/shell/log.h"
@@ -20,13 +22,13 @@
 #include <errno.h>
 #include <stdio.h>
 
-#define BARE_MESSAGES	16	/* read before a close: more than anybody honest has sent */
+#define BARE_MESSAGES	16	/* read before a close; an honest client has sent fewer */
 
 struct leaving {
 	int fd;
 	bool bare;
 	uid_t uid;
-	uint64_t token;			/* of its watch; 0: it had none */
+	uint64_t token;			/* of its former watch; 0: it had none */
 };
 
 int leave_create(struct daemon *d)
@@ -41,7 +43,7 @@ int leave_create(struct daemon *d)
 
 void leave_destroy(struct daemon *d)
 {
-	/* The loop is gone, and has let go of all. */
+	/* The loop is destroyed, so it holds no file. */
 	for (uint32_t i = 0; i < d->n_leaving; i++)
 		if (closer_give(d->closer, d->leaving[i].uid, d->leaving[i].fd,
 				true) < 0)
@@ -58,7 +60,7 @@ bool leave_is_bare(struct daemon *d, int fd)
 void leave_socket(struct daemon *d, uid_t uid, int fd, bool bare, uint64_t token)
 {
 	assert(d->n_leaving < d->n_clients_max + 2 * LEAVE_SPARE);
-	/* The other side reads what was sent, then the end; it can send no more. */
+	/* The peer still reads what was sent to it, then the end. It can send no more. */
 	(void)sys_shut_socket(fd);
 	d->leaving[d->n_leaving++] = (struct leaving){ fd, bare, uid, token };
 }
@@ -70,10 +72,10 @@ void leave_descriptor(struct daemon *d, uid_t uid, int fd)
 	if (fd < 0)
 		return;
 	r = closer_give(d->closer, uid, fd, false);
-	assert(r == 0);		/* leave_has_room() was asked before it was taken */
+	assert(r == 0);		/* leave_has_room() said so before the message was taken */
 }
 
-/* Are so many places free in the table of this process? */
+/* Can this process open n descriptors more? */
 static bool table_has(const struct daemon *d, uint32_t n)
 {
 	return (uint64_t)sys_descriptors() + n < d->n_fds_max;
@@ -94,9 +96,10 @@ int leave_has_room(struct daemon *d, uid_t uid, char text[232])
 }
 
 /*
- * While many wait, or there is no place for all that a message can bring, new
- * connections bring no descriptors where the kernel can see to it. It names their
- * process then, so nobody has to send one (libckv sends its HELLO again without).
+ * New connections are bare while many descriptors wait to be closed, or while this
+ * process cannot open all that a message can bring. That works only on kernels that
+ * also give a pidfd of the peer, so the client need not send its own: if the kernel
+ * refuses a HELLO with a pidfd, libckv sends it again without.
  */
 void leave_guard(struct daemon *d)
 {
@@ -119,7 +122,7 @@ bool leave_may_accept(struct daemon *d)
 	return false;
 }
 
-/* What the other side was sent last is heard only if nothing it sent is unread. */
+/* Read what the peer sent before closing, else it may lose what was sent to it last. */
 static void close_bare(int fd)
 {
 	char data[CKV_CONTROL_BYTES_MAX];

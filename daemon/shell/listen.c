@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * listen.c - the socket, and what to do about one that is there already.
+ * listen.c - create the daemon's socket, and deal with one that exists already.
  *
- * PATH.lock is locked for as long as the daemon lives: who holds it may
- * replace the socket that a killed one left behind. Someone who answers at
- * PATH without the lock is left alone. Both are
- * looked at first, before there is any memory; the socket itself comes last.
+ * The daemon keeps PATH.lock locked as long as it lives. With the lock it may replace
+ * the socket that a killed daemon left behind, but not one that a program without the
+ * lock serves. Lock and socket are checked before the daemon takes any memory; the
+ * new socket is created last.
  */
 #include "daemon/shell/leave.h"
 #include "daemon/shell/log.h"
@@ -25,7 +25,7 @@ static void lock_name(const char *path, char name[LOCK_BYTES])
 	snprintf(name, LOCK_BYTES, "%s.lock", path);
 }
 
-/* The file stays when its daemon has gone, so it may be somebody else's. */
+/* A lock file stays when its daemon ends, so it may belong to another user. */
 static void say_lock(const char *name, int error)
 {
 	struct stat s;
@@ -89,7 +89,7 @@ static bool listener_is_gone(int fd)
 
 enum place { PLACE_EMPTY, PLACE_STALE, PLACE_SERVED };
 
-/* What is at the path, and the process that serves there; 0: not known. */
+/* An enum place: what is at the path; or -errno. *ret_pid: who serves it; 0: unknown. */
 static int look_at(const char *path, pid_t *ret_pid)
 {
 	struct ucred peer = { .pid = 0 };
@@ -128,7 +128,7 @@ static int look_at(const char *path, pid_t *ret_pid)
 	return r;
 }
 
-/* Nobody may answer at the path; then what is there may go. */
+/* Remove a socket that nobody serves. -EADDRINUSE: a program serves it. */
 static int clear_path(const char *path)
 {
 	pid_t pid;
@@ -146,7 +146,7 @@ static int clear_path(const char *path)
 	return sys_unlink(path);
 }
 
-/* The group that the socket shall have, or (gid_t)-1. */
+/* The group that the socket shall have; (gid_t)-1: none is configured. */
 static int find_group(const struct daemon_params *p, gid_t *ret_gid)
 {
 	const struct group *group;
@@ -166,7 +166,7 @@ static int find_group(const struct daemon_params *p, gid_t *ret_gid)
 	return 0;
 }
 
-/* Why the socket cannot be given to this group. */
+/* Log why the socket cannot be given to its group. */
 static int say_group(const struct daemon_params *p, int error)
 {
 	if (error == -EPERM)
@@ -180,8 +180,8 @@ static int say_group(const struct daemon_params *p, int error)
 }
 
 /*
- * The lock is a file of ours in the socket's directory, so what may be done with
- * it may be done with the socket later.
+ * Giving the lock file to the socket's group shows whether the daemon may do so with
+ * the socket later: both are its own files in one directory.
  */
 int listen_claim(struct daemon *d)
 {
@@ -198,7 +198,7 @@ int listen_claim(struct daemon *d)
 	return r < 0 ? say_group(p, r) : clear_path(p->socket);
 }
 
-/* Could a start lock the path and take it? An enum place, or why not. */
+/* Could a start take the lock and the path? An enum place; or -errno. */
 static int look_behind(const char *path, pid_t *ret_pid)
 {
 	char name[LOCK_BYTES];
@@ -298,12 +298,12 @@ err_say:
 	return r;
 }
 
-/* The lock goes last: whoever takes it then finds no socket. */
+/* The lock is released last, so the next daemon that takes it finds no socket. */
 void listen_close(struct daemon *d)
 {
 	if (d->listen_fd >= 0) {
 		(void)sys_unlink(d->config->daemon.socket);
-		/* Connections that were not accepted end with it. */
+		/* Connections that were not accepted are closed with it. */
 		leave_socket(d, 0, d->listen_fd, false, 0);
 	}
 	sys_close(d->lock_fd);

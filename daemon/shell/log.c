@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * log.c - lines to stderr, each in one write.
+ * log.c - write lines to stderr, each with one write().
  *
- * Names of clients, spaces and files are in them. Whatever they hold, one event
- * is one line: what does not print is escaped here, for all callers.
+ * Lines contain names of clients, spaces and files. Bytes that do not print are
+ * escaped here, for all callers, so that one event is always one line.
  */
 #include "daemon/shell/log.h"
 #include "daemon/shell/sys.h"
@@ -101,7 +101,7 @@ static void write_line(enum log_level level, const char *format, va_list args)
 	n += ckv_text_line(line + n, sizeof line - 1 - n, text);
 	line[n++] = '\n';
 	wipe();
-	/* A log that cannot be written has nowhere to say so. */
+	/* If this fails there is no place to report it. */
 	(void)sys_write(2, line, n);
 }
 
@@ -119,7 +119,7 @@ void log_limited(enum log_level level, uint64_t now_ns, const char *format, ...)
 	static uint64_t window_start_ns, n_lines, n_left_out;
 	va_list args;
 
-	/* What is not wanted takes no place of what is. */
+	/* A line that is not written must not count against those that are. */
 	if (level > log_max)
 		return;
 	if (now_ns - window_start_ns > WINDOW_NS) {

@@ -2,10 +2,10 @@
 /*
  * log.h - one line per event, to stderr.
  *
- * Bytes that do not print are escaped, so nobody's name can break a line or a
- * terminal. A name that a client chose is put in quotes by ckv_text_name() besides.
- * Where stderr is the journal's (JOURNAL_STREAM) each line begins with its priority.
- * What a client can cause again and again goes through log_limited().
+ * Bytes that do not print are escaped, so that a name in a line cannot break the line
+ * or a terminal. For a name that a client chose, callers also use ckv_text_name() and
+ * quotes. If stderr is the journal's (JOURNAL_STREAM) each line begins with its priority.
+ * Lines that a client can cause as often as it likes go through log_limited().
  */
 #ifndef CKV_LOG_H
 #define CKV_LOG_H
@@ -15,15 +15,15 @@
 
 enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
 
-/* Lines above `level` are not written. Also looks at the environment. */
+/* Write only lines up to `level`. Also looks for JOURNAL_STREAM in the environment. */
 void log_setup(enum log_level level);
 
 __attribute__((format(printf, 2, 3)))
 void log_line(enum log_level level, const char *format, ...);
 
 /*
- * The same, at most 20 lines in any ten seconds for all callers together; the
- * number left out is said with the next one.
+ * The same, but of all such lines at most 20 are written in ten seconds. How many were
+ * left out is written before the next one.
  */
 __attribute__((format(printf, 3, 4)))
 void log_limited(enum log_level level, uint64_t now_ns, const char *format, ...);

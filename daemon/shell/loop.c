@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * loop.c - choose an implementation and forward to it.
+ * loop.c - choose an implementation of the loop, and forward calls to it.
  */
 #include "daemon/shell/loop.h"
 #include "daemon/shell/log.h"

@@ -3,10 +3,10 @@
  * loop.h - how the reactor waits for descriptors.
  *
  * A watch reports when its descriptor becomes readable (or hangs up): once
- * when it is added if it is readable already, then once per change. The one
- * who gets a report reads until -EAGAIN, or remembers to come back. A lane's
- * eventfd is not read at all: its file description is the client's too, which
- * could make a read block, or never block.
+ * when it is added if it is readable already, then once per change. After a
+ * report the reactor reads until -EAGAIN, or remembers to read later. It never
+ * reads a lane's eventfd: the client has the same file description, so it could
+ * make a read block.
  *
  * Three implementations: io_uring with SINGLE_ISSUER and DEFER_TASKRUN, a
  * plain io_uring, epoll. One thread creates, uses and destroys a loop.
@@ -22,8 +22,8 @@ enum loop_kind { LOOP_AUTO, LOOP_URING, LOOP_URING_PLAIN, LOOP_EPOLL };
 struct loop;
 
 /*
- * LOOP_AUTO takes the first that works. n_watches_max bounds the watches.
- * -ENOMEM, -EMFILE, -EPERM, -ENOSYS: the wanted kind is not to be had.
+ * LOOP_AUTO takes the first kind that works. There can be n_watches_max watches.
+ * -ENOMEM, -EMFILE, -EPERM, -ENOSYS: this machine does not give the wanted kind.
  */
 int loop_create(enum loop_kind kind, uint32_t n_watches_max,
 		struct loop **ret_loop);
@@ -33,28 +33,28 @@ void loop_destroy(struct loop *loop);		/* NULL is allowed */
 const char *loop_name(const struct loop *loop);
 
 /*
- * Report `token`, which is not 0 and of no other watch, nor of one not released yet, when fd is readable.
- * The caller removes the watch before it closes fd; reports of a token that
- * was removed may still arrive once.
+ * Report `token` when fd is readable. It is not 0, and is the token of no other watch,
+ * nor of a removed one that is not released yet. The caller removes the watch before
+ * it closes fd. One report may still arrive after that.
  */
 int loop_watch(struct loop *loop, int fd, uint64_t token);
 void loop_unwatch(struct loop *loop, int fd, uint64_t token);
 
 /*
- * Has the loop let go of the descriptor whose watch was removed? An io_uring holds
- * its file until a loop_wait() has taken the last report of it: closed before that, the
- * file ends in there.
+ * Does the loop no longer hold the file of a removed watch? An io_uring holds it until
+ * loop_wait() has taken its last report. If the descriptor is closed before that, the
+ * kernel closes the file itself inside the loop, where that may block the reactor.
  */
 bool loop_released(const struct loop *loop, uint64_t token);
 
 /*
- * Collect tokens, waiting at most wait_ns for the first (0: not at all). The
- * count; 0 also when a signal came. -errno when the loop is broken.
+ * Collect tokens, waiting at most wait_ns for the first (0: not at all). Returns the
+ * count, 0 also after a signal. -errno: the loop has failed.
  */
 int loop_wait(struct loop *loop, uint64_t wait_ns, uint64_t *ret_tokens,
 	      int max);
 
-/* Is it worth a loop_wait() without waiting? Makes no system call. */
+/* Are there reports to collect, as far as is known without a system call? */
 bool loop_hint(const struct loop *loop);
 
 /* ---- the implementations ---- */
@@ -69,7 +69,7 @@ struct loop_ops {
 	bool (*released)(const struct loop *loop, uint64_t token);
 };
 
-struct loop {			/* the first member of an implementation's own */
+struct loop {			/* the first member of an implementation's struct */
 	const struct loop_ops *ops;
 	const char *name;
 };

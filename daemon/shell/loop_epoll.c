@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * loop_epoll.c - the loop where io_uring is not permitted.
+ * loop_epoll.c - the loop on epoll, for machines that do not permit io_uring.
  *
- * Edge-triggered, so that an eventfd that nobody reads reports each write
- * once.
+ * It is edge-triggered, so that each write to an eventfd is reported once, although
+ * nobody reads the eventfd.
  */
 #include "daemon/shell/loop.h"
 #include "daemon/shell/sys.h"
@@ -37,7 +37,7 @@ static void epoll_unwatch(struct loop *loop, int fd, uint64_t token)
 	struct loop_epoll *e = (struct loop_epoll *)loop;
 
 	(void)token;
-	/* A shared description outlives our descriptor: remove it by name. */
+	/* Closing would not remove it, as the client shares the file description. */
 	sys_epoll_remove(e->fd, fd);
 }
 
@@ -60,14 +60,14 @@ static int epoll_collect(struct loop *loop, uint64_t wait_ns,
 	return n;
 }
 
-/* Unknown without asking; the reactor asks now and then. */
+/* It takes a system call to know; the reactor makes one every POLL_NS. */
 static bool epoll_hint(const struct loop *loop)
 {
 	(void)loop;
 	return false;
 }
 
-/* At once: an epoll holds no file. */
+/* True at once: an epoll holds no file. */
 static bool epoll_released(const struct loop *loop, uint64_t token)
 {
 	(void)loop;

@@ -2,10 +2,10 @@
 /*
  * loop_uring.c - the loop on io_uring: one multishot poll per watch.
  *
- * A multishot poll can end by itself (its completion lacks F_MORE); it is
- * armed again at once, and reports again if the descriptor is still readable.
- * The descriptor to arm is found in a table of watches, by token. A watch that was
- * removed stays there until the ring has reported its end.
+ * A multishot poll can end by itself; then its completion lacks F_MORE. It is armed
+ * again at once, and reports again if the descriptor is still readable. The table of
+ * watches has the descriptor of each token. A removed watch stays in the table until
+ * the ring has reported the end of its poll.
  */
 #include "daemon/shell/loop.h"
 #include "daemon/shell/sys.h"
@@ -20,14 +20,14 @@
 #define IORING_SETUP_DEFER_TASKRUN	(1u << 13)
 #endif
 
-#define REMOVED_TOKEN	0u	/* completions of our own cancellations */
+#define REMOVED_TOKEN	0u	/* of the completions of cancel() */
 #define SUBMIT_ENTRIES	64u
 
 struct watch {
-	uint64_t token;		/* 0: free */
+	uint64_t token;		/* 0: this entry is free */
 	int fd;
-	bool armed;		/* the ring has a poll of it */
-	bool removed;
+	bool armed;		/* the ring has a poll for it */
+	bool removed;		/* waits for the end of its poll */
 };
 
 struct loop_uring {
@@ -46,7 +46,7 @@ static struct watch *find(const struct loop_uring *u, uint64_t token)
 	return NULL;
 }
 
-/* A free submission entry: when there is none, what is there is submitted. */
+/* A free submission entry. If there is none, those that are filled are submitted first. */
 static struct io_uring_sqe *entry(struct loop_uring *u)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
@@ -88,8 +88,8 @@ static int uring_watch(struct loop *loop, int fd, uint64_t token)
 }
 
 /*
- * End a poll. Not POLL_REMOVE: that refuses when the poll is just about to
- * report, and a multishot poll would then go on and hold its file open.
+ * End a poll. POLL_REMOVE does not do: it fails when the poll is just about to report,
+ * and the multishot poll would then go on and hold its file open.
  */
 static void cancel(struct loop_uring *u, uint64_t token)
 {
@@ -138,7 +138,7 @@ static int collect(struct loop_uring *u, uint64_t *ret_tokens, int max)
 			continue;
 		watch = find(u, token);
 		if (watch == NULL) {
-			if (more)	/* it was not ended, whatever the reason */
+			if (more)	/* the watch is gone, so end the poll again */
 				cancel(u, token);
 			continue;
 		}
@@ -213,13 +213,13 @@ int loop_uring_create(bool plain, uint32_t n_watches_max,
 		params.flags |= IORING_SETUP_SINGLE_ISSUER |
 				IORING_SETUP_DEFER_TASKRUN |
 				IORING_SETUP_TASKRUN_FLAG;
-	n_watches_max *= 2;	/* with those that are ending */
+	n_watches_max *= 2;	/* room for removed ones whose poll has not ended */
 	r = sys_alloc(1, sizeof *u + n_watches_max * sizeof u->watch[0], &u);
 	if (r < 0)
 		return r;
 	r = sys_uring(SUBMIT_ENTRIES, &u->ring, &params);
 	if (r == 0 && (params.features & IORING_FEAT_EXT_ARG) == 0) {
-		/* Waiting with a time would need an entry of the ring. */
+		/* Without it a wait with a timeout takes a submission entry. */
 		sys_uring_exit(&u->ring);
 		r = -ENOSYS;
 	}

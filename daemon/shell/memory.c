@@ -41,9 +41,9 @@ int memory_create(const char *name, size_t bytes, enum memory_kind kind,
 	if (r < 0)
 		goto err_close;
 	/*
-	 * Sealed before any client can hold it: one that could shrink it could
-	 * raise SIGBUS here. From FUTURE_WRITE on our mapping is the only one
-	 * that writes.
+	 * Seal it before any client has it: a client that could shrink it could
+	 * make the daemon die of SIGBUS. After FUTURE_WRITE no new mapping can
+	 * write, so the one above is the only one that does.
 	 */
 	r = sys_seal(m.fd, F_SEAL_SHRINK | F_SEAL_GROW |
 		     (kind == MEMORY_THEIRS ? 0 : F_SEAL_FUTURE_WRITE));
@@ -86,8 +86,8 @@ void memory_collapse(void *base, size_t bytes)
 	uintptr_t to = ((uintptr_t)base + bytes) & ~(uintptr_t)(CKV_HUGE_BYTES - 1);
 
 	/*
-	 * One call for all of it is three times as fast, but it stops at the
-	 * first 2 MiB that cannot be had; then each is asked for.
+	 * One call for the whole range is three times as fast, but it stops at the
+	 * first 2 MiB that the kernel cannot collapse. Then ask for each in turn.
 	 */
 	if (from >= to ||
 	    sys_advise((void *)from, to - from, MADV_COLLAPSE) == 0)
@@ -98,7 +98,7 @@ void memory_collapse(void *base, size_t bytes)
 }
 
 struct smaps {
-	uint64_t from, to;	/* of the mapping the lines are about */
+	uint64_t from, to;	/* the mapping that the current lines describe */
 	uint64_t want_from, want_to;
 	uint64_t huge_bytes;
 };

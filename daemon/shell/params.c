@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * params.c - one key of the configuration: text to value and back.
+ * params.c - parse the value of a configuration key, and print it.
  */
 #include "daemon/shell/config.h"
 
@@ -49,7 +49,7 @@ static const struct suffix percent_suffix[] = {
 
 static const struct suffix no_suffix[] = { { "", 1 }, { NULL, 0 } };
 
-/* Digits, perhaps a blank, and one of the suffixes. */
+/* Parse digits, perhaps blanks, and one of the suffixes. */
 static int number(const char *text, int base, const struct suffix *suffix,
 		  uint64_t *ret_value)
 {
@@ -79,7 +79,7 @@ static int number(const char *text, int base, const struct suffix *suffix,
 	return -EINVAL;
 }
 
-/* The place of `text` in "a|b|c". */
+/* The index of `text` in a list like "a|b|c". */
 static int choice(const char *choices, const char *text, uint64_t *ret_value)
 {
 	size_t bytes = strlen(text);

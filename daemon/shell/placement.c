@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * placement.c - hwloc, asked for one node.
+ * placement.c - find and bind a NUMA node by hwloc.
  */
 #include "daemon/shell/placement.h"
 #include "daemon/shell/log.h"

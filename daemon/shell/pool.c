@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * pool.c - the slabs of a space, at equal distances in one range.
+ * pool.c - make the slabs of a space, at equal distances in one range of addresses.
  *
- * All of them exist, are touched and are counted before the first client: what
- * the machine cannot give is known at start. A slab's file has its pages and no
- * more, so the pool takes what its pages take, however far apart slabs lie.
+ * All slabs are made and their pages touched before the first client connects, so a
+ * machine that has too little memory is found out at start. A slab's file is as large
+ * as its pages, so the gaps between slabs take addresses but no memory.
  */
 #include "daemon/shell/memory.h"
 #include "daemon/shell/sys.h"
@@ -14,19 +14,19 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define TOUCH_BYTES	(64u << 20)	/* one worker's next piece */
+#define TOUCH_BYTES	(64u << 20)	/* what a thread touches at once */
 #define PROGRESS_NS	500000000u
 
-/* Pieces of the slabs, taken by whichever thread is free. */
+/* Threads take pieces of the slabs until all are touched. */
 struct toucher {
 	pthread_mutex_t lock;
 	const struct pool_options *options;
 	const struct pool *pool;
-	uint64_t bytes, next, done;	/* of the slabs, one after the other */
+	uint64_t bytes, next, done;	/* as if the slabs lay one after the other */
 	int error;
 };
 
-/* The next piece, of one slab; NULL when all are taken. */
+/* The next piece, inside one slab; NULL when all are taken. */
 static char *take_piece(struct toucher *t, uint64_t *ret_bytes)
 {
 	uint64_t slab_bytes = ckv_slab_bytes(&t->pool->shape), slab, offset, left;
@@ -54,7 +54,7 @@ static void *touch(void *argument)
 	int r;
 
 	while ((piece = take_piece(t, &bytes)) != NULL) {
-		/* Fills pages without SIGBUS when there are none. */
+		/* Where there is no memory this fails, instead of raising SIGBUS. */
 		r = sys_advise(piece, bytes, MADV_POPULATE_WRITE);
 		if (r == -EINVAL) {
 			for (uint64_t i = 0; i < bytes; i += CKV_PIECE_BYTES)
@@ -140,9 +140,8 @@ static int create_slab(struct pool *pool, uint32_t i)
 }
 
 /*
- * Where the kernel listens to it, touching then makes huge pages of the whole
- * 2 MiB of each slab, and never of what remains: that would take memory that no
- * page of the pool is in.
+ * Ask for 2 MiB pages where a slab fills them. The rest at a slab's end must not get
+ * one: it would take memory that no page of the pool is in.
  */
 static void advise_slabs(const struct pool *pool, bool huge_pages)
 {

@@ -2,13 +2,18 @@
 /*
  * reactor.c - the one thread that decides everything, turn by turn.
  *
- * A turn gives every client its share of work (turns.c), makes a step of a space for those
- * who wait for one, goes on with what is done behind (lanes that end, chains that jobs
- * list, shown numbers), a bounded piece of each, then, when the loop hints at something or
- * some time has passed, at the descriptors. With nothing to do the reactor
- * looks again for a while (the time doubles when it was too short and halves
- * when it was of no use), then announces that it sleeps, looks once more, and
- * waits in the kernel until a client wakes it or the tick is due.
+ * A turn
+ *   - gives every client its share of work (turns.c);
+ *   - makes a step of a space whose tasks or jobs wait for one;
+ *   - does a bounded piece of each background work: lanes that end, chains that own
+ *     jobs list, the shown numbers;
+ *   - every few turns, or if the loop has a hint, looks at the clock and the
+ *     descriptors.
+ *
+ * Without work the reactor goes on polling for spin_ns: this time doubles when work
+ * came soon after the reactor had gone to sleep, and halves when it did not. Then the
+ * reactor announces that it sleeps, looks once more, and waits in the kernel until a
+ * client wakes it or the tick is due.
  */
 #include "daemon/shell/auto.h"
 #include "daemon/shell/jobs.h"
@@ -20,9 +25,9 @@
 #include <string.h>
 #include <systemd/sd-daemon.h>
 
-#define TURN_UNITS	3u	/* what a turn costs that does nothing */
-#define CLOCK_TURNS	16u	/* looking at the clock costs as much as at some lanes */
-#define POLL_NS		100000u	/* a busy reactor looks at descriptors this often */
+#define TURN_UNITS	3u	/* cost of a turn without work, in work units */
+#define CLOCK_TURNS	16u	/* turns from one look at the clock to the next */
+#define POLL_NS		100000u	/* a busy reactor asks the loop this often */
 
 static void report(struct daemon *d, uint64_t token)
 {
@@ -48,12 +53,12 @@ static void report(struct daemon *d, uint64_t token)
 		if (client)
 			client_died(d, client);
 		break;
-	case WATCH_LANE:	/* its work was to wake the reactor */
+	case WATCH_LANE:	/* it only had to wake the reactor */
 		break;
 	}
 }
 
-/* Messages and new connections that are known to wait. Were there any? */
+/* Serve messages and new connections that may be waiting. Were there perhaps any? */
 static bool serve_sockets(struct daemon *d)
 {
 	leave_collect(d);
@@ -66,7 +71,7 @@ static bool serve_sockets(struct daemon *d)
 	return true;
 }
 
-/* Reports of the loop, waiting at most wait_ns for the first. */
+/* Take reports from the loop, waiting at most wait_ns for the first. */
 static int poll_loop(struct daemon *d, uint64_t wait_ns, int *ret_n)
 {
 	uint64_t token[TOKENS_MAX];
@@ -94,9 +99,9 @@ void tick(struct daemon *d)
 		} else if (d->client[i].state == CLIENT_ENDING) {
 			client_free(d, &d->client[i]);
 		}
-	/* Retried here after descriptors ran out. */
+	/* Accepting stops when descriptors run out; try again. */
 	d->accepting = d->sockets_wait = true;
-	/* A reactor that is always busy begins some too. */
+	/* Also before each sleep, but a reactor that is always busy does not sleep. */
 	auto_begin(d);
 	stats_tick(d);
 	sd_notify(0, "WATCHDOG=1");
@@ -130,14 +135,14 @@ static int sleep_until_tick(struct daemon *d)
 	return r;
 }
 
-/* Some recency of one space's readers; a step takes it before it evicts, too. */
+/* Read some touches of one space; a step also does, before it evicts. */
 static void drain_touches(struct daemon *d)
 {
 	d->next_drain = d->next_drain + 1 < d->n_spaces ? d->next_drain + 1 : 0;
 	(void)space_touches_drain(d->served[d->next_drain].core);
 }
 
-/* What is done every CLOCK_TURNS turns: the clock, descriptors, the tick. */
+/* Look at the clock and the descriptors, tick if it is time, sleep if there is no work. */
 static int turn_slow(struct daemon *d)
 {
 	int n = 0, r;

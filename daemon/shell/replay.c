@@ -2,10 +2,10 @@
 /*
  * replay.c - feed a trace to the core and count the blocks it finds.
  *
- * Each request does what a client does: find its longest prefix in the index,
- * touch the deepest block of it, reserve and publish the rest. Pages and keys
- * are real, their contents are not: the core never looks at them. A hit is a
- * block of the prefix that was found.
+ * For each request the replay does what a client does: find the longest cached prefix
+ * in the index, touch its deepest block, reserve and publish the other blocks. The
+ * pages have no contents, which the core never looks at. Each block of the prefix is
+ * a hit.
  */
 #include "daemon/shell/replay.h"
 #include "daemon/core/space.h"
@@ -36,7 +36,7 @@ struct options {
 	const struct policy_ops *policy[POLICIES_MAX];
 	uint32_t n_policies;
 	const char *fractions;
-	uint32_t n_blocks;	/* 0: fractions */
+	uint32_t n_blocks;	/* size of the cache; 0: use `fractions` */
 	bool json;
 };
 
@@ -45,7 +45,7 @@ struct progress {
 	uint32_t run, n_runs;
 };
 
-struct cache {			/* a space on ordinary memory, one lane */
+struct cache {			/* a space in ordinary memory, with one lane */
 	struct space_memory memory;
 	struct space *space;
 	struct ckv_index index;
@@ -146,7 +146,7 @@ static struct ckv_key block_key(uint32_t block)
 	return key;
 }
 
-/* How many of the n blocks are there; the deepest is touched. */
+/* How many of the n blocks are cached; touches the deepest one. */
 static uint32_t find_prefix(struct cache *c, const uint32_t *blocks, uint32_t n)
 {
 	uint32_t found = 0, slot = CKV_NONE;
@@ -170,7 +170,7 @@ static uint32_t find_prefix(struct cache *c, const uint32_t *blocks, uint32_t n)
 	return found;
 }
 
-/* Store blocks[from ..]; a chain longer than the cache is stored in part. */
+/* Store blocks[from ..]. Of a chain that is longer than the cache the first part is stored. */
 static void store_rest(struct cache *c, const uint32_t *blocks, uint32_t from,
 		       uint32_t n)
 {
@@ -353,7 +353,7 @@ static int parse(int argc, char **argv, struct options *o)
 	return r;
 }
 
-/* "1/16,1/8" of n blocks: the sizes, at least one block each. */
+/* Read "1/16,1/8" as sizes: these fractions of n blocks, at least one block each. */
 static int parse_fractions(const char *text, uint32_t n, struct size *sizes)
 {
 	const char *at = text;
@@ -386,7 +386,7 @@ struct report {
 	const struct trace *trace;
 	struct size sizes[SIZES_MAX];
 	int n_sizes;
-	double ratio[POLICIES_MAX + 1][SIZES_MAX]; /* the last used: Belady */
+	double ratio[POLICIES_MAX + 1][SIZES_MAX]; /* Belady after the policies */
 };
 
 static const char *row_name(const struct report *r, uint32_t i)
@@ -427,7 +427,7 @@ static int measure(struct report *r)
 	return 0;
 }
 
-/* What of the file is not replayed as it is written. */
+/* Print what was left out or changed of the file. */
 static void print_notes(const struct trace *t)
 {
 	if (t->n_without > 0)

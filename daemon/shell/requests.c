@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * requests.c - from a slot of a request ring to a completion.
+ * requests.c - serve requests: from a slot of a request ring to its completion.
  *
- * A slot is copied by the ring, its argument by take_argument(); only the
- * copies are judged. -EPROTO from here or from the core means that only a
- * broken client sends this: the lane is closed and nothing completes.
+ * ckv_ring_take() copies the slot and take_argument() the argument; only the copies
+ * are judged. -EPROTO, from here or from the core, means that only a broken client
+ * sends this: the lane is shut and the request gets no completion.
  *
- * A lane does one request at a time, in the order in which they came. One that is not
- * over when the units are used up, or that waits for a step of its space, is the lane's
- * run until it is: copies of its argument and answers are the lane's own. The end of
- * serving ends it, in lane_cancel().
+ * A lane does one request at a time, in the order in which they came: lane->run. The
+ * request may need several turns, because its units are used up or it waits for a step
+ * of its space. Its argument and answers are in the lane's private copies meanwhile. If
+ * the lane is served no longer, lane_cancel() ends the request.
  */
 #include "daemon/shell/daemon.h"
 #include "daemon/shell/jobs.h"
@@ -19,13 +19,13 @@
 #include <errno.h>
 #include <string.h>
 
-/* What an operation's argument and answer look like. */
+/* Sizes of an operation's argument and answers. */
 struct op_shape {
 	uint32_t head_bytes, item_bytes;	/* of the argument */
-	uint32_t answer_bytes;			/* per item */
-	uint32_t reply_bytes;			/* per request */
-	bool write;				/* needs CKV_ACCESS_WRITE */
-	bool known;
+	uint32_t answer_bytes;			/* of the answer to each item */
+	uint32_t reply_bytes;			/* of the answer to the request */
+	bool write;				/* it needs CKV_ACCESS_WRITE */
+	bool known;				/* false: there is no such operation */
 };
 
 static const struct op_shape op_shape[] = {
@@ -58,7 +58,7 @@ static bool is_scratch(const struct ckv_req *request)
 	       (request->flags & CKV_REQ_SCRATCH) != 0;
 }
 
-/* The slot alone: 0, an answer, or -EPROTO. */
+/* Judge the slot: 0; an error to answer with; or -EPROTO. */
 static int judge(const struct lane *lane, const struct ckv_req *request)
 {
 	const struct op_shape *shape = shape_of(request);
@@ -90,7 +90,7 @@ static int judge(const struct lane *lane, const struct ckv_req *request)
 	return shape->write && lane->access != CKV_ACCESS_WRITE ? -EACCES : 0;
 }
 
-/* Copy once. Nothing after this looks at the client's memory. */
+/* Copy the argument once. Nothing after this reads the client's memory. */
 static void take_argument(struct lane *lane, const struct ckv_req *request)
 {
 	const char *area = (const char *)lane->c.base + lane->map.args;
@@ -101,9 +101,9 @@ static void take_argument(struct lane *lane, const struct ckv_req *request)
 }
 
 /*
- * Take back what was just lent from the i-th answer on, the deepest first: what one turn
- * lent, at most. It is work like any other, and pays no more than its units of what
- * scans owe.
+ * Take back the pages that the request was lent from the i-th answer on, the deepest
+ * first. At most one turn lent them. The client pays for this work in units, as for
+ * any other.
  */
 static void take_back(struct daemon *d, const struct lane *lane,
 		      struct ckv_lent *lent, uint32_t i, uint32_t n,
@@ -127,7 +127,7 @@ static void take_back(struct daemon *d, const struct lane *lane,
 	}
 }
 
-/* The slab of the i-th answer cannot be sent: the request ends there. */
+/* The slab of the i-th answer cannot be sent: end the request with that answer. */
 static int stop_lending(struct daemon *d, struct lane *lane, uint32_t i,
 			int32_t *units)
 {
@@ -147,8 +147,8 @@ static int stop_lending(struct daemon *d, struct lane *lane, uint32_t i,
 }
 
 /*
- * Every page that is lent needs its slab mapped for writing. A page whose slab
- * cannot be sent now is taken back, with all that was lent after it.
+ * The client must map the slab of each page that it is lent. If a slab cannot be sent
+ * now, its page is taken back, with all pages that were lent after it.
  */
 static int send_slabs(struct daemon *d, struct lane *lane, int32_t *units)
 {
@@ -190,13 +190,13 @@ static void answer(struct daemon *d, struct lane *lane, int32_t result)
 	size_t bytes = shape->reply_bytes +
 		       (size_t)shape->answer_bytes * request->n;
 
-	/* An answer that was not worked out would show an older one. */
+	/* A failed list has no answers: lane->answer still has those of an older request. */
 	if (bytes > 0 && (result >= 0 || shape->reply_bytes > 0))
 		memcpy(area + request->arg_offset, lane->answer, bytes);
 	lane_complete(d, lane, request, result);
 }
 
-/* What the core does item by item. */
+/* Set up the core's task for a request that has items. */
 static void begin_task(struct lane *lane)
 {
 	static const enum space_op ops[] = {
@@ -219,7 +219,7 @@ static void begin_task(struct lane *lane)
 	}
 }
 
-/* Go on with the lane's request: its result, SPACE_MORE, SPACE_WAIT. */
+/* Work on the lane's request: its result; SPACE_MORE or SPACE_WAIT, it has not ended. */
 static int go_on(struct daemon *d, struct lane *lane, int32_t *units)
 {
 	struct run *run = &lane->run;
@@ -244,7 +244,7 @@ static int go_on(struct daemon *d, struct lane *lane, int32_t *units)
 	       run->result;
 }
 
-/* False: the request is not over. */
+/* Work on the lane's request and answer it. False: it has not ended. */
 static bool serve_run(struct daemon *d, struct lane *lane, int32_t *units)
 {
 	int r = go_on(d, lane, units);
@@ -270,7 +270,7 @@ void lane_cancel(struct daemon *d, struct lane *lane)
 	run->on = false;
 	if (run->task.begun && !run->ended)
 		space_cancel(d->served[lane->space].core, &run->task);
-	/* At the daemon's end the jobs go before the lanes. */
+	/* When the daemon stops, the jobs are destroyed before the lanes. */
 	if (run->job != NULL && d->jobs != NULL)
 		jobs_cancel(run->job);
 }
@@ -296,7 +296,7 @@ static void begin(struct daemon *d, struct lane *lane,
 		begin_task(lane);
 }
 
-/* The next request of the ring: 1, or 0 if there is none, or none may come. */
+/* Begin the next request of the ring: 1; 0: there is none, or no room for a completion. */
 static uint32_t take_request(struct daemon *d, struct lane *lane)
 {
 	struct ckv_req request;

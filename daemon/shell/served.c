@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * served.c - a space's memory, brought up and taken down.
+ * served.c - make a space's memory and its core, and take them down.
  */
 #include "daemon/shell/served.h"
 #include "daemon/shell/auto.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * served.h - a space's memory, brought up and taken down.
+ * served.h - make a space's memory and its core, and take them down.
  */
 #ifndef CKV_SERVED_H
 #define CKV_SERVED_H
@@ -9,14 +9,15 @@
 
 struct placement;
 
-/* What the core of a space is made from; without its seed and epoch. */
+/* The core's configuration of a space, all but seed, epoch and pace. */
 void served_core_config(const struct config_space *config,
 		      const struct daemon_params *p,
 		      struct space_config *ret_config);
 
 /*
- * Map and touch everything, make the core, which tells the pages it lends apart from
- * another daemon's by `epoch`. -errno: said in the log, undone.
+ * Map and touch all memory of the space, and make its core. `epoch` becomes a part of
+ * the names of lent pages, so that a page lent by an earlier daemon is told apart.
+ * -errno: the log says why, and nothing is left behind.
  */
 int served_create(struct config_space *config, const struct daemon_params *p,
 		struct placement *placement, uint64_t epoch,

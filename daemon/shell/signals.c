@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * signals.c - stop and reload.
+ * signals.c - SIGTERM and SIGINT stop the daemon, SIGHUP reloads its configuration.
  */
 #include "daemon/shell/log.h"
 #include "daemon/shell/reload.h"

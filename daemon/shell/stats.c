@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * stats.c - what the daemon shows about itself and its clients.
+ * stats.c - fill the stats memory, in which the daemon shows itself and its clients.
  */
 #include "daemon/shell/daemon.h"
 #include "daemon/shell/sys.h"
@@ -10,8 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ROWS_PER_TURN	8u
-#define PINS_PER_TURN	4096u
+#define ROWS_PER_TURN	8u	/* lanes and clients that stats_turn() looks at */
+#define PINS_PER_TURN	4096u	/* pin words of a lane that it reads at once */
 
 static struct ckv_client_row *row_of(struct daemon *d, struct client *client)
 {
@@ -76,7 +76,7 @@ int stats_create(struct daemon *d)
 	return 0;
 }
 
-/* Show a client as it is now; `name` is given once, when it attaches. */
+/* `name` is given once, when the client attaches. */
 void stats_client(struct daemon *d, struct client *client, const char *name)
 {
 	static const uint32_t shown[] = {
@@ -87,7 +87,7 @@ void stats_client(struct daemon *d, struct client *client, const char *name)
 		[CLIENT_ENDING] = CKV_CLIENT_FREE,
 	};
 	struct ckv_client_row *row = row_of(d, client);
-	/* While something of it is still being taken back, it is shown. */
+	/* As long as its lanes are being ended, it is shown as detached. */
 	uint32_t state = client->state == CLIENT_ENDING && client->n_lanes > 0 ?
 			 CKV_CLIENT_DETACHED : shown[client->state];
 	uint64_t pins = 0, lent = 0, spaces = 0;
@@ -124,11 +124,11 @@ void stats_tick(struct daemon *d)
 	ckv_hint_store64(&d->stats->uptime_s,
 			 (d->now_ns - d->started_ns) / 1000000000u);
 	ckv_hint_store64(&d->stats->descriptors, (uint64_t)sys_descriptors());
-	/* The rest is done behind, by stats_turn(). */
+	/* stats_turn() does the rest, some in each turn. */
 	d->next_row = d->next_pin = 0;
 }
 
-/* Some of a lane's pins: true, all of them were counted. */
+/* Count some of a lane's pins. True: all of them are counted. */
 static bool count_pins(struct daemon *d, struct lane *lane)
 {
 	if (d->next_pin == 0)
@@ -144,7 +144,7 @@ static bool count_pins(struct daemon *d, struct lane *lane)
 	return true;
 }
 
-/* Lanes first, then the clients whose rows show them. */
+/* Lanes first, then the clients, whose rows show sums over lanes. */
 bool stats_turn(struct daemon *d)
 {
 	for (uint32_t i = 0; i < ROWS_PER_TURN; i++, d->next_row++) {

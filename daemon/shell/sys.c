@@ -23,7 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static _Thread_local long fault_in;	/* calls until one fails; 0: none */
+static _Thread_local long fault_in;	/* after so many calls one fails; 0: none does */
 static _Thread_local long fault_calls;
 static _Thread_local int fault_error;
 
@@ -170,8 +170,9 @@ static int map(void *at, size_t bytes, int prot, int flags, int fd,
 }
 
 /*
- * An address for `bytes` that huge pages of a file can be mapped at: where there
- * was room a moment ago. A hint only; another place works too, with more misses.
+ * A 2 MiB-aligned address where there was room for `bytes` a moment ago, so that a file
+ * can be mapped there with huge pages. Only a hint: if the kernel takes another
+ * address, the mapping works too, with more TLB misses.
  */
 static void *huge_hint(size_t bytes)
 {
@@ -201,7 +202,7 @@ int sys_map_at(int fd, void *at, size_t bytes, int prot)
 {
 	void *base;
 
-	/* Over a reserved range, which has been counted. */
+	/* This replaces a part of a reserved range, whose bytes are counted already. */
 	return map(at, bytes, prot, MAP_SHARED | MAP_FIXED, fd, &base);
 }
 
@@ -424,7 +425,7 @@ uid_t sys_user_id(void)
 
 uint32_t sys_processors(void)
 {
-	unsigned long mask[128];	/* 8192 of them */
+	unsigned long mask[128];	/* room for 8192 processors */
 	int n;
 
 	if (sched_getaffinity(0, sizeof mask, (cpu_set_t *)mask) != 0)
@@ -434,8 +435,8 @@ uint32_t sys_processors(void)
 }
 
 /*
- * The kernel walks this list when the thread dies. The one node lives here, in
- * private memory; the word it stands for lies `futex_offset` bytes from it.
+ * The kernel walks this list when the thread dies. Its one node is here, in private
+ * memory; the futex word that it stands for is `futex_offset` bytes away from it.
  */
 static _Thread_local struct robust_list robust_node;
 static _Thread_local struct robust_list_head robust_head;

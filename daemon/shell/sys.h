@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * sys.h - every call the daemon makes to the kernel or the allocator.
+ * sys.h - every call that the daemon makes to the kernel or the allocator.
  *
- * Each returns 0 or a value on success and -errno on failure, interrupted
- * calls are repeated where that is harmless, and each can be made to fail: a
- * test arms the n-th call of its thread. Descriptors and mappings are
- * counted, so that a test can ask whether one was lost.
+ * Each returns 0 or a value on success and -errno on failure. Interrupted calls are
+ * repeated where that does no harm. A test can make the n-th call of its thread fail.
+ * Open descriptors and mapped bytes are counted, so that a test sees a leak.
  */
 #ifndef CKV_SYS_H
 #define CKV_SYS_H
@@ -23,24 +22,24 @@
 #include <sys/uio.h>
 
 /*
- * Let the nth call of this thread from now on (1: the next) fail with
- * `error`, a positive errno. 0: none.
+ * Make the nth call of this thread from now on (1: the next) fail with `error`, a
+ * positive errno. nth = 0: no call.
  */
 void sys_fault_arm(long nth, int error);
 
-/* Calls this thread has made that could have been made to fail. */
+/* How many calls of this thread could have been made to fail so far. */
 long sys_fault_calls(void);
 
-/* Open descriptors and mapped bytes of the daemon, by this file's count. */
+/* Open descriptors and mapped bytes of the daemon, as these functions count them. */
 long sys_descriptors(void);
 long sys_mapped_bytes(void);
-long sys_memfds(void);		/* ever made */
+long sys_memfds(void);		/* memfds made since the start, also closed ones */
 
 /* Memory. sys_alloc() gives zeroed memory; sys_map() maps `bytes` of fd. */
 int sys_alloc(size_t n, size_t bytes, void *ret_pointer);
 void sys_free(void *pointer);
 
-/* SHA-256 of some pieces; it takes memory, so it can fail: -ENOMEM. */
+/* SHA-256 of some pieces, one after the other. It allocates memory: -ENOMEM. */
 int sys_sha256(const struct iovec *piece, size_t n, uint8_t ret_hash[32]);
 int sys_memfd(const char *name);
 int sys_truncate(int fd, uint64_t bytes);
@@ -62,34 +61,37 @@ ssize_t sys_write(int fd, const void *data, size_t bytes);
 ssize_t sys_pwrite(int fd, const void *data, size_t bytes, off_t offset);
 int sys_chown(int fd, uid_t uid, gid_t gid);
 int sys_access(const char *path, int mode);
-int sys_in_group(gid_t gid);	/* may our files have it? 0 or -EPERM */
-ssize_t sys_readlink(const char *path, char *text, size_t bytes); /* no 0 at its end */
+int sys_in_group(gid_t gid);	/* may this process give a file that group? 0 or -EPERM */
+ssize_t sys_readlink(const char *path, char *text, size_t bytes); /* adds no 0 byte */
 int sys_stat(const char *path, struct stat *ret_stat);
 int sys_stat_fd(int fd, struct stat *ret_stat);
 int sys_unlink(const char *path);
 int sys_rename(const char *from, const char *to);
-int sys_lock(int fd);		/* whole file, at once or -EWOULDBLOCK */
+int sys_lock(int fd);		/* lock the whole file; -EWOULDBLOCK if another has it */
 int sys_eventfd(void);
 int sys_signalfd(const sigset_t *signals);
-uint64_t sys_limit(int resource); /* RLIMIT_..., the soft one; UINT64_MAX: none */
-int sys_raise_descriptors(void); /* soft limit to the hard one; the limit */
+uint64_t sys_limit(int resource); /* the soft limit of RLIMIT_...; UINT64_MAX: none */
+int sys_raise_descriptors(void); /* raise soft RLIMIT_NOFILE to the hard one; returns it */
 
-/* Sockets. A descriptor that arrives is counted as opened. */
+/* Sockets. A descriptor that is received is counted as opened. */
 int sys_socket(void);		/* SOCK_SEQPACKET, not blocking */
 int sys_bind(int fd, const char *path);
 int sys_listen(int fd, int backlog);
 int sys_connect(int fd, const char *path);
 int sys_accept(int fd);		/* the new socket does not block */
 ssize_t sys_send(int fd, const struct msghdr *message);
-/* `peek`: it stays. MSG_CTRUNC without room for any: descriptors came with it. */
+/*
+ * `peek`: leave the message in the socket. If `message` has no room for descriptors and
+ * some came, MSG_CTRUNC is set.
+ */
 ssize_t sys_receive(int fd, struct msghdr *message, bool peek);
 int sys_socket_option(int fd, int name, void *value, socklen_t *bytes);
 int sys_peer_pidfd(int fd);	/* -ENOPROTOOPT before Linux 6.5 */
-/* May peers send descriptors? They get EPERM else. -ENOPROTOOPT before Linux 6.16. */
+/* Let peers send descriptors, or let them get EPERM. -ENOPROTOOPT before Linux 6.16. */
 int sys_pass_rights(int fd, bool may);
-bool sys_passes_rights(int fd);	/* or they may have: unless it is known that none can */
-int sys_shut_socket(int fd);	/* nothing more comes in, nothing goes out */
-int sys_unread(int fd);		/* bytes the other side has not read */
+bool sys_passes_rights(int fd);	/* false: it is known that peers cannot send descriptors */
+int sys_shut_socket(int fd);	/* shut it down in both directions */
+int sys_unread(int fd);		/* bytes that were sent and the peer has not read */
 
 /* Waiting and waking. */
 uint64_t sys_now_ns(void);	/* CLOCK_MONOTONIC */
@@ -105,16 +107,16 @@ int sys_uring(unsigned int n_entries, struct io_uring *ring,
 	      struct io_uring_params *params);
 void sys_uring_exit(struct io_uring *ring);
 
-/* Threads. Signals stay with the thread that calls. */
+/* Threads. A new thread has all signals blocked. */
 int sys_thread(pthread_t *ret_thread, void *(*run)(void *), void *argument);
-void sys_thread_name(const char *name);	/* of this one; at most 15 letters */
+void sys_thread_name(const char *name);	/* name this thread; at most 15 letters */
 pid_t sys_thread_id(void);
-uid_t sys_user_id(void);	/* that this process acts as */
-uint32_t sys_processors(void);	/* that this thread may use; at least 1 */
+uid_t sys_user_id(void);	/* the effective uid */
+uint32_t sys_processors(void);	/* how many this thread may use; at least 1 */
 
 /*
- * Make `word` a robust futex of this thread: when the thread dies with its id
- * in the word, the kernel sets FUTEX_OWNER_DIED there. NULL: no longer.
+ * Make `word` a robust futex of this thread: if the thread dies with its id in the
+ * word, the kernel sets FUTEX_OWNER_DIED there. NULL: end that.
  */
 int sys_robust(_Atomic uint32_t *word);
 

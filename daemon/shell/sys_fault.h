@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * sys_fault.h - what the files of sys.h share.
+ * sys_fault.h - what sys.c and sys_net.c share.
  */
 #ifndef CKV_SYS_FAULT_H
 #define CKV_SYS_FAULT_H
 
-/* Does this call fail by order of a test? Then errno says how. */
+/* Shall this call fail, because a test has armed it? Then errno is set. */
 int sys_fault(void);
 
-/* A call's descriptor, counted; or -errno. */
+/* Count a descriptor that a call returned, and return it; if fd is negative, -errno. */
 int sys_count_descriptor(int fd);
 
-/* A descriptor that something else has closed. */
+/* Count one descriptor less, which was not closed by sys_close(). */
 void sys_uncount_descriptor(void);
 
 #endif

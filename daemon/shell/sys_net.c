@@ -142,7 +142,7 @@ bool sys_passes_rights(int fd)
 	return sys_socket_option(fd, SO_PASSRIGHTS, &on, &bytes) < 0 || on != 0;
 }
 
-/* Cannot fail on a socket that is connected. */
+/* This cannot fail on a connected socket, so no test makes it fail. */
 int sys_shut_socket(int fd)
 {
 	return shutdown(fd, SHUT_RDWR) != 0 ? -errno : 0;

@@ -2,8 +2,8 @@
 /*
  * trace.c - number the blocks of a trace.
  *
- * A block is its id and everything before it, so {parent, id} pairs are
- * numbered in order of appearance through a hash table that grows.
+ * Two blocks are the same if their ids and all ids before them are the same. So each
+ * distinct pair {parent's number, id} gets the next number, by a hash table that grows.
  */
 #include "daemon/shell/trace.h"
 #include "daemon/shell/trace_rows.h"
@@ -79,7 +79,7 @@ static int seen_grow(struct reader *r)
 	return 0;
 }
 
-/* The number of a block; new ones are numbered on. */
+/* The number of a block; a new block gets the next number. */
 static int number(struct reader *r, uint32_t parent, uint64_t id,
 		  uint32_t *ret_block)
 {

@@ -2,15 +2,16 @@
 /*
  * trace_rows.c - see trace_rows.h.
  *
- * One JSON object a line. What is understood:
+ * A file has one JSON object per line. These members are understood:
  *
- *   hash_ids       a list of ids: whole numbers of any size, or text
- *   timestamp      when; rows are replayed in this order. A row without one happens
- *                  with the row before it, or `delay` after its session's last row
+ *   hash_ids       a list of ids: whole numbers of any size, or texts
+ *   timestamp      rows are replayed in the order of timestamps. A row without one
+ *                  happens `delay` after the row before it in its session or, without
+ *                  `delay` too, together with the row before it in the file
  *   session_id     rows of one session are turns of one conversation. A turn that does
- *                  not begin with the session's first block lists only what is new: its
- *                  prompt is the turn before and these blocks
- *   requests, turns  of a row without hash_ids: a list of such rows, one session
+ *                  not begin with the session's first block lists only new blocks: its
+ *                  prompt is the prompt of the turn before, followed by these blocks
+ *   requests, turns  in a row without hash_ids: a list of rows, which are one session
  *
  * A row without hash_ids and without such a list is left out and counted.
  */
@@ -24,12 +25,12 @@
 #include <string.h>
 #include <xxhash.h>
 
-#define NEST_MAX	8	/* lists of rows inside rows */
-#define BIG_DIGITS	19u	/* from here on a number may not fit jansson's */
+#define NEST_MAX	8	/* depth of lists of rows inside rows */
+#define BIG_DIGITS	19u	/* a number of so many digits may not fit json_int_t */
 
 struct session {
-	uint64_t name;		/* hashed */
-	uint32_t row;		/* its last one */
+	uint64_t name;		/* hash of the session_id */
+	uint32_t row;		/* its last row so far */
 	bool	 used;
 };
 
@@ -49,7 +50,7 @@ static int wrong(struct reader *r, const char *why)
 	return -EBADMSG;
 }
 
-/* Room for `more` elements behind the n that are there. */
+/* Make room for `more` elements after the first n. */
 static int grow(void **array, size_t n, size_t more, size_t bytes, size_t *n_max)
 {
 	size_t want = *n_max ? *n_max : 1024;
@@ -108,8 +109,9 @@ static int sessions_grow(struct reader *r)
 }
 
 /*
- * A hash stands for an id or a name: of a thousand million different ones, one file in
- * twenty has two that share a hash. Text and number are told apart.
+ * The hash of an id or a session's name, which stands for it. In a file of 10^9
+ * different ids two share a hash with a probability of about 1/40. The text "1" and the
+ * number 1 have different hashes.
  */
 static uint64_t hash_scalar(const json_t *value)
 {
@@ -123,7 +125,7 @@ static uint64_t hash_scalar(const json_t *value)
 
 /* ---- rows ---- */
 
-/* Is the row the next turn of `last`, of which it lists only what is new? */
+/* Does the row, the turn after `last`, list only its new blocks? */
 static bool goes_on(const struct reader *r, const struct trace_row *last,
 		    const uint64_t *ids, size_t n)
 {
@@ -131,7 +133,7 @@ static bool goes_on(const struct reader *r, const struct trace_row *last,
 	       (n == 0 || r->rows.ids[last->first_id] != ids[0]);
 }
 
-/* When it happens; `last` is its session's row before, or NULL. */
+/* The row's time; `last` is the row before it in its session, or NULL. */
 static double row_time(const struct reader *r, const json_t *object,
 		       const struct trace_row *last)
 {
@@ -145,7 +147,7 @@ static double row_time(const struct reader *r, const json_t *object,
 	return r->rows.n_rows > 0 ? r->rows.row[r->rows.n_rows - 1].time : 0;
 }
 
-/* The list's ids behind those that are there; they count when the row does. */
+/* Write the list's ids after rows.ids[n_ids]; add_row() raises n_ids when it is done. */
 static int put_ids(struct reader *r, const json_t *list)
 {
 	size_t at = r->rows.n_ids, i;
@@ -203,7 +205,7 @@ static int add_row(struct reader *r, const json_t *object, const json_t *list,
 	return 0;
 }
 
-/* The session that a row names; that of the list it stands in; or none. */
+/* The session that the row names, else that of the list which the row is in, else NULL. */
 static int find_session(struct reader *r, const json_t *object,
 			uint64_t list_name, struct session **ret_session)
 {
@@ -228,7 +230,7 @@ static const json_t *nested(const json_t *object)
 	return json_is_array(list) ? list : json_object_get(object, "turns");
 }
 
-/* One row, or the rows in it. `list_name` is 0 outside of lists. */
+/* Read a row, or the rows in it. `list_name`: session of the list it is in; 0: no list. */
 static int read_object(struct reader *r, const json_t *object,
 		       uint64_t list_name, int depth)
 {
@@ -271,8 +273,9 @@ static int read_object(struct reader *r, const json_t *object,
 }
 
 /*
- * Numbers of many digits as texts, since they may be larger than jansson's. `out`
- * has room for twice the line. The bytes written.
+ * Copy the line, with quotes around whole numbers of many digits, since jansson refuses
+ * those that do not fit 64 bits. `out` has room for twice the line. Returns the bytes
+ * written.
  */
 static size_t quote_numbers(const char *line, size_t bytes, char *out)
 {
@@ -286,7 +289,7 @@ static size_t quote_numbers(const char *line, size_t bytes, char *out)
 		bool part = i > 0 && strchr(".eE+", line[i - 1]) != NULL;
 
 		if (digits >= BIG_DIGITS && whole && !part) {
-			/* A minus sign before it goes into the text. */
+			/* A minus sign before the number goes inside the quotes. */
 			if (n > 0 && out[n - 1] == '-')
 				memcpy(out + n - 1, "\"-", 2), n++;
 			else

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * trace_rows.h - the rows of a trace file, in the order in which they happen.
+ * trace_rows.h - the rows of a trace file, in the order of time.
  *
- * A row is one request: the ids of its prompt's blocks, from the first on. Files
- * differ in how they say that; trace_rows.c says what is understood.
+ * A row is one request: the ids of all blocks of its prompt. Files differ in how they
+ * write that; trace_rows.c describes the forms that are understood.
  */
 #ifndef CKV_TRACE_ROWS_H
 #define CKV_TRACE_ROWS_H
@@ -15,7 +15,7 @@
 
 struct trace_row {
 	double	 time;		/* in the unit of the file */
-	uint32_t order;		/* of rows with the same time */
+	uint32_t order;		/* orders rows of the same time */
 	uint32_t n_ids;
 	size_t	 first_id;
 };
@@ -25,16 +25,16 @@ struct trace_rows {
 	uint64_t *ids;		/* equal ids of the file are equal here */
 	uint32_t n_rows;
 	size_t	 n_ids;
-	/* What was done with the file, for the reader to know. */
-	uint32_t n_without;	/* rows without ids, left out */
+	/* What is not as in the file; the report tells it. */
+	uint32_t n_without;	/* rows without ids, which are left out */
 	uint32_t first_without;	/* the line of the first of them */
-	uint32_t n_continued;	/* rows that went on where their session ended */
-	bool	 sorted;	/* the file was not in the order of time */
+	uint32_t n_continued;	/* rows that listed only what is new in their session */
+	bool	 sorted;	/* rows were put into the order of time */
 };
 
 /*
- * Read a whole file; the caller owns *ret_rows. -EBADMSG: a line is damaged,
- * text says which and why; -ENOMEM; -EIO.
+ * Read a whole file; the caller owns *ret_rows. -EBADMSG: a line is not understood, and
+ * `text` says which and why; -ENOMEM; -EIO.
  */
 int trace_rows_read(FILE *file, struct trace_rows *ret_rows, char *text,
 		    size_t text_bytes);

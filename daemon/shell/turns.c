@@ -2,17 +2,19 @@
 /*
  * turns.c - what one turn of the reactor does for each client and each space.
  *
- * Clients are served by turns, from another place each time, and so are the lanes of
- * one. A client's work units are its own: what it takes beyond them it has less of in
- * the next turn. Nobody waits for more than the shares of the others, and for one step.
+ * In a turn each client is served once, for its share of work units; who is first
+ * changes from turn to turn. The lanes of a client take turns in the same way. If a
+ * client uses more than its share, its next share is so much smaller. So a client waits
+ * at most for the shares of all others and for one step.
  *
- * A client whose rings were empty before its share was used up waits for its answers
- * before it asks again. It is looked at after each share of another client, so it waits
- * for one of them, not for all; one such client a time, so a turn is at most twice as long.
+ * A client is sparse if it used less than its share: it asks for little, and waits for
+ * the answers before it asks again. To make such waits short, one sparse client that
+ * has requests is served after each share of a client that is not sparse. So it waits
+ * for one share instead of all, and a turn becomes at most twice as long.
  */
 #include "daemon/shell/jobs.h"
 
-#define GAP_LOOKS	16u	/* lanes looked at after another client's share */
+#define GAP_LOOKS	16u	/* lanes of sparse clients looked at after a share */
 
 static void serve_client(struct daemon *d, struct client *client, int32_t share)
 {
@@ -31,7 +33,7 @@ static void serve_client(struct daemon *d, struct client *client, int32_t share)
 	client->sparse = units > 0;
 }
 
-/* Between two shares: the next client that asks for little, if it asks now. */
+/* Serve the next sparse client that has a request; not the one at index `but`. */
 static void serve_sparse(struct daemon *d, uint32_t but, int32_t share)
 {
 	uint32_t looks = 0;
@@ -92,8 +94,10 @@ bool any_lane_ready(const struct daemon *d)
 }
 
 /*
- * A space pays for its own scans. All long ones together take no more of the time than
- * one space's may; a short one, of a space whose pin tables are small, waits for none.
+ * May the space make a step? Its own scans must be paid. A space whose last scan was
+ * long also waits until the long scans of all spaces are paid, so that all together take
+ * no more time than those of one space may. A space of short scans does not wait for
+ * the others.
  */
 static bool may_step(const struct daemon *d, const struct served_space *served)
 {

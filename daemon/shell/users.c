@@ -8,7 +8,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-/* The largest request is never more than a user may have. */
+/* By default a user may be lent at least as many pages as one request can ask for. */
 #define LENT_AT_LEAST CKV_BATCH_MAX
 
 static uint64_t half(uint64_t n)
@@ -44,7 +44,7 @@ void users_destroy(struct daemon *d)
 	sys_free(d->user);
 }
 
-/* Nothing is held without a connection, but for a job that outlived its own. */
+/* Only connections and jobs hold anything; a job may outlive its connection. */
 static bool is_used(const struct user *user)
 {
 	return user->n_clients > 0 || user->n_jobs > 0;
@@ -63,8 +63,8 @@ struct user *user_of(struct daemon *d, uid_t uid)
 			unused = user;
 	}
 	/*
-	 * One connection more than there is room for is judged before it is turned
-	 * away; it is of a user that has no row then, and gets none.
+	 * All rows may be in use when one connection too many is accepted, by a new
+	 * user; its caller then turns it away.
 	 */
 	if (unused != NULL) {
 		assert(unused->n_lanes == 0 && unused->input_bytes == 0);
@@ -101,7 +101,7 @@ uint32_t user_jobs_max(const struct daemon_params *p)
 	return (uint32_t)or_half(p->max_jobs_per_user, p->max_jobs);
 }
 
-/* One compression always fits. */
+/* The limit n, but at least what one compression may read. */
 static uint64_t inputs_max(const struct daemon_params *p, uint64_t n)
 {
 	return n > p->max_query_bytes ? n : p->max_query_bytes;

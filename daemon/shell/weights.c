@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * weights.c - whose keys and values a space holds: the weights' fingerprint.
+ * weights.c - the fingerprint of the model weights whose keys and values a space holds.
  */
 #include "daemon/shell/weights.h"
 #include "daemon/shell/log.h"
@@ -15,7 +15,7 @@
 
 static const uint8_t zeros[CKV_WEIGHTS_BYTES];
 
-/* The first `bytes` as digits, with dots if there are more; "none" for zeros. */
+/* The first `bytes` as hex digits, and ".." if there are more; "none" if all are 0. */
 static void show(const uint8_t weights[CKV_WEIGHTS_BYTES], size_t bytes,
 		 char text[SHOWN_TEXT])
 {
@@ -31,7 +31,7 @@ static void show(const uint8_t weights[CKV_WEIGHTS_BYTES], size_t bytes,
 		snprintf(text + n, SHOWN_TEXT - n, "..");
 }
 
-/* Short where that tells them apart, else whole; and what is to be done. */
+/* Say that they differ: in a few digits if those differ, else in all; and what to do. */
 static int differ(const struct served_space *served, const uint8_t *theirs, char text[232])
 {
 	const uint8_t *ours = served->geometry.weights;
@@ -52,6 +52,7 @@ static int differ(const struct served_space *served, const uint8_t *theirs, char
 	return -EINVAL;
 }
 
+/* Of the whole geometry, weights included: it goes into each record. */
 static uint64_t fingerprint(const struct served_space *served)
 {
 	return XXH3_64bits(&served->geometry, sizeof served->geometry);
@@ -64,7 +65,7 @@ void weights_init(struct served_space *served)
 	space_set_fingerprint(served->core, fingerprint(served));
 }
 
-/* May the next one name them anew? */
+/* Does nothing belong to the present fingerprint, so that a client may name another? */
 static bool is_free(const struct daemon *d, uint32_t space)
 {
 	const struct served_space *served = &d->served[space];

@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * weights.h - whose keys and values a space holds: the weights' fingerprint.
+ * weights.h - the fingerprint of the model weights whose keys and values a space holds.
  *
- * What two clients mean by a page is told apart by it where shape and name are equal.
- * It is the configuration's, or that of the first client that names it. Nobody may
- * name another while something in the space was written, or may still be written or
- * read, under the one before: blocks, views and lent pages, and the attachments of
- * clients that named it or write.
+ * Models of equal name and shape may have different weights; the fingerprint tells
+ * them apart. It is set by the configuration or by the first client that names one. As
+ * long as anything in the space belongs to a fingerprint, no client may attach with
+ * another one. These belong to it: blocks, views, lent pages, and the attachments of
+ * clients that write or that named the fingerprint.
  */
 #ifndef CKV_WEIGHTS_H
 #define CKV_WEIGHTS_H
 
 #include "daemon/shell/daemon.h"
 
-/* At start: of the configuration, or known to nobody. */
+/* At start: take the fingerprint from the configuration, if it has one. */
 void weights_init(struct served_space *served);
 
 /*
- * A client is about to attach: take its weights, or compare them. 0, and
- * *ret_named: the attachment holds them from now on. -EINVAL: they differ, `text`
- * says how.
+ * A client is about to attach: take its fingerprint, or compare it. 0, and *ret_named
+ * says whether the attachment belongs to the fingerprint. -EINVAL: they differ, and
+ * `text` says how.
  */
 int weights_attach(struct daemon *d, uint32_t space, const struct ckv_attach *attach,
 		   char text[232], bool *ret_named);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * workers.c - a pool of threads around two queues and a list of what is done.
+ * workers.c - a pool of threads, two queues of jobs (high and low priority), and a
+ * queue of finished jobs.
  */
 #include "daemon/shell/workers.h"
 #include "daemon/shell/sys.h"
@@ -17,7 +18,7 @@ struct workers {
 	pthread_mutex_t lock;
 	pthread_cond_t wanted;
 	struct work_queue high, low, done;
-	uint32_t n_low;		/* running */
+	uint32_t n_low;		/* jobs of low priority that are running */
 	bool stop;
 	int fd;
 	uint32_t n, n_threads;
@@ -44,8 +45,10 @@ static struct work *pop(struct work_queue *q)
 }
 
 /*
- * What has to be done now. Low work leaves a thread for what comes next, so that
- * nobody waits for the end of something that nobody waits for.
+ * The next job to run. A client waits for each job of high priority, so those come
+ * first. No client waits for a job of low priority: it runs only while another thread
+ * is left that runs none, so that a new client's job does not wait for it. (If there
+ * is one thread only, it runs both.)
  */
 static struct work *choose(struct workers *w)
 {
@@ -78,7 +81,7 @@ static void *serve(void *argument)
 		pthread_mutex_lock(&w->lock);
 		w->n_low -= low;
 		append(&w->done, work);
-		/* Full at 2^64: then it is readable anyway. */
+		/* It fails only if the counter is full; then it is readable anyway. */
 		(void)sys_write(w->fd, &one, sizeof one);
 	}
 	pthread_mutex_unlock(&w->lock);
