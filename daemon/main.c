@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * main.c - arguments, then the daemon.
+ * main.c - parse the command line, and run the daemon.
  *
  * Exit status: 0 a clean stop (or --check found nothing), 1 it could not start
  * (or --check found why) or broke, 2 wrong arguments.
@@ -22,7 +22,7 @@
 #include <systemd/sd-daemon.h>
 
 #define DEFAULT_CONFIG "/etc/ckv/ckvd.conf"
-#define LINE_BYTES 8192		/* the longest complaint: a path, a line, what was expected */
+#define LINE_BYTES 8192		/* of a complaint: a path, a line of it, what was expected */
 
 static const char usage[] =
 	"usage: ckvd [--config FILE]\n"
@@ -35,7 +35,7 @@ static const char usage[] =
 	"Serve a key-value cache to the inference processes of this machine.\n"
 	"\n"
 	"  --config FILE   configuration (default " DEFAULT_CONFIG ")\n"
-	"  --check         judge it as a start would, print every number, exit\n"
+	"  --check         check it as a start would, print every number, exit\n"
 	"  --json          print JSON\n"
 	"  --reload        have the running daemon read it again; fails when it is wrong\n"
 	"                  or something in it needs a restart\n"
@@ -48,13 +48,13 @@ static const char usage[] =
 
 enum task { TASK_SERVE, TASK_CHECK, TASK_RELOAD };
 
-/* `context` keeps the first. */
+/* Log a complaint about the configuration; `context` keeps the first one. */
 static void say(void *context, const char *text)
 {
 	char *first = context;
 
 	log_line(LOG_ERROR, "%s", text);
-	/* Values of the file are in it. */
+	/* It contains values of the file, so escape it. */
 	if (*first == 0)
 		ckv_text_line(first, LINE_BYTES, text);
 }
@@ -90,7 +90,7 @@ static int serve(struct config *config, const char *path)
 
 	log_setup((enum log_level)config->daemon.log_level);
 	signal(SIGPIPE, SIG_IGN);
-	signal(SIGXFSZ, SIG_IGN);	/* then it is an error of the call */
+	signal(SIGXFSZ, SIG_IGN);	/* a write beyond RLIMIT_FSIZE then fails, -EFBIG */
 	umask(0077);
 	r = daemon_start(config, path, &d);
 	if (r < 0) {
@@ -138,7 +138,6 @@ static int usage_error(const char *what)
 	return 2;
 }
 
-/* Before the file says what to log, and where it never does, everything is said. */
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -162,7 +161,7 @@ int main(int argc, char **argv)
 			argv[1] = replay;
 			return replay_main(argc - 1, argv + 1);
 		}
-	log_setup(LOG_INFO);
+	log_setup(LOG_INFO);	/* until the configuration says what to log */
 	opterr = 0;
 	while ((c = getopt_long(argc, argv, "h", options, NULL)) != -1) {
 		switch (c) {

@@ -41,7 +41,7 @@ static void turn_away(struct daemon *d, int fd, bool bare, uid_t uid,
 			   NULL, 0);
 	leave_socket(d, uid, fd, bare, 0);
 	ckv_count(&d->stats->clients_refused, 1);
-	log_limited(LOG_INFO, d->now_ns, "uid %u is turned away: %s", uid, text);
+	log_limited(LOG_INFO, d->now_ns, "a connection of uid %u is refused: %s", uid, text);
 }
 
 /*
@@ -71,8 +71,8 @@ static bool give_way(struct daemon *d, struct client *mute)
 {
 	if (mute == NULL)
 		return false;
-	(void)control_refuse(d, mute, -EUSERS, "it said nothing, and another "
-			     "connection waited for its place");
+	(void)control_refuse(d, mute, -EUSERS, "you sent no HELLO, and a new "
+			     "connection needed your place; connect again");
 	ckv_count(&d->stats->clients_refused, 1);
 	client_hang_up(d, mute);
 	return true;
@@ -252,7 +252,7 @@ int client_identify(struct client *client, uint32_t claimed_pid, int *pidfd,
 		return 0;
 	}
 	if (fd != -ENOPROTOOPT) {
-		snprintf(text, 232, "its process cannot be watched: %s",
+		snprintf(text, 232, "the client's process cannot be watched: %s",
 			 strerror(-fd));
 		return fd;
 	}

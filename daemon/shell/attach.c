@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * attach.c - answer each kind of message that a client sends: HELLO, ATTACH, LANE_OPEN,
- * LANE_CLOSE, SLAB_WANT, DETACH. control.c receives the messages.
+ * LANE_CLOSE, SLAB_WANT, DETACH, RELOAD. control.c receives the messages.
  */
 #include "daemon/shell/control.h"
 #include "daemon/shell/geometry.h"
@@ -45,8 +45,8 @@ int control_hello(struct daemon *d, struct client *client,
 	if (r < 0) {
 		sys_close(client->pidfd);
 		client->pidfd = -1;
-		(void)control_refuse_room(d, client, r, "your process cannot be "
-					  "watched");
+		(void)control_refuse_room(d, client, r, "ckvd cannot watch your "
+					  "process");
 		return r;
 	}
 	memcpy(name, hello->name, sizeof name);
@@ -59,8 +59,8 @@ int control_hello(struct daemon *d, struct client *client,
 	ckv_count(&d->stats->clients_total, 1);
 	fds[0] = memory_reader(d->world_memory.fd);
 	fds[1] = fds[0] < 0 ? fds[0] : memory_reader(d->stats_memory.fd);
-	r = fds[1] < 0 ? control_refuse_room(d, client, fds[1], "no descriptor "
-					     "for you") :
+	r = fds[1] < 0 ? control_refuse_room(d, client, fds[1], "ckvd cannot "
+					     "open a descriptor for you") :
 	    control_send(d, client, &welcome, sizeof welcome, CKV_WELCOME, fds,
 			 2);
 	sys_close(fds[0]);
@@ -135,7 +135,7 @@ static int send_attached(struct daemon *d, struct client *client,
 	if (fds[0] < 0 || (n == 2 && fds[1] < 0)) {
 		client->attached[space].access = 0;
 		r = control_refuse_room(d, client, fds[0] < 0 ? fds[0] : fds[1],
-					"no descriptor for you");
+					"ckvd cannot open a descriptor for you");
 		goto out;
 	}
 	r = control_send(d, client, &attached, sizeof attached, CKV_ATTACHED, fds,
@@ -152,7 +152,7 @@ out:
 }
 
 /* Compare the client's model and weights with the space's. 0, or a refusal was sent. */
-static int identify(struct daemon *d, struct client *client, uint32_t space,
+static int check_model(struct daemon *d, struct client *client, uint32_t space,
 		    const struct ckv_attach *attach)
 {
 	const struct served_space *served = &d->served[space];
@@ -204,7 +204,7 @@ int control_attach(struct daemon *d, struct client *client,
 	if (client->attached[i].access != 0)
 		return control_refuse(d, client, -EALREADY, "space %s is "
 				      "attached already", name);
-	if (identify(d, client, i, attach) < 0)
+	if (check_model(d, client, i, attach) < 0)
 		return 0;
 	memset(client->attached[i].slab_sent, 0,
 	       (served->pool.shape.n_slabs + 63) / 64 * sizeof(uint64_t));
@@ -276,13 +276,14 @@ int control_lane_open(struct daemon *d, struct client *client,
 		return control_refuse(d, client, r, "%s", text);
 	r = lane_create(d, client, open->space_id, &opened.shape);
 	if (r < 0)
-		return control_refuse_room(d, client, r, "no lane");
+		return control_refuse_room(d, client, r, "the lane cannot be made");
 	lane = &d->lane[r];
 	opened.lane_id = (uint32_t)r;
 	fds[0] = lane->c.fd;
 	fds[1] = memory_reader(lane->d.fd);
 	fds[2] = lane->eventfd;
-	r = fds[1] < 0 ? control_refuse_room(d, client, fds[1], "no lane") :
+	r = fds[1] < 0 ? control_refuse_room(d, client, fds[1],
+					 "the lane cannot be sent") :
 	    control_send(d, client, &opened, sizeof opened, CKV_LANE_OPENED,
 			 fds, 3);
 	if (fds[1] < 0 || r < 0)
@@ -299,7 +300,7 @@ int control_done(struct daemon *d, struct client *client)
 			    NULL, 0);
 }
 
-/* Who may signal the daemon may ask for it, too. */
+/* RELOAD: allowed to those users that may also send SIGHUP to the daemon. */
 int control_reload(struct daemon *d, struct client *client)
 {
 	struct ckv_control_id done = { .id = 0 };

@@ -67,7 +67,7 @@ void auto_begin(struct daemon *d)
 	struct job *job = job_new_own(d->jobs);
 
 	for (uint32_t i = 0; job != NULL && i < d->n_spaces; i++) {
-		struct served_space *served = &d->served[d->jobs->own_host++ % d->n_spaces];
+		struct served_space *served = &d->served[d->jobs->own_space++ % d->n_spaces];
 
 		if (served->config->automatic != SPACE_AUTO_NONE &&
 		    begin_one(served, job))

@@ -231,8 +231,8 @@ static size_t keep_value(struct reader *r, const char *line, size_t bytes,
 }
 
 /*
- * inih names the first bad line only, and no word of it. Complained about here, it is
- * an empty line for inih.
+ * Complain about a line that is neither a key nor a section, and make it empty for inih,
+ * which would tell only the number of the first such line.
  */
 static void check_line(struct reader *r, char *line)
 {

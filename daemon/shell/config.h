@@ -20,7 +20,7 @@
 #define CONFIG_NONE	UINT64_MAX	/* ... and its value */
 #define CONFIG_SPACES_MAX 64u
 #define CONFIG_TEXT_BYTES 256u
-#define CONFIG_WHY_BYTES 1024u	/* the longest: a key with its value, and why not */
+#define CONFIG_WHY_BYTES 1024u	/* of a message: a key, its value, what is wrong with it */
 #define CONFIG_SPACE_NAME_MAX 40u	/* letters */
 #define CONFIG_SLABS_MAX 4096u
 
@@ -147,11 +147,12 @@ int param_set(const struct param *param, void *params, const char *text,
 void param_text(const struct param *param, const void *params,
 		char text[CONFIG_TEXT_BYTES]);
 
+/* Print a size as param_text() does. */
 void param_bytes_text(uint64_t bytes, char text[CONFIG_TEXT_BYTES]);
 
 /* Print a JSON string, with its quotes. */
 void config_json_text(const char *text, FILE *out);
-/* What is printed where JSON was asked for and there is no answer. */
+/* Print an error as a JSON object, for a command with --json. */
 void config_print_error(const char *text, int exit_status, FILE *out);
 
 /*
@@ -162,11 +163,11 @@ int config_resolve_space(struct config_space *space, char text[CONFIG_WHY_BYTES]
 int config_resolve_compress(struct config_space *space, char text[CONFIG_WHY_BYTES]);
 int config_resolve_daemon(const struct daemon_params *params, char text[CONFIG_WHY_BYTES]);
 
-/* Limits of several sections under which nothing could work: -EINVAL, and each is told. */
+/* Refuse limits under which nothing could work: -EINVAL, and `complaint` is told each. */
 int config_judge_limits(const struct config *config,
 			const struct config_complaint *complaint);
 
-/* What counts where this key is not set, as one would write it; empty: nothing does. */
+/* The value that is used for a key that is not set, as it would stand in the file; or "". */
 void config_unset_text(const struct config *config, const struct config_space *space,
 		       const struct param *param, char text[CONFIG_TEXT_BYTES]);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * config_limits.c - limits that depend on each other: those under which nothing could
- * work, and what counts where one is not set.
+ * config_limits.c - limits that depend on each other: refuse those under which nothing
+ * could work, and compute the value of a limit that is not set.
  */
 #include "daemon/shell/config.h"
 #include "daemon/shell/users.h"
@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <string.h>
 
-/* Could a lane that asks for nothing ever be opened here? */
+/* Do the limits of pins allow a lane of the default size (lane_pins)? */
 static int judge_pins(const struct config_space *space, uint64_t lane_pins,
 		      char text[CONFIG_WHY_BYTES])
 {
@@ -52,7 +52,7 @@ static int judge_inputs(const struct daemon_params *p, char text[CONFIG_WHY_BYTE
 	};
 
 	for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
-		if (row[i].most >= p->max_query_bytes)	/* so is one that is not set */
+		if (row[i].most >= p->max_query_bytes)	/* true for one that is not set */
 			continue;
 		param_bytes_text(p->max_query_bytes, wanted);
 		param_bytes_text(row[i].most, most);

@@ -175,8 +175,8 @@ static int check(const struct incoming_message *m, char text[232])
 	}
 	if (m->cut || head->n_bytes != m->bytes ||
 	    (head->n_fds > 0) != m->brings) {
-		snprintf(text, 232, "the message was cut, or its head tells "
-			 "other sizes than came");
+		snprintf(text, 232, "the message was cut, or its head does not "
+			 "match what came");
 		return -EPROTO;
 	}
 	if (type >= sizeof shape / sizeof shape[0] || shape[type].bytes == 0) {
@@ -305,7 +305,7 @@ static int judge(struct daemon *d, struct client *client,
 	if (message->body.head.type != CKV_RELOAD &&
 	    (client->state == CLIENT_CONNECTED) !=
 	    (message->body.head.type == CKV_HELLO)) {
-		snprintf(text, 232, "HELLO comes first, and once");
+		snprintf(text, 232, "expected HELLO as the first message, and only once");
 		return -EPROTO;
 	}
 	return message->brings ? leave_has_room(d, client->uid, text) : 0;
@@ -324,7 +324,7 @@ static int handle(struct daemon *d, struct client *client,
 			return r;
 		if (message->cut) {
 			snprintf(text, sizeof text, "more descriptors came than "
-				 "the head tells");
+				 "the head says");
 			r = -EPROTO;
 		}
 	}

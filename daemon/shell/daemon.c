@@ -64,7 +64,7 @@ static int create_lanes(struct daemon *d)
 	return r;
 }
 
-static int create_hosts(struct daemon *d)
+static int create_spaces(struct daemon *d)
 {
 	int r;
 
@@ -183,7 +183,7 @@ static int bring_up(struct daemon *d)
 	if (r == 0)
 		r = step("workers", jobs_create(d));
 	if (r == 0)
-		r = step("spaces", create_hosts(d));
+		r = step("spaces", create_spaces(d));
 	if (r == 0)
 		r = step("stats memory", stats_create(d));
 	if (r == 0)

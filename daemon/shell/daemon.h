@@ -222,7 +222,7 @@ struct daemon {
 	uint32_t ending_head, ending_tail; /* queue of ENDING lanes; CKV_NONE: empty */
 	struct space_pace pace;		/* limits long scans of all spaces together */
 	bool step_wanted;		/* a task or a job waits for a space's step */
-	uint32_t next_host, next_drain;	/* last space with a step; with touches read */
+	uint32_t last_stepped, last_drained;	/* last space with a step; with touches read */
 	uint32_t next_row, next_pin;	/* how far stats_turn() has come: stats.c */
 	struct jobs *jobs;
 };

@@ -70,8 +70,8 @@ static int hash_all(struct job *job)
 	if (r == 0)
 		r = job_key(job, &job->key);
 	if (r < 0)
-		snprintf(job->text, sizeof job->text, "no memory to name the "
-			 "view");
+		snprintf(job->text, sizeof job->text, "ckvd has no memory to "
+			 "hash the view's name");
 	return r < 0 ? -EAGAIN : 0;
 }
 
@@ -105,8 +105,8 @@ void job_digest(struct work *work)
 		page[i] = page_at(job->served, job->scratch[i]);
 	/* After this copy nothing is read that the client can still write. */
 	if (inputs_copy(in, page, job->served->pool.shape.page_bytes) < 0) {
-		snprintf(job->text, sizeof job->text, "no memory for %zu bytes "
-			 "of inputs", in->memory_bytes);
+		snprintf(job->text, sizeof job->text, "ckvd has no memory for %zu "
+			 "bytes of inputs", in->memory_bytes);
 		job->result = -EAGAIN;
 		return;
 	}
@@ -142,7 +142,7 @@ static int outcome(struct job *job, int r)
 	if (r != -ENOMEM && r != -ECANCELED)
 		return r;
 	snprintf(job->text, sizeof job->text, r == -ENOMEM ?
-		 "no memory to work in" : "the daemon is stopping");
+		 "ckvd has no memory for the compression now" : "the daemon is stopping");
 	return -EAGAIN;
 }
 

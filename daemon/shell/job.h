@@ -106,7 +106,7 @@ struct jobs {
 	void *link_memory;		/* all jobs' links */
 	size_t link_bytes;
 	struct sum_job sum;
-	uint32_t sum_host, own_host;	/* whose blocks to sum next, whose tip to take next */
+	uint32_t sum_space, own_space;	/* whose blocks to sum next, whose tip to take next */
 };
 
 /* The stages that run on a worker. They fill result and text. */

@@ -361,9 +361,9 @@ static void get_room(struct job *job)
 	}
 	jobs->n_rooms -= job->stage == JOB_ROOM;
 	if (job->first_page < 0) {
-		snprintf(job->text, sizeof job->text, "%u view pages in one piece "
-			 "are wanted; the space has %u, and what is in use may "
-			 "not be evicted", job->n_pages, pool->n_view_pages);
+		snprintf(job->text, sizeof job->text, "the view needs %u consecutive "
+			 "view pages; the space has %u, and those in use "
+			 "cannot be evicted now", job->n_pages, pool->n_view_pages);
 		finish(job, -ENOSPC, NULL);
 		return;
 	}
@@ -526,7 +526,7 @@ bool jobs_idle(struct daemon *d)
 		return false;
 	for (uint32_t i = 0; i < d->n_spaces && sum->served == NULL &&
 	     r != SPACE_MORE; i++) {
-		served = &d->served[jobs->sum_host++ % d->n_spaces];
+		served = &d->served[jobs->sum_space++ % d->n_spaces];
 		sum->n = 0;
 		while (sum->n < SUM_BATCH &&
 		       (r = space_sum_next(served->core, &sum->page[sum->n])) > 0)

@@ -17,7 +17,7 @@ static int read_method(const char text[CKV_METHOD_BYTES],
 		       char why[CKV_METHOD_WHY_BYTES])
 {
 	if (memchr(text, 0, CKV_METHOD_BYTES) == NULL) {
-		snprintf(why, CKV_METHOD_WHY_BYTES, "the method has no end");
+		snprintf(why, CKV_METHOD_WHY_BYTES, "the method's text has no 0 byte");
 		return -EINVAL;
 	}
 	return ckv_method_parse(text, ret_method, why);
@@ -34,8 +34,8 @@ int jobs_find_view(const struct space *space, const struct ckv_view_query *query
 	if (r < 0)
 		return r;
 	if (job_name(&query->chain, method.text, &name) < 0) {
-		snprintf(reply->text, sizeof reply->text, "no memory to name "
-			 "the view");
+		snprintf(reply->text, sizeof reply->text, "ckvd has no "
+			 "memory to hash the view's name");
 		return -EAGAIN;
 	}
 	r = space_view_newest(space, &name, &view);

@@ -368,7 +368,7 @@ void lane_complete(struct daemon *d, struct lane *lane,
 	memcpy(&message, &completion, sizeof message);
 	r = ckv_ring_put(&lane->completions, &message);
 	if (r < 0)
-		lane_lied(d, lane, "it took back completions it had collected");
+		lane_lied(d, lane, "its count of collected completions went back");
 	lane->completed = true;
 }
 

@@ -84,10 +84,10 @@ static bool table_has(const struct daemon *d, uint32_t n)
 int leave_has_room(struct daemon *d, uid_t uid, char text[232])
 {
 	if (!closer_has_room(d->closer, uid, CKV_FDS_MAX))
-		snprintf(text, 232, "descriptors cannot be taken now: too many that "
-			 "were sent are still being closed");
+		snprintf(text, 232, "no descriptor can be received now: too many that "
+			 "came earlier are still being closed");
 	else if (!table_has(d, CKV_FDS_MAX))
-		snprintf(text, 232, "descriptors cannot be taken now: %ld of %u are "
+		snprintf(text, 232, "no descriptor can be received now: %ld of %u are "
 			 "open (RLIMIT_NOFILE), and a message can bring %u",
 			 sys_descriptors(), d->n_fds_max, CKV_FDS_MAX);
 	else

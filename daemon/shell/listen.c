@@ -123,7 +123,7 @@ static int look_at(const char *path, pid_t *ret_pid)
 		return PLACE_SERVED;
 	if (r == -ECONNREFUSED || r == -ENOENT)
 		return PLACE_STALE;
-	log_line(LOG_ERROR, "%s: is there and cannot be asked: %s", path,
+	log_line(LOG_ERROR, "%s: exists, but connecting to it fails: %s", path,
 		 strerror(-r));
 	return r;
 }
@@ -243,14 +243,14 @@ int listen_look(const struct daemon *d, pid_t *ret_pid)
 	else
 		place = look_behind(p->socket, &pid);
 	if (place == PLACE_SERVED)
-		log_line(LOG_WARNING, "%s: served by process %d, which a start "
-			 "must not find; its memory counts as free here",
+		log_line(LOG_WARNING, "%s: process %d serves this socket; it must end "
+			 "before a start, so its memory counts as free here",
 			 p->socket, (int)pid);
 	*ret_pid = pid;
 	return r < 0 ? r : place < 0 && place != -ENOENT ? place : 0;
 }
 
-/* A user who is kept out is told to ask whoever runs this. */
+/* If only root and its group may connect, say how to let others connect. */
 static void say_who_may(const struct daemon_params *p)
 {
 	struct stat s;

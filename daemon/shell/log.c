@@ -19,7 +19,6 @@
 #define QUIET_NS	2000000000u	/* who waits no longer is told nothing */
 #define AGAIN_NS	200000000u
 #define WINDOW_LINES	20u
-#define LINE_BYTES	8192u	/* the longest path and a sentence around it */
 
 static enum log_level log_max = LOG_INFO;
 static bool for_journal;
@@ -27,8 +26,8 @@ static bool no_progress;
 static bool overwritten;	/* the last line on the terminal is one of progress */
 
 /*
- * JOURNAL_STREAM is inherited also by what writes elsewhere, such as a shell on a
- * terminal, so the file that it names is compared.
+ * Is stderr the journal? A process may inherit JOURNAL_STREAM though its stderr goes
+ * elsewhere, such as a shell on a terminal, so compare the file that it names.
  */
 static bool stderr_is_journal(void)
 {

@@ -138,8 +138,8 @@ static int sleep_until_tick(struct daemon *d)
 /* Read some touches of one space; a step also does, before it evicts. */
 static void drain_touches(struct daemon *d)
 {
-	d->next_drain = d->next_drain + 1 < d->n_spaces ? d->next_drain + 1 : 0;
-	(void)space_touches_drain(d->served[d->next_drain].core);
+	d->last_drained = d->last_drained + 1 < d->n_spaces ? d->last_drained + 1 : 0;
+	(void)space_touches_drain(d->served[d->last_drained].core);
 }
 
 /* Look at the clock and the descriptors, tick if it is time, sleep if there is no work. */
@@ -197,7 +197,7 @@ int reactor_run(struct daemon *d)
 		ckv_hint_store64(&d->stats->reactor_turns, d->turn);
 	}
 	if (r < 0)
-		log_line(LOG_ERROR, "the %s loop broke: %s",
+		log_line(LOG_ERROR, "the %s loop failed: %s",
 			 loop_name(d->loop), strerror(-r));
 	return r;
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * reload.c - read the configuration again: for SIGHUP, and for who asks and waits.
+ * reload.c - read the configuration again, for SIGHUP and for `ckvd --reload`.
  *
- * The log has everything; who asks is told the first thing that is not as the file
- * says, so that a reload which did not do what was meant is not taken for a good one.
+ * The log tells everything. The answer to `ckvd --reload` tells the first thing that is
+ * not as the file says, so that a reload which did only a part is not taken for a
+ * success.
  */
 #include "daemon/shell/reload.h"
 #include "daemon/shell/auto.h"
@@ -51,7 +52,7 @@ static void apply(struct daemon *d)
 	}
 }
 
-/* Nothing of a file that has a fault is taken. */
+/* Read the file. If anything in it is wrong, nothing of it is taken over. */
 static int read_again(struct daemon *d, struct config **ret_wanted,
 		      char text[RELOAD_TEXT_BYTES])
 {
@@ -66,7 +67,7 @@ static int read_again(struct daemon *d, struct config **ret_wanted,
 		 strerror(-r));
 	snprintf(text, RELOAD_TEXT_BYTES, "nothing changed: %.200s", wrong.n > 0 ?
 		 wrong.first : strerror(-r));
-	/* It means that the rest was taken over. */
+	/* -EBUSY would mean that a part was taken over. */
 	return r == -EBUSY ? -EIO : r;
 }
 
@@ -82,7 +83,7 @@ static int take_over(struct daemon *d, const struct config *wanted,
 	log_line(LOG_INFO, "reload: %d keys changed", n);
 	if (refused.n == 0)
 		return n;
-	/* The end of a long reason may go, what it is about stays. */
+	/* The end of a long reason may be cut, so that the number after it stays. */
 	snprintf(text, RELOAD_TEXT_BYTES, "%.180s; %d keys changed%s", refused.first,
 		 n, refused.n > 1 ? "; the log has more" : "");
 	return -EBUSY;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * reload_ask.c - `ckvd --reload`: ask the running daemon, wait, say what came of it.
+ * reload_ask.c - `ckvd --reload`: ask the running daemon to reload, and report its
+ * answer.
  *
- * A signal brings no answer, and a service manager that only sends one takes every
- * reload for a good one.
+ * A signal brings no answer: a service manager that only sends SIGHUP reports every
+ * reload as a success.
  */
 #include "daemon/shell/log.h"
 #include "daemon/shell/reload.h"
@@ -16,7 +17,7 @@
 #define CONNECT_WAIT_NS	10000000u
 #define CONNECT_TRIES	500
 
-/* Full of others who connect: the place is given out again and again. */
+/* Connect; try again while the queue of the socket is full of other connections. */
 static int dial(const char *path)
 {
 	int fd = sys_socket(), r;
@@ -45,7 +46,7 @@ static int send_reload(int fd)
 	return n < 0 ? (int)n : 0;
 }
 
-/* -ETIMEDOUT, -ECONNRESET when it hung up. */
+/* Receive the answer. -ETIMEDOUT; -ECONNRESET: the daemon closed the connection. */
 static int wait_answer(int fd, void *answer, size_t bytes)
 {
 	struct epoll_event event;
@@ -66,7 +67,7 @@ static int wait_answer(int fd, void *answer, size_t bytes)
 	return n == 0 ? -ECONNRESET : n < 0 ? (int)n : 0;
 }
 
-/* What the daemon says: keys that changed, or why not. */
+/* Log the answer. Returns how many keys changed, or the daemon's -errno. */
 static int hear(const struct ckv_refused *answer, const char *path)
 {
 	const struct ckv_control_id *done = (const void *)answer;
@@ -98,7 +99,7 @@ int reload_ask(const char *path)
 
 	if (fd == -ENOENT || fd == -ECONNREFUSED) {
 		log_line(LOG_ERROR, "%s: no daemon serves this socket; start one, or, "
-			 "where the socket is what changed, restart it", path);
+			 "if `socket` itself was changed, restart it", path);
 		return fd;
 	}
 	if (fd < 0) {

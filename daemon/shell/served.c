@@ -151,7 +151,7 @@ int served_create(struct config_space *config, const struct daemon_params *p,
 	if (r == 0)
 		r = create_core(served, p, epoch, pace);
 	if (r < 0) {
-		log_line(LOG_ERROR, "space %s: no memory for it: %s",
+		log_line(LOG_ERROR, "space %s: it cannot be set up: %s",
 			 config->name, strerror(-r));
 		served_destroy(served);
 		return r;

@@ -123,9 +123,9 @@ bool serve_steps(struct daemon *d)
 	for (uint32_t i = 0; d->step_wanted && i < d->n_spaces; i++) {
 		struct served_space *served;
 
-		d->next_host = d->next_host + 1 < d->n_spaces ?
-			       d->next_host + 1 : 0;
-		served = &d->served[d->next_host];
+		d->last_stepped = d->last_stepped + 1 < d->n_spaces ?
+			       d->last_stepped + 1 : 0;
+		served = &d->served[d->last_stepped];
 		if (!space_waits(served->core))
 			continue;
 		wanted = true;

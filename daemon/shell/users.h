@@ -16,7 +16,7 @@
 struct user {
 	uid_t uid;
 	uint32_t n_clients;	/* entries of the client table in any state but FREE */
-	uint32_t n_mute;	/* of these: have not sent HELLO yet */
+	uint32_t n_mute;	/* of these, mute ones: they have not sent HELLO yet */
 	uint32_t n_lanes;
 	uint32_t n_fds_unread;	/* descriptors sent to it, and perhaps not received */
 	uint32_t n_jobs;	/* compressions that wait or run, also of closed lanes */

@@ -82,7 +82,7 @@ static bool is_free(const struct daemon *d, uint32_t space)
 	return true;
 }
 
-static void name_them(struct daemon *d, uint32_t space,
+static void set_weights(struct daemon *d, uint32_t space,
 		      const uint8_t weights[CKV_WEIGHTS_BYTES])
 {
 	struct served_space *served = &d->served[space];
@@ -110,7 +110,7 @@ int weights_attach(struct daemon *d, uint32_t space, const struct ckv_attach *at
 
 	if (is_free(d, space)) {
 		if (writes || (reads && same))
-			name_them(d, space, same ? attach->geometry.weights :
+			set_weights(d, space, same ? attach->geometry.weights :
 						   zeros);
 	} else if (same && memcmp(served->geometry.weights,
 				  attach->geometry.weights,
