@@ -66,7 +66,7 @@ void config_help(FILE *out)
 	help_section(space_param, out);
 }
 
-/* Not set; or required, and not given since it is not looked at (layout = opaque). */
+/* Has the key no value: not set, or a shape that layout = opaque does not need? */
 static bool is_unset(const struct param *param, const void *params)
 {
 	uint64_t value;
@@ -77,7 +77,7 @@ static bool is_unset(const struct param *param, const void *params)
 	return value == CONFIG_NONE || (param->init == NULL && value < param->min);
 }
 
-/* Of [daemon] where there is no space. */
+/* Print the keys of a space with their values; space NULL: those of [daemon]. */
 static void print_section(const struct config *config,
 			  const struct config_space *space, FILE *out)
 {

@@ -8,8 +8,8 @@
  * with the socket (leave.h). Sending never blocks: a client that does not read what it
  * asked for is disconnected.
  *
- * In a turn MESSAGES_PER_TURN messages are read, of all clients in turn; a message that
- * takes much work counts as so many.
+ * Clients take turns: at most MESSAGES_PER_TURN messages are read in one turn of the
+ * reactor, and a message that takes much work counts as that many.
  */
 #include "daemon/shell/control.h"
 #include "daemon/shell/leave.h"
