@@ -2,8 +2,9 @@
 /*
  * chunk_score.c - from the window's attention to one score per chunk.
  *
- * Sums are formed in double and rounded once, so chunks of equal tokens score
- * equal whatever their length, and heads may come in any order.
+ * Sums are formed in double and rounded once. So chunks whose tokens all have the same
+ * score get equal means, whatever their length, and the order of the heads makes no
+ * difference.
  */
 #include "kernels/chunkkv.h"
 #include "kernels/method.h"

@@ -4,9 +4,9 @@
  *
  * Launches for all layers: begin; window scores of the layers that are scored; SnapKV's
  * scores with their maximum; chunk scores; positions; codes of K; codes of V. The
- * host decides only what sizes and parameters decide. A prompt shorter than one chunk
- * goes SnapKV's way, per head, and where the newest tokens are kept nothing is
- * scored.
+ * host decides only what follows from sizes and parameters, so it never waits. A prompt
+ * shorter than one chunk is treated as SnapKV does, per head; where the newest tokens are
+ * kept anyway, nothing is scored.
  */
 #include "chunkkv.h"
 #include "common.cuh"

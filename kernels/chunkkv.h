@@ -11,7 +11,7 @@
 extern "C" {
 #endif
 
-/* 0, or -EINVAL for parameters that no prompt could meet. */
+/* 0, or -EINVAL for parameters that are wrong whatever the prompt. */
 int chunkkv_check(const struct ckv_chunkkv *m);
 
 /* The SnapKV whose scores the KVPRESS mode adds up. */

@@ -29,8 +29,9 @@ static uint32_t budget(const struct ckv_selection *s, uint32_t layer,
 }
 
 /*
- * kvpress knows a ratio only. A number of tokens becomes the number of chunks
- * that fit in it, at least one; where tokens are kept singly, that many.
+ * kvpress takes a ratio, so a number of tokens is turned into one. The ratio keeps as
+ * many chunks as fit into that number, at least one; where tokens are kept singly, that
+ * many tokens.
  */
 static double removed_of(const struct ckv_selection *s, uint32_t n,
 			 uint32_t n_tokens)

@@ -63,7 +63,7 @@ struct ckv_encode {
 
 enum ckv_side { CKV_SIDE_KEY, CKV_SIDE_VALUE };
 
-/* 0, or -EINVAL: parameters that no rows could meet. */
+/* 0, or -EINVAL: parameters that are wrong whatever the rows. */
 int ckv_encode_check(const struct ckv_encode *e);
 
 /* Bytes of the codes, and of scales (and mins), of n rows. 0 for none. */

@@ -303,8 +303,8 @@ struct ckv_always {
 };
 
 /*
- * One selection with its parameters. A field that a method does not name here is not
- * read; fields that no method could meet are -EINVAL.
+ * One selection with its parameters. A method reads only the fields that it names here;
+ * a value that is wrong whatever the chain is -EINVAL.
  *
  *   all           keeps every token
  *   chunkkv       mode (kvpress, paper), chunk, window, kernel, n_reuse
@@ -330,8 +330,8 @@ struct ckv_always {
  * layers. At least one token is kept. Where a budget is every token, all are kept and
  * nothing is read.
  *
- * n_keep where a method knows shares only: chunkkv kvpress keeps n_keep / chunk
- * chunks, at least one; l2norm's blocks share it out in proportion.
+ * Two methods know shares only. With n_keep, chunkkv in kvpress's mode keeps n_keep /
+ * chunk chunks, at least one, and l2norm in blocks gives each block its part of n_keep.
  */
 struct ckv_selection {
 	enum ckv_selector kind;

@@ -4,9 +4,10 @@
  * once its scale is known; and the largest magnitude of a head or layer, which is
  * that scale.
  *
- * A block takes AT_ONCE * 256 vectors of 16 bytes of one area, asking for all positions
- * first, then all page addresses, then all vectors. bf16 to fp8 moves 2 bytes in and
- * 1 out; with a scale of a head or layer the rows are read twice.
+ * A block takes AT_ONCE * 256 vectors of 16 bytes of one area. It asks for all positions
+ * first, then for all page addresses, then for all vectors, so that it waits three times
+ * and not once for each. bf16 to fp8 reads 2 bytes a number and writes 1; with a scale of
+ * a head or layer the rows are read twice.
  */
 #include "kernels/encode.cuh"
 #include "kernels/fp8.cuh"

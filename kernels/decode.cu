@@ -2,10 +2,11 @@
 /*
  * decode.cu - rows from their codes, all layers and heads in one launch.
  *
- * bf16, f16 and fp8: vectors of codes for themselves. KIVI: a thread has 16 channels of
- * a row of values, or 8 channels of the rows whose codes share a word of keys, so that
- * scale and min are read once for them; int4 to bf16 moves 0.56 bytes in and 2 out.
- * Lengths that are no whole vectors go number by number.
+ * bf16, f16 and fp8: each thread decodes vectors of codes, which need no others. KIVI: a
+ * thread has 16 channels of a row of values, or 8 channels of those rows of keys whose
+ * codes share a word, and reads scale and min once for them; int4 to bf16 reads 0.56
+ * bytes a number and writes 2. Where a length is no multiple of a vector, numbers are
+ * decoded one by one.
  */
 #include "kernels/fp8.cuh"
 #include "kernels/kivi.cuh"

@@ -10,7 +10,7 @@
 #define FP8_SMALLEST	0x3c800000	/* 2^-6, the smallest normal number */
 #define FP8_LARGEST	0x43e00000	/* 448 */
 #define FP8_OFFSET	(8 * (20 + 121))
-#define FP8_SCALE_MAX	0x1p119f	/* 2^8 times it is a number */
+#define FP8_SCALE_MAX	0x1p119f	/* times 2^8 it is still finite */
 
 /* The code without sign, plus FP8_OFFSET, in the lower half of each lane. */
 INLINE vu fp8_lanes(vf x)

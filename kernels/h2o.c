@@ -3,7 +3,8 @@
  * h2o.c - keep heavy hitters and the newest tokens (arXiv 2306.14048).
  *
  * A token's score is the attention that it got from all queries so far. Only
- * the engine can know that: it is handed over, per kv head or per query head.
+ * the engine has seen these, so it brings the sums, for each kv head or for
+ * each query head.
  */
 #include "kernels/method.h"
 #include "kernels/select_any.h"

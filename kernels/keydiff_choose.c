@@ -3,9 +3,10 @@
  * keydiff_choose.c - keep the keys that differ most from the mean key
  * (arXiv 2504.15364).
  *
- * Whole: one anchor over the context. In blocks: the first n tokens are held,
- * each further block joins them, and the best n of both stay; every step has an
- * anchor of its own, over the tokens it sees.
+ * Without blocks there is one anchor, of the whole context. With blocks, the first
+ * n tokens are kept to begin with; then one block after the other is added to what is
+ * kept, and the best n of both stay. Each of these steps has an anchor of its own, of
+ * the tokens that it chooses from.
  */
 #include "kernels/keys.h"
 #include "kernels/select_any.h"

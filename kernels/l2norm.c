@@ -2,10 +2,10 @@
 /*
  * l2norm.c - keep the keys with the smallest norms (arXiv 2406.11430).
  *
- * Reads nothing but keys, and knows no window. kvpress truncates its budget;
- * the official way rounds it up, leaves out layers and short prompts. In
- * blocks every block keeps its own share, so that a block can be compressed
- * as soon as it is there.
+ * It reads nothing but keys, and has no window. kvpress rounds its budget down.
+ * The official program rounds it up, and compresses neither some layers nor short
+ * prompts. In blocks, every block keeps its own share, so that a block can be
+ * compressed as soon as it is there.
  */
 #include "kernels/select_any.h"
 

@@ -2,9 +2,9 @@
 /*
  * norms.cu - L2 norm of every key of an object: one read of K.
  *
- * A piece of a warp, as many lanes as a row has vectors (up to a power of two), adds
- * one row; each thread has AT_ONCE rows in flight, whose loads do not wait for
- * each other. Bound by the read: rows * row bytes in, 4 bytes a row out.
+ * As many lanes as a row has vectors (a power of two, at most a warp) add up one row; each
+ * thread works on AT_ONCE rows, whose loads do not wait for each other. The time is that
+ * of reading all keys; 4 bytes a row are written.
  */
 #include "common.cuh"
 

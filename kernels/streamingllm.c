@@ -2,7 +2,8 @@
 /*
  * streamingllm.c - keep the first tokens and the newest (arXiv 2309.17453).
  *
- * Nothing is scored. Fewer tokens than sinks: the first of them.
+ * Nothing is scored. If fewer tokens are kept than there are sinks, they are the
+ * first of the sinks.
  */
 #include "kernels/select_any.h"
 
