@@ -117,6 +117,23 @@ struct ckv_block {
 	uint64_t checksum;
 };
 
+/* A block of which nothing is known. */
+static inline struct ckv_block ckv_block_none(void)
+{
+	return (struct ckv_block){
+		.device_page = CKV_NONE,
+		.host_page = CKV_NONE,
+		.parent_slot = CKV_NONE,
+	};
+}
+
+/* Where a block's page at a level is named, if that level is one of pages. */
+static inline uint32_t *ckv_block_page(struct ckv_block *block, uint8_t level)
+{
+	return level == CKV_LEVEL_DEVICE ? &block->device_page :
+	       level == CKV_LEVEL_HOST ? &block->host_page : NULL;
+}
+
 /* One process's mapping of an index. n_buckets and seed are copies of the header. */
 struct ckv_index {
 	struct ckv_bucket *buckets;

@@ -27,6 +27,9 @@ report "the core makes no system call and reads no clock" "$(
 		$(sources 'daemon/core/*.[ch]')
 	grep -nE '#include "daemon/shell' $(sources 'daemon/core/*.[ch]'))"
 
+report "the core knows levels by number, not by what they are made of" "$(
+	grep -niwE 'host|device|disk|remote' $(sources 'daemon/core/*.[ch]'))"
+
 report "memory orders are named in proto/ only" "$(
 	grep -nE 'memory_order_|atomic_(load|store|fetch|exchange|compare|thread_fence)|__atomic_|__sync_' \
 		$(sources 'client/*.[ch]' 'daemon/*.[ch]' 'kernels/*.[ch]'))"

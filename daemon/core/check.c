@@ -22,7 +22,8 @@ static void check_entry(const struct space *s, uint32_t slot, uint8_t level)
 
 	assert(record->slot == slot);
 	ckv_entry_load(ckv_index_entry(&s->index, slot), &block);
-	assert(block.host_page == node->page);
+	assert(*ckv_block_page(&block, level_of(s, slot)->config.number) ==
+	       node->page);
 	assert(block.level == level);
 	assert(((block.flags & CKV_ENTRY_VIEW) != 0) == node_is_view(s, slot));
 	assert((block.generation & 1) == 0);
@@ -49,7 +50,7 @@ static void check_parent(const struct space *s, uint32_t slot, uint32_t *n_kids)
 	assert(!(parent->mark & NODE_VIEW));
 	assert(parent->state == NODE_PUBLISHED ||
 	       (node->state == NODE_LENT && parent->state == NODE_LENT &&
-		s->pages[parent->page].lane == s->pages[node->page].lane));
+		page_of(s, parent->page)->lane == page_of(s, node->page)->lane));
 }
 
 static void check_slot(const struct space *s, uint32_t slot, uint32_t *n_kids,
@@ -72,7 +73,7 @@ static void check_slot(const struct space *s, uint32_t slot, uint32_t *n_kids,
 	case NODE_LENT:
 		t->n_reserved++;
 		assert(ckv_record_state(record_of(s, slot)) == CKV_RECORD_LENT);
-		assert(s->pages[node->page].lane != NO_LANE);
+		assert(page_of(s, node->page)->lane != NO_LANE);
 		check_entry(s, slot, CKV_LEVEL_NONE);
 		check_parent(s, slot, n_kids);
 		break;
@@ -82,7 +83,7 @@ static void check_slot(const struct space *s, uint32_t slot, uint32_t *n_kids,
 		assert(ckv_record_state(record_of(s, slot)) ==
 		       (node_is_view(s, slot) ? CKV_RECORD_VIEW :
 			CKV_RECORD_PUBLISHED));
-		check_entry(s, slot, CKV_LEVEL_HOST);
+		check_entry(s, slot, level_of(s, slot)->config.number);
 		check_parent(s, slot, n_kids);
 		break;
 	default:
@@ -93,7 +94,7 @@ static void check_slot(const struct space *s, uint32_t slot, uint32_t *n_kids,
 static void check_page(const struct space *s, uint32_t page, struct tally *t)
 {
 	const struct ckv_record *record = &s->records[page];
-	const struct page *p = &s->pages[page];
+	const struct page *p = page_of(s, page);
 
 	switch (ckv_record_state(record)) {
 	case CKV_RECORD_FREE:
@@ -184,8 +185,8 @@ static void check_lanes(const struct space *s)
 			n_open++;
 		}
 		for (uint32_t page = lane->lent.head; page != CKV_NONE;
-		     page = s->pages[page].link.next, n++)
-			assert(s->pages[page].lane == i);
+		     page = page_of(s, page)->link.next, n++)
+			assert(page_of(s, page)->lane == i);
 		assert(n == lane->lent.n);
 		n_lent += n;
 	}
@@ -210,28 +211,42 @@ static void check_taken(const struct space *s, const struct tally *t)
 	       ckv_hint_load64(&s->stats->slots_retired));
 }
 
+/* A level's stack names as many places as are free. */
+static void check_levels(const struct space *s)
+{
+	for (uint32_t i = 0; i < s->config.n_levels; i++) {
+		const struct level *level = &s->levels[i];
+		uint32_t n = 0;
+
+		for (uint32_t at = level->free_head; at != CKV_NONE;
+		     at = level->pages[at].link.next, n++)
+			assert(n < level->config.n_places);
+		assert(n == level->n_free);
+	}
+}
+
 void space_check(const struct space *s)
 {
-	const struct ckv_pool_shape *p = &s->config.pool;
 	uint32_t *n_kids = calloc(s->n_slots, sizeof *n_kids);
 	struct tally t = { 0 };
-	uint32_t n = 0;
+	uint64_t n_parked;
 
 	assert(n_kids != NULL);
 	for (uint32_t i = 0; i < s->n_slots; i++)
 		check_slot(s, i, n_kids, &t);
-	for (uint32_t i = 0; i < p->n_block_pages; i++)
+	for (uint32_t i = 0; i < lend_level(s)->config.n_places; i++)
 		check_page(s, i, &t);
 	check_tips(s, n_kids, &t);
 	for (uint32_t i = 0; i < s->n_slots; i++)
 		assert(s->nodes[i].n_children >= n_kids[i]);
 	free(n_kids);
-	for (uint32_t i = s->free_head; i != CKV_NONE;
-	     i = s->pages[i].link.next, n++)
-		assert(n < p->n_block_pages);
-	assert(n == s->n_free && n == t.n_free);
+	check_levels(s);
+	assert(lend_level(s)->n_free == t.n_free);
 	check_views(s, &t);
-	assert(s->parked[BLOCKS].n + s->parked[VIEWS].n == t.n_parked);
+	n_parked = s->views.parked.n;
+	for (uint32_t i = 0; i < s->config.n_levels; i++)
+		n_parked += s->levels[i].blocks.parked.n;
+	assert(n_parked == t.n_parked);
 	assert(ckv_hint_load64(&s->stats->parked) == t.n_parked);
 	assert(s->n_batch == 0 && s->n_chosen == 0);
 	check_lanes(s);

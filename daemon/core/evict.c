@@ -142,27 +142,32 @@ void batch_park(struct space *s)
 /* ---- eviction ---- */
 
 /* Pages that may be lent; below 0 if the quota was lowered to less than is in use. */
-static int64_t room(const struct space *s)
+static int64_t room(const struct level *level)
 {
-	int64_t left = (int64_t)s->config.n_pages_max - space_n_used(s);
+	int64_t left = (int64_t)level->config.n_places_max - level_n_used(level);
 
-	return left < s->n_free ? left : s->n_free;
+	return left < level->n_free ? left : level->n_free;
+}
+
+static uint32_t places_left(const struct level *level)
+{
+	int64_t n = room(level);
+
+	return n > 0 ? (uint32_t)n : 0;
 }
 
 uint32_t pages_to_lend(const struct space *s)
 {
-	int64_t n = room(s);
-
-	return n > 0 ? (uint32_t)n : 0;
+	return places_left(lend_level(s));
 }
 
 /*
  * How many pages a step frees beyond what is wanted: each may save the next writer a
  * scan. The longer scans are, the more pages each must free.
  */
-static uint32_t surplus(const struct space *s)
+static uint32_t surplus(const struct space *s, const struct level *level)
 {
-	uint32_t n_pages = s->config.pool.n_block_pages;
+	uint32_t n_pages = level->config.n_places;
 	uint32_t n = n_pages / SURPLUS_SHARE, n_long = 0;
 
 	for (uint32_t i = 0; i < s->n_open; i++)
@@ -176,9 +181,10 @@ static uint32_t surplus(const struct space *s)
 }
 
 /* How many blocks one step chooses, when there is less room than is wanted. */
-static uint32_t n_victims(const struct space *s)
+static uint32_t n_victims(const struct space *s, const struct level *level)
 {
-	int64_t n = (int64_t)s->search[BLOCKS].wanted - room(s) + surplus(s);
+	int64_t n = (int64_t)level->blocks.search.wanted - room(level) +
+		    surplus(s, level);
 
 	return n < EVICT_MAX ? (uint32_t)n : EVICT_MAX;
 }
@@ -188,11 +194,11 @@ static uint32_t n_victims(const struct space *s)
  * node is there, so this guesses: who was written before and after it has a page
  * near its page, and is about as old.
  */
-CKV_ASK victims_ahead(const struct space *s, uint32_t slot)
+CKV_ASK victims_ahead(const struct space *s, const struct level *level, uint32_t slot)
 {
 	uint32_t page = s->nodes[slot].page, near;
 
-	if (page < 2 * AHEAD || page + 2 * AHEAD >= s->config.pool.n_block_pages)
+	if (page < 2 * AHEAD || page + 2 * AHEAD >= level->config.n_places)
 		return;
 	__builtin_prefetch(&s->records[page - 2 * AHEAD]);
 	__builtin_prefetch(&s->records[page + 2 * AHEAD]);
@@ -208,15 +214,16 @@ CKV_ASK victims_ahead(const struct space *s, uint32_t slot)
  * Put victims into the batch until it holds n_victims() from index `first` on. With
  * may_defer a victim that shall get an automatic view first is held instead.
  */
-static void victims_choose(struct space *s, uint32_t first, bool may_defer)
+static void victims_choose(struct space *s, struct level *level, uint32_t first,
+			   bool may_defer)
 {
-	const struct policy_ops *ops = s->config.policy;
-	uint32_t n_max = n_victims(s), slot;
+	struct candidates *blocks = &level->blocks;
+	uint32_t n_max = n_victims(s, level), slot;
 
 	for (uint32_t i = 0; i < EVICT_MAX && s->n_batch < first + n_max &&
-	     (slot = ops->victim(s->blocks)) != CKV_NONE; i++) {
+	     (slot = blocks->ops->victim(blocks->policy)) != CKV_NONE; i++) {
 		s->cost.n_looks++;
-		victims_ahead(s, slot);
+		victims_ahead(s, level, slot);
 		if (pinned_still(s, slot))
 			park(s, slot);
 		else if (!may_defer || !tip_defer(s, slot))
@@ -228,7 +235,7 @@ static void victims_choose(struct space *s, uint32_t first, bool may_defer)
  * No writer is refused for the sake of an automatic view: tips give way. Those whose
  * view is not begun go first; one alone is tried before all, as it may suffice.
  */
-static bool tips_choose(struct space *s, uint32_t first)
+static bool tips_choose(struct space *s, struct level *level, uint32_t first)
 {
 	static const struct {
 		enum tip_state state;
@@ -237,55 +244,56 @@ static bool tips_choose(struct space *s, uint32_t first)
 		{ TIP_WAITING, 1 }, { TIP_WAITING, UINT32_MAX },
 		{ TIP_READING, 1 }, { TIP_READING, UINT32_MAX },
 	};
-	struct search *search = &s->search[BLOCKS];
+	struct search *search = &level->blocks.search;
 
 	for (uint32_t i = search->stage; i < sizeof stage / sizeof stage[0]; i++) {
 		search->stage = i + 1;
 		if (tips_give_way(s, stage[i].state, stage[i].n_max) == 0)
 			continue;
-		victims_choose(s, first, false);
+		victims_choose(s, level, first, false);
 		return true;
 	}
 	return false;
 }
 
-bool evict_choose(struct space *s)
+bool evict_choose(struct space *s, struct level *level)
 {
-	struct search *search = &s->search[BLOCKS];
+	struct candidates *blocks = &level->blocks;
+	struct search *search = &blocks->search;
 	uint32_t first = s->n_batch, n;
 
-	if (pages_to_lend(s) >= search->wanted) {
+	if (places_left(level) >= search->wanted) {
 		search->passing = false;
 		search->n_vain = 0;
 		return true;
 	}
-	if (search_in_vain(search, n_victims(s), s->config.pool.n_block_pages))
-		return tips_choose(s, first);
-	(void)parked_look(s, BLOCKS, LOOK_EACH);
-	victims_choose(s, first, true);
-	if (s->n_batch > first ||
-	    s->config.policy->next_victim(s->blocks, CKV_NONE) != CKV_NONE) {
+	if (search_in_vain(search, n_victims(s, level), level->config.n_places))
+		return tips_choose(s, level, first);
+	(void)parked_look(s, blocks, LOOK_EACH);
+	victims_choose(s, level, first, true);
+	if (s->n_batch > first || candidates_any(blocks)) {
 		search->passing = false;
 		return true;
 	}
 	if (!search->passing) {
 		search->passing = true;
-		search->n_unseen = s->parked[BLOCKS].n;
+		search->n_unseen = blocks->parked.n;
 		search->stage = 0;
 	}
 	n = search->n_unseen < LOOK_PASS ? search->n_unseen : LOOK_PASS;
 	search->n_unseen -= n;
-	if (parked_look(s, BLOCKS, n) > 0) {
+	if (parked_look(s, blocks, n) > 0) {
 		search->passing = false;
-		victims_choose(s, first, true);
+		victims_choose(s, level, first, true);
 		return true;
 	}
-	return search->n_unseen > 0 || pages_to_lend(s) > 0 ||
-	       tips_choose(s, first);
+	return search->n_unseen > 0 || places_left(level) > 0 ||
+	       tips_choose(s, level, first);
 }
 
 void evict_free(struct space *s, uint32_t first)
 {
+	struct search *search;
 	uint32_t n = 0;
 
 	for (uint32_t i = first; i < s->n_batch; i++) {
@@ -295,15 +303,14 @@ void evict_free(struct space *s, uint32_t first)
 			page_prefetch(s, s->nodes[s->batch[i + AHEAD]].page);
 		if (!batch_has(s, slot))
 			continue;
+		search = &candidates_of(s, slot)->search;
+		search->passing = false;
+		search->n_vain = 0;
 		batch_forget(s, slot);
 		block_free(s, slot);
 		n++;
 	}
 	s->n_batch = first;
-	if (n > 0) {
-		s->search[BLOCKS].passing = false;
-		s->search[BLOCKS].n_vain = 0;
-	}
 	ckv_count(&s->stats->evicted, n);
 }
 
@@ -325,10 +332,10 @@ bool search_in_vain(struct search *search, uint32_t n, uint32_t n_all)
 	return false;
 }
 
-int room_wait(struct space *s, struct space_wait *wait, uint32_t kind,
+int room_wait(struct space *s, struct space_wait *wait, struct candidates *c,
 	      uint32_t wanted)
 {
-	struct search *search = &s->search[kind];
+	struct search *search = &c->search;
 
 	if (wait->searches && wait->n_fruitless != search->n_fruitless) {
 		wait->searches = false;
@@ -339,7 +346,7 @@ int room_wait(struct space *s, struct space_wait *wait, uint32_t kind,
 	if (!wait->searches)
 		wait->n_fruitless = search->n_fruitless;
 	wait->searches = true;
-	if (kind == VIEWS)
+	if (c == &s->views)
 		search->wanted = wanted > search->wanted ? wanted :
 				 search->wanted;
 	else

@@ -46,7 +46,7 @@ int space_walk_on(const struct space *s, struct space_walk *walk,
 			walk->part = walk->n;
 		walk->n_tokens += block.n_tokens;
 		links[n_links_max - ++walk->n] = (struct space_link){
-			.page = block.host_page,
+			.page = s->nodes[walk->slot].page,
 			.slot = walk->slot,
 			.n_tokens = block.n_tokens,
 			.checksum = block.checksum,
@@ -66,15 +66,15 @@ int space_scratch_hold(struct space *s, int lane,
 		return r == -EPROTO ? r : -ESTALE;
 	if (s->records[name->page].slot != CKV_NONE)
 		return -EINVAL;
-	s->pages[name->page].n_holds++;
+	page_of(s, name->page)->n_holds++;
 	return 0;
 }
 
 void space_scratch_release(struct space *s, uint32_t page)
 {
-	struct page *p = &s->pages[page];
+	struct page *p = page_of(s, page);
 
-	assert(page < s->config.pool.n_block_pages && p->n_holds > 0);
+	assert(p->n_holds > 0);
 	if (--p->n_holds == 0 && p->lane == NO_LANE)
 		lent_free(s, page);
 }
@@ -138,7 +138,7 @@ void space_sum_done(struct space *s, uint32_t page, bool sum_ok,
 	assert(ckv_record_state(record) == CKV_RECORD_PUBLISHED);
 	assert(s->nodes[slot].mark & NODE_SUMMING);
 	s->nodes[slot].mark &= ~(uint32_t)NODE_SUMMING;
-	s->search[BLOCKS].full = false;
+	candidates_of(s, slot)->search.full = false;
 	gauge_sub(&s->stats->unsummed, 1);
 	if (!sum_ok) {
 		sum_enqueue(s, slot);
@@ -169,7 +169,7 @@ void space_sum_failed(struct space *s)
 
 /* ---- PREFETCH ---- */
 
-/* Host memory is the only level so far, so a published block is always near enough. */
+/* Blocks are at the nearest level alone so far, so a published one is near enough. */
 int prefetch_run(struct space *s, struct space_task *t, int32_t *units)
 {
 	const struct ckv_key *keys = t->items;

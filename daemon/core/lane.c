@@ -48,7 +48,9 @@ void space_lane_end(struct space *s, int number)
 	s->lanes[last].place = lane->place;
 	lane->state = LANE_ENDING;
 	/* Its pins count no longer, so a new search may find something to evict. */
-	s->search[BLOCKS].full = s->search[VIEWS].full = false;
+	s->views.search.full = false;
+	for (uint32_t i = 0; i < s->config.n_levels; i++)
+		s->levels[i].blocks.search.full = false;
 }
 
 bool space_lane_take_back(struct space *s, int number, int32_t *units)
@@ -106,12 +108,12 @@ uint32_t space_lane_pins(const struct space *s, int number, uint32_t first,
 
 void space_touch(struct space *s, uint32_t slot)
 {
+	const struct candidates *c;
+
 	if (slot >= s->n_slots)
 		return;
-	if (node_is_view(s, slot))
-		policy_lru.touch(s->views, slot);
-	else
-		s->config.policy->touch(s->blocks, slot);
+	c = candidates_of(s, slot);
+	c->ops->touch(c->policy, slot);
 }
 
 /* Read at most n_max touches; those that the ring has overwritten are skipped. */

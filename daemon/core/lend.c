@@ -13,30 +13,28 @@
 
 uint32_t page_pop(struct space *s)
 {
-	uint32_t page = s->free_head;
+	struct level *level = lend_level(s);
+	uint32_t page = place_pop(level);
 
-	assert(page != CKV_NONE && s->n_free > 0);
-	assert(s->pages[page].n_holds == 0 && s->pages[page].lane == NO_LANE);
-	s->free_head = s->pages[page].link.next;
-	if (s->free_head != CKV_NONE)
-		page_prefetch(s, s->free_head);
-	s->n_free--;
-	ckv_hint_store64(&s->stats->pages_free, s->n_free);
+	assert(page_of(s, page)->n_holds == 0 && page_of(s, page)->lane == NO_LANE);
+	if (level->free_head != CKV_NONE)
+		page_prefetch(s, level->free_head);
+	ckv_hint_store64(&s->stats->pages_free, level->n_free);
 	return page;
 }
 
 void page_push(struct space *s, uint32_t page)
 {
+	struct level *level = lend_level(s);
+
 	ckv_record_set_state(&s->records[page], CKV_RECORD_FREE);
-	s->pages[page].link.next = s->free_head;
-	s->free_head = page;
-	s->n_free++;
-	ckv_hint_store64(&s->stats->pages_free, s->n_free);
+	place_push(level, page);
+	ckv_hint_store64(&s->stats->pages_free, level->n_free);
 }
 
 void lent_free(struct space *s, uint32_t page)
 {
-	assert(s->pages[page].n_holds == 0);
+	assert(page_of(s, page)->n_holds == 0);
 	gauge_sub(&s->stats->pages_lent, 1);
 	page_push(s, page);
 }
@@ -78,7 +76,7 @@ static uint32_t lane_take(struct space *s, int number, uint32_t page,
 			  uint32_t parent)
 {
 	struct space_lane *lane = lane_of(s, number);
-	struct page *p = &s->pages[page];
+	struct page *p = page_of(s, page);
 	bool under_lent = parent != CKV_NONE &&
 			  s->nodes[parent].state == NODE_LENT;
 
@@ -86,7 +84,7 @@ static uint32_t lane_take(struct space *s, int number, uint32_t page,
 	p->published = false;
 	if (++p->lending == 0)
 		p->lending = 1;
-	queue_put_after(&lane->lent, page_links(s->pages), page,
+	queue_put_after(&lane->lent, page_links(s), page,
 			under_lent ? s->nodes[parent].page : lane->lent.tail);
 	s->client_lent[lane->client]++;
 	s->user_lent[lane->memory.user]++;
@@ -123,7 +121,7 @@ static int lend_page(struct space *s, struct space_task *t)
 	if (wanted > may)
 		wanted = may;
 	if (pages_to_lend(s) == 0)
-		return room_wait(s, &t->wait, BLOCKS, wanted);
+		return room_wait(s, &t->wait, &lend_level(s)->blocks, wanted);
 	t->wait.searches = false;
 	return 0;
 }
@@ -139,7 +137,7 @@ static bool find_parent(struct space *s, int lane, const struct ckv_key *key,
 	state = table_find(s, &place, key, &slot);
 	if (state == TABLE_ABSENT || node_is_view(s, slot) ||
 	    (state == TABLE_RESERVED &&
-	     s->pages[s->nodes[slot].page].lane != lane))
+	     page_of(s, s->nodes[slot].page)->lane != lane))
 		return false;
 	*ret_slot = slot;
 	return true;
@@ -173,12 +171,7 @@ static int reserve_absent(struct space *s, struct space_task *t,
 			  const struct ckv_place *place, struct ckv_lent *ret)
 {
 	uint32_t parent = t->parent_slot;
-	struct ckv_block block = {
-		.key = *key,
-		.device_page = CKV_NONE,
-		.parent_slot = parent,
-		.n_pages = 1,
-	};
+	struct ckv_block block = ckv_block_none();
 	int r;
 
 	if (!table_room(s, place))
@@ -186,8 +179,11 @@ static int reserve_absent(struct space *s, struct space_task *t,
 	r = lend_page(s, t);
 	if (r < 0)
 		return r;
-	block.host_page = page_pop(s);
-	ret->page = block.host_page;
+	ret->page = page_pop(s);
+	block.key = *key;
+	block.parent_slot = parent;
+	block.n_pages = 1;
+	*ckv_block_page(&block, lend_level(s)->config.number) = ret->page;
 	ret->slot = table_take(s, place, &block);
 	ret->generation = table_generation(s, ret->slot);
 	node_take(s, ret->slot, parent, ret->page);

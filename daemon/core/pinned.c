@@ -37,18 +37,13 @@ void pinned_seen(struct space *s, uint32_t slot, uint32_t lane, uint32_t word)
 	s->witnesses[slot] = (struct witness){ .word = word, .lane = lane };
 }
 
-static uint32_t kind_of(const struct space *s, uint32_t slot)
-{
-	return node_is_view(s, slot) ? VIEWS : BLOCKS;
-}
-
 void park(struct space *s, uint32_t slot)
 {
 	struct node *node = &s->nodes[slot];
 
 	assert(node->queue == 0 && !node->parked && node->n_children == 0);
 	node->parked = 1;
-	queue_put_head(&s->parked[kind_of(s, slot)], node_links(s->nodes), slot);
+	queue_put_head(&candidates_of(s, slot)->parked, node_links(s->nodes), slot);
 	ckv_count(&s->stats->parked, 1);
 }
 
@@ -56,13 +51,13 @@ void unpark(struct space *s, uint32_t slot)
 {
 	assert(s->nodes[slot].parked);
 	s->nodes[slot].parked = 0;
-	queue_remove(&s->parked[kind_of(s, slot)], node_links(s->nodes), slot);
+	queue_remove(&candidates_of(s, slot)->parked, node_links(s->nodes), slot);
 	gauge_sub(&s->stats->parked, 1);
 }
 
-uint32_t parked_look(struct space *s, uint32_t kind, uint32_t n)
+uint32_t parked_look(struct space *s, struct candidates *c, uint32_t n)
 {
-	struct queue *queue = &s->parked[kind];
+	struct queue *queue = &c->parked;
 	uint32_t n_free = 0, slot;
 
 	if (n > queue->n)

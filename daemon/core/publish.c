@@ -18,9 +18,9 @@ int lent_judge(const struct space *s, int lane, const struct ckv_page_name *name
 
 	if (name->epoch != s->config.epoch)
 		return -ESTALE;
-	if (name->page >= s->config.pool.n_block_pages)
+	if (name->page >= lend_level(s)->config.n_places)
 		return -EPROTO;
-	page = &s->pages[name->page];
+	page = page_of(s, name->page);
 	if (page->lending != name->lending || page->last_lane != lane)
 		return -ESTALE;
 	if (page->lane == lane)
@@ -30,14 +30,14 @@ int lent_judge(const struct space *s, int lane, const struct ckv_page_name *name
 
 static void lane_leave(struct space *s, uint32_t page)
 {
-	struct space_lane *lane = &s->lanes[s->pages[page].lane];
+	struct space_lane *lane = &s->lanes[page_of(s, page)->lane];
 
-	queue_remove(&lane->lent, page_links(s->pages), page);
+	queue_remove(&lane->lent, page_links(s), page);
 	assert(s->client_lent[lane->client] > 0);
 	assert(s->user_lent[lane->memory.user] > 0);
 	s->client_lent[lane->client]--;
 	s->user_lent[lane->memory.user]--;
-	s->pages[page].lane = NO_LANE;
+	page_of(s, page)->lane = NO_LANE;
 }
 
 static int publish_judge(struct space *s, int lane,
@@ -71,7 +71,7 @@ static void publish_one(struct space *s, const struct ckv_publish_item *item)
 
 	assert(node->state == NODE_LENT && node->page == page);
 	lane_leave(s, page);
-	s->pages[page].published = true;
+	page_of(s, page)->published = true;
 	node->state = NODE_PUBLISHED;
 	record->flags = (uint8_t)item->flags;
 	record->checksum = summed ? item->checksum : 0;
@@ -98,7 +98,7 @@ static void publish_one(struct space *s, const struct ckv_publish_item *item)
 CKV_ASK publish_ahead(const struct space *s, const struct ckv_publish_item *items,
 			  uint32_t n, uint32_t far, uint32_t near)
 {
-	uint32_t n_pages = s->config.pool.n_block_pages, slot;
+	uint32_t n_pages = lend_level(s)->config.n_places, slot;
 
 	if (far < n && items[far].name.page < n_pages)
 		page_prefetch(s, items[far].name.page);
@@ -153,7 +153,7 @@ void lent_abort(struct space *s, uint32_t page)
 		if (parent != CKV_NONE)
 			node_lose(s, parent, POLICY_BACK);
 	}
-	if (s->pages[page].n_holds == 0)
+	if (page_of(s, page)->n_holds == 0)
 		lent_free(s, page);
 }
 
@@ -183,12 +183,12 @@ static bool abort_tree(struct space *s, struct space_task *t, uint32_t page,
 	}
 	while (t->n_awaited > 0 && *units > 0) {
 		*units -= UNITS_LOOK;
-		last = s->pages[last].link.next;
+		last = page_of(s, last)->link.next;
 		t->n_awaited--;
 		t->n_awaited += lent_children(s, last);
 	}
 	while (t->n_awaited == 0 && *units > 0) {
-		uint32_t prev = s->pages[last].link.prev;
+		uint32_t prev = page_of(s, last)->link.prev;
 
 		*units -= UNITS_ABORT;
 		lent_abort(s, last);

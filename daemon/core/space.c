@@ -31,14 +31,25 @@ static size_t bit_words(size_t n)
 	return (n + 63) / 64;
 }
 
+/* Nearest first; pages are lent at the first one. */
+static bool levels_ok(const struct space_config *c)
+{
+	if (c->n_levels == 0 || c->n_levels > SPACE_LEVELS_MAX)
+		return false;
+	for (uint32_t i = 0; i < c->n_levels; i++)
+		if (c->level[i].n_places == 0 || c->level[i].policy == NULL ||
+		    (i > 0 && c->level[i].number >= c->level[i - 1].number))
+			return false;
+	return true;
+}
+
 static bool config_ok(const struct space_config *c)
 {
 	const struct ckv_pool_shape *p = &c->pool;
 	uint64_t n_pages = (uint64_t)p->slab_pages * p->n_slabs;
 
 	return p->slab_pages > 0 && n_pages < CKV_NONE &&
-	       p->n_block_pages > 0 && c->policy != NULL &&
-	       p->n_block_pages <= p->first_view_page &&
+	       levels_ok(c) && c->level[0].n_places <= p->first_view_page &&
 	       p->first_view_page % p->slab_pages == 0 &&
 	       (uint64_t)p->first_view_page + p->n_view_pages <= n_pages &&
 	       c->n_buckets >= 2 &&
@@ -46,6 +57,17 @@ static bool config_ok(const struct space_config *c)
 	       c->n_lanes_max > 0 && c->n_lanes_max <= LANES_LIMIT &&
 	       c->n_clients_max > 0 && c->n_tips_max < TIPS_LIMIT &&
 	       c->geometry.block_tokens > 0 && c->geometry.block_tokens <= 65535;
+}
+
+static size_t levels_bytes(const struct space_config *c, uint32_t n_slots)
+{
+	size_t bytes = 0;
+
+	for (uint32_t i = 0; i < c->n_levels; i++)
+		bytes += sizeof(struct level) +
+			 c->level[i].n_places * sizeof(struct page) +
+			 c->level[i].policy->private_bytes(n_slots);
+	return bytes;
 }
 
 size_t space_private_bytes(const struct space_config *config)
@@ -56,14 +78,14 @@ size_t space_private_bytes(const struct space_config *config)
 	return sizeof(struct space) +
 	       n_slots * (sizeof(struct node) + sizeof(struct witness) +
 			  sizeof(uint16_t) + 2 * sizeof(uint32_t)) +
-	       bit_words(n_slots) * 8 + p->n_block_pages * sizeof(struct page) +
+	       bit_words(n_slots) * 8 + levels_bytes(config, (uint32_t)n_slots) +
 	       config->n_tips_max * sizeof(struct tip) +
 	       config->n_lanes_max * (sizeof(struct space_lane) + sizeof(uint32_t)) +
 	       (config->n_clients_max + config->n_users_max) * sizeof(uint32_t) +
 	       bit_words(p->n_view_pages) * 8 +
 	       p->n_view_pages * sizeof(struct view_row) +
 	       name_heads(p) * sizeof(uint32_t) +
-	       config->policy->private_bytes((uint32_t)n_slots);
+	       policy_lru.private_bytes((uint32_t)n_slots);
 }
 
 /* Zeroed memory from the start of a line. */
@@ -77,15 +99,40 @@ static void *lines(size_t bytes)
 	return p;
 }
 
+static int candidates_create(struct space *s, struct candidates *c,
+			     const struct policy_ops *ops)
+{
+	c->ops = ops;
+	queue_init(&c->parked);
+	return ops->create(s->nodes, s->n_slots, &c->policy);
+}
+
+static int levels_allocate(struct space *s)
+{
+	int r = candidates_create(s, &s->views, &policy_lru);
+
+	s->levels = calloc(s->config.n_levels, sizeof *s->levels);
+	if (s->levels == NULL)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < s->config.n_levels && r == 0; i++) {
+		struct level *level = &s->levels[i];
+
+		level->config = s->config.level[i];
+		level->pages = calloc(level->config.n_places, sizeof *level->pages);
+		if (level->pages == NULL)
+			return -ENOMEM;
+		r = candidates_create(s, &level->blocks, level->config.policy);
+	}
+	return r;
+}
+
 static int space_allocate(struct space *s)
 {
 	const struct space_config *c = &s->config;
 	const struct ckv_pool_shape *p = &c->pool;
-	int r;
 
 	s->nodes = lines(s->n_slots * sizeof *s->nodes);
 	s->witnesses = calloc(s->n_slots, sizeof *s->witnesses);
-	s->pages = calloc(p->n_block_pages, sizeof *s->pages);
 	s->judged = calloc(bit_words(s->n_slots), 8);
 	s->reserved_tags = calloc(s->n_slots, sizeof *s->reserved_tags);
 	s->sums = calloc(s->n_slots, sizeof *s->sums);
@@ -99,15 +146,21 @@ static int space_allocate(struct space *s)
 	s->rows = calloc(p->n_view_pages + 1, sizeof *s->rows);
 	s->n_names = name_heads(p);
 	s->names = malloc(s->n_names * sizeof *s->names);
-	if (!s->nodes || !s->witnesses || !s->pages || !s->judged ||
+	if (!s->nodes || !s->witnesses || !s->judged ||
 	    !s->reserved_tags || !s->sums || !s->queued_tips || !s->tips ||
 	    !s->lanes || !s->open_lanes || !s->client_lent ||
 	    !s->user_lent || !s->view_used || !s->rows || !s->names)
 		return -ENOMEM;
-	r = c->policy->create(s->nodes, s->n_slots, &s->blocks);
-	if (r < 0)
-		return r;
-	return policy_lru.create(s->nodes, s->n_slots, &s->views);
+	return levels_allocate(s);
+}
+
+static void level_start(struct level *level)
+{
+	level->free_head = CKV_NONE;
+	for (uint32_t i = level->config.n_places; i-- > 0; ) {
+		level->pages[i].lane = level->pages[i].last_lane = NO_LANE;
+		place_push(level, i);
+	}
 }
 
 static void space_start(struct space *s, void *index)
@@ -124,19 +177,15 @@ static void space_start(struct space *s, void *index)
 	head->magic = CKV_INDEX_MAGIC;
 
 	memset(s->names, 0xff, s->n_names * sizeof *s->names);
-	for (uint32_t i = 0; i < p->n_block_pages; i++)
-		s->pages[i].lane = s->pages[i].last_lane = NO_LANE;
 	s->unused_lane = CKV_NONE;
 	for (uint32_t i = s->config.n_lanes_max; i-- > 0; ) {
 		s->lanes[i].place = s->unused_lane;
 		s->unused_lane = i;
 	}
-	queue_init(&s->parked[BLOCKS]);
-	queue_init(&s->parked[VIEWS]);
-	s->free_head = CKV_NONE;
-	for (uint32_t i = p->n_block_pages; i-- > 0; )
-		page_push(s, i);
-	ckv_hint_store64(&s->stats->pages_total, p->n_block_pages);
+	for (uint32_t i = 0; i < s->config.n_levels; i++)
+		level_start(&s->levels[i]);
+	ckv_hint_store64(&s->stats->pages_total, lend_level(s)->config.n_places);
+	ckv_hint_store64(&s->stats->pages_free, lend_level(s)->n_free);
 	ckv_hint_store64(&s->stats->view_pages_total, p->n_view_pages);
 }
 
@@ -166,14 +215,22 @@ int space_create(const struct space_config *config,
 	return 0;
 }
 
+static void candidates_destroy(struct candidates *c)
+{
+	if (c->policy != NULL)
+		c->ops->destroy(c->policy);
+}
+
 void space_destroy(struct space *s)
 {
 	if (s == NULL)
 		return;
-	if (s->blocks != NULL)
-		s->config.policy->destroy(s->blocks);
-	if (s->views != NULL)
-		policy_lru.destroy(s->views);
+	for (uint32_t i = 0; s->levels != NULL && i < s->config.n_levels; i++) {
+		candidates_destroy(&s->levels[i].blocks);
+		free(s->levels[i].pages);
+	}
+	candidates_destroy(&s->views);
+	free(s->levels);
 	free(s->names);
 	free(s->rows);
 	free(s->view_used);
@@ -186,7 +243,6 @@ void space_destroy(struct space *s)
 	free(s->sums);
 	free(s->reserved_tags);
 	free(s->judged);
-	free(s->pages);
 	free(s->witnesses);
 	free(s->nodes);
 	free(s);
@@ -196,7 +252,7 @@ void space_set_limits(struct space *s, uint32_t n_lent_max,
 		      uint32_t n_pages_max)
 {
 	s->config.n_lent_max = n_lent_max;
-	s->config.n_pages_max = n_pages_max;
+	lend_level(s)->config.n_places_max = n_pages_max;
 }
 
 void space_set_user_limit(struct space *s, uint32_t n_user_lent_max)
@@ -212,7 +268,11 @@ void space_set_fingerprint(struct space *s, uint64_t fingerprint)
 
 bool space_is_empty(const struct space *s)
 {
-	return space_n_used(s) == 0 &&
+	uint32_t n_used = 0;
+
+	for (uint32_t i = 0; i < s->config.n_levels; i++)
+		n_used += level_n_used(&s->levels[i]);
+	return n_used == 0 &&
 	       ckv_hint_load64(&s->stats->view_pages_used) == 0;
 }
 
@@ -220,24 +280,19 @@ bool space_is_empty(const struct space *s)
 
 void policy_put(struct space *s, uint32_t slot, enum policy_origin origin)
 {
-	if (node_is_view(s, slot))
-		policy_lru.insert(s->views, slot, origin);
-	else
-		s->config.policy->insert(s->blocks, slot, origin);
+	const struct candidates *c = candidates_of(s, slot);
+
+	c->ops->insert(c->policy, slot, origin);
 }
 
 void policy_take(struct space *s, uint32_t slot)
 {
-	if (s->nodes[slot].parked) {
+	const struct candidates *c = candidates_of(s, slot);
+
+	if (s->nodes[slot].parked)
 		unpark(s, slot);
-		return;
-	}
-	if (s->nodes[slot].queue == 0)
-		return;
-	if (node_is_view(s, slot))
-		policy_lru.remove(s->views, slot);
-	else
-		s->config.policy->remove(s->blocks, slot);
+	else if (s->nodes[slot].queue != 0)
+		c->ops->remove(c->policy, slot);
 }
 
 /* ---- children and holds, which keep a block ---- */

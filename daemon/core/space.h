@@ -36,20 +36,30 @@
 
 struct space;
 
+#define SPACE_LEVELS_MAX 3u
+
+/* One level: a place where blocks may be. The core knows nothing else about it. */
+struct space_level {
+	uint8_t	 number;		/* enum ckv_level, as index entries show it */
+	uint32_t n_places;		/* blocks that fit */
+	uint32_t n_places_max;		/* its quota: blocks at most; see space_set_limits() */
+	const struct policy_ops *policy;
+};
+
 struct space_config {
 	struct ckv_geometry geometry;
 	struct ckv_pool_shape pool;
 	uint64_t epoch;			/* of the daemon: a part of each lent page's name */
 	uint32_t n_buckets;		/* space_buckets() of the pool */
 	uint64_t seed[4];		/* random */
-	const struct policy_ops *policy;
 	uint32_t n_lanes_max;		/* < 65535 */
 	uint32_t n_clients_max;		/* client numbers are below this */
 	uint32_t n_lent_max;		/* pages lent to one client; see space_set_limits() */
 	uint32_t n_users_max;		/* user numbers are at most this */
 	uint32_t n_user_lent_max;	/* pages lent to one user; 0: no limit */
-	uint32_t n_pages_max;		/* block pages in use; see space_set_limits() */
 	uint32_t n_tips_max;		/* chains held at once for automatic views */
+	struct space_level level[SPACE_LEVELS_MAX];	/* nearest first */
+	uint32_t n_levels;
 	struct space_pace *pace;	/* the caller owns it and pays it; NULL: private */
 };
 
@@ -238,7 +248,7 @@ int space_abort(struct space *space, int lane, const struct ckv_page_name *names
 int space_drop(struct space *space, const struct ckv_key *keys, uint32_t n,
 	       int32_t *ret_status);
 
-/* PREFETCH: how many of the keys are at the nearest level, host memory. */
+/* PREFETCH: how many of the keys are at the nearest level. */
 int space_prefetch(struct space *space, const struct ckv_key *keys,
 		   uint32_t n);
 

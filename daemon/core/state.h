@@ -76,13 +76,6 @@ struct page {			/* a block page: how it is lent, or was lent last */
 	uint32_t published : 1;	/* the last lending ended in PUBLISH */
 };
 
-static inline struct links page_links(struct page *pages)
-{
-	return (struct links){
-		(char *)pages + offsetof(struct page, link), sizeof *pages,
-	};
-}
-
 struct space_lane {
 	struct space_lane_memory memory;
 	struct queue lent;	/* pages lent on it, each before those reserved under it */
@@ -92,12 +85,9 @@ struct space_lane {
 	enum { LANE_UNUSED, LANE_IN_USE, LANE_ENDING } state;
 };
 
-/* Block pages and view pages are evicted apart, each kind by a search of its own. */
-enum { BLOCKS, VIEWS, KINDS };
-
 /*
- * A search makes room for tasks that wait for pages of one kind. It may take several
- * steps: see evict.c.
+ * A search makes room at one level, or for views, while tasks wait for it. It may take
+ * several steps: see evict.c.
  */
 struct search {
 	uint32_t wanted;	/* pages that tasks asked for since the last step */
@@ -108,6 +98,22 @@ struct search {
 	uint32_t stage;		/* tips: the next stage of giving way (evict.c) */
 	uint64_t n_vain;	/* slots its steps may have judged since one was freed */
 	uint32_t n_fruitless;	/* searches that found nothing; wraps */
+};
+
+/* What may be evicted: blocks of one level, or views, which are evicted apart. */
+struct candidates {
+	const struct policy_ops *ops;
+	struct policy *policy;
+	struct queue parked;
+	struct search search;
+};
+
+struct level {
+	struct space_level config;
+	struct candidates blocks;
+	struct page *pages;	/* [n_places] */
+	uint32_t free_head;	/* a stack through page.link.next */
+	uint32_t n_free;
 };
 
 /* One key of a DROP, whose block is in the batch. */
@@ -150,11 +156,9 @@ struct space {
 	struct ckv_space_stats *stats;
 	struct node *nodes;		/* [n_slots] */
 	struct witness *witnesses;	/* [n_slots] valid with NODE_SEEN */
-	struct page *pages;		/* one per block page */
 
-	struct policy *blocks, *views;
-	struct queue parked[KINDS];
-	struct search search[KINDS];
+	struct level *levels;		/* [config.n_levels] nearest first */
+	struct candidates views;
 	uint32_t n_steps;		/* steps made; wraps */
 	struct step_cost cost;		/* of the current step */
 	struct space_pace *pace, own_pace;	/* pace: config.pace, or own_pace */
@@ -162,9 +166,6 @@ struct space {
 	struct space_task *drop_head, *drop_tail;	/* DROPs that wait for a step */
 	struct drop_choice chosen[DROPS_MAX];
 	uint32_t n_chosen;
-
-	uint32_t free_head;		/* a stack through page.link.next */
-	uint32_t n_free;
 
 	uint16_t *reserved_tags;	/* [n_slots] tags of reserved slots, see table.c */
 	uint64_t *judged;		/* a bit per slot: its block is in the batch */
@@ -197,6 +198,45 @@ static inline bool node_is_view(const struct space *s, uint32_t slot)
 	return (s->nodes[slot].mark & NODE_VIEW) != 0;
 }
 
+/* Pages are lent at the nearest level. */
+static inline struct level *lend_level(const struct space *s)
+{
+	return &s->levels[0];
+}
+
+static inline struct page *page_of(const struct space *s, uint32_t page)
+{
+	assert(page < lend_level(s)->config.n_places);
+	return &lend_level(s)->pages[page];
+}
+
+static inline struct links page_links(const struct space *s)
+{
+	struct page *pages = lend_level(s)->pages;
+
+	return (struct links){
+		(char *)pages + offsetof(struct page, link), sizeof *pages,
+	};
+}
+
+/* The nearest level at which a block or view has a copy: the one where its page is. */
+static inline struct level *level_of(const struct space *s, uint32_t slot)
+{
+	(void)slot;
+	return lend_level(s);
+}
+
+static inline struct candidates *candidates_of(struct space *s, uint32_t slot)
+{
+	return node_is_view(s, slot) ? &s->views : &level_of(s, slot)->blocks;
+}
+
+/* Does the policy have a victim? */
+static inline bool candidates_any(const struct candidates *c)
+{
+	return c->ops->next_victim(c->policy, CKV_NONE) != CKV_NONE;
+}
+
 /* The record of the page that a taken slot has. */
 static inline struct ckv_record *record_of(const struct space *s, uint32_t slot)
 {
@@ -207,12 +247,30 @@ static inline struct ckv_record *record_of(const struct space *s, uint32_t slot)
 CKV_ASK page_prefetch(const struct space *s, uint32_t page)
 {
 	__builtin_prefetch(&s->records[page], 1);
-	__builtin_prefetch(&s->pages[page], 1);
+	__builtin_prefetch(&lend_level(s)->pages[page], 1);
 }
 
-static inline uint32_t space_n_used(const struct space *s)
+/* Take a place of a level from the stack of those that are free; put one there. */
+static inline uint32_t place_pop(struct level *level)
 {
-	return s->config.pool.n_block_pages - s->n_free;
+	uint32_t place = level->free_head;
+
+	assert(place != CKV_NONE && level->n_free > 0);
+	level->free_head = level->pages[place].link.next;
+	level->n_free--;
+	return place;
+}
+
+static inline void place_push(struct level *level, uint32_t place)
+{
+	level->pages[place].link.next = level->free_head;
+	level->free_head = place;
+	level->n_free++;
+}
+
+static inline uint32_t level_n_used(const struct level *level)
+{
+	return level->config.n_places - level->n_free;
 }
 
 static inline void gauge_sub(_Atomic uint64_t *gauge, uint64_t n)
@@ -315,7 +373,7 @@ void unpark(struct space *s, uint32_t slot);
  * Look at n parked slots, those not looked at for the longest time first. A slot that
  * is pinned no longer returns to its policy as just used. Returns how many did.
  */
-uint32_t parked_look(struct space *s, uint32_t kind, uint32_t n);
+uint32_t parked_look(struct space *s, struct candidates *c, uint32_t n);
 
 /* ---- evict.c, step.c ---- */
 
@@ -336,15 +394,15 @@ static inline bool batch_has(const struct space *s, uint32_t slot)
 void batch_forget(struct space *s, uint32_t slot);
 /* Park those that the scan restored and that have no children. */
 void batch_park(struct space *s);
-/* Put blocks to evict for writers into the batch. False: there are none left. */
-bool evict_choose(struct space *s);
+/* Put blocks to evict from a level into the batch. False: there are none left. */
+bool evict_choose(struct space *s, struct level *level);
 /* Evict the blocks of the batch from index `first` on that are not pinned. */
 void evict_free(struct space *s, uint32_t first);
 /*
  * A task found no room for `wanted` pages: SPACE_WAIT, it must wait for a step and
  * try again; -ENOSPC, a search found nothing.
  */
-int room_wait(struct space *s, struct space_wait *wait, uint32_t kind,
+int room_wait(struct space *s, struct space_wait *wait, struct candidates *c,
 	      uint32_t wanted);
 /*
  * Count that a step of a search may judge n of all n_all slots. True: the search has
@@ -354,7 +412,7 @@ int room_wait(struct space *s, struct space_wait *wait, uint32_t kind,
 bool search_in_vain(struct search *search, uint32_t n, uint32_t n_all);
 /* End a search that found nothing. */
 void search_fruitless(struct search *search);
-/* How many block pages may be lent now without evicting any. */
+/* How many pages may be lent now without evicting any. */
 uint32_t pages_to_lend(const struct space *s);
 
 /* ---- tip.c ---- */

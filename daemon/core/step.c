@@ -16,24 +16,46 @@
 
 bool space_waits(const struct space *s)
 {
-	return s->drop_head != NULL || s->search[BLOCKS].wanted > 0 ||
-	       s->search[VIEWS].wanted > 0;
+	bool waits = s->drop_head != NULL || s->views.search.wanted > 0;
+
+	for (uint32_t i = 0; i < s->config.n_levels; i++)
+		waits |= s->levels[i].blocks.search.wanted > 0;
+	return waits;
 }
 
-/* Put blocks or views for one search into the batch; the search ends if there are none. */
-static void search_step(struct space *s, uint32_t kind)
+/* Does the search go on in this step? */
+static bool search_begin(struct space *s, struct search *search)
 {
-	struct search *search = &s->search[kind];
-
 	if (search->wanted == 0)
-		return;
+		return false;
 	search->full = false;
 	/* The search paused for a step, so what it saw of the parked slots is outdated. */
 	if (search->last_step + 1 != s->n_steps)
 		search->passing = false;
 	search->last_step = s->n_steps;
-	if (!(kind == VIEWS ? views_choose(s) : evict_choose(s)))
-		search_fruitless(search);
+	return true;
+}
+
+/* Put views, then blocks, into the batch; a search ends if there are none. */
+static void searches_step(struct space *s, uint32_t *ret_n_views)
+{
+	if (search_begin(s, &s->views.search) && !views_choose(s))
+		search_fruitless(&s->views.search);
+	*ret_n_views = s->n_batch;
+	for (uint32_t i = 0; i < s->config.n_levels; i++) {
+		struct level *level = &s->levels[i];
+
+		if (search_begin(s, &level->blocks.search) &&
+		    !evict_choose(s, level))
+			search_fruitless(&level->blocks.search);
+	}
+}
+
+static void searches_end(struct space *s)
+{
+	s->views.search.wanted = 0;
+	for (uint32_t i = 0; i < s->config.n_levels; i++)
+		s->levels[i].blocks.search.wanted = 0;
 }
 
 /* Add what the step cost to the pace's debt. */
@@ -55,9 +77,7 @@ void space_step(struct space *s)
 	(void)space_touches_drain(s);
 	drops_choose(s);
 	n_drops = s->n_batch;
-	search_step(s, VIEWS);
-	n_views = s->n_batch;
-	search_step(s, BLOCKS);
+	searches_step(s, &n_views);
 	if (s->n_batch > 0) {
 		batch_judge(s);
 		batch_park(s);
@@ -67,7 +87,7 @@ void space_step(struct space *s)
 		drops_settle(s);
 		s->n_batch = 0;
 	}
-	s->search[VIEWS].wanted = s->search[BLOCKS].wanted = 0;
+	searches_end(s);
 	s->n_steps++;
 	owe(s);
 }

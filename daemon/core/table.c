@@ -150,7 +150,7 @@ void table_show(struct space *s, uint32_t slot, uint8_t flags,
 
 	ckv_entry_load(&bucket->entry[i], &block);
 	assert(block.level == CKV_LEVEL_NONE);
-	block.level = CKV_LEVEL_HOST;
+	block.level = level_of(s, slot)->config.number;
 	block.flags = flags;
 	block.n_tokens = n_tokens;
 	block.checksum = checksum;
@@ -178,11 +178,7 @@ void table_give(struct space *s, uint32_t slot)
 {
 	struct ckv_bucket *bucket = bucket_of(s, slot);
 	uint32_t i = slot % CKV_BUCKET_ENTRIES;
-	struct ckv_block none = {
-		.device_page = CKV_NONE,
-		.host_page = CKV_NONE,
-		.parent_slot = CKV_NONE,
-	};
+	struct ckv_block none = ckv_block_none();
 	bool retired;
 
 	none.generation = (ckv_entry_generation(&bucket->entry[i]) | 1) + 1;

@@ -65,8 +65,8 @@ static void tip_hold(struct space *s, uint32_t i, uint32_t slot,
 	node_gain(s, slot);
 	s->nodes[slot].mark |= NODE_TIP_HELD;
 	/* A search that found nothing may find this one, as its hold can give way. */
-	s->search[BLOCKS].full = false;
-	s->search[BLOCKS].stage = 0;
+	candidates_of(s, slot)->search.full = false;
+	candidates_of(s, slot)->search.stage = 0;
 	s->tips[i] = (struct tip){
 		.state = state, .slot = slot, .serial = s->tip_serial++,
 	};
@@ -205,16 +205,17 @@ static uint32_t next_published(struct space *s)
 
 static uint32_t next_cold(struct space *s)
 {
-	const struct policy_ops *ops = s->config.policy;
-	uint32_t n = s->config.pool.n_block_pages, slot = CKV_NONE;
+	struct level *level = lend_level(s);
+	struct candidates *blocks = &level->blocks;
+	uint32_t n = level->config.n_places, slot = CKV_NONE;
 
-	if (s->config.n_pages_max < n)
-		n = s->config.n_pages_max;
+	if (level->config.n_places_max < n)
+		n = level->config.n_places_max;
 	if (pages_to_lend(s) * (uint64_t)PRESSURE_SHARE >= n)
 		return CKV_NONE;
-	(void)parked_look(s, BLOCKS, VICTIMS_LOOK);
+	(void)parked_look(s, blocks, VICTIMS_LOOK);
 	for (uint32_t i = 0; i < VICTIMS_LOOK; i++) {
-		slot = ops->next_victim(s->blocks, slot);
+		slot = blocks->ops->next_victim(blocks->policy, slot);
 		if (slot == CKV_NONE || !(s->nodes[slot].mark & NODE_DONE))
 			return slot;
 	}

@@ -148,30 +148,29 @@ static void name_remove(struct space *s, uint32_t row)
 
 bool views_choose(struct space *s)
 {
-	struct search *search = &s->search[VIEWS];
+	struct search *search = &s->views.search;
 	uint32_t first = s->n_batch, n, slot;
 
 	if (search_in_vain(search, VIEWS_MAX, s->config.pool.n_view_pages))
 		return false;
-	(void)parked_look(s, VIEWS, VIEWS_MAX);
+	(void)parked_look(s, &s->views, VIEWS_MAX);
 	for (uint32_t i = 0; i < VIEWS_MAX &&
-	     (slot = policy_lru.victim(s->views)) != CKV_NONE; i++) {
+	     (slot = s->views.ops->victim(s->views.policy)) != CKV_NONE; i++) {
 		if (pinned_still(s, slot))
 			park(s, slot);
 		else
 			batch_add(s, slot, POLICY_HEIR);
 	}
-	if (s->n_batch > first ||
-	    policy_lru.next_victim(s->views, CKV_NONE) != CKV_NONE) {
+	if (s->n_batch > first || candidates_any(&s->views)) {
 		search->passing = false;
 		return true;
 	}
 	if (!search->passing)
-		search->n_unseen = s->parked[VIEWS].n;
+		search->n_unseen = s->views.parked.n;
 	search->passing = true;
 	n = search->n_unseen < LOOK_PASS ? search->n_unseen : LOOK_PASS;
 	search->n_unseen -= n;
-	if (parked_look(s, VIEWS, n) > 0)
+	if (parked_look(s, &s->views, n) > 0)
 		search->passing = false;
 	return !search->passing || search->n_unseen > 0;
 }
@@ -182,7 +181,7 @@ bool views_choose(struct space *s)
  */
 void views_spend(struct space *s, uint32_t first, uint32_t end)
 {
-	uint32_t n_wanted = s->search[VIEWS].wanted, n_freed = 0, i;
+	uint32_t n_wanted = s->views.search.wanted, n_freed = 0, i;
 
 	for (i = first; i < end && run_find(s, n_wanted) == CKV_NONE; i++) {
 		if (!batch_has(s, s->batch[i]))
@@ -198,8 +197,8 @@ void views_spend(struct space *s, uint32_t first, uint32_t end)
 		policy_put(s, s->batch[end], POLICY_HEIR);
 	}
 	if (n_freed > 0) {
-		s->search[VIEWS].passing = false;
-		s->search[VIEWS].n_vain = 0;
+		s->views.search.passing = false;
+		s->views.search.n_vain = 0;
 	}
 	ckv_count(&s->stats->views_evicted, n_freed);
 }
@@ -217,7 +216,7 @@ int64_t space_view_get(struct space *s, uint32_t n_pages, struct space_wait *wai
 	wait->waits = false;
 	row = run_find(s, n_pages);
 	if (row == CKV_NONE)
-		return room_wait(s, wait, VIEWS, n_pages);
+		return room_wait(s, wait, &s->views, n_pages);
 	run_set(s, row, n_pages, true);
 	s->rows[row].view = (struct space_view){
 		.first_page = p->first_view_page + row,
@@ -284,13 +283,7 @@ int space_view_publish(struct space *s, const struct space_view *view)
 {
 	struct ckv_place place = ckv_index_place(&s->index, &view->key);
 	struct view_row *row = &s->rows[row_of(s, view->first_page)];
-	struct ckv_block block = {
-		.key = view->key,
-		.device_page = CKV_NONE,
-		.host_page = view->first_page,
-		.parent_slot = CKV_NONE,
-		.n_pages = row->view.n_pages,
-	};
+	struct ckv_block block = ckv_block_none();
 	uint32_t n_pages = row->view.n_pages, slot;
 	struct node *node;
 
@@ -301,6 +294,9 @@ int space_view_publish(struct space *s, const struct space_view *view)
 		return -EEXIST;
 	if (!table_room(s, &place))
 		return -EXFULL;
+	block.key = view->key;
+	block.n_pages = n_pages;
+	*ckv_block_page(&block, lend_level(s)->config.number) = view->first_page;
 	row->view = *view;
 	row->view.n_pages = n_pages;
 	slot = table_take(s, &place, &block);
@@ -330,7 +326,7 @@ int space_view_find(struct space *s, const struct ckv_key *key,
 	if (table_find(s, &place, key, &slot) != TABLE_PUBLISHED ||
 	    !node_is_view(s, slot))
 		return -ENOENT;
-	policy_lru.touch(s->views, slot);
+	s->views.ops->touch(s->views.policy, slot);
 	ckv_count(&s->stats->views_shared, 1);
 	*ret_view = s->rows[row_of(s, s->nodes[slot].page)].view;
 	return 0;

@@ -90,11 +90,14 @@ static struct space_config cache_config(const struct policy_ops *policy,
 		},
 		.epoch = EPOCH,
 		.seed = { 1, 2, 3, 4 },	/* the same result every time */
-		.policy = policy,
+		.n_levels = 1,
+		.level = { {
+			.number = CKV_LEVEL_HOST, .n_places = n_blocks,
+			.n_places_max = n_blocks, .policy = policy,
+		} },
 		.n_lanes_max = 1,
 		.n_clients_max = 1,
 		.n_lent_max = n_blocks,
-		.n_pages_max = n_blocks,
 	};
 
 	config.n_buckets = space_buckets(&config.pool);

@@ -62,14 +62,19 @@ void served_core_config(const struct config_space *c, const struct daemon_params
 {
 	*ret_config = (struct space_config){
 		.geometry = c->geometry, .pool = c->pool,
-		.n_buckets = space_buckets(&c->pool), .policy = c->policy,
+		.n_buckets = space_buckets(&c->pool),
 		.n_lanes_max = (uint32_t)p->max_lanes,
 		.n_clients_max = (uint32_t)p->max_clients,
 		.n_tips_max = (uint32_t)p->max_auto_jobs,
 		.n_lent_max = (uint32_t)c->params.lent_pages,
 		.n_users_max = users_max(p),
 		.n_user_lent_max = user_lent_max(c),
-		.n_pages_max = c->n_pages_max,
+		.n_levels = 1,
+		.level = { {
+			.number = CKV_LEVEL_HOST,
+			.n_places = c->pool.n_block_pages,
+			.n_places_max = c->n_pages_max, .policy = c->policy,
+		} },
 	};
 }
 

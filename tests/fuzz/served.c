@@ -162,7 +162,7 @@ void served_open(struct served *s)
 		make_daemon();
 	config.geometry = table.config.space[0].geometry;
 	config.n_lent_max = SERVED_PAGES / 2;
-	config.n_pages_max = SERVED_PAGES - 2;
+	config.level[0].n_places_max = SERVED_PAGES - 2;
 	core_open(&s->core, &config);
 	fill_pool(&config.pool);
 	table.space.core = s->core.space;

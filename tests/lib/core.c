@@ -28,12 +28,15 @@ struct space_config core_config(uint32_t n_pages, uint32_t n_views)
 		},
 		.epoch = CORE_EPOCH,
 		.seed = { 11, 22, 33, 44 },
-		.policy = &policy_lru,
+		.n_levels = 1,
+		.level = { {
+			.number = CKV_LEVEL_HOST, .n_places = n_pages,
+			.n_places_max = n_pages, .policy = &policy_lru,
+		} },
 		.n_lanes_max = CORE_LANES,
 		.n_clients_max = CORE_LANES,
 		.n_lent_max = n_pages,
 		.n_users_max = CORE_LANES,
-		.n_pages_max = n_pages,
 		.n_tips_max = CORE_TIPS,
 	};
 
@@ -178,7 +181,7 @@ struct ckv_page_name core_last_name(const struct core *core, uint32_t page)
 	uint32_t n_pages = core->config.pool.n_block_pages;
 
 	return (struct ckv_page_name){
-		page, page < n_pages ? core->space->pages[page].lending : 1,
+		page, page < n_pages ? page_of(core->space, page)->lending : 1,
 		CORE_EPOCH };
 }
 

@@ -18,7 +18,7 @@ static void setup_policy(const struct policy_ops *policy)
 {
 	struct space_config config = core_config(PAGES, VIEWS);
 
-	config.policy = policy;
+	config.level[0].policy = policy;
 	core_open(&core, &config);
 	a = core_lane_open(&core, 0);
 	b = core_lane_open(&core, 1);
@@ -457,7 +457,7 @@ START_TEST(scan_resistance_differs)
 		struct space_config config = core_config(64, 0);
 
 		core_close(&core);
-		config.policy = p == 0 ? &policy_lru : &policy_slru;
+		config.level[0].policy = p == 0 ? &policy_lru : &policy_slru;
 		core_open(&core, &config);
 		a = core_lane_open(&core, 0);
 		for (uint32_t i = 1; i <= 64; i++)
@@ -485,7 +485,7 @@ START_TEST(use_before_publish_does_not_count)
 	struct ckv_lent lent;
 
 	core_close(&core);
-	config.policy = &policy_slru;
+	config.level[0].policy = &policy_slru;
 	core_open(&core, &config);
 	a = core_lane_open(&core, 0);
 	for (uint32_t i = 1; i <= 32; i++)

@@ -424,17 +424,21 @@ END_TEST
 /* Impossible configurations are refused. */
 START_TEST(impossible_spaces_are_refused)
 {
-	struct space_config config[5];
+	struct space_config config[8];
 	struct space *space = NULL;
 
-	for (int i = 0; i < 5; i++)
+	for (int i = 0; i < 8; i++)
 		config[i] = core.config;
-	config[0].pool.n_block_pages = 0;
+	config[0].level[0].n_places = 0;
 	config[1].pool.first_view_page = 3;
 	config[2].n_buckets = 1;
 	config[3].pool.n_view_pages = 1;
 	config[4].n_lanes_max = 65535;
-	for (int i = 0; i < 5; i++)
+	config[5].n_levels = 0;
+	config[6].n_levels = SPACE_LEVELS_MAX + 1;
+	config[7].n_levels = 2;		/* the nearest comes first, and none twice */
+	config[7].level[1] = config[7].level[0];
+	for (int i = 0; i < 8; i++)
 		ck_assert_int_eq(space_create(&config[i], &core.memory, &space),
 				 -EINVAL);
 	ck_assert_ptr_null(space);

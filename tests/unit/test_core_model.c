@@ -407,7 +407,7 @@ START_TEST(core_is_as_the_model)
 	rng = (seed + (uint64_t)_i) * 0x9e3779b97f4a7c15u | 1;
 	plant_forest();
 	config.pace = &pace;
-	config.policy = policy_at((uint32_t)_i % 2);
+	config.level[0].policy = policy_at((uint32_t)_i % 2);
 	config.n_buckets = _i < 2 ? config.n_buckets : 2;
 	n_lent_max = PAGES;
 	core_open(&core, &config);

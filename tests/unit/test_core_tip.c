@@ -21,7 +21,7 @@ static void open_with(const struct policy_ops *policy)
 {
 	struct space_config config = core_config(PAGES, 8);
 
-	config.policy = policy;
+	config.level[0].policy = policy;
 	core_open(&core, &config);
 	a = core_lane_open(&core, 0);
 }
