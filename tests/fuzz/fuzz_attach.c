@@ -13,6 +13,7 @@
 #include "daemon/shell/sys.h"
 #include "daemon/shell/users.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/lib/folder.h"
 
 #include <assert.h>
 #include <dirent.h>
@@ -43,7 +44,7 @@ struct connection {
 };
 
 static struct daemon *daemon_here;
-static char dir[] = "/tmp/ckv-fuzz-XXXXXX";
+static char dir[FOLDER_BYTES];
 
 static void say(void *context, const char *text)
 {
@@ -53,12 +54,8 @@ static void say(void *context, const char *text)
 
 static void stop(void)
 {
-	char path[64];
-
 	daemon_destroy(daemon_here);
-	snprintf(path, sizeof path, "%s/s.lock", dir);
-	unlink(path);
-	rmdir(dir);
+	folder_remove(dir);
 }
 
 static void start(void)
@@ -68,7 +65,7 @@ static void start(void)
 	char text[1024];
 	sigset_t set;
 
-	assert(mkdtemp(dir) != NULL);
+	folder_make(dir);
 	snprintf(text, sizeof text, "[daemon]\nsocket = %s/s\nloop = epoll\n"
 		 "huge_pages = no\nworkers = 1\nmax_clients = 2\nmax_lanes = 3\n"
 		 "max_clients_per_user = 2\nmax_lanes_per_user = 3\n"

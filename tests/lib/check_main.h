@@ -14,8 +14,11 @@
 #ifndef CKV_TESTS_CHECK_MAIN_H
 #define CKV_TESTS_CHECK_MAIN_H
 
+#include "tests/lib/folder.h"
+
 #include <check.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 struct check_row {
 	const char *case_name;	/* NULL: a test of the case above */
@@ -43,6 +46,24 @@ struct check_row {
 				  sizeof check_rows / sizeof *check_rows); \
 	}
 
+/* Whatever becomes of the tests, what they leave in $TMPDIR goes. */
+static inline void check_in_folder(SRunner *runner)
+{
+	const char *given = getenv("TMPDIR");
+	char *old = given != NULL ? strdup(given) : NULL, folder[FOLDER_BYTES];
+
+	folder_make(folder);
+	chmod(folder, 01777);	/* some tests run as another user */
+	setenv("TMPDIR", folder, 1);
+	srunner_run_all(runner, CK_ENV);
+	folder_remove(folder);
+	if (old != NULL)
+		setenv("TMPDIR", old, 1);
+	else
+		unsetenv("TMPDIR");
+	free(old);
+}
+
 static inline int check_main(const char *suite_name, const struct check_row *rows, size_t n)
 {
 	Suite *suite = suite_create(suite_name);
@@ -63,7 +84,7 @@ static inline int check_main(const char *suite_name, const struct check_row *row
 		tcase_add_unchecked_fixture(tcase, r->start, r->stop);
 		suite_add_tcase(suite, tcase);
 	}
-	srunner_run_all(runner, CK_ENV);
+	check_in_folder(runner);
 	n_failed = srunner_ntests_failed(runner);
 	srunner_free(runner);
 	return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;

@@ -7,6 +7,7 @@
 #include <grp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -42,8 +43,8 @@ static void take_file(int fd, char *out, size_t bytes)
 void ckv(const char *args)
 {
 	char text[256], *argv[16] = { "ckv" }, *rest = text;
-	int out = open("/tmp", O_TMPFILE | O_RDWR, 0600), status, n = 1;
-	int err = open("/tmp", O_TMPFILE | O_RDWR, 0600);
+	int out = memfd_create("out", MFD_CLOEXEC), status, n = 1;
+	int err = memfd_create("err", MFD_CLOEXEC);
 	int program = open(ckv_path(), O_PATH | O_CLOEXEC);
 	pid_t pid;
 

@@ -111,9 +111,7 @@ void test_daemon_start(struct test_daemon *daemon, const char *params,
 	FILE *out;
 
 	memset(daemon, 0, sizeof *daemon);
-	strcpy(daemon->dir, "/tmp/ckv-test-XXXXXX");
-	if (mkdtemp(daemon->dir) == NULL)
-		give_up(daemon, "no directory");
+	folder_make(daemon->dir);
 	snprintf(daemon->socket, sizeof daemon->socket, "%s/sock", daemon->dir);
 	snprintf(daemon->config, sizeof daemon->config, "%s/conf", daemon->dir);
 	snprintf(daemon->log, sizeof daemon->log, "%s/log", daemon->dir);
@@ -150,15 +148,8 @@ void test_daemon_kill(struct test_daemon *daemon)
 
 void test_daemon_remove(struct test_daemon *daemon)
 {
-	static const char *const file[] = { "sock", "sock.lock", "conf", "log" };
-	char path[128];
-
 	test_daemon_stop(daemon);
-	for (size_t i = 0; i < sizeof file / sizeof file[0]; i++) {
-		snprintf(path, sizeof path, "%s/%s", daemon->dir, file[i]);
-		unlink(path);
-	}
-	rmdir(daemon->dir);
+	folder_remove(daemon->dir);
 }
 
 int test_daemon_logged(const struct test_daemon *daemon, const char *text)

@@ -5,14 +5,16 @@
 #ifndef CKV_TEST_DAEMON_H
 #define CKV_TEST_DAEMON_H
 
+#include "tests/lib/folder.h"
+
 #include <sys/types.h>
 
 struct test_daemon {
 	pid_t pid;
-	char dir[64];		/* removed at stop */
-	char socket[96];
-	char config[96];
-	char log[96];		/* what it wrote to stderr */
+	char dir[FOLDER_BYTES];	/* removed at stop */
+	char socket[FOLDER_BYTES + 16];
+	char config[FOLDER_BYTES + 16];
+	char log[FOLDER_BYTES + 16];		/* what it wrote to stderr */
 };
 
 /* One small space "tiny" (2 layers, 2 heads, dim 32, 16 tokens, f32: 16 KiB pages). */

@@ -109,7 +109,7 @@ static bool is_stored(uint32_t chain, uint32_t i)
 }
 
 /* A counter of the space. */
-static long stat(const char *name)
+static long counted(const char *name)
 {
 	json_t *status = ckv_json("status");
 	long n = number(json_object_get(json_array_get(json_object_get(status,
@@ -121,9 +121,9 @@ static long stat(const char *name)
 
 static void wait_for(const char *name, long at_least)
 {
-	for (int i = 0; i < 500 && stat(name) < at_least; i++)
+	for (int i = 0; i < 500 && counted(name) < at_least; i++)
 		usleep(10000);
-	ck_assert_int_ge(stat(name), at_least);
+	ck_assert_int_ge(counted(name), at_least);
 }
 
 /* Nothing is held or queued any more: counters stand still. */
@@ -132,8 +132,8 @@ static void settle(void)
 	long before = -1, now;
 
 	for (int i = 0; i < 500; i++) {
-		now = stat("auto_made") + stat("auto_skipped");
-		if (now == before && stat("auto_held") == 0)
+		now = counted("auto_made") + counted("auto_skipped");
+		if (now == before && counted("auto_held") == 0)
 			return;
 		before = now;
 		usleep(20000);
@@ -203,8 +203,8 @@ START_TEST(a_published_chain_gets_its_view)
 	ck_assert_int_eq(find(3, 3, HALF, &info), 0);
 	ck_assert_int_eq(ckv_compress(lane, key_of(3, 3), HALF, NULL, &same), 0);
 	ck_assert_mem_eq(same.key, info.key, sizeof info.key);
-	ck_assert_int_eq(stat("views_made"), 1);
-	ck_assert_int_eq(stat("views_shared"), 1);
+	ck_assert_int_eq(counted("views_made"), 1);
+	ck_assert_int_eq(counted("views_shared"), 1);
 
 	views = ckv_json("views tiny");
 	ck_assert_uint_eq(json_array_size(json_object_get(views, "views")), 1);
@@ -216,7 +216,7 @@ START_TEST(a_published_chain_gets_its_view)
 	ck_assert_int_eq(ckv_drop(lane, info.key, 1, NULL), 1);
 	ck_assert_int_eq(find(3, 3, HALF, &info), -ENOENT);
 	settle();
-	ck_assert_int_eq(stat("auto_made"), 1);	/* one turn */
+	ck_assert_int_eq(counted("auto_made"), 1);	/* one turn */
 	ckv("status --all");
 	ck_assert_ptr_nonnull(strstr(said.out, "auto_lost_room"));
 	end();
@@ -247,7 +247,7 @@ START_TEST(a_killed_writers_chains_get_views)
 	wait_for("auto_made", 20);
 	for (uint32_t c = 1; c <= 20; c++)
 		see_view(c, 2, 24);
-	ck_assert_int_eq(stat("auto_made"), 20);
+	ck_assert_int_eq(counted("auto_made"), 20);
 	end();
 }
 END_TEST
@@ -259,17 +259,17 @@ START_TEST(the_coldest_get_views_before_they_go)
 	for (uint32_t c = 1; c <= PAGES - PAGES / 16; c++)
 		put(c, 1);
 	usleep(100000);
-	ck_assert_int_eq(stat("auto_made"), 0);
+	ck_assert_int_eq(counted("auto_made"), 0);
 	put(201, 4);
 	wait_for("auto_made", 64);
 	settle();
 	put(202, 40);
-	ck_assert_int_gt(stat("evicted"), 30);
+	ck_assert_int_gt(counted("evicted"), 30);
 	for (uint32_t c = 1; c <= 30; c++) {
 		ck_assert(!is_stored(c, 0));
 		see_view(c, 0, 8);
 	}
-	ck_assert_int_eq(stat("auto_lost_busy"), 0);
+	ck_assert_int_eq(counted("auto_lost_busy"), 0);
 	end();
 }
 END_TEST
@@ -285,7 +285,7 @@ START_TEST(who_leaves_leaves_a_view)
 	begin(NULL, "compress = " HALF "\ncompress_on = demote\n");
 	for (uint32_t c = 1; c <= PAGES / 4; c++)
 		put(c, 4);
-	ck_assert_int_eq(stat("auto_made"), 0);
+	ck_assert_int_eq(counted("auto_made"), 0);
 	for (uint32_t c = 101; c <= 130; c++) {
 		put(c, 1);
 		settle();
@@ -298,10 +298,10 @@ START_TEST(who_leaves_leaves_a_view)
 	}
 	ck_assert_int_gt(n_gone, 5);
 	ck_assert_int_gt(n_seen, 5);
-	ck_assert_int_gt(stat("auto_made"), 5);
+	ck_assert_int_gt(counted("auto_made"), 5);
 	/* Every chain whose end is gone had its turn or was lost before it. */
-	ck_assert_int_ge(stat("auto_made") + stat("auto_lost_busy"), n_gone);
-	ck_assert_int_eq(stat("auto_refused") + stat("auto_failed"), 0);
+	ck_assert_int_ge(counted("auto_made") + counted("auto_lost_busy"), n_gone);
+	ck_assert_int_eq(counted("auto_refused") + counted("auto_failed"), 0);
 	end();
 }
 END_TEST
@@ -334,9 +334,9 @@ START_TEST(a_writer_never_goes_without)
 			n_seen += see_views_of(c - 3, n_blocks[c - 3]);
 	}
 	ck_assert_uint_gt(n_seen, 0);
-	ck_assert_int_gt(stat("auto_lost_room"), 0);
-	ck_assert_int_eq(stat("refused_space"), 0);
-	ck_assert_int_eq(stat("checksum_failed"), 0);
+	ck_assert_int_gt(counted("auto_lost_room"), 0);
+	ck_assert_int_eq(counted("refused_space"), 0);
+	ck_assert_int_eq(counted("checksum_failed"), 0);
 	end();
 }
 END_TEST
@@ -361,9 +361,9 @@ START_TEST(a_view_of_changed_pages_is_thrown_away)
 			n_seen += try_view(EIGHTH, c - b, BLOCKS - 1, KEPT);
 	}
 	ck_assert_uint_gt(n_seen, 0);
-	ck_assert_int_gt(stat("auto_lost_room"), 0);
-	ck_assert_int_eq(stat("refused_space"), 0);
-	ck_assert_int_eq(stat("checksum_failed"), 0);
+	ck_assert_int_gt(counted("auto_lost_room"), 0);
+	ck_assert_int_eq(counted("refused_space"), 0);
+	ck_assert_int_eq(counted("checksum_failed"), 0);
 	end();
 }
 END_TEST
@@ -416,7 +416,7 @@ START_TEST(chains_that_do_not_fit_are_counted)
 	put(2, 2);
 	wait_for("auto_made", 1);
 	settle();
-	ck_assert_int_eq(stat("auto_refused"), 1);
+	ck_assert_int_eq(counted("auto_refused"), 1);
 	see_view(2, 1, 16);
 	end();
 }
@@ -434,7 +434,7 @@ START_TEST(a_floor_refuses_what_was_not_measured)
 			 -EPERM);
 	ck_assert_ptr_nonnull(strstr(ckv_why(client), "floor 1 %: random + kivi(bits=2, "
 				     "group=32) is not recorded; "));
-	ck_assert_int_eq(stat("views_made"), 0);
+	ck_assert_int_eq(counted("views_made"), 0);
 	end();
 }
 END_TEST

@@ -45,16 +45,14 @@ START_TEST(the_shortest_memory_is_judged)
 }
 END_TEST
 
-static char dir[] = "/tmp/ckv-test-XXXXXX";
-static char config[64];
+static char dir[FOLDER_BYTES], config[FOLDER_BYTES + 8];
 
 /* A configuration with this pool, in a directory of its own. */
 static void write_config(const char *pool)
 {
 	FILE *out;
 
-	strcpy(dir, "/tmp/ckv-test-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(dir));
+	folder_make(dir);
 	snprintf(config, sizeof config, "%s/conf", dir);
 	out = fopen(config, "w");
 	ck_assert_ptr_nonnull(out);
@@ -69,8 +67,6 @@ static void run_doctor(void)
 
 	snprintf(args, sizeof args, "doctor --config %s", config);
 	ckv(args);
-	unlink(config);
-	rmdir(dir);
 }
 
 /* Pools that do not fit fail, with both numbers; nothing is made by asking. */

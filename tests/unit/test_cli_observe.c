@@ -23,7 +23,7 @@
 enum { N_BUCKETS = 4, SLOT_ROOT = 3, SLOT_LEAF = 40 };
 
 static struct {
-	char folder[32], path[64];
+	char folder[FOLDER_BYTES], path[FOLDER_BYTES + 8];
 	int listener;
 	pthread_t thread;
 	uint32_t layout;	/* what WELCOME says */
@@ -180,8 +180,7 @@ static void setup(void)
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 
 	memset(&fake, 0, sizeof fake);
-	strcpy(fake.folder, "/tmp/ckv-cli.XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(fake.folder));
+	folder_make(fake.folder);
 	snprintf(fake.path, sizeof fake.path, "%s/s", fake.folder);
 	fake.layout = CKV_LAYOUT_VERSION;
 	fake.n_spaces_said = 1;
@@ -197,8 +196,6 @@ static void teardown(void)
 	shutdown(fake.listener, SHUT_RDWR);
 	close(fake.listener);
 	pthread_join(fake.thread, NULL);
-	unlink(fake.path);
-	rmdir(fake.folder);
 }
 
 /* Attaching gives world, stats, and the space's index, whole. */
@@ -308,10 +305,10 @@ START_TEST(an_absent_daemon_is_explained)
 {
 	struct observer o;
 
-	ck_assert_int_eq(observer_open("/tmp/ckv-none/s", &o), -ENOENT);
-	ck_assert_ptr_nonnull(strstr(o.why, "no daemon at /tmp/ckv-none/s"));
+	ck_assert_int_eq(observer_open("/nonexistent/s", &o), -ENOENT);
+	ck_assert_ptr_nonnull(strstr(o.why, "no daemon at /nonexistent/s"));
 	ck_assert_ptr_nonnull(strstr(o.why, "ckvd --config"));
-	ck_assert_ptr_nonnull(strstr(o.why, "its folder /tmp/ckv-none does not exist"));
+	ck_assert_ptr_nonnull(strstr(o.why, "its folder /nonexistent does not exist"));
 	ck_assert_int_lt(observer_open("/etc/passwd", &o), 0);
 	ck_assert_ptr_nonnull(strstr(o.why, "/etc/passwd is a file, not a socket"));
 	ck_assert_int_lt(observer_open("/etc", &o), 0);

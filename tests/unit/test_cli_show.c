@@ -98,7 +98,7 @@ static char *text_of(void (*show)(FILE *, const struct shot *),
 
 static void status_all(FILE *file, const struct shot *shot)
 {
-	show_status(file, shot, "/tmp/s", true);
+	show_status(file, shot, "/nonexistent/s", true);
 }
 
 /* Model, weights and layout: short in the table, whole in --json. */
@@ -149,7 +149,7 @@ END_TEST
 START_TEST(status_json_has_every_counter)
 {
 	struct shot shot = take(true);
-	json_t *json = show_status_json(&shot, "/tmp/s");
+	json_t *json = show_status_json(&shot, "/nonexistent/s");
 	json_t *g = json_object_get(json, "global");
 	json_t *s = json_object_get(json_array_get(
 			json_object_get(json, "spaces"), 1), "stats");
@@ -204,7 +204,7 @@ START_TEST(status_shows_a_forbidden_space)
 {
 	struct shot shot = take(false);
 	char *text = text_of(status_all, &shot);
-	json_t *json = show_status_json(&shot, "/tmp/s");
+	json_t *json = show_status_json(&shot, "/nonexistent/s");
 	json_t *space = json_array_get(json_object_get(json, "spaces"), 1);
 
 	ck_assert_ptr_nonnull(strstr(text, "qwen-long: counters not shown: "

@@ -83,7 +83,7 @@ START_TEST(mistakes_are_explained)
 		{ "blocks tiny --limit none", "--limit is 'none'", 2 },
 		{ "top --interval 0", "--interval is '0'", 2 },
 		{ "status --socket", "a value is missing after '--socket'", 2 },
-		{ "status --socket /tmp/ckv-none/s", "no daemon at", 1 },
+		{ "status --socket /nonexistent/s", "no daemon at", 1 },
 		{ "replay", "needs a trace", 2 },
 		{ "replay t --ckvd /nonexistent/ckvd", "cannot be run", 1 },
 	};
@@ -118,9 +118,9 @@ START_TEST(options_may_come_first)
 		{ "--help top", "top --help" }, { "help top", "top --help" },
 		{ "--json help top", "help top --json" },
 		{ "--json help", "help --json" },
-		{ "--socket /tmp/ckv-none/s --json methods fp8", "methods --json fp8" },
-		{ "--json --socket=/tmp/ckv-none/s status",
-		  "status --json --socket /tmp/ckv-none/s" },
+		{ "--socket /nonexistent/s --json methods fp8", "methods --json fp8" },
+		{ "--json --socket=/nonexistent/s status",
+		  "status --json --socket /nonexistent/s" },
 	};
 	static struct command_said first;
 

@@ -178,7 +178,7 @@ static const struct {
 	  "the machine", 4096 * MIB, 2048 * MIB },
 };
 
-static char root[] = "/tmp/ckv-test-XXXXXX";
+static char root[FOLDER_BYTES];
 
 static int open_file(void *context, const char *path)
 {
@@ -222,16 +222,7 @@ static void put(const char *path, const char *text)
 
 static void setup(void)
 {
-	strcpy(root, "/tmp/ckv-test-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(root));
-}
-
-static void teardown(void)
-{
-	char command[64];
-
-	snprintf(command, sizeof command, "rm -r %s", root);
-	ck_assert_int_eq(system(command), 0);
+	folder_make(root);
 }
 
 /* Of each machine, where least is left, with its limit. */
@@ -273,6 +264,6 @@ START_TEST(long_lines_are_passed_over)
 END_TEST
 
 CHECK_MAIN("machine",
-	CASE("machine", .setup = setup, .teardown = teardown),
+	CASE("machine", .setup = setup),
 	EACH(the_shortest_is_found, machines),
 	TEST(long_lines_are_passed_over))

@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "daemon/shell/replay.h"
@@ -221,7 +222,7 @@ END_TEST
 static int replay(char *out, size_t out_bytes, const char *const *args)
 {
 	char *argv[12] = { "--replay" };
-	FILE *file = tmpfile();
+	FILE *file = fdopen(memfd_create("out", MFD_CLOEXEC), "w+");
 	int argc = 1, saved = dup(STDOUT_FILENO), r;
 	size_t n;
 
@@ -242,30 +243,35 @@ static int replay(char *out, size_t out_bytes, const char *const *args)
 	return r;
 }
 
-static void write_trace(char *path)
+/* A short trace, in a folder of its own. */
+static const char *write_trace(void)
 {
-	FILE *file = fdopen(mkstemp(path), "w");
+	static char path[FOLDER_BYTES + 8];
+	char dir[FOLDER_BYTES];
+	FILE *file;
 
+	folder_make(dir);
+	snprintf(path, sizeof path, "%s/trace", dir);
+	file = fopen(path, "w");
+	ck_assert_ptr_nonnull(file);
 	for (int i = 0; i < 300; i++)
 		fprintf(file, "{\"hash_ids\": [0, %d, %d, %d]}\n", i % 7 + 1,
 			100 + i % 50, 1000 + i % 90);
 	fclose(file);
+	return path;
 }
 
 /* Hits grow with the cache, never pass the optimum, and reach the ceiling. */
 START_TEST(ratios_are_ordered)
 {
 	static char out[8192];
-	char path[] = "/tmp/ckv-trace-XXXXXX";
-	const char *args[] = { path, "--json", "--fraction", "1/8,1/2,1/1",
+	const char *args[] = { write_trace(), "--json", "--fraction", "1/8,1/2,1/1",
 			       NULL };
 	json_t *all, *rows, *row, *belady, *value;
 	const char *name, *size;
 	double endless, last;
 
-	write_trace(path);
 	ck_assert_int_eq(replay(out, sizeof out, args), 0);
-	unlink(path);
 	all = json_loads(out, 0, NULL);
 	ck_assert_ptr_nonnull(all);
 	rows = json_object_get(all, "replay");
@@ -292,13 +298,10 @@ END_TEST
 START_TEST(table_names_what_was_asked)
 {
 	static char out[8192];
-	char path[] = "/tmp/ckv-trace-XXXXXX";
-	const char *args[] = { path, "--policy", "lru", "--blocks", "17",
+	const char *args[] = { write_trace(), "--policy", "lru", "--blocks", "17",
 			       NULL };
 
-	write_trace(path);
 	ck_assert_int_eq(replay(out, sizeof out, args), 0);
-	unlink(path);
 	ck_assert_ptr_nonnull(strstr(out, " lru "));
 	ck_assert_ptr_nonnull(strstr(out, "belady"));
 	ck_assert_ptr_nonnull(strstr(out, "\n17 "));
@@ -347,15 +350,12 @@ START_TEST(wrong_fractions_are_refused)
 	static const char *const wrong[] = { "", "1", "1/0", "3/2", "1/2,",
 					     "1/2;1/4" };
 	static char out[8192];
-	char path[] = "/tmp/ckv-trace-XXXXXX";
-	const char *args[] = { path, "--fraction", NULL, NULL };
+	const char *args[] = { write_trace(), "--fraction", NULL, NULL };
 
-	write_trace(path);
 	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
 		args[2] = wrong[i];
 		ck_assert_int_eq(replay(out, sizeof out, args), 2);
 	}
-	unlink(path);
 }
 END_TEST
 

@@ -14,29 +14,17 @@
 #include <string.h>
 #include <unistd.h>
 
-static char dir[] = "/tmp/ckv-test-XXXXXX";
+static char dir[FOLDER_BYTES];
 static char text[1024];
 
 static void setup(void)
 {
 	int fd = open("/dev/null", O_WRONLY);
 
-	strcpy(dir, "/tmp/ckv-test-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(dir));
+	folder_make(dir);
 	log_setup(LOG_ERROR);
 	dup2(fd, 2);	/* every failure is told; here there are hundreds */
 	close(fd);
-}
-
-static void teardown(void)
-{
-	char path[64];
-
-	snprintf(path, sizeof path, "%s/sock.lock", dir);
-	unlink(path);
-	snprintf(path, sizeof path, "%s/sock", dir);	/* its unlink() failed, too */
-	unlink(path);
-	rmdir(dir);
 }
 
 static void say(void *context, const char *what)
@@ -149,7 +137,7 @@ START_TEST(auto_falls_back_when_io_uring_is_refused)
 END_TEST
 
 CHECK_MAIN("shell_faults",
-	CASE("start", .setup = setup, .teardown = teardown),
+	CASE("start", .setup = setup),
 	TEST(start_survives_each_failure_with_io_uring),
 	TEST(start_survives_each_failure_with_epoll),
 	TEST(auto_falls_back_when_io_uring_is_refused))

@@ -26,30 +26,21 @@
 #define MIB	(1024ull * 1024)
 #define SPACE	"[space a]\nmodel = m\nlayers = 1\nkv_heads = 1\nhead_dim = 64\n"
 
-static char dir[] = "/tmp/ckv-test-XXXXXX";
+static char dir[FOLDER_BYTES];
 static char said[8192];
 
 static void setup(void)
 {
-	char path[64];
+	char path[FOLDER_BYTES + 16];
 	int fd;
 
-	strcpy(dir, "/tmp/ckv-test-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(dir));
+	folder_make(dir);
 	log_setup(LOG_INFO);
 	snprintf(path, sizeof path, "%s/log", dir);
 	fd = open(path, O_RDWR | O_CREAT | O_APPEND, 0600);
 	dup2(fd, 2);
 	close(fd);
 	signal(SIGXFSZ, SIG_IGN);
-}
-
-static void teardown(void)
-{
-	char command[64];
-
-	snprintf(command, sizeof command, "rm -r %s", dir);
-	ck_assert_int_eq(system(command), 0);
 }
 
 /* What was logged since the last time. */
@@ -271,7 +262,7 @@ START_TEST(a_check_judges_like_a_start)
 				     "kv_heads = 32\nhead_dim = 128\npool = 16TiB\n");
 	long memfds = sys_memfds();
 	struct budget_given given;
-	char path[64];
+	char path[FOLDER_BYTES + 16];
 
 	ck_assert_int_lt(daemon_check(config, &given), 0);
 	(void)logged();
@@ -332,7 +323,7 @@ START_TEST(a_check_knows_what_this_user_may_not)
 {
 	static const char refused[] = "it belongs to uid 0, who served this socket";
 	struct config *config;
-	char path[64];
+	char path[FOLDER_BYTES + 16];
 
 	if (geteuid() != 0)
 		return;
@@ -359,7 +350,7 @@ START_TEST(a_check_knows_what_this_user_may_not)
 END_TEST
 
 CHECK_MAIN("shell_start",
-	CASE("start", .setup = setup, .teardown = teardown),
+	CASE("start", .setup = setup),
 	TEST(a_second_daemon_makes_no_memory),
 	TEST(what_is_wrong_is_said_before_memory_is_made),
 	TEST(a_pool_above_the_machine_makes_no_memory),
