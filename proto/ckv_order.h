@@ -68,7 +68,7 @@
  *     so nothing is taken over.
  *
  * How this is tested. Each order can be weakened for one build, for example by
- * -DCKV_ORDER_PIN_FENCE=memory_order_relaxed; `tests/mutants orders` does so with each
+ * -DCKV_ORDER_PIN_FENCE=memory_order_relaxed; `tests/mutants/run orders` does so with each
  * and expects a race test, the stress test or a model to fail. No functional test and
  * no ThreadSanitizer run sees a missing full fence; the models in tests/model do, and
  * their README says which model decides about which order.
