@@ -4,6 +4,7 @@
  */
 #include "tests/lib/daemon.h"
 #include "tests/lib/mode.h"
+#include "tests/lib/wait.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,15 +16,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
-
-static void nap(void)
-{
-	struct timespec t = { 0, 2000000 };
-
-	nanosleep(&t, NULL);
-}
 
 static void give_up(const struct test_daemon *daemon, const char *why)
 {
@@ -93,14 +86,14 @@ void test_daemon_restart(struct test_daemon *daemon)
 	daemon->pid = fork();
 	if (daemon->pid == 0)
 		run(daemon);
-	for (int i = 0; i < 5000; i++) {
+	for (int i = 0; i < WAIT_MOMENTS; i++) {
 		if (connects(daemon))
 			return;
 		if (waitpid(daemon->pid, NULL, WNOHANG) == daemon->pid) {
 			daemon->pid = 0;
 			give_up(daemon, "it ended at once");
 		}
-		nap();
+		wait_moment();
 	}
 	give_up(daemon, "it does not answer");
 }
@@ -152,20 +145,30 @@ void test_daemon_remove(struct test_daemon *daemon)
 	folder_remove(daemon->dir);
 }
 
-int test_daemon_logged(const struct test_daemon *daemon, const char *text)
+static int has_logged(const struct test_daemon *daemon, const char *text)
 {
+	FILE *log = fopen(daemon->log, "r");
 	char line[1024];
-	FILE *log;
 	int found = 0;
 
-	for (int i = 0; i < 500 && !found; i++) {
-		log = fopen(daemon->log, "r");
-		while (log && !found && fgets(line, sizeof line, log))
-			found = strstr(line, text) != NULL;
-		if (log)
-			fclose(log);
-		if (!found)
-			nap();
-	}
+	while (log && !found && fgets(line, sizeof line, log))
+		found = strstr(line, text) != NULL;
+	if (log)
+		fclose(log);
 	return found;
+}
+
+int test_daemon_logged(const struct test_daemon *daemon, const char *text)
+{
+	WAIT_UNTIL(has_logged(daemon, text));
+	return has_logged(daemon, text);
+}
+
+int test_daemon_keeps_quiet(const struct test_daemon *daemon, const char *text)
+{
+	int found = 0;
+
+	for (int i = 0; i < 250 && !(found = has_logged(daemon, text)); i++)
+		wait_moment();
+	return !found;
 }

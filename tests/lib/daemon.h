@@ -30,7 +30,7 @@ struct test_daemon {
 
 /*
  * Start build/ckvd (the one beside this test program, or $CKVD) and wait until
- * it can be connected to, at most ten seconds. `params` are lines for [daemon] and
+ * it can be connected to. `params` are lines for [daemon] and
  * `spaces` whole sections; NULL: none, and TEST_SPACE_TINY. Ends the test
  * program with its log when it does not come up.
  */
@@ -47,7 +47,10 @@ void test_daemon_kill(struct test_daemon *daemon);	/* SIGKILL, wait */
 /* Stop it if it runs, remove its directory. */
 void test_daemon_remove(struct test_daemon *daemon);
 
-/* Does a line of its log contain `text`, now or within a second? */
+/* Does a line of its log contain `text`, now or soon? */
 int test_daemon_logged(const struct test_daemon *daemon, const char *text);
+
+/* Does none, now and for half a second? */
+int test_daemon_keeps_quiet(const struct test_daemon *daemon, const char *text);
 
 #endif

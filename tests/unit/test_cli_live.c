@@ -6,6 +6,7 @@
 #include "tests/lib/check_main.h"
 #include "tests/lib/command.h"
 #include "tests/lib/daemon.h"
+#include "tests/lib/wait.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -282,8 +283,7 @@ START_TEST(only_what_dies_is_counted_as_dead)
 	pid = start_client();
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
-	for (int i = 0; i < 300 && n_died() == 0; i++)
-		usleep(10000);
+	WAIT_UNTIL(n_died() > 0);
 	ck_assert_int_eq(n_died(), 1);
 }
 END_TEST

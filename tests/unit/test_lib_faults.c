@@ -17,6 +17,7 @@
 #include "client/lib.h"
 #include "tests/lib/check_main.h"
 #include "tests/lib/daemon.h"
+#include "tests/lib/wait.h"
 
 enum { CALLS_MAX = 500 };
 
@@ -260,15 +261,13 @@ END_TEST
 /* Look up until the lane finds again what is stored; what comes between is a miss. */
 static int find_again(void)
 {
-	struct timespec pause = { .tv_nsec = 2000000 };
-
-	for (int i = 0; i < 3000; i++) {
+	for (int i = 0; i < WAIT_MOMENTS; i++) {
 		long n = found();
 
 		ck_assert_int_ge(n, 0);
 		if (n == 1)
 			return 0;
-		nanosleep(&pause, NULL);
+		wait_moment();
 	}
 	return -ETIMEDOUT;
 }
@@ -315,9 +314,9 @@ START_TEST(restart_survives_a_failure)
 		test_daemon_kill(&daemon_);
 		test_daemon_restart(&daemon_);
 		lib_sys_fault_arm(nth, errors[nth % 2]);
-		for (r = 0; !lib_lane_alive(lane) && r < 3000; r++) {
+		for (r = 0; !lib_lane_alive(lane) && r < WAIT_MOMENTS; r++) {
 			ck_assert_int_eq(found(), 0);
-			nanosleep(&(struct timespec){ .tv_nsec = 2000000 }, NULL);
+			wait_moment();
 		}
 		lib_sys_fault_arm(0, 0);
 		ck_assert(lib_lane_alive(lane));

@@ -13,6 +13,7 @@
 #include "tests/lib/check_main.h"
 #include "tests/lib/command.h"
 #include "tests/lib/daemon.h"
+#include "tests/lib/wait.h"
 
 enum { TOKENS = 16, KEYS = 2000, PAGES = 512, SLAB_PAGES = 128 };
 
@@ -107,10 +108,7 @@ static void restart(void)
 {
 	test_daemon_kill(&daemon_);
 	test_daemon_restart(&daemon_);
-	for (int i = 0; i < 5000 && !lib_lane_alive(lane); i++) {
-		stored(KEYS - 1);
-		usleep(1000);
-	}
+	WAIT_UNTIL((stored(KEYS - 1), lib_lane_alive(lane)));
 	ck_assert(lib_lane_alive(lane));
 }
 

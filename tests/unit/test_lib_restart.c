@@ -15,6 +15,7 @@
 #include "client/lib.h"
 #include "tests/lib/check_main.h"
 #include "tests/lib/daemon.h"
+#include "tests/lib/wait.h"
 
 static struct test_daemon daemon_;
 static struct ckv *ckv;
@@ -61,13 +62,11 @@ static long found(void)
 /* Look up until the lane is attached again; no call may fail or take long. */
 static int reattached(void)
 {
-	struct timespec pause = { .tv_nsec = 10000000 };
-
-	for (int i = 0; i < 300; i++) {
+	for (int i = 0; i < WAIT_MOMENTS; i++) {
 		ck_assert_int_ge(found(), 0);
 		if (lib_lane_alive(lane))
 			return 1;
-		nanosleep(&pause, NULL);
+		wait_moment();
 	}
 	return 0;
 }

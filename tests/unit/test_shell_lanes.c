@@ -6,6 +6,7 @@
 #include "proto/ckv_stats.h"
 #include "proto/ckv_world.h"
 #include "tests/lib/check_main.h"
+#include "tests/lib/wait.h"
 #include "tests/lib/wire.h"
 
 #include <errno.h>
@@ -118,11 +119,7 @@ static int32_t take(struct client *c)
 	struct ckv_msg message;
 	int r = -EAGAIN;
 
-	for (int i = 0; i < 2000 && r == -EAGAIN; i++) {
-		r = ckv_ring_take(&c->completions, &message);
-		if (r == -EAGAIN)
-			usleep(1000);
-	}
+	WAIT_UNTIL((r = ckv_ring_take(&c->completions, &message)) != -EAGAIN);
 	ck_assert_int_eq(r, 0);
 	ckv_ring_credit(&c->completions);
 	memcpy(&completion, &message, sizeof completion);
@@ -140,18 +137,16 @@ static void lend_pages(struct client *c, uint32_t n)
 
 static void expect_lent(const struct client *c, uint64_t want)
 {
-	for (int i = 0; i < 1000 &&
-	     ckv_hint_load64(&c->space->pages_lent) != want; i++)
-		usleep(2000);
+	WAIT_UNTIL(ckv_hint_load64(&c->space->pages_lent) == want);
 	ck_assert_uint_eq(ckv_hint_load64(&c->space->pages_lent), want);
 }
 
-/* The state shown for a process, after at most two seconds. */
+/* The state shown for a process, if it is not `want` for long. */
 static uint32_t shown_state(const struct client *c, pid_t pid, uint32_t want)
 {
 	uint32_t state = 0;
 
-	for (int i = 0; i < 1000; i++) {
+	for (int i = 0; i < WAIT_MOMENTS; i++) {
 		state = 0;
 		for (uint32_t row = 0; row < c->n_client_rows; row++) {
 			struct ckv_client_row *r =
@@ -162,7 +157,7 @@ static uint32_t shown_state(const struct client *c, pid_t pid, uint32_t want)
 		}
 		if (state == want)
 			break;
-		usleep(2000);
+		wait_moment();
 	}
 	return state;
 }
@@ -171,10 +166,7 @@ static uint32_t why_closed(const struct client *c)
 {
 	uint32_t why = 0;
 
-	for (int i = 0; i < 1000 && why == 0; i++) {
-		why = ckv_lane_state((struct ckv_d_head *)c->d);
-		usleep(why ? 0 : 2000);
-	}
+	WAIT_UNTIL((why = ckv_lane_state((struct ckv_d_head *)c->d)) != 0);
 	return why;
 }
 
@@ -268,8 +260,7 @@ static void expect_gone(const struct client *watcher)
 {
 	const struct ckv_global_stats *g = ckv_stats_global(watcher->stats);
 
-	for (int i = 0; i < 2000 && ckv_hint_load64(&g->clients) > 1; i++)
-		usleep(1000);
+	WAIT_UNTIL(ckv_hint_load64(&g->clients) <= 1);
 	ck_assert_uint_eq(ckv_hint_load64(&g->clients), 1);
 }
 
@@ -305,8 +296,7 @@ START_TEST(a_client_that_collects_nothing_holds_up_only_itself)
 	open_lane(&c);
 	for (int i = 0; i < 64; i++)
 		put(&lazy, &nop);
-	for (int i = 0; i < 1000 && ckv_hint_load32(lazy.requests.credit) < 64; i++)
-		usleep(1000);
+	WAIT_UNTIL(ckv_hint_load32(lazy.requests.credit) >= 64);
 	for (int i = 0; i < 64; i++)
 		put(&lazy, &nop);	/* more than may be outstanding */
 	put(&c, &nop);
@@ -437,9 +427,8 @@ START_TEST(a_wake_up_is_counted_as_work)
 		ck_assert_int_eq(take(&c), 0);
 	}
 	/* The last is counted after it was answered. */
-	for (int i = 0; i < 1000 && ckv_hint_load64(&stats->work_units) <
-	     50 + 30 * ckv_hint_load64(&stats->wakeups_sent); i++)
-		usleep(1000);
+	WAIT_UNTIL(ckv_hint_load64(&stats->work_units) >=
+		   50 + 30 * ckv_hint_load64(&stats->wakeups_sent));
 	ck_assert_uint_gt(ckv_hint_load64(&stats->wakeups_sent), 0);
 	ck_assert_uint_eq(ckv_hint_load64(&stats->work_units),
 			  50 + 30 * ckv_hint_load64(&stats->wakeups_sent));

@@ -8,6 +8,7 @@
 #include "daemon/shell/sys.h"
 #include "tests/lib/check_main.h"
 #include "tests/lib/command.h"
+#include "tests/lib/wait.h"
 #include "tests/lib/wire.h"
 
 #include <arpa/inet.h>
@@ -98,8 +99,7 @@ static int n_closing(pid_t pid)
 
 static void wait_closing(int n)
 {
-	for (int i = 0; i < 5000 && n_closing(getpid()) != n; i++)
-		usleep(1000);
+	WAIT_UNTIL(n_closing(getpid()) == n);
 	ck_assert_int_eq(n_closing(getpid()), n);
 }
 
@@ -107,8 +107,7 @@ static void wait_closing(int n)
 
 static void wait_for(struct closer *c, uint32_t n)
 {
-	for (int i = 0; i < 5000 && closer_waiting(c) != n; i++)
-		usleep(1000);
+	WAIT_UNTIL(closer_waiting(c) == n);
 	ck_assert_uint_eq(closer_waiting(c), n);
 }
 
@@ -221,8 +220,7 @@ static bool closer_waits(void)
 
 static void expect_closer_waits(bool want)
 {
-	for (int i = 0; i < 5000 && closer_waits() != want; i++)
-		usleep(1000);
+	WAIT_UNTIL(closer_waits() == want);
 	ck_assert_int_eq(closer_waits(), want);
 }
 
