@@ -3,9 +3,9 @@
  * test_shell_reload.c - a reload that somebody waits for, and the priorities of what
  * ckvd says in a journal.
  */
+#include "tests/lib/check_main.h"
 #include "tests/lib/wire.h"
 
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -218,27 +218,13 @@ START_TEST(fatal_lines_have_their_priority)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("shell_reload");
-	TCase *t = tcase_create("reload");
-	SRunner *runner;
-	int failed;
-
-	tcase_set_timeout(t, 60);
-	tcase_add_checked_fixture(t, setup, teardown);
-	tcase_add_test(t, a_good_reload_ends_with_0_when_it_is_done);
-	tcase_add_test(t, a_broken_file_fails_and_says_why);
-	tcase_add_test(t, the_daemon_answers_with_what_is_wrong);
-	tcase_add_test(t, what_needs_a_restart_fails_by_name);
-	tcase_add_test(t, no_daemon_is_said);
-	tcase_add_test(t, other_users_may_not);
-	tcase_add_test(t, a_client_may_ask_too);
-	tcase_add_loop_test(t, fatal_lines_have_their_priority, 0, 6);
-	suite_add_tcase(s, t);
-	runner = srunner_create(s);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
-}
+CHECK_MAIN("shell_reload",
+	CASE("reload", .setup = setup, .teardown = teardown),
+	TEST(a_good_reload_ends_with_0_when_it_is_done),
+	TEST(a_broken_file_fails_and_says_why),
+	TEST(the_daemon_answers_with_what_is_wrong),
+	TEST(what_needs_a_restart_fails_by_name),
+	TEST(no_daemon_is_said),
+	TEST(other_users_may_not),
+	TEST(a_client_may_ask_too),
+	LOOP(fatal_lines_have_their_priority, 6))
