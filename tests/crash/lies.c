@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -454,6 +455,16 @@ static void another_process(struct raw_lane *lane)
 	_exit(refused_with(fd, getppid(), CKV_LAYOUT_VERSION, EPROTO));
 }
 
+/* Does a refusal name the client's version and the daemon's? */
+static int names_versions(const char *text, unsigned client, unsigned daemon)
+{
+	char theirs[32], ours[32];
+
+	snprintf(theirs, sizeof theirs, "version %u,", client);
+	snprintf(ours, sizeof ours, "version %u", daemon);
+	return strstr(text, theirs) != NULL && strstr(text, ours) != NULL;
+}
+
 /* An old client is told both versions. */
 static void old_layout(struct raw_lane *lane)
 {
@@ -467,8 +478,8 @@ static void old_layout(struct raw_lane *lane)
 	if (raw_hello(fd, getpid(), CKV_LAYOUT_VERSION + 41, &reply) !=
 	    CKV_REFUSED || reply.refused.error != EPROTONOSUPPORT)
 		_exit(1);
-	_exit(strstr(reply.refused.text, "44") && strstr(reply.refused.text,
-							"version 3") ? 0 : 1);
+	_exit(names_versions(reply.refused.text, CKV_LAYOUT_VERSION + 41,
+			     CKV_LAYOUT_VERSION) ? 0 : 1);
 }
 
 static void old_protocol(struct raw_lane *lane)
@@ -486,7 +497,7 @@ static void old_protocol(struct raw_lane *lane)
 	    raw_receive(fd, reply, sizeof reply, fds, &n) <= 0 ||
 	    refused->head.type != CKV_REFUSED ||
 	    refused->error != EPROTONOSUPPORT ||
-	    !strstr(refused->text, "77") || !strstr(refused->text, "version 2"))
+	    !names_versions(refused->text, 77, CKV_PROTOCOL_VERSION))
 		_exit(1);
 	_exit(0);
 }
