@@ -20,8 +20,9 @@ struct ckv_page {		/* the answer for one key, or one scratch page */
 
 /*
  * Borrow pages for the chain keys[0 .. n_keys), 1 to 1024 keys, whose first parent is
- * `parent` (NULL: keys[0] is a root). Returns how many pages were lent;
- * ret_pages[i].status says for each key:
+ * `parent` (NULL: keys[0] is a root). A longer chain goes in parts, `parent` being the
+ * last key of the part before, which need not be published yet. Returns how many pages
+ * were lent; ret_pages[i].status says for each key:
  *
  *   0            lent to this lane until published or given back
  *   -EEXIST      stored already under this parent; the following keys were tried

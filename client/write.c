@@ -24,7 +24,8 @@ static struct lib_request *batch_new(struct ckv_lane *lane, uint8_t op,
 
 	if (r == 0 && n > CKV_BATCH_MAX)
 		r = lib_why(lane->ckv, -EINVAL, "%zu keys or pages in one call; at "
-			    "most %u", n, CKV_BATCH_MAX);
+			    "most %u, a longer list goes in parts", n,
+			    CKV_BATCH_MAX);
 	if (r < 0) {
 		*ret_error = r;
 		return NULL;

@@ -55,6 +55,15 @@ head_dim = 64
 block_tokens = 16
 dtype = f32
 pool = 64MiB
+
+[space long]
+model = tiny-recall
+layers = 4
+kv_heads = 2
+head_dim = 64
+block_tokens = 1
+dtype = f32
+pool = 16MiB
 EOF
 build/ckvd --config "$dir/ckvd.conf" 2>"$dir/log" &
 daemon=$!
@@ -67,6 +76,17 @@ check "cold and cached through the daemon are right, and the same bits" \
 	engine --expect $model/expected.safetensors --socket "$dir/ckvd.sock"
 check "and again, all found and verified" \
 	engine --expect $model/expected.safetensors --socket "$dir/ckvd.sock" --verify
+# A word a block, more blocks than one request to the daemon may name.
+words=$(printf 'a %.0s' $(seq 1100))
+long() { engine --socket "$dir/ckvd.sock" --space long --block 1 --prompt "$words" --words 1; }
+says() { "$@" && grep -qx -- "  $expected; first word after .*" "$dir/out" && ! grep -q not "$dir/out"; }
+expected="1101 tokens: 0 found in the cache, 1101 computed, 1101 stored"
+check "a prompt of 1 101 blocks is stored" says long
+expected="1101 tokens: 1100 found in the cache, 1 computed"
+check "and found, but for the last word, which is not an error" says long
+expected='^ckv-engine: there is no space "elsewhere"; --space names one'
+check "a space that is not there is named" \
+	refuses engine --prompt a --socket "$dir/ckvd.sock" --space elsewhere
 expected="block_tokens"
 check "another page size is refused by name" \
 	refuses engine --prompt a --block 32 --socket "$dir/ckvd.sock"

@@ -28,6 +28,9 @@ static struct page {
 } page[N_PAGES];
 static size_t page_bytes;
 static int n_pins, n_calls, dies_at, n_room;
+static struct share share;
+static uint32_t ids[N_IDS + 1];
+static const uint8_t *busy;		/* a key that somebody else is writing */
 
 static int call(void)
 {
@@ -108,6 +111,22 @@ int ckv_pin_valid(const struct ckv_lane *lane, const struct ckv_pin *pin)
 	return call();
 }
 
+/* The block before the first one, or none; and it is stored. */
+static void check_parent(const uint8_t *parent, const uint8_t *first)
+{
+	uint8_t keys[N_IDS / BLOCK][CKV_KEY_SIZE];
+	int i = 0;
+
+	ckv_keys(NULL, NULL, ids, N_IDS, NULL, 0, keys[0]);
+	while (memcmp(keys[i], first, CKV_KEY_SIZE) != 0)
+		i++;
+	ck_assert((parent != NULL) == (i > 0));
+	if (parent == NULL)
+		return;
+	ck_assert_mem_eq(parent, keys[i - 1], CKV_KEY_SIZE);
+	ck_assert_ptr_nonnull(stored(parent));
+}
+
 long ckv_reserve(struct ckv_lane *lane, const uint8_t *parent,
 		 const uint8_t *keys, size_t n_keys, struct ckv_page *ret_pages)
 {
@@ -117,8 +136,9 @@ long ckv_reserve(struct ckv_lane *lane, const uint8_t *parent,
 	(void)lane;
 	if (r < 0)
 		return r;
-	if (parent != NULL)
-		ck_assert_ptr_nonnull(stored(parent));
+	if (n_keys > share.batch)
+		return -EINVAL;
+	check_parent(parent, keys);
 	for (size_t i = 0; i < n_keys; i++) {
 		int at = 0;
 
@@ -127,8 +147,10 @@ long ckv_reserve(struct ckv_lane *lane, const uint8_t *parent,
 			continue;
 		while (at < n_room && page[at].state != FREE)
 			at++;
-		ret_pages[i].status = at < n_room ? 0 : -ENOSPC;
-		if (at == n_room)
+		ret_pages[i].status = at == n_room ? -ENOSPC :
+			busy != NULL && memcmp(keys + i * CKV_KEY_SIZE, busy,
+			CKV_KEY_SIZE) == 0 ? -EALREADY : 0;
+		if (ret_pages[i].status != 0)
 			continue;
 		page[at].state = LENT;
 		memcpy(page[at].key, keys + i * CKV_KEY_SIZE, CKV_KEY_SIZE);
@@ -152,6 +174,8 @@ long ckv_publish(struct ckv_lane *lane, const struct ckv_page *pages,
 	(void)ret_status;
 	if (r < 0)
 		return r;
+	if (n_pages > share.batch)
+		return -EINVAL;
 	ck_assert_uint_eq(n_tokens, BLOCK);
 	ck_assert_uint_eq(flags, CKV_SUM);
 	for (size_t i = 0; i < n_pages; i++)
@@ -235,8 +259,6 @@ struct ckv *ckv_close(struct ckv *ckv)
 static struct model model;
 static const struct options options = { .block_tokens = BLOCK,
 					.dtype = VEC_F32 };
-static struct share share;
-static uint32_t ids[N_IDS + 1];
 
 struct outcome {
 	float logits[512];
@@ -257,6 +279,7 @@ static void setup(void)
 	for (int i = 0; i < N_PAGES; i++)
 		page[i].data = malloc(page_bytes);
 	share.info.model.block_tokens = BLOCK;
+	share.batch = 1024;
 	for (uint32_t i = 0; i <= N_IDS; i++)
 		ids[i] = 1 + i * i % 500;
 	dies_at = 1 << 30;
@@ -326,6 +349,25 @@ START_TEST(published_blocks_are_found)
 }
 END_TEST
 
+/* More blocks than a request may name are stored in parts, and all are found. */
+START_TEST(long_texts_go_in_parts)
+{
+	struct outcome alone, first, second;
+
+	share.batch = (uint32_t)_i + 1;
+	read_text(NULL, N_IDS, 1, &alone);
+	read_text(&share, N_IDS, 1, &first);
+	read_text(&share, N_IDS, 1, &second);
+	ck_assert_int_eq(first.refused, 0);
+	ck_assert_uint_eq(second.n_found, N_IDS / BLOCK * BLOCK);
+	assert_same(&first, &alone);
+	assert_same(&second, &alone);
+	ck_assert_int_eq(count(STORED), N_IDS / BLOCK);
+	ck_assert_int_eq(count(LENT), 0);
+	ck_assert_int_eq(n_pins, 0);
+}
+END_TEST
+
 /* The last token is computed even when every block of the text is stored. */
 START_TEST(something_is_always_computed)
 {
@@ -335,9 +377,39 @@ START_TEST(something_is_always_computed)
 	read_text(&share, 4 * BLOCK, 1, &first);
 	read_text(&share, 4 * BLOCK, 1, &second);
 	ck_assert_uint_eq(second.n_found, 3 * BLOCK);
+	ck_assert_int_eq(second.refused, 0);
 	assert_same(&second, &alone);
 	ck_assert_int_eq(count(STORED), 4);
 	ck_assert_int_eq(count(LENT), 0);
+}
+END_TEST
+
+/* What others have stored or are storing meanwhile costs no bit and no block. */
+START_TEST(others_write_the_same_text)
+{
+	uint8_t keys[N_IDS / BLOCK][CKV_KEY_SIZE];
+	struct outcome alone, out;
+
+	read_text(NULL, N_IDS, 1, &alone);
+	read_text(&share, N_IDS, 1, &out);
+	ckv_keys(NULL, NULL, ids, N_IDS, NULL, 0, keys[0]);
+	stored(keys[0])->state = FREE;
+	stored(keys[2])->state = FREE;
+	share.batch = (uint32_t)_i + 1;
+	read_text(&share, N_IDS, 1, &out);
+	ck_assert_uint_eq(out.n_found, 0);
+	ck_assert_int_eq(out.refused, 0);
+	assert_same(&out, &alone);
+	ck_assert_int_eq(count(STORED), N_IDS / BLOCK);
+	stored(keys[1])->state = FREE;
+	stored(keys[3])->state = FREE;
+	busy = keys[1];
+	read_text(&share, N_IDS, 1, &out);
+	ck_assert_uint_eq(out.n_found, BLOCK);
+	ck_assert_int_eq(out.refused, -EALREADY);
+	assert_same(&out, &alone);
+	ck_assert_int_eq(count(LENT), 0);
+	ck_assert_int_eq(n_pins, 0);
 }
 END_TEST
 
@@ -362,18 +434,19 @@ START_TEST(full_pool_is_survived)
 	struct outcome alone, out;
 
 	read_text(NULL, N_IDS, 1, &alone);
-	n_room = _i;
+	n_room = _i / 2;
+	share.batch = _i % 2 == 0 ? 1024 : 1;
 	read_text(&share, N_IDS, 1, &out);
 	assert_same(&out, &alone);
-	ck_assert_int_eq(out.refused, _i < N_IDS / BLOCK ? -ENOSPC : 0);
-	ck_assert_int_eq(count(STORED), _i < N_IDS / BLOCK ? _i :
+	ck_assert_int_eq(out.refused, n_room < N_IDS / BLOCK ? -ENOSPC : 0);
+	ck_assert_int_eq(count(STORED), n_room < N_IDS / BLOCK ? n_room :
 			 N_IDS / BLOCK);
 	ck_assert_int_eq(count(LENT), 0);
 	ck_assert_int_eq(n_pins, 0);
 }
 END_TEST
 
-/* A daemon that dies at any call costs no bit, cold or cached. */
+/* A daemon that dies at any call costs no bit, cold or cached, in one part or two. */
 START_TEST(dead_daemon_is_survived)
 {
 	struct outcome alone, out;
@@ -384,7 +457,8 @@ START_TEST(dead_daemon_is_survived)
 		dies_at = 1 << 30;
 		for (int i = 0; i < N_PAGES; i++)
 			page[i].state = FREE;
-		if (_i == 1)
+		share.batch = _i < 2 ? 1024 : 2;
+		if (_i % 2 == 1)
 			read_text(&share, 3 * BLOCK, 1, &out);
 		n_calls = 0;
 		dies_at = nth;
@@ -423,8 +497,10 @@ END_TEST
 CHECK_MAIN("engine_session",
 	CASE("session", .setup = setup, .teardown = teardown, .timeout = 120),
 	TEST(published_blocks_are_found),
+	LOOP(long_texts_go_in_parts, 5),
+	LOOP(others_write_the_same_text, 5),
 	TEST(something_is_always_computed),
 	TEST(own_tokens_are_not_looked_up),
-	LOOP(full_pool_is_survived, N_IDS / BLOCK + 1),
-	LOOP(dead_daemon_is_survived, 2),
+	LOOP(full_pool_is_survived, 2 * (N_IDS / BLOCK + 1)),
+	LOOP(dead_daemon_is_survived, 4),
 	TEST(common_beginning_is_kept))

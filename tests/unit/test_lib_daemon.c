@@ -308,7 +308,7 @@ START_TEST(the_reason_is_of_the_last_failure)
 	ck_assert_int_eq(ckv_lookup(lane, keys, 1, 0x80, &handle, &pin), -EINVAL);
 	ck_assert_str_eq(ckv_why(ckv), ckv_strerror(-EINVAL));
 	ck_assert_int_lt(ckv_drop(lane, keys, CKV_BATCH_MAX + 1, NULL), 0);
-	ck_assert_ptr_nonnull(strstr(ckv_why(ckv), "keys or pages in one call; at most"));
+	ck_assert_ptr_nonnull(strstr(ckv_why(ckv), "keys or pages in one call; at most 1024"));
 	ck_assert_int_eq(ckv_view_open(lane, keys, &opened), -ENOENT);
 	ck_assert_str_eq(ckv_why(ckv), ckv_strerror(-ENOENT));
 	ck_assert_int_eq(ckv_compress(lane, keys, "no-such-method", NULL, &view),
@@ -542,6 +542,36 @@ START_TEST(child_is_told)
 }
 END_TEST
 
+/* More than one call takes is refused; in parts, each under the last key of the one before. */
+START_TEST(long_chains_go_in_parts)
+{
+	enum { PART = 3, MOST = 1024 };
+	static uint8_t many[(MOST + 1) * CKV_KEY_SIZE];
+	static struct ckv_page p[MOST + 1];
+	struct ckv_handle handles[MOST + 1];
+	struct ckv_pin pin;
+	long n;
+
+	memcpy(many, keys, sizeof keys);
+	ck_assert_int_eq(ckv_reserve(lane, NULL, many, MOST + 1, p), -EINVAL);
+	ck_assert_int_eq(ckv_abort(lane, p, MOST + 1, NULL), -EINVAL);
+	ck_assert_int_eq(ckv_drop(lane, many, MOST + 1, NULL), -EINVAL);
+	for (int i = 0; i < BLOCKS; i += PART) {
+		n = BLOCKS - i < PART ? BLOCKS - i : PART;
+		ck_assert_int_eq(ckv_reserve(lane, i == 0 ? NULL :
+				 keys + (i - 1) * CKV_KEY_SIZE,
+				 keys + i * CKV_KEY_SIZE, (size_t)n, &p[i]), n);
+	}
+	for (int i = 0; i < BLOCKS; i += PART) {
+		n = BLOCKS - i < PART ? BLOCKS - i : PART;
+		ck_assert_int_eq(ckv_publish(lane, &p[i], (size_t)n, TOKENS,
+					     CKV_SUM, NULL, NULL, NULL), n);
+	}
+	ck_assert_int_eq(ckv_lookup(lane, many, MOST + 1, 0, handles, &pin), BLOCKS);
+	ckv_unpin(lane, &pin);
+}
+END_TEST
+
 CHECK_MAIN("lib_daemon",
 	CASE("daemon", .setup = setup, .teardown = teardown),
 	TEST(another_process_finds_what_was_stored),
@@ -560,4 +590,5 @@ CHECK_MAIN("lib_daemon",
 	TEST(wait_ends),
 	TEST(event_descriptor_wakes),
 	TEST(threads_have_their_own_lanes),
-	TEST(child_is_told))
+	TEST(child_is_told),
+	TEST(long_chains_go_in_parts))

@@ -14,6 +14,8 @@ struct answer {
 	char words[1024];
 	uint32_t n_prompted;		/* tokens of text and question */
 	uint32_t n_found;		/* of these, not computed */
+	uint32_t n_stored;		/* computed, and now in the cache */
+	bool cached;			/* there is a cache */
 	uint64_t first_ns;		/* from the start to the first word */
 	uint64_t logits_sum;		/* checksum of the logits behind it */
 	size_t shared_bytes;		/* of keys and values, in the cache */
@@ -23,7 +25,7 @@ struct answer {
 	uint32_t n_views;
 };
 
-/* On standard output: a line each, or one line of JSON. */
+/* On standard output: the words and how they came about, or one line of JSON. */
 void answers_print(const struct options *o, const struct answer *answers,
 		   uint32_t n_answers);
 

@@ -94,6 +94,8 @@ static int go_on(struct asking *a, uint64_t from_ns, struct answer *ret)
 	ret->shared_bytes = session_shared_bytes(s);
 	ret->own_bytes = session_own_bytes(s);
 	ret->refused = s->refused;
+	ret->cached = s->share != NULL;
+	ret->n_stored = session_stored(s);
 	free(ids);
 	return n < 0 ? n : 0;
 }

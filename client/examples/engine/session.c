@@ -130,15 +130,37 @@ int session_begin_view(struct session *s, const uint32_t *ids, uint32_t n_ids,
 	return 0;
 }
 
-int session_read(struct session *s, uint32_t end, struct err *e)
+static int read_to(struct session *s, uint32_t end)
 {
-	int r;
+	int r = 0;
 
-	assert(s->n_done < end && end <= s->n_ids);
-	r = engine_forward(&s->eng, &s->kv, s->ids + s->n_done,
-			   end - s->n_done, s->n_done, s->logits);
+	if (s->n_done < end)
+		r = engine_forward(&s->eng, &s->kv, s->ids + s->n_done,
+				   end - s->n_done, s->n_done, s->logits);
 	if (r == 0)
 		s->n_done = end;
+	return r;
+}
+
+/* A long text is claimed in parts, the next when the one before it is written. */
+static bool claim_ends_before(const struct session *s, uint32_t end)
+{
+	return s->claimed && claim_has_more(&s->claim) &&
+	       s->claim.n_placed * s->kv.geo.block_tokens < end;
+}
+
+int session_read(struct session *s, uint32_t end, struct err *e)
+{
+	int r = 0;
+
+	assert(s->n_done < end && end <= s->n_ids);
+	while (r == 0 && claim_ends_before(s, end)) {
+		r = read_to(s, s->claim.n_placed * s->kv.geo.block_tokens);
+		if (r == 0)
+			r = claim_more(s->share, &s->kv, &s->claim);
+	}
+	if (r == 0)
+		r = read_to(s, end);
 	return explain(s, r, e);
 }
 
@@ -190,6 +212,11 @@ int session_answer(struct session *s, uint32_t stop, uint32_t max,
 	}
 	free(logits);
 	return explain(s, r, e);
+}
+
+uint32_t session_stored(const struct session *s)
+{
+	return s->claimed ? s->claim.n_published * s->kv.geo.block_tokens : 0;
 }
 
 size_t session_shared_bytes(const struct session *s)

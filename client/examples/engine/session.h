@@ -65,6 +65,9 @@ int session_publish(struct session *s, struct err *e);
 int session_answer(struct session *s, uint32_t stop, uint32_t max,
 		   uint32_t *ret_ids, struct err *e);
 
+/* Tokens of the text that were computed here and are in the cache by now. */
+uint32_t session_stored(const struct session *s);
+
 /* Bytes of keys and values that the text has in the cache, and in our memory. */
 size_t session_shared_bytes(const struct session *s);
 size_t session_own_bytes(const struct session *s);

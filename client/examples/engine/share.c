@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define BATCH	1024u	/* see ckv_reserve() */
+
 /* The last part of a path is what a model is called. -ENAMETOOLONG. */
 static int model_name(const char *dir, char *name, size_t bytes)
 {
@@ -53,13 +55,16 @@ static int model_of(const struct options *o, const struct model *m,
 	return 0;
 }
 
-static int explain(const struct share *share, const char *what, int r,
+/* What the daemon said, which names the thing, or else what the error means. */
+static int explain(const struct share *share, const char *space, int r,
 		   struct err *e)
 {
 	const char *why = ckv_why(share->ckv);
 
-	return err_set(e, r, "%s: %s%s%s", what, ckv_strerror(r),
-		       why[0] != '\0' ? ": " : "", why);
+	if (why[0] == '\0')
+		return err_set(e, r, "%s: %s", space, ckv_strerror(r));
+	return err_set(e, r, "%s%s", why, r == -ENOENT ? "; --space names one "
+		       "of those in the daemon's configuration" : "");
 }
 
 int share_open(struct share *share, const struct options *o,
@@ -73,6 +78,7 @@ int share_open(struct share *share, const struct options *o,
 	if (r < 0)
 		return r;
 	share->verify = o->verify;
+	share->batch = BATCH;
 	r = ckv_open(o->socket, "ckv-engine", &share->ckv);
 	if (r < 0)
 		return err_set(e, r, "%s", ckv_why(NULL));
@@ -136,34 +142,61 @@ static int find(struct share *share, struct kv *kv, uint32_t n_ask,
 		r = kv_add_page(kv, (uint8_t *)(uintptr_t)handles[i].data);
 		c->n_found += r == 0;
 	}
+	c->n_placed = c->n_found;
 	free(handles);
 	return r;
 }
 
-/* Borrow pages for the blocks that were not found, up to the first refusal. */
+/* What one block got of the cache: 0, -ENOMEM, or 1: nothing, and none after it. */
+static int place(const struct share *share, struct kv *kv, struct claim *c,
+		 const struct ckv_page *page)
+{
+	int r;
+
+	if (page->status == 0) {
+		r = kv_add_page(kv, page->data);
+		if (r < 0)
+			return r;
+		c->lent[c->n_lent++] = *page;
+	} else if (page->status == -EEXIST) {
+		/* Stored already, but we compute it: into a page of our own. */
+		r = kv_reserve(kv, (c->n_placed + 1) *
+			       share->info.model.block_tokens);
+		if (r < 0)
+			return r;
+	} else {
+		c->refused = page->status;
+		return 1;
+	}
+	c->n_placed++;
+	return 0;
+}
+
+/* Borrow pages for the next blocks, as many as one request may name. */
 static int borrow(struct share *share, struct kv *kv, struct claim *c)
 {
-	uint32_t first = c->n_found, n = c->n_keys - first, i;
+	uint32_t first = c->n_placed, n = c->n_keys - first, i;
 	const uint8_t *parent = first > 0 ? key(c, first - 1) : NULL;
+	struct ckv_page *part;
 	long lent;
 	int r = 0;
 
 	if (n == 0)
 		return 0;
-	lent = ckv_reserve(share->lane, parent, key(c, first), n, c->lent);
-	if (lent < 0) {
+	n = n < share->batch ? n : share->batch;
+	part = calloc(n, sizeof(*part));
+	if (part == NULL)
+		return -ENOMEM;
+	lent = ckv_reserve(share->lane, parent, key(c, first), n, part);
+	if (lent < 0)
 		c->refused = (int)lent;
-		return 0;
-	}
-	for (i = 0; r == 0 && i < n && c->lent[i].status == 0; i++)
-		r = kv_add_page(kv, c->lent[i].data);
-	c->n_lent = i;
-	if (i < n)
-		c->refused = c->lent[i].status;
-	for (; i < n; i++)
-		if (c->lent[i].status == 0)
-			ckv_abort(share->lane, &c->lent[i], 1, NULL);
-	return r;
+	for (i = 0; lent >= 0 && r == 0 && i < n; i++)
+		r = place(share, kv, c, &part[i]);
+	for (i = c->n_placed - first; lent > 0 && i < n; i++)
+		if (part[i].status == 0)
+			ckv_abort(share->lane, &part[i], 1, NULL);
+	free(part);
+	return r < 0 ? r : 0;
 }
 
 int claim_begin(struct share *share, struct kv *kv, const uint32_t *ids,
@@ -187,45 +220,59 @@ int claim_begin(struct share *share, struct kv *kv, const uint32_t *ids,
 	return 0;
 }
 
-int claim_publish(struct share *share, struct claim *c)
+bool claim_has_more(const struct claim *c)
 {
-	long n;
+	return c->n_placed < c->n_keys && c->refused == 0;
+}
 
-	if (c->n_lent == 0 || c->published)
-		return 0;
-	n = ckv_publish(share->lane, c->lent, c->n_lent,
-			share->info.model.block_tokens, CKV_SUM, NULL, NULL,
-			&c->own);
-	if (n == (long)c->n_lent) {
-		c->published = true;
-	} else {
-		c->refused = n < 0 ? (int)n : -EAGAIN;
-		if (n > 0)
-			ckv_unpin(share->lane, &c->own);
+int claim_more(struct share *share, struct kv *kv, struct claim *c)
+{
+	claim_publish(share, c);
+	return claim_has_more(c) ? borrow(share, kv, c) : 0;
+}
+
+void claim_publish(struct share *share, struct claim *c)
+{
+	uint32_t n = c->n_lent - c->n_published;
+	struct ckv_pin pin = { 0 };
+	long done;
+
+	if (n == 0 || c->lost)
+		return;
+	done = ckv_publish(share->lane, c->lent + c->n_published, n,
+			   share->info.model.block_tokens, CKV_SUM, NULL, NULL,
+			   &pin);
+	if (done == (long)n) {
+		/* The pin of a block keeps the blocks before it, too. */
+		ckv_unpin(share->lane, &c->own);
+		c->own = pin;
+		c->n_published = c->n_lent;
+		return;
 	}
-	return c->published ? 0 : c->refused;
+	/* Some are published and not pinned, or they were taken back. */
+	c->lost = done > 0 || done == -ESTALE || done == -ECANCELED;
+	c->refused = done < 0 ? (int)done : -EAGAIN;
+	ckv_unpin(share->lane, &pin);
 }
 
 int claim_valid(const struct share *share, const struct claim *c)
 {
-	int r = 0;
+	int r = c->lost ? -ESTALE : 0;
 
-	if (c->n_found > 0)
+	if (r == 0 && c->n_found > 0)
 		r = ckv_pin_valid(share->lane, &c->found);
-	if (r == 0 && c->published)
+	if (r == 0 && c->n_published > 0)
 		r = ckv_pin_valid(share->lane, &c->own);
-	if (r == 0 && c->n_lent > 0 && !c->published && c->refused == -ESTALE)
-		r = -ESTALE;
 	return r;
 }
 
 void claim_end(struct share *share, struct claim *c)
 {
 	ckv_unpin(share->lane, &c->found);
-	if (c->published)
-		ckv_unpin(share->lane, &c->own);
-	else if (c->n_lent > 0)
-		ckv_abort(share->lane, c->lent, c->n_lent, NULL);
+	ckv_unpin(share->lane, &c->own);
+	if (c->n_published < c->n_lent)
+		ckv_abort(share->lane, c->lent + c->n_published,
+			  c->n_lent - c->n_published, NULL);
 	free(c->keys);
 	free(c->lent);
 	memset(c, 0, sizeof(*c));

@@ -2,9 +2,12 @@
 /*
  * share.h - a text's blocks in the shared cache: found, borrowed, published.
  *
- * A text claims what it needs once, before it is read: pages that are there
- * already are pinned and read where they lie, and for the full blocks that must
- * be computed pages are borrowed, which the engine writes and then publishes.
+ * A text claims what it needs before it is read: pages that are there already are
+ * pinned and read where they lie, and for the full blocks that must be computed
+ * pages are borrowed, which the engine writes and then publishes. A request to the
+ * daemon names at most 1024 blocks, and a client may not hold any number of pages
+ * unpublished, so a long text goes in parts: each is borrowed under the last block
+ * of the part before it, when that has been written and published.
  * Whatever the cache refuses (it is full, the daemon is gone) only means that
  * the engine computes into memory of its own.
  */
@@ -27,6 +30,7 @@ struct share {
 	struct ckv_lane *lane;
 	struct ckv_space_info info;
 	bool verify;			/* check the bytes of what is found */
+	uint32_t batch;			/* blocks that a request may name */
 };
 
 struct claim {
@@ -34,10 +38,12 @@ struct claim {
 	uint32_t n_keys;
 	uint32_t n_found;		/* of them, pages found */
 	struct ckv_pin found;		/* pins them */
-	struct ckv_page *lent;		/* pages for the blocks after them */
+	uint32_t n_placed;		/* blocks that have a page by now */
+	struct ckv_page *lent;		/* pages for blocks after those found */
 	uint32_t n_lent;
-	bool published;			/* they are, and `own` pins them */
-	struct ckv_pin own;
+	uint32_t n_published;		/* of these */
+	struct ckv_pin own;		/* pins the published ones */
+	bool lost;			/* a page is no more what it was */
 	int refused;			/* why the cache gave less; 0 or -errno */
 };
 
@@ -58,14 +64,20 @@ void share_close(struct share *share);
 /*
  * Claim the blocks of ids[0 .. n_ids) and append their pages to kv, which is
  * empty: those found first, but none that reaches into the last n_own tokens,
- * which the caller wants to compute itself; then those lent. *ret_claim is the
- * caller's and goes to claim_end(). Only -ENOMEM is an error.
+ * which the caller wants to compute itself; then those lent, of the first part.
+ * *ret_claim is the caller's and goes to claim_end(). Only -ENOMEM is an error.
  */
 int claim_begin(struct share *share, struct kv *kv, const uint32_t *ids,
 		uint32_t n_ids, uint32_t n_own, struct claim *ret_claim);
 
-/* The lent pages are written: publish them. 0 or what ckv_publish() says. */
-int claim_publish(struct share *share, struct claim *claim);
+/* Whether there is another part, once the blocks that have a page are written. */
+bool claim_has_more(const struct claim *claim);
+
+/* These are written: publish them, and borrow pages for the next part. -ENOMEM. */
+int claim_more(struct share *share, struct kv *kv, struct claim *claim);
+
+/* The lent pages are written: publish them. What went wrong is in claim->refused. */
+void claim_publish(struct share *share, struct claim *claim);
 
 /* Whether the pages are still what they were: 0 or -ESTALE. */
 int claim_valid(const struct share *share, const struct claim *claim);

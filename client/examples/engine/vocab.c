@@ -171,8 +171,9 @@ int vocab_encode(const struct vocab *v, const char *text, uint32_t **ret_ids,
 		if (id < 0) {
 			free(ids);
 			return err_set(e, -EINVAL, "the model does not know "
-				       "the word \"%.*s\"",
-				       (int)(n < 64 ? n : 64), at);
+				       "the word \"%.*s\"; its words are in "
+				       "its vocab.txt, blanks between words and "
+				       "signs", (int)(n < 64 ? n : 64), at);
 		}
 		ids[n_ids++] = (uint32_t)id;
 		at += n;
