@@ -257,6 +257,31 @@ START_TEST(first_and_last_are_read)
 }
 END_TEST
 
+static int n_waits;
+
+static void count_wait(void)
+{
+	n_waits++;
+}
+
+/* Whoever waits for a program that says nothing is told so, and gets its result. */
+START_TEST(waiting_is_shown)
+{
+	struct args a = { 0 };
+	json_t *said;
+
+	args_add(&a, "/bin/sh");
+	args_add(&a, "-c");
+	args_add(&a, "sleep 2.5; echo 7");
+	proc_on_wait = count_wait;
+	ck_assert_msg(proc_ask("sh", &a, STDERR_FILENO, &said, &err) == 0, "%s",
+		      err.text);
+	ck_assert_int_eq((int)json_integer_value(said), 7);
+	ck_assert_int_ge(n_waits, 1);
+	json_decref(said);
+}
+END_TEST
+
 CHECK_MAIN("engine_daemon",
 	CASE("daemon", .setup = setup, .teardown = teardown),
 	TEST(blocks_go_from_one_to_another),
@@ -266,4 +291,5 @@ CHECK_MAIN("engine_daemon",
 	TEST(other_geometry_is_named),
 	TEST(whole_view_is_near),
 	EACH(a_view_of_any_method_is_read, method),
-	TEST(first_and_last_are_read))
+	TEST(first_and_last_are_read),
+	TEST(waiting_is_shown))

@@ -6,7 +6,7 @@
  * (2) engine 2 gets the same document and another question; (3) engine 1 is
  * killed while it writes another document, and engine 3 still hits; (4) views
  * of the document at several sizes, made with the question known and unknown.
- * What each step says goes into one JSON value, which is the report.
+ * What each step says is told as it happens and goes into one JSON value.
  */
 #include "client/examples/engine/demo.h"
 
@@ -66,6 +66,7 @@ static void note_step(struct stage *s, json_t *found, const char *who,
 	json_object_set_new(step, "right", json_boolean(
 			    stage_is_right(s, question, step)));
 	json_array_append_new(json_object_get(found, "steps"), step);
+	demo_tell_step(json_object_get(found, "steps"), step);
 }
 
 /* The i-th question without a cache and, `cached`, with it. */
@@ -76,6 +77,7 @@ static int ask_once(struct stage *s, bool cached, uint32_t i, json_t *found,
 	struct args a;
 	int r;
 
+	demo_tell_who(who, what);
 	stage_engine(s, cached, &a);
 	args_add(&a, "--ask");
 	args_add(&a, stage_question(s, i));
@@ -91,10 +93,12 @@ static int ask_once(struct stage *s, bool cached, uint32_t i, json_t *found,
 static int start_first(struct stage *s, json_t *found, struct proc *first,
 		       struct err *e)
 {
+	static const char what[] = "reads it, answers, publishes it";
 	json_t *said;
 	struct args a;
 	int r;
 
+	demo_tell_who("engine 1", what);
 	stage_engine(s, true, &a);
 	args_add(&a, "--ask");
 	args_add(&a, stage_question(s, 0));
@@ -110,7 +114,7 @@ static int start_first(struct stage *s, json_t *found, struct proc *first,
 		proc_end(first, SIGKILL);
 		return r;
 	}
-	note_step(s, found, "engine 1", "reads, answers, publishes", 0, said);
+	note_step(s, found, "engine 1", what, 0, said);
 	json_decref(said);
 	return 0;
 }
@@ -198,6 +202,7 @@ static int kill_first(struct stage *s, json_t *found, struct proc *first,
 	bool leaked;
 	int r;
 
+	demo_tell_killing();
 	r = proc_read(first, &said, e);
 	if (r == 0)
 		r = await(s, holds, &before, e);
@@ -214,6 +219,7 @@ static int kill_first(struct stage *s, json_t *found, struct proc *first,
 			"{s:O, s:O, s:O, s:b}", "wrote_blocks",
 			json_object_get(said, "paused_lent"), "before", before,
 			"after", after, "leaked", leaked));
+		demo_tell_death(json_object_get(found, "death"));
 	}
 	json_decref(said);
 	json_decref(before);
@@ -247,6 +253,7 @@ static void compare_bits(json_t *found, const json_t *alone)
 	}
 	json_object_set_new(found, "identical", json_pack("{s:I, s:I}",
 			    "compared", n, "same", same));
+	demo_tell_bits(json_object_get(found, "identical"));
 }
 
 /* Steps 1 to 3. */
@@ -257,7 +264,8 @@ static int share(struct stage *s, json_t *found, struct err *e)
 	struct args a;
 	int r;
 
-	r = ask_once(s, false, 1, found, "no cache", "reads, answers", e);
+	r = ask_once(s, false, 1, found, "no cache",
+		     "an engine by itself reads the document, answers", e);
 	if (r == 0)
 		r = start_first(s, found, &first, e);
 	if (r == 0)
@@ -268,9 +276,10 @@ static int share(struct stage *s, json_t *found, struct err *e)
 	proc_end(&first, SIGKILL);
 	if (r == 0)
 		r = ask_once(s, true, 2, found, "engine 3",
-			     "after the death of engine 1", e);
+			     "the same text, after the death of engine 1", e);
 	if (r < 0)
 		return r;
+	demo_tell_compare();
 	stage_engine(s, false, &a);
 	for (uint32_t i = 0; i < 3; i++) {
 		args_add(&a, "--ask");
@@ -309,6 +318,7 @@ static int make_views(struct stage *s, bool asked, json_t *found,
 	struct args a;
 	int r;
 
+	demo_tell_making(asked ? " with each question" : " alone");
 	stage_engine(s, true, &a);
 	args_add(&a, "--make-views");
 	for (size_t i = 0; i < N_SHARES; i++) {
@@ -357,6 +367,17 @@ static int ask_all(struct stage *s, const char *option, const char *value,
 	return 0;
 }
 
+static int ask_and_tell(struct stage *s, const char *option, const char *value,
+			const char *share_kept, json_int_t *ret_right,
+			struct err *e)
+{
+	int r = ask_all(s, option, value, share_kept, ret_right, e);
+
+	if (r == 0)
+		demo_tell_right(*ret_right, s->n_questions);
+	return r;
+}
+
 static int compare_share(struct stage *s, size_t i, json_t *found,
 			 struct err *e)
 {
@@ -366,13 +387,15 @@ static int compare_share(struct stage *s, size_t i, json_t *found,
 	int r;
 
 	snprintf(kept, sizeof(kept), "%lld", (long long)number(made, "kept"));
-	r = ask_all(s, "--view", "asked", shares[i], &asked, e);
+	demo_tell_view(shares[i], made);
+	r = ask_and_tell(s, "--view", "asked", shares[i], &asked, e);
 	if (r == 0)
-		r = ask_all(s, "--view", "text", shares[i], &later, e);
+		r = ask_and_tell(s, "--view", "text", shares[i], &later, e);
 	if (r == 0)
-		r = ask_all(s, "--first-last", kept, NULL, &ends, e);
+		r = ask_and_tell(s, "--first-last", kept, NULL, &ends, e);
 	if (r < 0)
 		return r;
+	demo_tell_view_end(found, made);
 	json_array_append_new(json_object_get(found, "views"), json_pack(
 		"{s:s, s:O, s:O, s:O, s:I, s:I, s:I}", "keep", shares[i],
 		"kept", json_object_get(made, "kept"),
@@ -391,12 +414,15 @@ static int compress(struct stage *s, json_t *found, struct err *e)
 
 	json_object_set_new(found, "questions",
 			    json_integer(s->n_questions));
+	demo_tell_views(s->n_questions);
 	r = ask_all(s, NULL, NULL, NULL, &all, e);
 	json_object_set_new(found, "right_whole", json_integer(all));
 	if (r == 0)
 		r = make_views(s, false, found, e);
 	if (r == 0)
 		r = make_views(s, true, found, e);
+	if (r == 0)
+		demo_tell_table(found);
 	for (size_t i = 0; r == 0 && i < N_SHARES; i++)
 		r = compare_share(s, i, found, e);
 	json_object_del(found, "made");
@@ -436,6 +462,17 @@ static bool all_well(const json_t *found)
 					     "leaked"));
 }
 
+static long long count_words(const char *text)
+{
+	long long n = 0;
+
+	for (text += strspn(text, " "); *text != '\0'; n++) {
+		text += strcspn(text, " ");
+		text += strspn(text, " ");
+	}
+	return n;
+}
+
 static int play(struct stage *s, json_t *found, struct err *e)
 {
 	struct err closing;
@@ -444,11 +481,15 @@ static int play(struct stage *s, json_t *found, struct err *e)
 	r = stage_open(s, e);
 	if (r < 0)
 		return r;
+	demo_tell_begin(json_object_get(found, "machine"),
+			count_words(stage_text(s->story)));
 	r = share(s, found, e);
 	if (r == 0)
 		r = compress(s, found, e);
-	if (r < 0)
+	if (r < 0) {
+		demo_tell_failure();
 		stage_complain(s);
+	}
 	closed = stage_close(s, &closing);
 	if (r == 0 && closed < 0)
 		return err_set(e, closed, "%s", closing.text);
@@ -489,6 +530,8 @@ int demo_main(int argc, char **argv)
 		return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 	found = json_pack("{s:[], s:[]}", "steps", "views");
 	name_machine(found);
+	demo_tell(!json);
+	proc_on_wait = demo_wait;
 	r = play(&s, found, &e);
 	if (r < 0) {
 		fprintf(stderr, "ckv-engine --demo: %s\n", e.text);
@@ -502,7 +545,7 @@ int demo_main(int argc, char **argv)
 	if (json)
 		json_dumpf(found, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
 	else
-		demo_report(found);
+		demo_tell_end(found);
 	if (json)
 		puts("");
 	json_decref(found);

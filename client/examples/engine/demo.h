@@ -5,12 +5,39 @@
 #ifndef ENGINE_DEMO_H
 #define ENGINE_DEMO_H
 
+#include <stdbool.h>
+
 #include <jansson.h>
 
 /* The program: an exit code. */
 int demo_main(int argc, char **argv);
 
-/* Print what the demo found out, for people. */
-void demo_report(const json_t *found);
+/* Whether what follows is printed, for people; at first it is not. */
+void demo_tell(bool on);
+
+/* Something takes long: the line that was begun shows it. */
+void demo_wait(void);
+
+/*
+ * The page of text, in its order. Those that take nothing, or say who does what,
+ * begin a line before the work; the next one ends it.
+ */
+void demo_tell_begin(const json_t *machine, long long n_tokens);
+void demo_tell_who(const char *who, const char *what);
+void demo_tell_step(const json_t *steps, const json_t *step);
+void demo_tell_killing(void);
+void demo_tell_death(const json_t *death);
+void demo_tell_compare(void);
+void demo_tell_bits(const json_t *same);
+void demo_tell_views(long long n_questions);
+void demo_tell_making(const char *what);
+void demo_tell_table(const json_t *found);
+void demo_tell_view(const char *keep, const json_t *made);
+void demo_tell_right(long long right, long long n_questions);
+void demo_tell_view_end(const json_t *found, const json_t *made);
+void demo_tell_end(const json_t *found);
+
+/* End a line that was begun, so that an error message has its own. */
+void demo_tell_failure(void);
 
 #endif

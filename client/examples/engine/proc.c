@@ -19,6 +19,9 @@
 #include <unistd.h>
 
 #define PATIENCE_MS	60000
+#define WAIT_MS		2000	/* between two calls of proc_on_wait */
+
+void (*proc_on_wait)(void);
 
 void args_add(struct args *a, const char *arg)
 {
@@ -58,17 +61,30 @@ int proc_start(const char *name, const struct args *a, int errors,
 	return 0;
 }
 
+/* Until it says something: what poll() says, 0 when patience is at its end. */
+static int wait_for(const struct proc *p)
+{
+	struct pollfd pfd = { .fd = p->out, .events = POLLIN };
+	int n = 0;
+
+	for (int ms = 0; n == 0 && ms < PATIENCE_MS; ms += WAIT_MS) {
+		if (ms > 0 && proc_on_wait != NULL)
+			proc_on_wait();
+		n = poll(&pfd, 1, WAIT_MS);
+	}
+	return n;
+}
+
 /* More of what it says; 0 at its end. */
 static ssize_t read_more(struct proc *p)
 {
-	struct pollfd pfd = { .fd = p->out, .events = POLLIN };
 	char *more = realloc(p->rest, p->n_rest + 65536);
 	ssize_t n;
 
 	if (more == NULL)
 		return -ENOMEM;
 	p->rest = more;
-	n = poll(&pfd, 1, PATIENCE_MS);
+	n = wait_for(p);
 	if (n == 0)
 		return -ETIMEDOUT;
 	n = n < 0 ? n : read(p->out, p->rest + p->n_rest, 65536);

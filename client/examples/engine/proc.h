@@ -36,6 +36,9 @@ void args_add(struct args *a, const char *arg);
 int proc_start(const char *name, const struct args *a, int errors,
 	       struct proc *ret, struct err *e);
 
+/* Called every two seconds while one says nothing, if set. */
+extern void (*proc_on_wait)(void);
+
 /* Its next line of JSON, within a minute. The caller owns *ret. */
 int proc_read(struct proc *p, json_t **ret, struct err *e);
 
