@@ -336,7 +336,10 @@ INSTALLED := \
 	644:systemd/ckvd.service:lib/systemd/system/ckvd.service \
 	644:systemd/ckvd.sysusers:lib/sysusers.d/ckvd.conf \
 	644:systemd/ckvd.tmpfiles:lib/tmpfiles.d/ckvd.conf \
-	644:systemd/ckvd.conf:share/doc/ckv/ckvd.conf.example
+	644:systemd/ckvd.conf:share/doc/ckv/ckvd.conf.example \
+	755:$B/ckv-engine:libexec/ckv/ckv-engine \
+	$(foreach f,config.json model.safetensors story-1.json story-2.json vocab.txt,\
+		644:tests/data/tiny-recall/$f:share/ckv/tiny-recall/$f)
 SONAMES := lib/libckv.so.0 lib/libckv.so
 D = $(DESTDIR)$(PREFIX)
 part = $(word $(2),$(subst :, ,$(1)))
@@ -353,7 +356,7 @@ install:
 
 # Texts are copied with the paths of this PREFIX in them.
 put = echo "  PUT   $(D)/$(call part,$1,3)" && install -d "$$(dirname "$(D)/$(call part,$1,3)")" && \
-	$(if $(filter $B/%,$(call part,$1,2)),install -m $(call part,$1,1) $(call part,$1,2) \
+	$(if $(filter $B/% %.safetensors,$(call part,$1,2)),install -m $(call part,$1,1) $(call part,$1,2) \
 	"$(D)/$(call part,$1,3)",rm -f "$(D)/$(call part,$1,3)" && sed 's|@PREFIX@|$(PREFIX)|g; \
 	s|@VERSION@|$(VERSION)|g' $(call part,$1,2) >"$(D)/$(call part,$1,3)" && \
 	chmod $(call part,$1,1) "$(D)/$(call part,$1,3)")
@@ -361,7 +364,8 @@ put = echo "  PUT   $(D)/$(call part,$1,3)" && install -d "$$(dirname "$(D)/$(ca
 uninstall:
 	@$(foreach f,$(foreach i,$(INSTALLED),$(call part,$i,3)) $(SONAMES),\
 		echo "  RM    $(D)/$f" && rm -f "$(D)/$f" &&) true
-	@rmdir "$(D)/share/doc/ckv" 2>/dev/null || true
+	@rmdir "$(D)/share/doc/ckv" "$(D)/libexec/ckv" "$(D)/share/ckv/tiny-recall" "$(D)/share/ckv" \
+		2>/dev/null || true
 	@$(if $(DESTDIR),true,[ "$$(id -u)" != 0 ] || ldconfig)
 
 help:

@@ -32,7 +32,7 @@ installed() {
 		share/man/man5/ckvd.conf.5 share/man/man7/ckv-methods.7 share/man/man8/ckvd.8 \
 		share/man/man7/ckv-troubleshooting.7 share/man/man7/ckv-security.7 \
 		lib/systemd/system/ckvd.service lib/sysusers.d/ckvd.conf lib/tmpfiles.d/ckvd.conf \
-		share/doc/ckv/ckvd.conf.example; do
+		share/doc/ckv/ckvd.conf.example libexec/ckv/ckv-engine share/ckv/tiny-recall/model.safetensors; do
 		[ -s "$dir/usr/$f" ] || { echo "missing: $f"; return 1; }
 	done
 }
@@ -107,6 +107,21 @@ ran() {
 		tee /dev/stderr | grep -qx '0 of 4 blocks are cached'
 }
 
+# The command that the README has for the example engine, as it was installed here.
+engine_command() { awk '/^    .*libexec\/ckv\/ckv-engine --space/ { on = 1 } on { print } on && !/\\$/ { exit }' README.md |
+	sed "s|/usr/local|$dir/usr|g"; }
+
+# Twice: the second process finds what the first one stored.
+tried() {
+	engine_command >"$dir/try" && [ "$(wc -l <"$dir/try")" -gt 2 ] && export CKV_SOCKET=$dir/ckvd.sock || return
+	sh "$dir/try" | tee "$dir/first" && sh "$dir/try" | tee "$dir/second" &&
+		grep -qx "  82 12 ." "$dir/first" && grep -q "^  71 tokens: 0 found .* 71 computed, 64 stored;" "$dir/first" &&
+		grep -qx "  82 12 ." "$dir/second" && grep -q "^  71 tokens: 64 found in the cache, 7 computed;" "$dir/second"
+}
+
+# Nothing of the source is needed.
+shown() { (cd / && "$dir/usr/libexec/ckv/ckv-engine" --demo --quick); }
+
 check "make install puts every file in its place" installed
 check "and every manual" manuals
 check "a package has the paths of its PREFIX, and uninstall takes all away" packaged
@@ -117,4 +132,6 @@ check "the library links from C++" compiled_cxx
 check "the configuration is accepted" configured
 check "a daemon starts with the example" started
 check "the program runs" ran
+check "the example engine answers, and the next one finds its text" tried
+check "its demo plays from where it is installed" shown
 exit $bad

@@ -28,7 +28,7 @@ static int run_model(const struct options *o, const struct model *m,
 	struct share share, *with = NULL;
 	int r;
 
-	if (o->socket != NULL) {
+	if (o->cached) {
 		r = share_open(&share, o, m, e);
 		if (r < 0 && !can_do_without(o, r))
 			return r;

@@ -12,34 +12,44 @@
 #include <string.h>
 
 static const char help[] =
-"usage: ckv-engine --model DIR --expect FILE [--socket PATH]\n"
-"       ckv-engine --model DIR --prompt WORDS [--ask WORDS]... [--socket PATH]\n"
+"usage: ckv-engine --model DIR --prompt WORDS [--ask WORDS]... [--space NAME]\n"
+"       ckv-engine --model DIR --expect FILE [--space NAME]\n"
 "       ckv-engine --demo [--help]\n"
 "\n"
-"A small inference engine for Llama-architecture models (config.json, vocab.txt\n"
-"and one model.safetensors in DIR). Keys and values live in pages of the layout\n"
-"that ckv uses, and attention reads them where they lie: in memory of its own,\n"
-"or in the shared cache of the daemon at PATH.\n"
+"A small inference engine, to show how one uses ckv. Keys and values live in\n"
+"pages of the layout that ckv uses, and attention reads them where they lie:\n"
+"in memory of its own or, with --space or --socket, in the daemon's cache.\n"
+"\n"
+"It computes Llama models (model_type llama, no scaled RoPE, no biases, not\n"
+"quantised), on the CPU. DIR has, as Hugging Face names them,\n"
+"\n"
+"  config.json         refused if it asks for what is not computed here\n"
+"  model.safetensors   or model.safetensors.index.json and the files it names:\n"
+"                      F32, F16 or BF16\n"
+"  vocab.txt           the words, one a line, that of id 0 first; you make it\n"
+"                      yourself, as tokenizers are not read\n"
 "\n"
 "  --model DIR       the model's folder; its last part is the model's name\n"
-"  --expect FILE     compare logits with those in FILE; exits with 1 when one is\n"
-"                    further away than FILE's rule allows. With --socket each\n"
-"                    prompt is read twice, and what the second time finds in the\n"
-"                    cache must give the same bits\n"
 "  --prompt WORDS    the text to read, words separated by blanks\n"
 "  --ask WORDS       a question to read after it; may be given many times, each\n"
 "                    is asked of the text alone\n"
 "  --words N         the most words of an answer (default 8)\n"
-"  --stop WORD       the word that ends an answer (default .)\n"
+"  --stop WORD       the word that ends an answer (default \".\", if there is one)\n"
 "  --block N         tokens in a page (default 16)\n"
 "  --type TYPE       f32 (default) or bf16: how keys and values are stored\n"
+"  --expect FILE     compare logits with those in FILE; exits with 1 when one is\n"
+"                    further away than FILE's rule allows. With a cache each\n"
+"                    prompt is read twice, and what the second time finds in it\n"
+"                    must give the same bits\n"
 "  --portable        do not use AVX2\n"
 "  --json            print one JSON object\n"
 "  --help            print this\n"
 "\n"
 "With the shared cache:\n"
-"  --socket PATH     the daemon's socket\n"
-"  --space NAME      the space of this model (default: default)\n"
+"  --space NAME      the space of this model in the daemon's configuration\n"
+"                    (default: default)\n"
+"  --socket PATH     the daemon's socket (default: $CKV_SOCKET, else\n"
+"                    /run/ckv/ckvd.sock)\n"
 "  --verify          check the bytes of pages found against their checksums\n"
 "  --then WORDS      afterwards read this text too\n"
 "  --pause N         ... and stop before its last blocks, N blocks written and\n"
@@ -53,7 +63,10 @@ static const char help[] =
 "                    many as the method's window=, and 1 for tova\n"
 "  --view WHAT       answer from the view of the text (WHAT: text), or of text\n"
 "                    and question (WHAT: asked)\n"
-"  --first-last N    answer from the first 4 and the last N - 4 tokens\n";
+"  --first-last N    answer from the first 4 and the last N - 4 tokens\n"
+"\n"
+"The source has a model in tests/data/tiny-recall, and installs it in\n"
+"share/ckv/tiny-recall.\n";
 
 enum {
 	OPT_MODEL = 1, OPT_EXPECT, OPT_PROMPT, OPT_ASK, OPT_WORDS, OPT_STOP,
@@ -181,9 +194,11 @@ static int take_cache(struct options *o, int option, const char *text)
 	switch (option) {
 	case OPT_SOCKET:
 		o->socket = text;
+		o->cached = true;
 		return 0;
 	case OPT_SPACE:
 		o->space = text;
+		o->cached = true;
 		return 0;
 	case OPT_VERIFY:
 		o->verify = true;
@@ -252,9 +267,10 @@ static int judge_cache(const struct options *o)
 	bool view = o->stand_in == STAND_VIEW_TEXT ||
 		    o->stand_in == STAND_VIEW_ASKED;
 
-	if (o->socket == NULL && (o->make_views || o->stand_in != STAND_NONE ||
-				  o->pause_blocks != 0))
-		return refuse("views and --pause need --socket");
+	if (!o->cached && (o->make_views || o->stand_in != STAND_NONE ||
+			   o->pause_blocks != 0 || o->verify))
+		return refuse("views, --verify and --pause need --space or "
+			      "--socket");
 	if (o->make_views && o->n_keeps == 0)
 		return refuse("--make-views needs --keep or --method");
 	if (view && (o->n_keeps != 1 || o->n_asks == 0))
@@ -271,10 +287,10 @@ static int judge(const struct options *o)
 	if (o->model == NULL)
 		return refuse("--model is missing; --help lists the options");
 	if ((o->expect != NULL) == (o->prompt != NULL))
-		return refuse("give either --expect or --prompt");
+		return refuse("give either --prompt or --expect");
 	if (o->expect != NULL && (o->n_asks > 0 || o->then != NULL ||
 				  o->make_views || o->stand_in != STAND_NONE))
-		return refuse("--expect goes with --socket, --space, --verify "
+		return refuse("--expect goes with --space, --socket, --verify "
 			      "and --json only");
 	return judge_cache(o);
 }

@@ -31,7 +31,8 @@ struct options {
 	uint32_t n_words;		/* the most words of an answer */
 	uint32_t block_tokens;
 	enum vec_dtype dtype;		/* of pages */
-	const char *socket;		/* of the daemon, or NULL: none */
+	bool cached;			/* through a daemon */
+	const char *socket;		/* of the daemon, or NULL: the usual one */
 	const char *space;
 	bool verify;			/* check what is found */
 	const char *keep[OPTIONS_KEEPS_MAX]; /* views: shares, "1/4", or methods */

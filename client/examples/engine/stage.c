@@ -36,18 +36,28 @@ static int find_folder(struct stage *s, struct err *e)
 	return 0;
 }
 
+/* From the folder where it was built, or else from where it was installed. */
+static void locate(const char *bin, const char *built, const char *installed,
+		   char *to, size_t bytes)
+{
+	snprintf(to, bytes, "%.400s/%s", bin, built);
+	if (access(to, F_OK) < 0)
+		snprintf(to, bytes, "%.400s/%s", bin, installed);
+}
+
 static int find_programs(struct stage *s, struct err *e)
 {
 	int r = find_folder(s, e);
 
 	if (r < 0)
 		return r;
-	snprintf(s->ckvd, sizeof(s->ckvd), "%s/ckvd", s->bin);
-	snprintf(s->ckv, sizeof(s->ckv), "%s/ckv", s->bin);
+	locate(s->bin, "ckvd", "../../sbin/ckvd", s->ckvd, sizeof(s->ckvd));
+	locate(s->bin, "ckv", "../../bin/ckv", s->ckv, sizeof(s->ckv));
 	snprintf(s->engine, sizeof(s->engine), "%s/ckv-engine", s->bin);
 	if (s->model[0] == '\0')
-		snprintf(s->model, sizeof(s->model), "%.400s/../tests/data/"
-			 "tiny-recall", s->bin);
+		locate(s->bin, "../tests/data/tiny-recall",
+		       "../../share/ckv/tiny-recall", s->model,
+		       sizeof(s->model));
 	return 0;
 }
 
