@@ -90,6 +90,11 @@ check "a space that is not there is named" \
 expected="block_tokens"
 check "another page size is refused by name" \
 	refuses engine --prompt a --block 32 --socket "$dir/ckvd.sock"
+expected="0 found in the cache, 2 computed"
+by_space() { CKV_SOCKET=$dir/ckvd.sock engine --prompt a --space default && grep -q "$expected" "$dir/out"; }
+check "--space alone finds the daemon as any client does" by_space
+expected="need --space or --socket"
+check "--verify without a cache is refused" refuses engine --prompt a --verify
 expected="going on without the cache"
 check "without a daemon at the socket a text is answered all the same" \
 	engine --prompt a --socket "$dir/nobody.sock"

@@ -139,11 +139,10 @@ static json_t *as_json(const struct checking *c, const struct prompt *p,
 static void print_one(const struct checking *c, uint32_t i,
 		      const struct prompt *p, const struct verdict *v)
 {
-	printf("p%-3u %6u tokens   largest difference %.1e   %-5s   "
-	       "answer: %s", i, p->n_ids, v->diff,
-	       v->near ? "right" : "WRONG", v->answer);
+	printf("p%-3u %6u tokens  off by %.1e  %-5s  answer: %s", i, p->n_ids,
+	       v->diff, v->near ? "right" : "WRONG", v->answer);
 	if (c->share != NULL)
-		printf("   cached: %u found%s, %s", v->n_found,
+		printf("  %u found%s, %s", v->n_found,
 		       v->cached ? "" : ", TOO FEW",
 		       v->same_bits ? "same bits" : "OTHER BITS");
 	puts("");
@@ -154,8 +153,8 @@ static void print_end(const struct checking *c, uint32_t n_right, json_t *list)
 	json_t *all;
 
 	if (!c->o->json) {
-		printf("%u of %u prompts right (allowed difference %g)\n",
-		       n_right, c->x.n_prompts, c->x.diff_max);
+		printf("%u of %u prompts right: no logit may be further off "
+		       "than %g\n", n_right, c->x.n_prompts, c->x.diff_max);
 		return;
 	}
 	all = json_pack("{s:s, s:f, s:I, s:I, s:O}", "file", c->o->expect,

@@ -329,7 +329,9 @@ int config_load(const char *path, struct config *ret, struct err *e)
 	int r;
 
 	if (access(path, R_OK) < 0)
-		return err_set(e, -errno, "%s: %s", path, strerror(errno));
+		return err_set(e, -errno, "%s: %s; it is in the folder of a "
+			       "model, as Hugging Face names it", path,
+			       strerror(errno));
 	root = json_load_file(path, JSON_REJECT_DUPLICATES, &why);
 	if (!json_is_object(root)) {
 		json_decref(root);

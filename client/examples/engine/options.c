@@ -302,6 +302,10 @@ int options_parse(int argc, char **argv, struct options *ret)
 			     .window = 32 };
 	int option, r;
 
+	if (argc == 1) {
+		fputs(help, stderr);
+		return -EINVAL;
+	}
 	while ((option = getopt_long(argc, argv, "", table, NULL)) != -1) {
 		if (option == OPT_HELP) {
 			fputs(help, stdout);
