@@ -2,15 +2,15 @@
 /*
  * answer.c - what the daemon answered, to where the caller wants it.
  *
- * D's result area is read once, when the event is collected. A page that was
- * lent is writable here before its number arrives: the slab's descriptor was sent
- * first, so it waits in the socket if it is not mapped yet.
+ * D's result area is read once, when the request is collected. The daemon sends the
+ * descriptor of a slab for writing before the number of a page in it, so when a number is
+ * here and the slab is not mapped yet, its descriptor waits in the socket.
  */
 #include "client/lib.h"
 
 #include <errno.h>
 
-/* Can it be? Things are found by each of these numbers later. */
+/* Are these numbers possible? Each of them is used as an index later. */
 static int lent_ok(const struct ckv_lane *lane, const struct ckv_lent *lent)
 {
 	return lent->page < lane->n_pages_host && lent->lending != 0 &&
@@ -50,8 +50,8 @@ static void tell_lent(const struct ckv_lane *lane, const struct ckv_lent *lent,
 }
 
 /*
- * From page `from` on nothing can be had here: the daemon takes back what it lent,
- * the deepest first, and nobody sees a page that it has back.
+ * Page `from` could not be mapped: give it and all pages after it back to the daemon, the
+ * deepest first. The caller gets none of them.
  */
 static void give_up(struct ckv_lane *lane, struct lib_request *request,
 		    uint32_t from, int why)
@@ -103,7 +103,7 @@ static long answer_reserve(struct ckv_lane *lane, struct lib_request *request)
 	return n_lent;
 }
 
-/* Published or given back, or why not: many of these pages are the lane's no more. */
+/* PUBLISH and ABORT: a status for each page; many end the page's lending. */
 static long answer_pages(struct ckv_lane *lane, struct lib_request *request)
 {
 	const int32_t *answers = lib_request_answers(lane, request);

@@ -16,7 +16,7 @@ void lib_lock(struct ckv *ckv)
 	pthread_mutex_lock(&ckv->lock);
 }
 
-/* What became nobody's under the lock is unmapped here, where nobody waits for it. */
+/* Maps without a reference are unmapped only after the lock is let go: it takes long. */
 void lib_unlock(struct ckv *ckv)
 {
 	struct lib_maps *dead = ckv->dead_maps;
@@ -220,9 +220,9 @@ int ckv_open(const char *path, const char *program, struct ckv **ret_ckv)
 }
 
 /*
- * In a child the mappings are gone and their places may be taken, the lock may
- * be held by a thread that does not exist here, and the daemon is the parent's:
- * only memory and descriptors are let go.
+ * In a child of fork() there are no mappings, and something else may be at their
+ * addresses; the lock may be held by a thread that the child does not have; and the daemon
+ * serves the parent. So only memory and descriptors are freed.
  */
 static void abandon(struct ckv *ckv)
 {
@@ -266,7 +266,7 @@ struct ckv *ckv_close(struct ckv *ckv)
 		conn_free(ckv);
 		return NULL;
 	}
-	/* Without the turn: a thread that has or awaits it is counted. */
+	/* ckv->turn is not taken: n_calls counts the threads that have it or wait for it. */
 	lib_lock(ckv);
 	used = is_used(ckv);
 	if (!used) {

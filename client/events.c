@@ -2,10 +2,10 @@
 /*
  * events.c - the descriptor that becomes readable.
  *
- * It is an epoll set of the control socket, over which the daemon says on which
- * lane something completed, and of an eventfd. Whoever reads the socket may meet
- * other lanes' events there: those are kept, and the eventfd is readable as
- * long as a lane has one that it has not polled for.
+ * It is an epoll set of two descriptors: the control socket, over which the daemon says on
+ * which lane something completed (EVENT), and an eventfd. A thread that reads the socket
+ * may find EVENTs of other lanes there. It marks those lanes, and the eventfd is readable
+ * while a lane is marked that has not been polled since.
  */
 #include "client/lib.h"
 

@@ -2,9 +2,9 @@
 /*
  * lane.c - opening, moving and closing a lane.
  *
- * Opened segments are kept in lane->fresh by whichever thread reads the reply;
- * only the lane's own thread moves to them. What the old maps were asked to
- * keep (pins, lent pages) goes to the list of old ones, see old.c.
+ * Any thread may read the reply that brings a lane's new segments; it puts them into
+ * lane->fresh. Only the lane's own thread moves the lane to them. If the caller still has
+ * pins or lent pages of the old maps, these go into the list `olds` (old.c).
  */
 #include "client/lib.h"
 
@@ -107,8 +107,8 @@ static void pins_reset(struct ckv_lane *lane)
 }
 
 /*
- * Put aside the maps in use if something handed out lies in them. If their daemon
- * lives, it keeps the lane for as long, so that nothing handed out is reused.
+ * Keep the maps in use in `olds` if the caller has pins or lent pages of them. If their
+ * daemon lives the lane is not closed there before, so the daemon reuses none of them.
  */
 static void put_aside(struct ckv_lane *lane)
 {
@@ -208,7 +208,7 @@ static int lane_first(struct ckv_lane *lane)
 	return r < 0 ? lib_why(lane->ckv, r, "%s", ckv_strerror(r)) : 0;
 }
 
-/* Its memory is freed; what the daemon holds of it is given up. */
+/* Free the lane, and have the daemon close it. */
 void lib_lane_end(struct ckv_lane *lane)
 {
 	struct ckv *ckv = lane->ckv;

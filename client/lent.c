@@ -2,11 +2,10 @@
 /*
  * lent.c - which pages a lane was lent and has not given back.
  *
- * The set is what was handed out: a page enters it when its caller gets to see it,
- * and leaves it with the first answer after which it is the caller's no more,
- * however often that is repeated. As long as one is in it, the maps that it lies in
- * stay. A page is known by the attachment that lent it and by its lending there,
- * never by its address.
+ * A page enters the set when ckv_reserve() hands it to the caller. It leaves with the
+ * first answer after which the caller may not write it any more; later answers about it
+ * change nothing. While a page is in the set its memory stays mapped. A page is known by
+ * the attachment that lent it and by the number of its lending, never by its address.
  *
  * An open hash table, at most half full; a row with lending 0 is free.
  */
@@ -68,7 +67,7 @@ int lib_lent_add(struct lib_lent_set *set, const struct lib_lending *lent)
 	return 0;
 }
 
-/* It is the caller's no more; again is no matter. Was it? */
+/* The caller may not write the page any more. Was it in the set? */
 int lib_lent_remove(struct lib_lent_set *set, uint32_t page, uint32_t lending)
 {
 	uint32_t mask = set->n_rows - 1, hole, i;
@@ -94,9 +93,9 @@ int lib_lent_remove(struct lib_lent_set *set, uint32_t page, uint32_t lending)
 }
 
 /*
- * Drop what the daemon took back with an aborted page above it: its entry has
- * another generation now. Asked when the lane leaves these maps, which only pages
- * that are really lent shall keep; until then it counts as out.
+ * Remove pages that the daemon took back because a page that they were reserved under was
+ * aborted: their index entries have another generation now. Called when the lane leaves
+ * these maps, so that only pages that are really lent keep them mapped.
  */
 void lib_lent_sweep(struct lib_lent_set *set, const struct ckv_index *index)
 {
@@ -130,9 +129,9 @@ int lib_page_current(const struct ckv_lane *lane, const struct ckv_page *page)
 }
 
 /*
- * What a page is called in a request of this lane. Lent under another attachment, of
- * another space of the same daemon for one, its name may be that of another page here:
- * it gets one that no page here has, and the daemon answers -ESTALE.
+ * The name of a page in a request of this lane. A page that was lent under another
+ * attachment (another space, say) may have the same name as a page of this one. It gets
+ * a wrong epoch instead, so no page here has its name, and the daemon answers -ESTALE.
  */
 struct ckv_page_name lib_page_name(const struct ckv_lane *lane,
 				   const struct ckv_page *page)
@@ -145,7 +144,7 @@ struct ckv_page_name lib_page_name(const struct ckv_lane *lane,
 		lib_page_current(lane, page) ? lent.epoch : ~lane->epoch };
 }
 
-/* A page is the caller's no more, whoever lent it. */
+/* The caller may not write the page any more, whichever attachment lent it. */
 void lib_page_forget(struct ckv_lane *lane, const struct ckv_page *page)
 {
 	struct lib_lent lent;
@@ -171,7 +170,7 @@ static struct ckv_page_name sent_name(const struct ckv_lane *lane,
 	return name;
 }
 
-/* The i-th page of a request was answered; `status` may end its lending. */
+/* The daemon answered `status` for the i-th page of a request: is its lending over? */
 void lib_page_answered(struct ckv_lane *lane, const struct lib_request *request,
 		       uint32_t i, int status)
 {

@@ -8,20 +8,21 @@
  *   struct ckv_space    a space across restarts; its maps are replaced
  *   struct ckv_lane     one thread's rings and pins; moves to new maps by itself
  *
- * Locks: `ckv->lock` guards the socket, the lists, every reference count and
- * the mapping of slabs. Nobody waits while holding it, so lanes take it. Calls
- * that wait for the daemon (attach, opening and closing) come one at a time by
- * `ckv->turn`, taken before it. A lane's own fields belong to its thread; a
- * lookup that meets a living daemon takes no lock. `space->lock` guards the
- * copies of pool and secret that outlive an attachment; it is taken last.
+ * Locks. `ckv->lock` guards the socket, the lists, every reference count and the mapping
+ * of slabs. No thread waits for the daemon while it holds it, so a lane's thread may take
+ * it. A thread that waits for the daemon (attach, open, close) first takes `ckv->turn`, so
+ * there is one such thread at a time, and lets `ckv->lock` go while it waits. A lane's
+ * own fields are used by its thread only; a lookup takes no lock while the daemon lives.
+ * `space->lock` guards the copies of pool and secret that outlive an attachment; it is
+ * taken last.
  *
- * A mapping is never replaced in place: a lane holds a reference to the maps it
- * works on, and keeps old ones in `olds` until what was handed out of them
- * (pins, lent pages) has come back.
+ * No mapping is replaced where it is. A lane holds a reference to the maps that it uses.
+ * When it moves to new ones it keeps the old ones in `olds`, until every pin and lent page
+ * that its caller has of them is given back.
  *
- * Whatever a reply opens at the daemon has a lib_bye, made before the request
- * is sent: when the reply cannot be taken, came too late, or is no longer of
- * use, that is what gives it up there.
+ * A reply of the daemon can open something there: an attachment, a lane. Before the
+ * request is sent a lib_bye is allocated, the message that closes it again. It is sent if
+ * the reply cannot be used here or comes after its caller has given up.
  */
 #ifndef CKV_LIB_H
 #define CKV_LIB_H
@@ -49,7 +50,7 @@ struct lib_link {
 	uint64_t epoch;
 };
 
-/* What the daemon holds open for us, to be given up there. */
+/* The message that closes an attachment or a lane at the daemon. */
 struct lib_bye {
 	struct lib_bye *next;
 	uint64_t epoch;		/* of the daemon that holds it */
@@ -96,13 +97,13 @@ struct lib_wait {
 };
 
 /*
- * The request under way. When its waiter has left, `space` and `lane` are NULL:
- * its reply is still taken, and what it opened is given up.
+ * The request on the socket that has no reply yet. When its waiter has given up, `space`
+ * and `lane` are NULL: the reply is still read, and what it opened is closed again.
  */
 struct lib_call {
 	enum lib_pending pending;
 	int error;		/* why the reply cannot be taken */
-	struct lib_wait *wait;	/* NULL: nobody waits, lanes look in */
+	struct lib_wait *wait;	/* NULL: no thread waits; a lane reads the reply later */
 	struct ckv_space *space;
 	struct ckv_lane *lane;
 	struct lib_bye *bye;
@@ -172,7 +173,7 @@ struct lib_lent_set {
 	uint32_t n, n_rows;	/* n_rows: 0 or a power of two */
 };
 
-/* Maps that a lane left and that something handed out still lies in. */
+/* Maps that a lane has left, but that its caller's pins or lent pages still lie in. */
 struct lib_old {
 	struct lib_old *next;
 	struct lib_maps *maps;
@@ -257,8 +258,8 @@ struct ckv_lane {
 };
 
 /*
- * A call of this lane is under way, to the end of the block: closing it, from
- * another thread, is refused meanwhile.
+ * Until the end of the C block that this stands in, the lane counts as used, and another
+ * thread cannot close it.
  */
 #define LIB_INSIDE(lane)						\
 	_Atomic uint32_t *inside_ __attribute__((cleanup(lib_leave))) =	\
@@ -359,13 +360,13 @@ uint64_t lib_next_serial(void);
 void lib_lock(struct ckv *ckv);
 void lib_unlock(struct ckv *ckv);
 
-/* A call that waits: ckv->turn and ckv->lock are held between the two. */
+/* Begin and end of a call that waits: between them ckv->turn and ckv->lock are held. */
 void lib_call_enter(struct ckv *ckv, struct ckv_space *space);
 void lib_call_leave(struct ckv *ckv, struct ckv_space *space);
 int lib_conn_ready(struct ckv *ckv, int64_t deadline_ns);
 int lib_refused(struct ckv *ckv, const struct lib_wait *wait, int error);
 
-/* What a call on a connection that had one answers when there is no daemon. */
+/* The daemon that this connection was made to is gone: -ESTALE, whatever connect() said. */
 static inline int lib_gone(int error)
 {
 	return error == -ENOENT || error == -ECONNREFUSED ? -ESTALE : error;
@@ -502,7 +503,7 @@ void lib_search(struct lib_search *s, const struct ckv_index *index,
 		const struct ckv_key *keys, uint32_t n_keys,
 		struct lib_found *ret_found);
 
-/* pin.c: put a block into a pin word: only if in time; in any case; let go */
+/* pin.c: pin a block; wait while it is judged; set a pin word unconfirmed; clear one */
 int lib_pin_take(struct ckv_lane *lane, uint32_t slot, uint32_t generation,
 		 uint32_t *ret_word);
 int lib_pin_settled(const struct ckv_lane *lane, uint32_t slot);
@@ -514,7 +515,7 @@ int lib_pin_put(struct ckv_lane *lane, uint32_t slot, uint32_t generation,
 		uint32_t *ret_word);
 int lib_pin_in_time(const struct ckv_lane *lane, uint32_t slot,
 		    uint32_t generation);
-/* A lookup's pin: nothing in it; give its words back; the caller's from now on. */
+/* A lookup's pin: make it empty; clear its words; hand it to the caller. */
 void lib_pin_none(struct lib_pin *pin);
 void lib_pin_give_all(struct ckv_lane *lane, struct lib_pin *pin);
 void lib_pin_hold(struct ckv_lane *lane, struct lib_pin *pin);

@@ -2,22 +2,21 @@
 /*
  * lookup.c - find a chain, pin it, say where its blocks are.
  *
- * Happy path: search the index, put the deepest host block (and, where one
- * exists, the deepest device block) into pin words, see that their generations
- * still stand, then read the page numbers of all that was found: a block is
- * never taken without its descendants, so two words hold the whole chain.
+ * The usual way: search the index for the deepest block that is stored. Pin it and, where
+ * there are blocks on the device, the deepest of those (proto/ckv_pin.h). These pins
+ * protect all ancestors, so then the entry of each block is read for its page number.
  *
- * Whether it is one chain is seen on the way: each block's parent must be the slot
- * in which the block before it was found. While a block is pinned, its parent stays
- * in that slot, since a parent never goes before its child; so a block that was found
- * there after the pin is the parent itself, which in turn keeps its own. No generation
- * is needed. Where the links break, the pin protects nothing before the break: all of
- * it is made again for the shorter prefix.
+ * The blocks must be a chain, each stored under the one before it. This is checked on the
+ * way: a block's entry names the slot of its parent, and that must be the slot where the
+ * block before it was found. The daemon never evicts a parent before its child, so while
+ * the child is pinned its parent stays in that slot, and what is found there is the
+ * parent; generations need not be compared. If a link is missing, the pin protects
+ * nothing above it: pins are given back, and the shorter prefix is pinned anew.
  *
- * If a claim comes too late the pins are let go and the search is made again,
- * a bounded number of times; a block that the daemon is judging is waited for a
- * moment and then left out. Nothing here makes a system call while the daemon
- * lives; when it does not, everything is a miss.
+ * If a pin is not confirmed, it is given back and the search is made again, ATTEMPTS
+ * times at most. For a block that the daemon is judging the lookup waits a moment, then
+ * leaves it out. Nothing here makes a system call while the daemon lives; when it does
+ * not, every lookup finds 0 blocks.
  */
 #include "client/lib.h"
 
@@ -42,7 +41,7 @@ static int pin_at(struct ckv_lane *lane, const struct ckv_key *key,
 	return lib_pin_take(lane, slot, block.generation, ret_word);
 }
 
-/* Pin what protects the found blocks. On failure nothing is held. */
+/* Pin the blocks that protect all that was found. On failure nothing is pinned. */
 static int pin_found(struct ckv_lane *lane, struct lib_chain *c)
 {
 	const struct lib_hit *last = &c->found.last;
@@ -64,7 +63,7 @@ static int pin_found(struct ckv_lane *lane, struct lib_chain *c)
 
 /* ---- handles ---- */
 
-/* The handle of one found block, its page in range. 0: it is not to be had. */
+/* Make the handle of one found block. 0: it is a view, or has no page in the pool. */
 static int fill_handle(const struct ckv_lane *lane, const struct ckv_block *block,
 		       struct ckv_handle *handle)
 {
@@ -86,7 +85,7 @@ static int fill_handle(const struct ckv_lane *lane, const struct ckv_block *bloc
 	return block->level == CKV_LEVEL_DEVICE || handle->data != NULL;
 }
 
-/* Does a page hold what was summed? One that has no checksum yet is not vouched for. */
+/* CKV_VERIFY: do the bytes match the checksum? A page without a checksum does not pass. */
 static int page_is_whole(struct ckv_lane *lane, const struct ckv_block *block,
 			 const void *data)
 {
@@ -108,12 +107,12 @@ static int fill_one(struct ckv_lane *lane, const struct ckv_block *block,
 		page_is_whole(lane, block, ret_handle->data));
 }
 
-struct ahead {			/* blocks that are asked for before they are read */
-	uint32_t far, near;
+struct ahead {			/* what of the chain was prefetched */
+	uint32_t far, near;	/* blocks before `far`: tags; before `near`: entries */
 	struct ckv_place place[FAR];
 };
 
-/* Before block i of n is read. */
+/* Before block i of n is read: prefetch tags FAR blocks ahead, entries NEAR blocks. */
 static void look_ahead(struct ahead *a, const struct ckv_index *index,
 		       const struct ckv_key *keys, uint32_t i, uint32_t n)
 {
@@ -126,8 +125,8 @@ static void look_ahead(struct ahead *a, const struct ckv_index *index,
 }
 
 /*
- * Fill the handles of a pinned chain; how many of them are good and linked. The
- * search has looked at all blocks of a short chain, so those are near by now.
+ * Fill the handles of a pinned chain. Returns how many, up to the first block that is not
+ * linked or not usable. The search has already prefetched all blocks of a short chain.
  */
 uint32_t lib_fill(struct ckv_lane *lane, struct lib_chain *c, uint32_t n_found,
 		  unsigned flags)
@@ -203,8 +202,8 @@ static long find_and_pin(struct ckv_lane *lane, struct lib_chain *c,
 }
 
 /*
- * The common case: one key, on the host, the claim in time. 1 found, 0 not there, -1 it is
- * another case, and nothing was done.
+ * The commonest case: one key, its block on the host, the pin confirmed at once. 1: found.
+ * 0: not there. -1: it is another case, and nothing is pinned.
  */
 static int find_one(struct ckv_lane *lane, struct lib_chain *c)
 {
@@ -232,8 +231,9 @@ static int find_one(struct ckv_lane *lane, struct lib_chain *c)
 }
 
 /*
- * How far the chain is linked, by the parents of its deepest blocks. That keys[0] is there
- * and a block is seen only when nothing deeper is.
+ * CKV_EXISTS: how many blocks are found, if the deepest one is linked to the one above it;
+ * else the same question of the shorter chain. Whether keys[0] is there, and is a block
+ * and no view, is looked at only if no deeper block is linked.
  */
 static uint32_t linked(const struct ckv_index *index,
 		       const struct ckv_key *keys, const struct lib_found *found)
@@ -292,7 +292,7 @@ static void count(_Atomic uint64_t *counter, uint64_t n)
 		ckv_count(counter, n);
 }
 
-/* Tell the daemon what was found. Claims: asked = the levels + missed. */
+/* Count what was found, in C, for the daemon's stats (enum ckv_claim); note the touch. */
 void lib_claim(struct ckv_lane *lane, const struct lib_chain *c, unsigned flags)
 {
 	_Atomic uint64_t *claims = lane->c->count;
@@ -316,7 +316,7 @@ void lib_claim(struct ckv_lane *lane, const struct lib_chain *c, unsigned flags)
 			      &lane->c->touch_tail, c->found.last.slot);
 }
 
-/* The number of blocks found, held by c->pin and counted, or -EAGAIN. */
+/* The number of blocks found, pinned by c->pin and counted, or -EAGAIN. */
 long lib_lookup_chain(struct ckv_lane *lane, struct lib_chain *c,
 		      unsigned flags)
 {

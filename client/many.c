@@ -2,9 +2,10 @@
 /*
  * many.c - look up several chains at once: the requests of one scheduler step.
  *
- * Their searches go on side by side, so that each round waits for memory once, and
- * one fence makes all their pins count. What needs more than one pin word, is judged
- * just now, or is no chain after all, is looked up again alone.
+ * The searches advance side by side, so each round of probes waits for memory once for all
+ * of them, and one PIN_FENCE is enough for all their pin words. A chain that needs two pin
+ * words, whose pin is not confirmed, or whose blocks are not linked, is looked up again by
+ * itself.
  */
 #include "client/lib.h"
 

@@ -5,8 +5,8 @@
  * The pool's whole range is reserved at once, so that page p lies at the same
  * distance from the base in every slab; slabs are mapped into it as their
  * descriptors come. Writers reserve the range a second time: a slab is mapped
- * there, writable, when the daemon lends a page in it. The daemon is believed to
- * mean well, not to be of the same build: what it says is checked for sense.
+ * there, writable, when the daemon lends a page in it. The daemon is trusted, but may be
+ * of another build: the numbers that it sends are checked for sense.
  */
 #include "client/lib.h"
 

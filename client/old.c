@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * old.c - what was handed out of maps that a lane has left.
+ * old.c - pins and lent pages of an attachment that a lane has left.
  *
- * After the daemon died its memory is still mapped here as long as someone may
- * read a pinned page or write a lent one; the last thing given back unmaps it. If
- * only the connection was lost, the daemon keeps the lane just as long and is
- * then told to close it.
+ * When the daemon has died its memory stays mapped here while the caller may read a
+ * pinned page or write a lent one; when the last of them is given back it is unmapped. If
+ * only the connection was lost, the daemon keeps the old lane as long, and is then told
+ * to close it.
  */
 #include "client/lib.h"
 

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * pin.c - a lane's pin words: taken, seen to be in time, given back.
+ * pin.c - the pin words of a lane: set, confirmed, cleared. proto/ckv_pin.h tells the
+ * protocol; C1 to C7 are its steps.
  */
 #include "client/lib.h"
 
 #include <errno.h>
 
-enum { ODD_LOOKS = 256 };	/* at a block that is being judged */
+enum { ODD_LOOKS = 256 };	/* at a generation that is odd, before it is given up */
 
-/* Write a claim into a free word; it counts after ckv_pin_fence(). -EAGAIN: no word. */
+/* C2, C3: set a free word; the caller passes the fence next. -EAGAIN: no word is free. */
 int lib_pin_put(struct ckv_lane *lane, uint32_t slot, uint32_t generation,
 		uint32_t *ret_word)
 {
@@ -26,7 +27,7 @@ int lib_pin_put(struct ckv_lane *lane, uint32_t slot, uint32_t generation,
 	return 0;
 }
 
-/* Put a block into a free pin word, in time or not. -EAGAIN: there is none. */
+/* C2 to C4, for a block that the daemon cannot evict yet. -EAGAIN: no word is free. */
 int lib_pin_claim(struct ckv_lane *lane, uint32_t slot, uint32_t generation,
 		  uint32_t *ret_word)
 {
@@ -37,6 +38,7 @@ int lib_pin_claim(struct ckv_lane *lane, uint32_t slot, uint32_t generation,
 	return r;
 }
 
+/* C5 of a word that was set to this: is the block pinned? */
 int lib_pin_in_time(const struct ckv_lane *lane, uint32_t slot,
 		    uint32_t generation)
 {
@@ -44,7 +46,10 @@ int lib_pin_in_time(const struct ckv_lane *lane, uint32_t slot,
 			       lane->world, lane->epoch);
 }
 
-/* Pin a block of this generation. -EAGAIN: no word; -ESTALE: it came too late. */
+/*
+ * C2 to C5: pin the block that had this generation. -EAGAIN: no word is free. -ESTALE:
+ * the daemon is judging or has evicted it, or ended; no word is set.
+ */
 int lib_pin_take(struct ckv_lane *lane, uint32_t slot, uint32_t generation,
 		 uint32_t *ret_word)
 {
@@ -61,6 +66,7 @@ int lib_pin_take(struct ckv_lane *lane, uint32_t slot, uint32_t generation,
 	return 0;
 }
 
+/* C7: clear a word, unless it is CKV_NONE. */
 void lib_pin_give(struct ckv_lane *lane, uint32_t word)
 {
 	if (word == CKV_NONE)
@@ -69,7 +75,7 @@ void lib_pin_give(struct ckv_lane *lane, uint32_t word)
 	lane->pin_free[lane->n_pin_free++] = word;
 }
 
-/* Wait a moment for the daemon's verdict on a block. Is it stable now? */
+/* Wait a moment while the daemon judges a block. Is its generation even now? */
 int lib_pin_settled(const struct ckv_lane *lane, uint32_t slot)
 {
 	const struct ckv_entry *entry = ckv_index_entry(&lane->index, slot);

@@ -3,9 +3,9 @@
  * reattach.c - finding the daemon again after it died, or after the connection to
  * it broke.
  *
- * Called by whatever finds its lane of no use, such as every lookup. Each call goes
- * as far as it can without waiting: connect, be welcomed, attach the space, open
- * the lane; replies are picked up by later calls. Each of these is tried at most
+ * Every call that uses a lane comes here first if the lane's daemon is gone. Each call
+ * goes as far as it can without waiting: connect, be welcomed, attach the space, open the
+ * lane; later calls read the replies. Each of these is tried at most
  * once in 100 ms, and after a refusal nothing is tried for 100 ms on this
  * connection; a lane that was refused lets the others go first. A daemon that refuses
  * us (another version, another geometry) leaves us where we are, and ckv_why() tells.
@@ -27,7 +27,7 @@ static int may_try(struct ckv *ckv, int64_t *next_try_ns, int64_t pause_ns)
 	return 1;
 }
 
-/* It could not even be asked for, by an error of our own. */
+/* The request could not be sent, for an error on this side. */
 static void not_asked(struct ckv *ckv, int error)
 {
 	ckv->next_try_ns = lib_now_ns() + lib_reattach_ns;
@@ -100,7 +100,7 @@ static int refresh(struct ckv_lane *lane)
 	struct ckv *ckv = lane->ckv;
 	int r = refresh_session(ckv);
 
-	/* Served no more, on a session that seems to live: it does not. */
+	/* The daemon serves the lane no more, so it has ended the session, too. */
 	if (r == 0 && lane->maps->link == ckv->link &&
 	    ckv_lane_state(lane->d) == ESHUTDOWN) {
 		lib_session_drop(ckv, -ESTALE);

@@ -2,11 +2,10 @@
 /*
  * reply.c - what a packet of the daemon means.
  *
- * One request is pending at a time. Its reply, or its refusal, ends it; an event
- * and a slab for writing may come in between. A reply that cannot be taken (no
- * descriptors, no address space), or that nobody wants any more, ends it too, and
- * what it opened is given up at the daemon. A packet that fits nothing is
- * -EPROTO, and the caller gives the connection up.
+ * One request is pending at a time. Its reply, or REFUSED, ends it; EVENT and SLAB_WRITE
+ * may come in between. A reply that cannot be used (no descriptors, no address space), or
+ * whose caller has given up, ends the request, too, and what it opened is closed at the
+ * daemon. A packet that does not fit is -EPROTO, and the caller ends the connection.
  */
 #include "client/lib.h"
 
@@ -209,7 +208,7 @@ static int on_slab_write(struct ckv *ckv, const struct lib_packet *packet)
 	return 0;
 }
 
-/* Whatever it was, the daemon holds it no more. */
+/* DONE of a bye, or a refusal of it: the daemon holds nothing of it any more. */
 static void on_done(struct ckv *ckv)
 {
 	if (--ckv->call.n_byes == 0)

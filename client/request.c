@@ -2,14 +2,13 @@
 /*
  * request.c - requests to the daemon and their completions.
  *
- * A request takes a place in lane->requests and a stretch of the argument area,
- * goes out over the ring, is completed in any order and collected once: by the
- * function that waits for it, or by ckv_poll() and ckv_wait(). Its answers are
- * copied and its place given back only then.
+ * A request takes a place in lane->requests and a stretch of the argument area, and is
+ * put on the request ring. Completions come in any order. Each request is collected once,
+ * by the function that waits for it, or by ckv_poll() or ckv_wait(): only then its answers
+ * are copied and place and stretch are free again. proto/request.md shows the whole way.
  *
- * When the daemon dies, or closes the lane, everything not completed ends
- * with that error. What the daemon writes is judged: a completion that names no
- * request of ours ends the lane like a lie of ours would.
+ * When the daemon dies, or closes the lane, every request that is not completed ends with
+ * that error. A completion that names no request of this lane ends them all with -EPROTO.
  */
 #include "client/lib.h"
 
@@ -133,10 +132,10 @@ int lib_request_send(struct ckv_lane *lane, struct lib_request *request,
 }
 
 /*
- * The request that is being collected becomes an ABORT of the n pages whose names
- * were written over its argument: it needs no place that might be wanting, and
- * nobody waits for it. The ring has room for it as soon as the daemon has gone
- * on, since this request has left it.
+ * Send an ABORT of n pages, whose names the caller wrote over the argument of the request
+ * that it is collecting. The ABORT uses the place of that request, so it needs no new one,
+ * and nobody waits for it. If the ring is full, it has room as soon as the daemon goes on,
+ * because the request that is collected has left it.
  */
 void lib_request_abort(struct ckv_lane *lane, struct lib_request *request,
 		       uint32_t n)
@@ -150,7 +149,7 @@ void lib_request_abort(struct ckv_lane *lane, struct lib_request *request,
 			n * (uint32_t)sizeof(struct ckv_page_name), n, 0)) < 0) {
 		if (r == -EPROTO || !lib_lane_alive(lane) ||
 		    ckv_lane_state(lane->d) != 0) {
-			request->silent = 0;	/* it has them back, or hears nobody */
+			request->silent = 0;	/* the daemon takes back all pages of the lane */
 			return;
 		}
 		ckv_pause();
@@ -182,7 +181,7 @@ static void finish(struct ckv_lane *lane, struct lib_request *request,
 	lane->done_last = no;
 }
 
-/* There will be no answer about these pages: they are the lane's no more. */
+/* No answer will come about the pages of this request: the lane forgets them. */
 static void pages_lost(struct ckv_lane *lane, const struct lib_request *request)
 {
 	if (request->op != CKV_OP_PUBLISH && request->op != CKV_OP_ABORT)
@@ -191,7 +190,7 @@ static void pages_lost(struct ckv_lane *lane, const struct lib_request *request)
 		lib_page_answered(lane, request, i, -ESTALE);
 }
 
-/* Everything not collected has no answer any more; what is not done, is now. */
+/* No answers will come any more: every request that is not collected ends with `error`. */
 void lib_requests_fail(struct ckv_lane *lane, int error)
 {
 	for (uint32_t i = 0; i < lane->shape.n_slots; i++) {
@@ -253,7 +252,7 @@ static void sleep_once(struct ckv_lane *lane,
 	if (!arrived(lane, request))
 		lib_sys_futex_wait(&lane->d->futex, value, most_ns);
 	ckv_sleep_done(&lane->c->need_wake);
-	/* A kick may have failed; once more costs nothing. */
+	/* The eventfd may not have been written; once more does no harm. */
 	if (!arrived(lane, request))
 		kick(lane);
 }
@@ -265,9 +264,10 @@ static int64_t clamp(int64_t ns)
 }
 
 /*
- * Wait until it has arrived, or the daemon is gone (then it has ended, too).
- * Spins for about twice what answers took lately, and not at all for long ones.
- * -ETIMEDOUT after timeout_ns, unless that is negative.
+ * Wait until the request is done (NULL: any that ckv_poll() returns). When the daemon
+ * dies, or closes the lane, it is done, too. Looks at the ring again and again for about
+ * twice the time that the last answer took, 5 to 100 us, then sleeps. -ETIMEDOUT after
+ * timeout_ns, unless that is negative.
  */
 static int await(struct ckv_lane *lane, const struct lib_request *request,
 		 int64_t timeout_ns)
@@ -347,8 +347,8 @@ static int collect(struct ckv_lane *lane, struct ckv_event *ret_events, int max)
 }
 
 /*
- * The descriptor is readable until this lane's event is taken. The message of it
- * may still be in the socket, among others'.
+ * ckv_event_fd() stays readable until this lane's event is taken. Its EVENT message may
+ * still be in the socket, so read that first.
  */
 static void take_events(struct ckv_lane *lane)
 {

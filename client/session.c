@@ -2,22 +2,22 @@
 /*
  * session.c - requests on the control socket, one pending at a time.
  *
- * A request is sent without waiting. Its reply is waited for by a thread that
- * has ckv->turn (lib_session_finish), or picked up by whoever looks in
- * (lib_session_pump), which is how a lookup can reattach and never block.
+ * A request is sent without waiting. Either a thread that has ckv->turn waits for its
+ * reply (lib_session_finish()), or some later call reads what has come, whatever it is
+ * (lib_session_pump()). So a lookup can attach again without ever waiting.
  *
- * A waiter that gives up leaves the request pending: replies come in order, so
- * the late one is known when it comes, and what it opened is given up again.
- * Only a socket that is broken, or says what makes no sense, ends the session;
- * then every lane of it finds its way back by reattach.c.
+ * If the waiting thread gives up, the request stays pending. Replies come in order, so the
+ * late one is known when it comes, and what it opened is closed again. The session ends
+ * only when the socket is broken or brings what makes no sense; then each lane attaches
+ * again by itself (reattach.c).
  */
 #include "client/lib.h"
 
 #include <errno.h>
 
 enum {
-	LOOK_MS = 20,		/* another thread may take the reply meanwhile */
-	BYES_MAX = 64,		/* whose answers the socket has room for */
+	LOOK_MS = 20,		/* then look again: another thread may have read the reply */
+	BYES_MAX = 64,		/* under way at once: the socket has room for their answers */
 };
 
 int64_t lib_call_timeout_ns = LIB_CALL_TIMEOUT_NS;
@@ -50,7 +50,7 @@ static int start(struct ckv *ckv, void *msg, size_t bytes, uint16_t type, int fd
 	if (ckv->sock < 0)
 		return -ESTALE;
 	r = lib_control_send(ckv->sock, msg, bytes, type, fd);
-	/* Closed: why, is perhaps among what can still be received. */
+	/* The daemon closed the socket; what it sent before, perhaps why, can still be read. */
 	if (r < 0 && r != -EPIPE && r != -ECONNRESET)
 		return r == -EAGAIN ? -ETIMEDOUT : r;
 	ckv->call = call;
@@ -65,12 +65,12 @@ static int send_hello(struct ckv *ckv, struct lib_wait *wait)
 	int fd, r;
 
 	memcpy(msg.name, ckv->program, sizeof msg.name);
-	/* By this the daemon learns of our death, where the kernel does not tell it. */
+	/* Before Linux 6.5 the daemon needs this pidfd to learn when this process dies. */
 	fd = lib_sys_own_pidfd();
 	if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM)
 		return fd;
 	r = start(ckv, &msg, sizeof msg, CKV_HELLO, fd < 0 ? -1 : fd, call);
-	/* The daemon takes no descriptors now, so its kernel does tell it. */
+	/* The daemon refuses descriptors now; then its kernel gives it the pidfd. */
 	if (r == -EPERM)
 		r = start(ckv, &msg, sizeof msg, CKV_HELLO, -1, call);
 	lib_sys_close(fd);
@@ -97,7 +97,7 @@ int lib_session_connect(struct ckv *ckv, struct lib_wait *wait)
 	return r;
 }
 
-/* A lane is held for this process also by its next session; a space is not. */
+/* The session ended: only lanes still have to be closed, over the next session. */
 static void drop_byes(struct ckv *ckv)
 {
 	struct lib_bye **at = &ckv->byes, *bye;

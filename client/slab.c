@@ -2,11 +2,12 @@
 /*
  * slab.c - the write mapping of a slab in which a page was lent.
  *
- * The daemon sends its descriptor once, before the page's number, so it waits in
- * the socket. If it came when there was no descriptor or address space left here,
- * the page is given back, with that error, and the daemon is asked for it again
- * when the next page in it is lent. That is the one thing for which a lane waits for
- * the socket, a moment and only after such a failure.
+ * The daemon sends the slab's descriptor once, before the number of the first page in it,
+ * so it waits in the socket when the number is here. If this process had no descriptor or
+ * address space left when it came, the page goes back to the daemon and the caller gets
+ * that error. When the next page in the slab is lent, the daemon is asked for the
+ * descriptor again, and the lane waits for it, LIB_SLAB_WAIT_NS at most. For nothing else
+ * does a lane wait for the socket.
  */
 #include "client/lib.h"
 
@@ -21,7 +22,7 @@ static int ask_again(struct lib_maps *maps, uint32_t slab)
 
 	if (r == 0)
 		maps->writable[slab] = LIB_SLAB_NONE;
-	/* The lane will hear of its end, too: then there is nothing to be mapped. */
+	/* The connection is over, which the lane will notice; now the page is not mapped. */
 	return r == -EPIPE || r == -ECONNRESET ? -EAGAIN : r;
 }
 

@@ -57,7 +57,7 @@ static int attach_first(struct ckv_space *space, const struct ckv_model *want)
 	return 0;
 }
 
-/* Its memory is freed; what the daemon holds of it is given up. */
+/* Free the space with its lanes, and have the daemon detach it. */
 void lib_space_end(struct ckv_space *space)
 {
 	struct ckv *ckv = space->ckv;
@@ -112,7 +112,7 @@ int ckv_attach(struct ckv *ckv, const char *name, const struct ckv_model *want,
 	space->ckv = ckv;
 	strcpy(space->name, name);
 	space->access = (uint32_t)mode;
-	/* A reader that named no weights names none later; a writer's pages are of some. */
+	/* A reader that named no weights takes any later, too; a writer's pages have some. */
 	space->again = want == NULL && mode == CKV_READ ? CKV_WANT_SHAPE :
 							  CKV_WANT_SAME;
 	pthread_mutex_init(&space->lock, NULL);

@@ -136,8 +136,8 @@ static int pages_refused(struct ckv_lane *lane, const struct ckv_page *pages,
 }
 
 /*
- * A page that is about to be named. One of an earlier attachment is over, so it is
- * forgotten now; it is asked for all the same, and the daemon answers -ESTALE.
+ * The name of a page for a request. The lending of a page of an earlier attachment is over,
+ * so the lane forgets the page now. It is named all the same: the daemon answers -ESTALE.
  */
 static struct ckv_page_name name_page(struct ckv_lane *lane,
 				      const struct ckv_page *page)
