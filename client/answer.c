@@ -71,7 +71,7 @@ static void give_up(struct ckv_lane *lane, struct lib_request *request,
 		}
 		tell_lent(lane, &lent, lent.status, NULL, &ret[i]);
 	}
-	lib_request_abort(lane, request, n);
+	lib_request_turn(lane, request, CKV_OP_ABORT, n * sizeof *names, n);
 }
 
 static long answer_reserve(struct ckv_lane *lane, struct lib_request *request)
@@ -175,6 +175,34 @@ static long answer_view(struct ckv_lane *lane, struct lib_request *request)
 }
 
 /* The daemon answered this request; what its caller gets to hear. */
+/*
+ * With a pin: what the daemon holds is pinned here, and then let go there. The keys are
+ * still in the argument area.
+ */
+static long answer_prefetch(struct ckv_lane *lane, struct lib_request *request)
+{
+	struct ckv_cancel_arg cancel = { .tag = request->sent };
+	struct ckv_prefetch_arg *arg = lib_request_args(lane, request);
+	struct lib_chain c;
+	long n;
+
+	if (request->ret_pin == NULL)
+		return request->result;
+	c.keys = (const struct ckv_key *)(const void *)(arg + 1);
+	c.n_keys = request->n;
+	c.handles = request->ret;
+	n = lib_lane_alive(lane) ?
+	    lib_lookup_chain(lane, &c, request->lookup_flags) :
+	    lib_lookup_none(&c);
+	if (n >= 0)
+		lib_hand_out(&c, n, request->ret_pin);
+	if (request->result > 0) {
+		memcpy(arg, &cancel, sizeof cancel);
+		lib_request_turn(lane, request, CKV_OP_CANCEL, sizeof cancel, 0);
+	}
+	return n;
+}
+
 long lib_answer(struct ckv_lane *lane, struct lib_request *request)
 {
 	if (request->op == CKV_OP_COMPRESS || request->op == CKV_OP_STAT)
@@ -189,6 +217,8 @@ long lib_answer(struct ckv_lane *lane, struct lib_request *request)
 		return answer_pages(lane, request);
 	case CKV_OP_DROP:
 		return answer_drop(lane, request);
+	case CKV_OP_PREFETCH:
+		return answer_prefetch(lane, request);
 	default:
 		return request->result;
 	}

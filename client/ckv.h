@@ -419,6 +419,32 @@ long ckv_lookup_many(struct ckv_lane *lane, struct ckv_chain *chains,
 		     size_t n_chains, unsigned flags);
 
 /*
+ * Wait for the chain keys[0 .. n_keys), 1 to 1024 keys, to be at `level`: CKV_HOST or
+ * CKV_DEVICE. Blocks that another engine is just writing are waited for, so of two engines
+ * with one new prompt the second need not compute it again. Returns how many leading blocks
+ * are there when all that could come has come, or timeout_ns (-1: no limit) have passed: 0
+ * at once if nothing is stored and nobody writes. A writer that dies or gives up ends the
+ * wait, too.
+ *
+ * With ret_pin the result is that of ckv_lookup() with ret_handles[n_keys] and `flags`,
+ * made before the daemon may let go of what has come. With NULL, ret_handles and flags are
+ * not looked at, and what is there may be gone when it is looked up.
+ *
+ *   Blocks:  for answer, which comes when the wait has ended
+ *   Threads: lane
+ *   Owner:   *ret_pin is the caller's, for ckv_unpin(), also when 0 blocks were found
+ *   Errors:  ASK
+ *            -EINVAL  n_keys, level, flags other than CKV_VERIFY, or ret_pin without handles
+ *            -ENODEV  the space has no such level
+ *            -EAGAIN  also: as many prefetches wait as the daemon allows (max_prefetches),
+ *                     or every pin word of this lane is in use
+ *            -EUSERS  with ret_pin: the pins of this client, its user or the space are used up
+ */
+long ckv_prefetch(struct ckv_lane *lane, const uint8_t *keys, size_t n_keys,
+		  uint32_t level, int64_t timeout_ns, unsigned flags,
+		  struct ckv_handle *ret_handles, struct ckv_pin *ret_pin);
+
+/*
  * Give a pin back. Its handles must not be read afterwards. NULL is allowed.
  *
  *   Blocks:  never; briefly, if it is the last thing of an attachment that is over

@@ -42,7 +42,35 @@ int ckv_submit_compress(struct ckv_lane *lane, const uint8_t *chain,
 			struct ckv_view_info *ret_info, uint64_t tag);
 
 /*
- * The same for a request that does nothing; its result is 0.
+ * The same for ckv_prefetch(); ckv_cancel() ends the wait.
+ *
+ *   Blocks:  briefly
+ *   Threads: lane
+ *   Owner:   ret_handles and ret_pin must stay until the event has been returned
+ *   Failed:  nothing was sent
+ *   Errors:  ASK
+ *            -EINVAL  as of ckv_prefetch()
+ */
+int ckv_submit_prefetch(struct ckv_lane *lane, const uint8_t *keys, size_t n_keys,
+			uint32_t level, int64_t timeout_ns, unsigned flags,
+			struct ckv_handle *ret_handles, struct ckv_pin *ret_pin,
+			uint64_t tag);
+
+/*
+ * Have the oldest uncollected request with this tag end: a prefetch, or a compression that
+ * waits, ends with -ECANCELED. (A compression that runs makes its view all the same; other
+ * requests end as they would.) The event comes in any case.
+ *
+ *   Blocks:  briefly
+ *   Threads: lane
+ *   Errors:  ASK
+ *            -ENOENT    no request with this tag is outstanding
+ *            -EALREADY  it has ended, and its event waits to be collected
+ */
+int ckv_cancel(struct ckv_lane *lane, uint64_t tag);
+
+/*
+ * Send a request that does nothing; its result is 0.
  *
  *   Blocks:  briefly
  *   Threads: lane

@@ -206,6 +206,8 @@ struct lib_request {
 	long result;
 	void *ret;		/* where the answers go, by op */
 	int32_t *ret_last;	/* PUBLISH: the last page's status; NULL: unasked */
+	struct ckv_pin *ret_pin; /* PREFETCH: NULL: unasked */
+	unsigned lookup_flags;	/* PREFETCH with ret_pin */
 };
 
 struct ckv_lane {
@@ -561,8 +563,8 @@ const void *lib_request_answers(const struct ckv_lane *lane,
 int lib_request_send(struct ckv_lane *lane, struct lib_request *request,
 		     uint32_t arg_bytes, uint32_t n, uint8_t flags);
 long lib_request_wait(struct ckv_lane *lane, struct lib_request *request);
-void lib_request_abort(struct ckv_lane *lane, struct lib_request *request,
-		       uint32_t n);
+void lib_request_turn(struct ckv_lane *lane, struct lib_request *request,
+		      uint8_t op, size_t arg_bytes, uint32_t n);
 void lib_requests_reset(struct ckv_lane *lane);
 void lib_requests_fail(struct ckv_lane *lane, int error);
 long lib_request_collect(struct ckv_lane *lane, struct lib_request *request);

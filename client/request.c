@@ -132,24 +132,23 @@ int lib_request_send(struct ckv_lane *lane, struct lib_request *request,
 }
 
 /*
- * Send an ABORT of n pages, whose names the caller wrote over the argument of the request
- * that it is collecting. The ABORT uses the place of that request, so it needs no new one,
- * and nobody waits for it. If the ring is full, it has room as soon as the daemon goes on,
+ * Send another request, whose n items the caller wrote over the argument of the request
+ * that it is collecting. It uses the place of that request, so it needs no new one, and
+ * nobody waits for it. If the ring is full, it has room as soon as the daemon goes on,
  * because the request that is collected has left it.
  */
-void lib_request_abort(struct ckv_lane *lane, struct lib_request *request,
-		       uint32_t n)
+void lib_request_turn(struct ckv_lane *lane, struct lib_request *request,
+		      uint8_t op, size_t arg_bytes, uint32_t n)
 {
 	int r;
 
-	request->op = CKV_OP_ABORT;
+	request->op = op;
 	request->silent = 1;
 	request->done = 0;
-	while ((r = put(lane, request,
-			n * (uint32_t)sizeof(struct ckv_page_name), n, 0)) < 0) {
+	while ((r = put(lane, request, (uint32_t)arg_bytes, n, 0)) < 0) {
 		if (r == -EPROTO || !lib_lane_alive(lane) ||
 		    ckv_lane_state(lane->d) != 0) {
-			request->silent = 0;	/* the daemon takes back all pages of the lane */
+			request->silent = 0;	/* the daemon hears nobody any more */
 			return;
 		}
 		ckv_pause();
@@ -358,6 +357,53 @@ static void take_events(struct ckv_lane *lane)
 	lib_session_pump(lane->ckv);
 	lib_event_taken(lane);
 	lib_unlock(lane->ckv);
+}
+
+/* The oldest request with this tag that the caller has not collected. */
+static struct lib_request *by_tag(struct ckv_lane *lane, uint64_t tag)
+{
+	struct lib_request *found = NULL;
+
+	for (uint32_t i = 0; i < lane->shape.n_slots; i++) {
+		struct lib_request *request = &lane->requests[i];
+
+		if (request->op == 0 || request->sent == 0 || request->waited ||
+		    request->silent || request->tag != tag)
+			continue;
+		if (found == NULL || request->sent < found->sent)
+			found = request;
+	}
+	return found;
+}
+
+int ckv_cancel(struct ckv_lane *lane, uint64_t tag)
+{
+	LIB_INSIDE(lane);
+	struct lib_request *request, *which;
+	struct ckv_cancel_arg arg;
+	int r;
+
+	if (lib_forked(lane->mine))
+		return -ECHILD;
+	r = lib_lane_ready(lane);
+	if (r == 0)
+		r = progress(lane);
+	if (r < 0)
+		return r;
+	which = by_tag(lane, tag);
+	if (which == NULL)
+		return -ENOENT;
+	if (which->done)
+		return -EALREADY;
+	request = lib_request_new(lane, CKV_OP_CANCEL, sizeof arg, &r);
+	if (request == NULL)
+		return r;
+	arg.tag = which->sent;
+	memcpy(lib_request_args(lane, request), &arg, sizeof arg);
+	request->silent = 1;
+	r = lib_request_send(lane, request, sizeof arg, 0, 0);
+	lane->n_silent += r == 0;
+	return r;
 }
 
 int ckv_poll(struct ckv_lane *lane, struct ckv_event *ret_events, int max)

@@ -36,8 +36,9 @@ enum ckv_op {
 	CKV_OP_RESERVE	= 2,	/* struct ckv_reserve_arg, ckv_key[n] -> ckv_lent[n]; count lent */
 	CKV_OP_PUBLISH	= 3,	/* ckv_publish_item[n] -> int32_t[n]; count published */
 	CKV_OP_ABORT	= 4,	/* ckv_page_name[n] -> int32_t[n]; count given back by name */
-	CKV_OP_PREFETCH	= 5,	/* ckv_key[n] -> none; count at the nearest level now */
+	CKV_OP_PREFETCH	= 5,	/* struct ckv_prefetch_arg, ckv_key[n] -> none; count that is there */
 	CKV_OP_COMPRESS	= 6,	/* struct ckv_compress_arg, ckv_page_name[n] -> ckv_view_reply; 0 */
+	CKV_OP_CANCEL	= 7,	/* struct ckv_cancel_arg -> none; 0 or -ENOENT */
 	CKV_OP_DROP	= 8,	/* ckv_key[n] -> int32_t[n]; count dropped */
 	CKV_OP_STAT	= 9,	/* struct ckv_view_query -> ckv_view_reply; 0 or -ENOENT */
 };
@@ -174,6 +175,48 @@ CKV_SIZE(struct ckv_publish_item, 32);
  * DROP one key, status: 0; -ENOENT no such block or view; -EBUSY it is pinned, has
  * children, or a job of the daemon reads it.
  */
+
+/*
+ * PREFETCH the chain of these keys; keys[0] may be in the middle of one. Completes
+ * with the number of leading keys that are at `level` or nearer, when all that could come
+ * has come: a block that somebody is writing is waited for until it is published or given
+ * back; what nobody writes, and what another level does not hold, is not coming. At the
+ * latest after timeout_ns.
+ *
+ *   -EINVAL     level or flags
+ *   -ENODEV     the space has no such level
+ *   -EAGAIN     too many prefetches wait already, of this user or of all
+ *   -EUSERS     CKV_PREFETCH_PIN: the pins of the client, its user or the space are used up
+ *   -ECANCELED  by CANCEL
+ *
+ * With CKV_PREFETCH_PIN the daemon holds what is there, counted as one pin of the
+ * client, until CANCEL names the request, which is then over, or its lane is served no
+ * more: time enough for the client to pin it.
+ */
+enum ckv_prefetch_flag {
+	CKV_PREFETCH_PIN = 1,
+};
+
+struct ckv_prefetch_arg {
+	uint64_t timeout_ns;	/* from now; UINT64_MAX: for as long as somebody writes */
+	uint32_t level;		/* CKV_LEVEL_HOST, CKV_LEVEL_DEVICE */
+	uint32_t flags;		/* enum ckv_prefetch_flag */
+};
+CKV_AT(struct ckv_prefetch_arg, timeout_ns, 0, 8);
+CKV_AT(struct ckv_prefetch_arg, level, 8, 4);
+CKV_AT(struct ckv_prefetch_arg, flags, 12, 4);
+CKV_SIZE(struct ckv_prefetch_arg, 16);
+
+/*
+ * CANCEL the request of this lane with this tag, if it completes later: a PREFETCH or
+ * COMPRESS that waits completes with -ECANCELED, before this one; what a PREFETCH holds
+ * is let go. -ENOENT: there is none, because it is over or was never sent.
+ */
+struct ckv_cancel_arg {
+	uint64_t tag;
+};
+CKV_AT(struct ckv_cancel_arg, tag, 0, 8);
+CKV_SIZE(struct ckv_cancel_arg, 8);
 
 /*
  * COMPRESS the chain that ends in `chain`. What the engine brings lies in the scratch

@@ -225,6 +225,27 @@ static void check_levels(const struct space *s)
 	}
 }
 
+/* Who waits, waits for a block that is lent: nobody would wake it else. */
+static void check_awaits(const struct space *s)
+{
+	const struct space_task *t, *const *at;
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < s->n_awaiting; i++)
+		for (t = s->awaiting[i]; t != NULL; t = t->after, n++) {
+			assert((t->awaited_slot & (s->n_awaiting - 1)) == i);
+			assert(!t->ready && *t->at == t);
+			assert(s->nodes[t->awaited_slot].state == NODE_LENT);
+		}
+	assert(n == s->n_awaited && n <= s->config.n_awaits_max);
+	at = (const struct space_task *const *)&s->ready_head;
+	for (t = s->ready_head; t != NULL; t = t->after) {
+		assert(t->ready && *t->at == t);
+		at = (const struct space_task *const *)&t->after;
+	}
+	assert((const void *)at == (const void *)s->ready_end);
+}
+
 void space_check(const struct space *s)
 {
 	uint32_t *n_kids = calloc(s->n_slots, sizeof *n_kids);
@@ -250,6 +271,7 @@ void space_check(const struct space *s)
 	assert(ckv_hint_load64(&s->stats->parked) == t.n_parked);
 	assert(s->n_batch == 0 && s->n_chosen == 0);
 	check_lanes(s);
+	check_awaits(s);
 	check_taken(s, &t);
 	for (size_t i = 0; i < ((size_t)s->n_slots + 63) / 64; i++)
 		assert(s->judged[i] == 0);

@@ -166,25 +166,3 @@ void space_sum_failed(struct space *s)
 {
 	ckv_count(&s->stats->checksum_failed, 1);
 }
-
-/* ---- PREFETCH ---- */
-
-/* Blocks are at the nearest level alone so far, so a published one is near enough. */
-int prefetch_run(struct space *s, struct space_task *t, int32_t *units)
-{
-	const struct ckv_key *keys = t->items;
-	uint32_t slot;
-
-	while (t->next < t->n) {
-		const struct ckv_key *key = &keys[t->next];
-		struct ckv_place place = ckv_index_place(&s->index, key);
-
-		if (*units <= 0)
-			return SPACE_MORE;
-		*units -= UNITS_FIND;
-		t->n_done += table_find(s, &place, key, &slot) ==
-			     TABLE_PUBLISHED;
-		t->next++;
-	}
-	return t->n_done;
-}

@@ -84,6 +84,7 @@ static void publish_one(struct space *s, const struct ckv_publish_item *item)
 		policy_take(s, slot);
 	else
 		tip_enqueue(s, slot);
+	await_settle(s, slot);
 	gauge_sub(&s->stats->pages_lent, 1);
 	ckv_count(&s->stats->blocks, 1);
 	ckv_count(&s->stats->published, 1);
@@ -150,6 +151,7 @@ void lent_abort(struct space *s, uint32_t page)
 		parent = s->nodes[slot].parent;
 		record->slot = CKV_NONE;
 		node_free(s, slot);
+		await_settle(s, slot);
 		if (parent != CKV_NONE)
 			node_lose(s, parent, POLICY_BACK);
 	}

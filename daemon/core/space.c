@@ -26,6 +26,15 @@ static uint32_t name_heads(const struct ckv_pool_shape *pool)
 	return n;
 }
 
+static uint32_t awaiting(const struct space_config *config)
+{
+	uint32_t n = 1;
+
+	while (n < config->n_awaits_max)
+		n *= 2;
+	return n;
+}
+
 static size_t bit_words(size_t n)
 {
 	return (n + 63) / 64;
@@ -56,6 +65,7 @@ static bool config_ok(const struct space_config *c)
 	       c->n_buckets < CKV_NONE / CKV_BUCKET_ENTRIES &&
 	       c->n_lanes_max > 0 && c->n_lanes_max <= LANES_LIMIT &&
 	       c->n_clients_max > 0 && c->n_tips_max < TIPS_LIMIT &&
+	       c->n_awaits_max <= AWAITS_LIMIT &&
 	       c->geometry.block_tokens > 0 && c->geometry.block_tokens <= 65535;
 }
 
@@ -80,6 +90,7 @@ size_t space_private_bytes(const struct space_config *config)
 			  sizeof(uint16_t) + 2 * sizeof(uint32_t)) +
 	       bit_words(n_slots) * 8 + levels_bytes(config, (uint32_t)n_slots) +
 	       config->n_tips_max * sizeof(struct tip) +
+	       awaiting(config) * sizeof(struct space_task *) +
 	       config->n_lanes_max * (sizeof(struct space_lane) + sizeof(uint32_t)) +
 	       (config->n_clients_max + config->n_users_max) * sizeof(uint32_t) +
 	       bit_words(p->n_view_pages) * 8 +
@@ -138,6 +149,8 @@ static int space_allocate(struct space *s)
 	s->sums = calloc(s->n_slots, sizeof *s->sums);
 	s->queued_tips = calloc(s->n_slots, sizeof *s->queued_tips);
 	s->tips = calloc(c->n_tips_max + 1, sizeof *s->tips);
+	s->n_awaiting = awaiting(c);
+	s->awaiting = calloc(s->n_awaiting, sizeof *s->awaiting);
 	s->lanes = calloc(c->n_lanes_max, sizeof *s->lanes);
 	s->open_lanes = calloc(c->n_lanes_max, sizeof *s->open_lanes);
 	s->client_lent = calloc(c->n_clients_max, sizeof *s->client_lent);
@@ -148,7 +161,7 @@ static int space_allocate(struct space *s)
 	s->names = malloc(s->n_names * sizeof *s->names);
 	if (!s->nodes || !s->witnesses || !s->judged ||
 	    !s->reserved_tags || !s->sums || !s->queued_tips || !s->tips ||
-	    !s->lanes || !s->open_lanes || !s->client_lent ||
+	    !s->awaiting || !s->lanes || !s->open_lanes || !s->client_lent ||
 	    !s->user_lent || !s->view_used || !s->rows || !s->names)
 		return -ENOMEM;
 	return levels_allocate(s);
@@ -177,6 +190,7 @@ static void space_start(struct space *s, void *index)
 	head->magic = CKV_INDEX_MAGIC;
 
 	memset(s->names, 0xff, s->n_names * sizeof *s->names);
+	s->ready_end = &s->ready_head;
 	s->unused_lane = CKV_NONE;
 	for (uint32_t i = s->config.n_lanes_max; i-- > 0; ) {
 		s->lanes[i].place = s->unused_lane;
@@ -238,6 +252,7 @@ void space_destroy(struct space *s)
 	free(s->client_lent);
 	free(s->open_lanes);
 	free(s->lanes);
+	free(s->awaiting);
 	free(s->tips);
 	free(s->queued_tips);
 	free(s->sums);

@@ -60,6 +60,7 @@ struct space_config {
 	uint32_t n_tips_max;		/* chains held at once for automatic views */
 	struct space_level level[SPACE_LEVELS_MAX];	/* nearest first */
 	uint32_t n_levels;
+	uint32_t n_awaits_max;		/* PREFETCHes that wait for a block at once */
 	struct space_pace *pace;	/* the caller owns it and pays it; NULL: private */
 };
 
@@ -163,12 +164,13 @@ enum space_op {
 	SPACE_SCRATCH,		/* RESERVE with CKV_REQ_SCRATCH: answers as above */
 	SPACE_PUBLISH,		/* ckv_publish_item[n] -> int32_t[n] */
 	SPACE_ABORT,		/* ckv_page_name[n] -> int32_t[n] */
-	SPACE_PREFETCH,		/* ckv_key[n] */
+	SPACE_PREFETCH,		/* ckv_key[n], a chain; no answers */
 	SPACE_DROP,		/* ckv_key[n] -> int32_t[n]; a key may name a view */
 };
 
 #define SPACE_MORE	(-4096)	/* not ended: call again with more units */
 #define SPACE_WAIT	(-4097)	/* not ended: call again after space_step() */
+#define SPACE_LATER	(-4098)	/* PREFETCH, not ended: space_ready() will hand it out */
 
 /* Private to the core: what a task that waits is waiting for. */
 struct space_wait {
@@ -196,11 +198,15 @@ struct space_task {
 	bool parent_known;		/* RESERVE: the parent was found, or there is none */
 	bool parent_ok;			/* RESERVE: ... and blocks may be reserved under it */
 	uint32_t parent_slot;		/* RESERVE: parent of the next key; CKV_NONE: root */
-	uint32_t held_slot;		/* RESERVE: the parent while the task holds it */
+	uint32_t held_slot;		/* RESERVE: the parent; PREFETCH: what was passed */
 	uint32_t last_page, n_awaited;	/* ABORT: position in the tree under an item */
+	bool keep;			/* PREFETCH, set by the caller: hold what was passed */
+	bool ready;			/* PREFETCH: in the list of those that can go on */
+	uint32_t awaited_slot;		/* PREFETCH: of the block that is being written */
 	bool queued;			/* DROP: it is in the space's list */
 	uint32_t owed;			/* DROP: units that a step spent on it, not yet paid */
-	struct space_task *after;	/* DROP: the next one in the list */
+	struct space_task *after;	/* DROP, PREFETCH: the next one in the list ... */
+	struct space_task **at;		/* PREFETCH: ... and what points to this one */
 	struct space_wait wait;
 };
 
@@ -213,9 +219,25 @@ int space_run(struct space *space, struct space_task *task, int32_t *units);
 
 /*
  * End a task before its time. What it has done stays done; answers from task->next
- * on are not written.
+ * on are not written. A PREFETCH with `keep` is to be cancelled also when
+ * it has ended: only then the block that it holds is let go.
  */
 void space_cancel(struct space *space, struct space_task *task);
+
+/*
+ * A PREFETCH said SPACE_LATER: the next block of its chain is being written. The caller
+ * may move the task to another place first, and keeps it there until space_ready() hands
+ * it back, because that block was published or given back, or until it is cancelled.
+ * At most n_awaits_max tasks wait at once. space_again() puts a task that was handed
+ * out and said SPACE_MORE back to the end of those that can go on.
+ */
+void space_await(struct space *space, struct space_task *task);
+struct space_task *space_ready(struct space *space);
+bool space_has_ready(const struct space *space);
+void space_again(struct space *space, struct space_task *task);
+
+/* It waits no longer. How many leading keys of its chain it has found; it may hold one. */
+int space_prefetch_stop(struct space *space, struct space_task *task);
 
 /* Is there a task that waits for a step? */
 bool space_waits(const struct space *space);
@@ -248,7 +270,7 @@ int space_abort(struct space *space, int lane, const struct ckv_page_name *names
 int space_drop(struct space *space, const struct ckv_key *keys, uint32_t n,
 	       int32_t *ret_status);
 
-/* PREFETCH: how many of the keys are at the nearest level. */
+/* PREFETCH that does not wait: how many leading keys of the chain are there. */
 int space_prefetch(struct space *space, const struct ckv_key *keys,
 		   uint32_t n);
 

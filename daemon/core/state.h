@@ -35,6 +35,7 @@
 #define TIPS_LIMIT	512u	/* n_tips_max is below this */
 #define BATCH_MAX	(EVICT_MAX + DROPS_MAX + VIEWS_MAX + TIPS_LIMIT)
 #define LANES_LIMIT	65534u
+#define AWAITS_LIMIT	65536u
 
 /* Costs in work units; a unit is about 50 ns. */
 #define UNITS_LEND	2	/* reserve a key, or refuse it */
@@ -164,6 +165,11 @@ struct space {
 	struct space_pace *pace, own_pace;	/* pace: config.pace, or own_pace */
 
 	struct space_task *drop_head, *drop_tail;	/* DROPs that wait for a step */
+	struct space_task **awaiting;	/* [n_awaiting]: PREFETCHes, by the slot they wait for */
+	uint32_t n_awaiting;		/* power of two */
+	uint32_t n_awaited;		/* tasks in them */
+	struct space_task *ready_head, **ready_end; /* those that can go on */
+
 	struct drop_choice chosen[DROPS_MAX];
 	uint32_t n_chosen;
 
@@ -353,6 +359,9 @@ int scratch_run(struct space *s, struct space_task *t, int32_t *units);
 int publish_run(struct space *s, struct space_task *t, int32_t *units);
 int abort_run(struct space *s, struct space_task *t, int32_t *units);
 int prefetch_run(struct space *s, struct space_task *t, int32_t *units);
+void prefetch_cancel(struct space *s, struct space_task *t);
+/* The block in this slot is published, or given back: who waits for it can go on. */
+void await_settle(struct space *s, uint32_t slot);
 int drop_run(struct space *s, struct space_task *t, int32_t *units);
 void drop_cancel(struct space *s, struct space_task *t);
 /* Put the blocks that waiting DROPs name into the batch. */

@@ -40,6 +40,8 @@ int space_run(struct space *s, struct space_task *t, int32_t *units)
 
 void space_cancel(struct space *s, struct space_task *t)
 {
+	if (t->op == SPACE_PREFETCH)
+		prefetch_cancel(s, t);
 	reserve_cancel(s, t);
 	drop_cancel(s, t);
 }
@@ -120,8 +122,9 @@ int space_drop(struct space *s, const struct ckv_key *keys, uint32_t n,
 int space_prefetch(struct space *s, const struct ckv_key *keys, uint32_t n)
 {
 	struct space_task t = { .op = SPACE_PREFETCH, .items = keys, .n = n };
+	int r = run_all(s, &t);
 
-	return run_all(s, &t);
+	return r == SPACE_LATER ? space_prefetch_stop(s, &t) : r;
 }
 
 int64_t space_view_alloc(struct space *s, uint32_t n_pages)

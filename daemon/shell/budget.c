@@ -6,6 +6,7 @@
 #include "daemon/shell/daemon.h"
 #include "daemon/shell/served.h"
 #include "daemon/shell/jobs.h"
+#include "daemon/shell/waits.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -60,7 +61,8 @@ void budget_count(const struct config *config, struct budget *ret_budget)
 {
 	const struct daemon_params *p = &config->daemon;
 	uint64_t links = (p->max_jobs + p->max_auto_jobs) * p->max_job_blocks *
-			 JOBS_LINK_BYTES;
+			 JOBS_LINK_BYTES +
+			 waits_max(p) * WAIT_KEY_BYTES;
 	uint64_t n_words = 0;
 
 	*ret_budget = (struct budget){ .n_files = OWN_FILES };
@@ -77,7 +79,8 @@ void budget_count(const struct config *config, struct budget *ret_budget)
 		ckv_stats_bytes(config->n_spaces, (uint32_t)p->max_clients) +
 		p->max_clients * (sizeof(struct client) + n_words * 8 +
 				  config->n_spaces * sizeof(struct attachment)) +
-		p->max_lanes * (sizeof(struct lane) + sizeof(uint32_t));
+		p->max_lanes * (sizeof(struct lane) + sizeof(uint32_t)) +
+		waits_max(p) * sizeof(struct wait);
 	ret_budget->sum += ret_budget->own;
 	ret_budget->at_limits = p->max_lanes * lane_bytes(p) + links;
 	ret_budget->range += ret_budget->own + links + config_workers(p) * STACK_BYTES;

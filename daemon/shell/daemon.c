@@ -16,6 +16,7 @@
 #include "daemon/shell/placement.h"
 #include "daemon/shell/sys.h"
 #include "daemon/shell/users.h"
+#include "daemon/shell/waits.h"
 
 #include <errno.h>
 #include <string.h>
@@ -181,6 +182,8 @@ static int bring_up(struct daemon *d)
 	if (r == 0)
 		r = step("lane table", create_lanes(d));
 	if (r == 0)
+		r = step("table of waits", waits_create(d));
+	if (r == 0)
 		r = step("workers", jobs_create(d));
 	if (r == 0)
 		r = step("spaces", create_spaces(d));
@@ -227,8 +230,10 @@ static void take_down(struct daemon *d)
 		(void)sys_robust(NULL);
 	}
 	listen_close(d);
+	waits_end_all(d);
 	jobs_destroy(d);
 	destroy_clients(d);
+	waits_destroy(d);
 	sys_close(d->signal_fd);
 	memory_destroy(&d->stats_memory);
 	for (uint32_t i = 0; i < d->n_spaces; i++)

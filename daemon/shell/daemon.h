@@ -119,7 +119,9 @@ struct lane {
 	struct ckv_lane_map map;
 	struct ckv_ring_end requests, completions;
 	uint32_t event_seen;		/* event_arm when the last EVENT was sent */
-	uint32_t n_jobs;		/* its compressions that wait or run */
+	uint32_t first_wait;		/* row of a request that completes later (waits.h); CKV_NONE */
+	uint32_t n_waits;		/* completions that its rows owe */
+	uint32_t n_jobs;		/* of these, compressions */
 	uint32_t next, prev;		/* ring of its client's lanes, unless ENDING */
 	uint32_t next_ending;		/* ENDING: the next in the daemon's queue */
 	uint32_t asker, asker_generation; /* ENDING: the client to tell of the end; CKV_NONE */
@@ -172,6 +174,7 @@ struct client {
 };
 
 struct jobs;
+struct waits;
 struct closer;
 struct leaving;
 struct placement;
@@ -225,6 +228,7 @@ struct daemon {
 	uint32_t last_stepped, last_drained;	/* last space with a step; with touches read */
 	uint32_t next_row, next_pin;	/* how far stats_turn() has come: stats.c */
 	struct jobs *jobs;
+	struct waits *waits;		/* waits.h */
 };
 
 /* ---- start and stop: daemon.c, listen.c ---- */

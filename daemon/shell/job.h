@@ -12,6 +12,7 @@
 
 #include "daemon/shell/compress.h"
 #include "daemon/shell/jobs.h"
+#include "daemon/shell/waits.h"
 #include "daemon/shell/workers.h"
 
 #define SUM_BATCH 16u		/* pages that a worker sums as one job */
@@ -50,8 +51,7 @@ struct job {
 	struct served_space *served;
 
 	/* Who asked for it: a lane's request, or the daemon itself. */
-	uint32_t lane, lane_generation;
-	struct ckv_req request;
+	struct wait *waiter;		/* row of the client's request; NULL: nobody is answered */
 	const struct job_own *own;	/* NULL: a client's job */
 	uint32_t tip;			/* own job: the core's number of the held tip */
 	struct ckv_key chain;		/* key of the chain's last block */

@@ -208,23 +208,6 @@ void job_reply(const struct space_view *view, struct ckv_view_reply *reply)
 	reply->n_always_lost = view->n_always_lost;
 }
 
-static void answer(struct daemon *d, struct job *job,
-		   const struct ckv_view_reply *reply)
-{
-	struct lane *lane = &d->lane[job->lane];
-
-	if (lane->generation != job->lane_generation ||
-	    lane->state == LANE_FREE)
-		return;
-	lane->n_jobs--;
-	if (lane->state != LANE_OPEN)
-		return;
-	memcpy((char *)lane->d.base + lane->map.results +
-	       job->request.arg_offset, reply, sizeof *reply);
-	lane_complete(d, lane, &job->request, job->result);
-	lane_flush(d, lane);
-}
-
 static void release_scratch(struct job *job)
 {
 	for (uint32_t i = 0; i < job->n_scratch; i++)
@@ -245,7 +228,9 @@ static void end(struct job *job, const struct ckv_view_reply *reply)
 		job->own->done(job);
 	} else {
 		space_release(job->served->core, job->deepest);
-		answer(jobs->daemon, job, reply);
+		if (job->waiter != NULL)
+			wait_answer(jobs->daemon, job->waiter, reply,
+				    sizeof *reply, job->result);
 	}
 	count_queued(jobs);
 }

@@ -34,10 +34,9 @@ void jobs_destroy(struct daemon *d);
 
 /*
  * Begin a COMPRESS whose argument is in lane->argument. SPACE_MORE: call again;
- * meanwhile lane->run.job is its job. JOB_TAKEN: the answer comes later. Otherwise the
+ * meanwhile lane->run.job is its job. WAIT_TAKEN: the answer comes later. Otherwise the
  * result, and `reply` says why.
  */
-#define JOB_TAKEN	(-4098)
 int jobs_compress(struct daemon *d, struct lane *lane,
 		  const struct ckv_req *request, struct ckv_view_reply *reply,
 		  int32_t *units);

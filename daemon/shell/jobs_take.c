@@ -115,6 +115,7 @@ static void init_job(struct job *job, struct served_space *served,
 	job->n_scratch = 0;
 	job->leader = NULL;
 	job->own = NULL;
+	job->waiter = NULL;
 	job->work.low = false;
 	job->damaged = false;
 	memset(job->text, 0, sizeof job->text);
@@ -145,8 +146,7 @@ static int hold_scratch(struct job *job, const struct lane *lane,
 }
 
 /* Make a job for a request, and hold its chain: lane->run.job. 0, or the result. */
-static int take(struct daemon *d, struct lane *lane,
-		const struct ckv_req *request, struct ckv_view_reply *reply)
+static int take(struct daemon *d, struct lane *lane, struct ckv_view_reply *reply)
 {
 	const struct ckv_compress_arg *arg = (const void *)lane->argument;
 	struct served_space *served = &d->served[lane->space];
@@ -183,9 +183,6 @@ static int take(struct daemon *d, struct lane *lane,
 	if (r < 0)
 		return r;
 	init_job(job, served, &arg->chain);
-	job->lane = (uint32_t)(lane - d->lane);
-	job->lane_generation = lane->generation;
-	job->request = *request;
 	job->n_scratch = 0;
 	r = space_walk_begin(served->core, &job->chain, &job->walk);
 	if (r < 0)
@@ -212,7 +209,7 @@ static int judge_request(struct daemon *d, const struct lane *lane,
 	const struct ckv_compress_arg *arg = (const void *)lane->argument;
 	int r;
 
-	job->n_scratch = job->request.n;
+	job->n_scratch = lane->run.request.n;
 	r = judge(d, job, arg, job->text);
 	if (r == 0)
 		r = user_may_queue(d, job->user, job->inputs.memory_bytes, job->text,
@@ -235,7 +232,7 @@ int jobs_compress(struct daemon *d, struct lane *lane,
 	if (lane->run.job == NULL) {
 		memset(reply, 0, sizeof *reply);
 		*units -= UNITS_METHOD;
-		r = take(d, lane, request, reply);
+		r = take(d, lane, reply);
 	}
 	if (r < 0)
 		return r;
@@ -253,9 +250,9 @@ int jobs_compress(struct daemon *d, struct lane *lane,
 		jobs_cancel(job);
 		return r;
 	}
-	lane->n_jobs++;
+	job->waiter = wait_job(d, lane, job);
 	job_start(job);
-	return JOB_TAKEN;
+	return WAIT_TAKEN;
 }
 
 void jobs_own(struct job *job, struct served_space *served, const struct ckv_key *chain,

@@ -152,7 +152,7 @@ int lane_create(struct daemon *d, struct client *client, uint32_t space,
 	*lane = (struct lane){
 		.generation = generation, .space = space, .shape = *shape,
 		.client = (uint32_t)(client - d->client),
-		.access = client->attached[space].access,
+		.access = client->attached[space].access, .first_wait = CKV_NONE,
 		.map = ckv_lane_map(shape),
 	};
 	r = map_segments(lane);
@@ -340,12 +340,12 @@ bool lane_has_room(const struct lane *lane)
 	uint32_t uncollected;
 
 	/* If the credit read last suffices, the client's cache line is not read. */
-	if (end->pos - end->credit_seen + lane->n_jobs < lane->shape.n_slots)
+	if (end->pos - end->credit_seen + lane->n_waits < lane->shape.n_slots)
 		return true;
 	uncollected = end->pos - ckv_hint_load32(end->credit);
 	/* More than n_slots is a lie: say yes, and ckv_ring_put() finds it. */
 	return uncollected > lane->shape.n_slots ||
-	       uncollected + lane->n_jobs < lane->shape.n_slots;
+	       uncollected + lane->n_waits < lane->shape.n_slots;
 }
 
 bool lane_ready(const struct lane *lane)

@@ -20,6 +20,7 @@
 #include "daemon/shell/leave.h"
 #include "daemon/shell/log.h"
 #include "daemon/shell/sys.h"
+#include "daemon/shell/waits.h"
 
 #include <errno.h>
 #include <string.h>
@@ -109,7 +110,7 @@ void tick(struct daemon *d)
 
 static int sleep_until_tick(struct daemon *d)
 {
-	uint64_t started_ns = d->now_ns, wait_ns;
+	uint64_t started_ns = d->now_ns, due_ns, wait_ns;
 	const struct daemon_params *p = &d->config->daemon;
 	int n = 0, r = 0;
 
@@ -118,7 +119,10 @@ static int sleep_until_tick(struct daemon *d)
 	auto_begin(d);
 	ckv_sleep_prepare(&d->world->reactor_sleeping);
 	if (!any_lane_ready(d) && !d->step_wanted) {
-		wait_ns = d->tick_ns > d->now_ns ? d->tick_ns - d->now_ns : 0;
+		due_ns = waits_due_ns(d);
+		if (due_ns > d->tick_ns)
+			due_ns = d->tick_ns;
+		wait_ns = due_ns > d->now_ns ? due_ns - d->now_ns : 0;
 		ckv_count(&d->stats->reactor_sleeps, 1);
 		r = poll_loop(d, wait_ns, &n);
 	}
@@ -156,6 +160,7 @@ static int turn_slow(struct daemon *d)
 	}
 	d->worked |= serve_sockets(d);
 	drain_touches(d);
+	waits_expire(d);
 	if (d->now_ns >= d->tick_ns)
 		tick(d);
 	if (d->worked)
@@ -175,6 +180,7 @@ static int turn(struct daemon *d)
 	pay_for_steps(d, units + TURN_UNITS);
 	worked |= serve_steps(d);
 	worked |= lanes_end(d);
+	worked |= waits_turn(d);
 	worked |= jobs_turn(d);
 	worked |= stats_turn(d);
 	d->worked |= worked;

@@ -14,6 +14,7 @@
 #include "daemon/shell/daemon.h"
 #include "daemon/shell/jobs.h"
 #include "daemon/shell/log.h"
+#include "daemon/shell/waits.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -36,7 +37,9 @@ static const struct op_shape op_shape[] = {
 		sizeof(int32_t), 0, true, true },
 	[CKV_OP_ABORT] = { 0, sizeof(struct ckv_page_name), sizeof(int32_t), 0,
 		true, true },
-	[CKV_OP_PREFETCH] = { 0, sizeof(struct ckv_key), 0, 0, false, true },
+	[CKV_OP_PREFETCH] = { sizeof(struct ckv_prefetch_arg),
+		sizeof(struct ckv_key), 0, 0, false, true },
+	[CKV_OP_CANCEL] = { sizeof(struct ckv_cancel_arg), 0, 0, 0, false, true },
 	[CKV_OP_COMPRESS] = { sizeof(struct ckv_compress_arg),
 		sizeof(struct ckv_page_name), 0, sizeof(struct ckv_view_reply),
 		true, true },
@@ -196,9 +199,23 @@ static void answer(struct daemon *d, struct lane *lane, int32_t result)
 	lane_complete(d, lane, request, result);
 }
 
+/* 0, or what is wrong with the head of a PREFETCH. */
+static int judge_prefetch(const struct lane *lane)
+{
+	const struct ckv_prefetch_arg *arg = (const void *)lane->argument;
+
+	if (arg->flags & ~(uint32_t)CKV_PREFETCH_PIN)
+		return -EINVAL;
+	if (arg->level == CKV_LEVEL_DEVICE)
+		return -ENODEV;
+	return arg->level == CKV_LEVEL_HOST ? 0 : -EINVAL;
+}
+
 /* Set up the core's task for a request that has items. */
 static void begin_task(struct lane *lane)
 {
+	const struct ckv_prefetch_arg *prefetch = (const void *)lane->argument;
+
 	static const enum space_op ops[] = {
 		[CKV_OP_RESERVE] = SPACE_RESERVE, [CKV_OP_PUBLISH] = SPACE_PUBLISH,
 		[CKV_OP_ABORT] = SPACE_ABORT, [CKV_OP_PREFETCH] = SPACE_PREFETCH,
@@ -216,6 +233,9 @@ static void begin_task(struct lane *lane)
 	if (task->op == SPACE_RESERVE) {
 		task->parent = arg->parent;
 		task->items = arg + 1;
+	} else if (task->op == SPACE_PREFETCH) {
+		task->keep = prefetch->flags & CKV_PREFETCH_PIN;
+		task->items = prefetch + 1;
 	}
 }
 
@@ -230,6 +250,10 @@ static int go_on(struct daemon *d, struct lane *lane, int32_t *units)
 	case CKV_OP_STAT:
 		*units -= UNITS_METHOD;
 		return stat_view(d, lane);
+	case CKV_OP_CANCEL:
+		return wait_cancel(d, lane, ((const struct ckv_cancel_arg *)
+					     (const void *)lane->argument)->tag,
+				   units);
 	case CKV_OP_COMPRESS:
 		return jobs_compress(d, lane, &run->request,
 				     (void *)lane->answer, units);
@@ -240,6 +264,8 @@ static int go_on(struct daemon *d, struct lane *lane, int32_t *units)
 		run->result = space_run(d->served[lane->space].core, &run->task,
 					units);
 	run->ended = run->result != SPACE_MORE && run->result != SPACE_WAIT;
+	if (run->ended && run->request.op == CKV_OP_PREFETCH)
+		return wait_prefetch(d, lane, run->result);
 	return run->request.op == CKV_OP_RESERVE ? send_slabs(d, lane, units) :
 	       run->result;
 }
@@ -256,7 +282,7 @@ static bool serve_run(struct daemon *d, struct lane *lane, int32_t *units)
 	lane->run.on = false;
 	if (r == -EPROTO)
 		lane_lied(d, lane, "a request's items are malformed");
-	else if (r != JOB_TAKEN)
+	else if (r != WAIT_TAKEN && lane->state == LANE_OPEN)
 		answer(d, lane, r);
 	return true;
 }
@@ -265,6 +291,7 @@ void lane_cancel(struct daemon *d, struct lane *lane)
 {
 	struct run *run = &lane->run;
 
+	waits_end(d, lane);
 	if (!run->on)
 		return;
 	run->on = false;
@@ -292,7 +319,14 @@ static void begin(struct daemon *d, struct lane *lane,
 	if (request->op == CKV_OP_NOP)
 		return;
 	take_argument(lane, request);
-	if (request->op != CKV_OP_COMPRESS && request->op != CKV_OP_STAT)
+	r = request->op == CKV_OP_PREFETCH ? judge_prefetch(lane) : 0;
+	if (r < 0) {
+		lane->run.on = false;
+		lane_complete(d, lane, request, r);
+		return;
+	}
+	if (request->op != CKV_OP_COMPRESS && request->op != CKV_OP_STAT &&
+	    request->op != CKV_OP_CANCEL)
 		begin_task(lane);
 }
 

@@ -66,6 +66,7 @@ void served_core_config(const struct config_space *c, const struct daemon_params
 		.n_lanes_max = (uint32_t)p->max_lanes,
 		.n_clients_max = (uint32_t)p->max_clients,
 		.n_tips_max = (uint32_t)p->max_auto_jobs,
+		.n_awaits_max = (uint32_t)p->max_prefetches,
 		.n_lent_max = (uint32_t)c->params.lent_pages,
 		.n_users_max = users_max(p),
 		.n_user_lent_max = user_lent_max(c),

@@ -101,6 +101,11 @@ uint32_t user_jobs_max(const struct daemon_params *p)
 	return (uint32_t)or_half(p->max_jobs_per_user, p->max_jobs);
 }
 
+uint32_t user_prefetches_max(const struct daemon_params *p)
+{
+	return (uint32_t)or_half(p->max_prefetches_per_user, p->max_prefetches);
+}
+
 /* The limit n, but at least what one compression may read. */
 static uint64_t inputs_max(const struct daemon_params *p, uint64_t n)
 {
@@ -201,15 +206,30 @@ int user_may_open_lane(const struct daemon *d, const struct client *client,
 	return r < 0 ? r : may_have_pins(d, client, space, n_pins, text);
 }
 
+bool user_may_pin(const struct daemon *d, const struct client *client, uint32_t space)
+{
+	char text[232];
+
+	return may_have_pins(d, client, space, 1, text) == 0;
+}
+
+void user_count_pins(struct daemon *d, struct client *client, uint32_t space, int more)
+{
+	uint64_t n = (uint64_t)(int64_t)more;	/* wraps: minus is plus its complement */
+
+	client->attached[space].n_pins += n;
+	client->user->n_pins[space] += n;
+	d->served[space].n_pins += n;
+	assert(client->user->n_pins[space] <= INT64_MAX);
+}
+
 void user_count_lane(struct daemon *d, struct client *client, uint32_t space,
 		     uint32_t n_pins)
 {
 	client->n_lanes++;
 	client->user->n_lanes++;
 	d->n_lanes++;
-	client->attached[space].n_pins += n_pins;
-	client->user->n_pins[space] += n_pins;
-	d->served[space].n_pins += n_pins;
+	user_count_pins(d, client, space, (int)n_pins);
 	ckv_hint_store64(&d->stats->lanes, d->n_lanes);
 }
 
@@ -217,13 +237,10 @@ void user_uncount_lane(struct daemon *d, struct client *client, uint32_t space,
 		       uint32_t n_pins)
 {
 	assert(client->n_lanes > 0 && client->user->n_lanes > 0);
-	assert(client->user->n_pins[space] >= n_pins);
 	client->n_lanes--;
 	client->user->n_lanes--;
 	d->n_lanes--;
-	client->attached[space].n_pins -= n_pins;
-	client->user->n_pins[space] -= n_pins;
-	d->served[space].n_pins -= n_pins;
+	user_count_pins(d, client, space, -(int)n_pins);
 	ckv_hint_store64(&d->stats->lanes, d->n_lanes);
 }
 

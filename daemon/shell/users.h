@@ -20,6 +20,7 @@ struct user {
 	uint32_t n_lanes;
 	uint32_t n_fds_unread;	/* descriptors sent to it, and perhaps not received */
 	uint32_t n_jobs;	/* compressions that wait or run, also of closed lanes */
+	uint32_t n_prefetches;	/* prefetches that wait, or hold what has come */
 	uint64_t input_bytes;	/* inputs that those have copied or will copy */
 	uint64_t *n_pins;	/* [n_spaces], pin words of its lanes */
 };
@@ -41,6 +42,7 @@ uint32_t user_number(const struct daemon *d, const struct user *user);
 uint32_t user_clients_max(const struct daemon_params *p);
 uint32_t user_lanes_max(const struct daemon_params *p);
 uint32_t user_jobs_max(const struct daemon_params *p);
+uint32_t user_prefetches_max(const struct daemon_params *p);
 uint64_t user_inputs_max(const struct daemon_params *p);
 uint32_t user_lent_max(const struct config_space *space);
 uint64_t user_pins_max(const struct config_space *space);
@@ -56,6 +58,11 @@ void user_count_lane(struct daemon *d, struct client *client, uint32_t space,
 		     uint32_t n_pins);
 void user_uncount_lane(struct daemon *d, struct client *client, uint32_t space,
 		       uint32_t n_pins);
+
+/* May this client hold one block more, besides the pin words of its lanes? */
+bool user_may_pin(const struct daemon *d, const struct client *client, uint32_t space);
+/* So many more pins, or fewer. */
+void user_count_pins(struct daemon *d, struct client *client, uint32_t space, int more);
 
 /* May a job of this user copy so many bytes of inputs? 0; or -EAGAIN and such a text. */
 int user_may_queue(const struct daemon *d, const struct user *user,

@@ -27,6 +27,18 @@ static void reap(struct raw_lane *lane)
 	ckv_ring_credit(&lane->completions);
 }
 
+/* One that waits for some milliseconds, mostly at the level there is. */
+static void scribble_prefetch(struct scribbler *s, char *at)
+{
+	struct ckv_prefetch_arg arg = {
+		.timeout_ns = scribble_draw(s, 5) * 1000000ull,
+		.level = scribble_draw(s, 20) ? CKV_LEVEL_HOST : scribble_draw(s, 6),
+		.flags = scribble_draw(s, 2),
+	};
+
+	memcpy(at, &arg, sizeof arg);
+}
+
 /* ---- requests of random fields ---- */
 
 /* What arg_bytes should be; half of the time a parent of zeros, or a known method. */
@@ -42,9 +54,14 @@ static uint32_t bytes_of(struct scribbler *s, const struct ckv_req *q, char *arg
 		return q->n * (uint32_t)sizeof(struct ckv_publish_item);
 	case CKV_OP_ABORT:
 		return q->n * (uint32_t)sizeof(struct ckv_page_name);
-	case CKV_OP_PREFETCH:
 	case CKV_OP_DROP:
 		return q->n * CKV_KEY_BYTES;
+	case CKV_OP_PREFETCH:
+		scribble_prefetch(s, arg);
+		return (uint32_t)sizeof(struct ckv_prefetch_arg) +
+		       q->n * CKV_KEY_BYTES;
+	case CKV_OP_CANCEL:
+		return sizeof(struct ckv_cancel_arg);
 	case CKV_OP_COMPRESS:
 		if (scribble_draw(s, 2))
 			strcpy(arg + offsetof(struct ckv_compress_arg, method),
@@ -152,7 +169,7 @@ static struct ckv_req strange_request(struct scribbler *s, struct strange *x)
 		CKV_OP_RESERVE, CKV_OP_RESERVE, CKV_OP_RESERVE, CKV_OP_RESERVE,
 		CKV_OP_PUBLISH, CKV_OP_PUBLISH, CKV_OP_PUBLISH, CKV_OP_ABORT,
 		CKV_OP_DROP, CKV_OP_DROP, CKV_OP_PREFETCH, CKV_OP_STAT,
-		CKV_OP_COMPRESS, CKV_OP_NOP,
+		CKV_OP_COMPRESS, CKV_OP_CANCEL, CKV_OP_NOP,
 	};
 	struct ckv_req q = { .op = op[scribble_draw(s, sizeof op)],
 			     .n = 1 + scribble_draw(s, scribble_draw(s, 4) ? 6 : 40) };
@@ -182,8 +199,16 @@ static struct ckv_req strange_request(struct scribbler *s, struct strange *x)
 		q.arg_bytes = q.n * (uint32_t)sizeof names[0];
 		break;
 	case CKV_OP_DROP:
-	case CKV_OP_PREFETCH:
 		q.arg_bytes = fill_keys(s, x->lane, 0, q.n);
+		break;
+	case CKV_OP_PREFETCH:
+		scribble_prefetch(s, (char *)args_of(x->lane));
+		q.arg_bytes = sizeof(struct ckv_prefetch_arg) +
+			      fill_keys(s, x->lane, sizeof(struct ckv_prefetch_arg), q.n);
+		break;
+	case CKV_OP_CANCEL:
+		q.n = 0;
+		q.arg_bytes = sizeof(struct ckv_cancel_arg);
 		break;
 	case CKV_OP_COMPRESS:
 	case CKV_OP_STAT:

@@ -7,13 +7,15 @@
 #include "daemon/shell/job.h"
 #include "daemon/shell/log.h"
 #include "daemon/shell/users.h"
+#include "daemon/shell/waits.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
 
-enum { WORK_PER_TURN = 5, WORK_BEYOND = 2 * UNITS_METHOD + UNITS_CALL + UNITS_MESSAGE + 256 };
+enum { WORK_PER_TURN = 5, WORK_BEYOND = 2 * UNITS_METHOD + UNITS_CALL + UNITS_MESSAGE + 256,
+       TURN_NS = 1000 };
 
 static const struct ckv_lane_shape shape = {
 	.n_slots = 8, .n_pins = 16, .n_touches = 8, .arg_bytes = 8192,
@@ -44,6 +46,7 @@ static struct {
 	int slab_fd[SERVED_PAGES + SERVED_VIEWS];
 	struct ckv_global_stats stats;
 	struct user user;
+	uint64_t user_pins;
 } table;
 
 static void make_daemon(void)
@@ -56,6 +59,7 @@ static void make_daemon(void)
 	table.config.daemon = (struct daemon_params){
 		.work_per_turn = WORK_PER_TURN, .workers = 1, .max_jobs = 3,
 		.max_jobs_per_user = 3, .max_lane_jobs = 2, .max_job_blocks = 16,
+		.max_prefetches = 4, .max_prefetches_per_user = 3,
 		.max_query_bytes = 1 << 20, .max_input_bytes = 4 << 20,
 		.max_input_bytes_per_user = 4 << 20,
 	};
@@ -65,6 +69,10 @@ static void make_daemon(void)
 		.dtype = CKV_DTYPE_F32, .layout = CKV_LAYOUT_HEAD_MAJOR,
 		.key_scheme = CKV_KEYS_ENGINE,
 	};
+	table.config.space[0].params.max_pins =
+		table.config.space[0].params.max_pins_per_user =
+		table.config.space[0].params.max_pins_per_client = 2;
+	table.user.n_pins = &table.user_pins;
 	d->config = &table.config;
 	d->epoch = CORE_EPOCH;
 	d->loop = &loop;
@@ -80,7 +88,7 @@ static void make_daemon(void)
 	d->serving = table.serving;
 	d->ending_head = d->ending_tail = CKV_NONE;
 	table.space.config = &table.config.space[0];
-	assert(jobs_create(d) == 0);
+	assert(waits_create(d) == 0 && jobs_create(d) == 0);
 }
 
 /* Small numbers in every page, as after any other input. */
@@ -114,6 +122,7 @@ static void open_lane(struct served *s, uint32_t i)
 	*lane = (struct lane){
 		.state = LANE_OPEN, .generation = lane->generation + 1,
 		.client = i, .access = CKV_ACCESS_WRITE, .eventfd = -1,
+		.first_wait = CKV_NONE,
 		.c = { .fd = -1, .base = end->c },
 		.d = { .fd = -1, .base = end->d },
 		.c_head = (void *)end->c, .d_head = (void *)end->d,
@@ -173,6 +182,7 @@ void served_open(struct served *s)
 	s->map = ckv_lane_map(&shape);
 	table.daemon.n_serving = table.daemon.n_lanes = SERVED_LANES;
 	table.daemon.step_wanted = false;
+	table.daemon.now_ns = 0;
 	for (uint32_t i = 0; i < SERVED_LANES; i++)
 		open_lane(s, i);
 }
@@ -276,6 +286,9 @@ void served_turn(struct served *s, struct ckv_comp *ret_last)
 			(void)serve_steps(d);
 			space_check(s->core.space);
 			finish_jobs(d);
+			d->now_ns += TURN_NS;
+			(void)waits_turn(d);
+			waits_expire(d);
 			collect(s, i, ret_last);
 			check(s, i);
 		}

@@ -37,7 +37,7 @@ struct space_config core_config(uint32_t n_pages, uint32_t n_views)
 		.n_clients_max = CORE_LANES,
 		.n_lent_max = n_pages,
 		.n_users_max = CORE_LANES,
-		.n_tips_max = CORE_TIPS,
+		.n_tips_max = CORE_TIPS, .n_awaits_max = CORE_AWAITS,
 	};
 
 	config.n_buckets = space_buckets(&config.pool);

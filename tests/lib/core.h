@@ -11,7 +11,7 @@
 #include "proto/ckv_pin.h"
 
 enum { CORE_LANES = 8, CORE_PINS = 64, CORE_TOUCHES = 16, CORE_TOKENS = 16,
-       CORE_TIPS = 3, CORE_EPOCH = 7 };
+       CORE_TIPS = 3, CORE_AWAITS = 8, CORE_EPOCH = 7 };
 
 struct core_lane {
 	_Atomic uint64_t pins[CORE_PINS];

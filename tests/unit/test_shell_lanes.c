@@ -375,7 +375,7 @@ START_TEST(a_turn_is_bounded_whatever_is_asked)
 	const struct ckv_req ask[] = {
 		{ .op = CKV_OP_DROP, .n = 1024, .arg_bytes = 1024 * 32 },
 		{ .op = CKV_OP_RESERVE, .flags = CKV_REQ_SCRATCH, .n = 1024 },
-		{ .op = CKV_OP_PREFETCH, .n = 1024, .arg_bytes = 1024 * 32 },
+		{ .op = CKV_OP_DROP, .n = 1023, .arg_bytes = 1023 * 32 },
 		{ .op = CKV_OP_RESERVE, .n = 1000, .arg_bytes = 1001 * 32 },
 		{ .op = CKV_OP_NOP },
 	};
@@ -405,9 +405,9 @@ START_TEST(a_turn_is_bounded_whatever_is_asked)
 	most = ckv_hint_load64(&stats->turn_units_max);
 	ck_assert_uint_gt(most, SHARE / 2);
 	ck_assert_uint_le(most, 2 * CLIENTS * 2 * SHARE);
-	/* Items were counted: of DROP and PREFETCH alone there were so many. */
+	/* Items were counted: of DROP alone there were so many. */
 	ck_assert_uint_ge(ckv_hint_load64(&stats->work_units),
-			  CLIENTS * LANES * ROUNDS * 2 / 5 * 2 * 1024ull);
+			  CLIENTS * LANES * ROUNDS * 2 / 5 * 2 * 1023ull);
 }
 END_TEST
 
@@ -441,7 +441,12 @@ static const struct {
 	int32_t result;		/* 0: the lane is closed */
 } asked[] = {
 	{ { .op = 0 }, -EOPNOTSUPP },
-	{ { .op = 7 }, -EOPNOTSUPP },
+	{ { .op = 10 }, -EOPNOTSUPP },
+	{ { .op = CKV_OP_CANCEL }, -EINVAL },
+	{ { .op = CKV_OP_CANCEL, .arg_bytes = 8 }, -ENOENT },
+	{ { .op = CKV_OP_PREFETCH, .n = 1, .arg_bytes = 32 }, -EINVAL },
+	/* Its level is 0. */
+	{ { .op = CKV_OP_PREFETCH, .n = 1, .arg_bytes = 48 }, -EINVAL },
 	{ { .op = 255 }, -EOPNOTSUPP },
 	{ { .op = CKV_OP_NOP, .flags = 1 }, -EINVAL },
 	{ { .op = CKV_OP_RESERVE, .flags = 2 }, -EINVAL },

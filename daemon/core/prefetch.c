@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * prefetch.c - PREFETCH: follow a chain, and wait for blocks that are being written.
+ *
+ * The task passes its keys from the first one on. A published block is passed. A block
+ * that is reserved will be published or given back, so the task stops there and says
+ * SPACE_LATER; its owner keeps it in a place of its own and calls space_await(). PUBLISH,
+ * ABORT and the end of a lane then move it to the list of those that can go on, from
+ * which space_ready() hands it back. A key that is not there, or that is stored under
+ * another parent, ends the chain: nothing is coming there.
+ *
+ * With `keep`, the last block that was passed is held, and so are all its ancestors
+ * (hold.c): the block stays until its reader has pinned it.
+ */
+#include "daemon/core/state.h"
+
+/* ---- who waits for which block ---- */
+
+static struct space_task **bucket_of(const struct space *s, uint32_t slot)
+{
+	return &s->awaiting[slot & (s->n_awaiting - 1)];
+}
+
+static void link_at(struct space_task **at, struct space_task *t)
+{
+	t->at = at;
+	t->after = *at;
+	if (*at != NULL)
+		(*at)->at = &t->after;
+	*at = t;
+}
+
+static void unlink_at(struct space_task *t)
+{
+	*t->at = t->after;
+	if (t->after != NULL)
+		t->after->at = t->at;
+	t->at = NULL;
+	t->after = NULL;
+}
+
+static void ready_put(struct space *s, struct space_task *t)
+{
+	t->ready = true;
+	link_at(s->ready_end, t);
+	s->ready_end = &t->after;
+}
+
+/* Out of whichever list it is in. */
+static void await_end(struct space *s, struct space_task *t)
+{
+	if (t->at == NULL)
+		return;
+	if (t->ready && s->ready_end == &t->after)
+		s->ready_end = t->at;
+	else if (!t->ready)
+		s->n_awaited--;
+	t->ready = false;
+	unlink_at(t);
+}
+
+void await_settle(struct space *s, uint32_t slot)
+{
+	struct space_task *t, *next;
+
+	if (s->n_awaited == 0)
+		return;
+	for (t = *bucket_of(s, slot); t != NULL; t = next) {
+		next = t->after;
+		if (t->awaited_slot != slot)
+			continue;
+		await_end(s, t);
+		ready_put(s, t);
+	}
+}
+
+void space_await(struct space *s, struct space_task *t)
+{
+	assert(t->op == SPACE_PREFETCH && t->at == NULL);
+	assert(t->awaited_slot < s->n_slots);
+	link_at(bucket_of(s, t->awaited_slot), t);
+	s->n_awaited++;
+}
+
+void space_again(struct space *s, struct space_task *t)
+{
+	assert(t->op == SPACE_PREFETCH && t->at == NULL);
+	ready_put(s, t);
+}
+
+struct space_task *space_ready(struct space *s)
+{
+	struct space_task *t = s->ready_head;
+
+	if (t != NULL)
+		await_end(s, t);
+	return t;
+}
+
+bool space_has_ready(const struct space *s)
+{
+	return s->ready_head != NULL;
+}
+
+/* ---- the chain ---- */
+
+/* Does the block in this slot follow the key before it? The first one may be anywhere. */
+static bool follows(const struct space *s, const struct space_task *t, uint32_t slot)
+{
+	const struct ckv_key *keys = t->items;
+	uint32_t parent = s->nodes[slot].parent;
+
+	if (t->next == 0)
+		return true;
+	return parent != CKV_NONE &&
+	       memcmp(&record_of(s, parent)->key, &keys[t->next - 1],
+		      sizeof keys[0]) == 0;
+}
+
+/* Hold the block that was passed instead of the one before it. */
+static void keep(struct space *s, struct space_task *t, uint32_t slot)
+{
+	uint32_t before = t->held_slot;
+
+	node_gain(s, slot);
+	t->held_slot = slot;
+	if (before != CKV_NONE)
+		node_lose(s, before, POLICY_BACK);
+}
+
+/* The next key: 1 it is there, 0 the chain ends, SPACE_LATER it is being written. */
+static int pass_key(struct space *s, struct space_task *t)
+{
+	const struct ckv_key *key = (const struct ckv_key *)t->items + t->next;
+	struct ckv_place place = ckv_index_place(&s->index, key);
+	uint32_t slot;
+	enum table_state state = table_find(s, &place, key, &slot);
+
+	if (state == TABLE_ABSENT)
+		return 0;
+	if (node_is_view(s, slot) || !follows(s, t, slot))
+		return 0;
+	if (state == TABLE_RESERVED) {
+		t->awaited_slot = slot;
+		return SPACE_LATER;
+	}
+	if (t->keep)
+		keep(s, t, slot);
+	return 1;
+}
+
+int prefetch_run(struct space *s, struct space_task *t, int32_t *units)
+{
+	int r;
+
+	while (t->next < t->n) {
+		if (*units <= 0)
+			return SPACE_MORE;
+		*units -= UNITS_FIND;
+		r = pass_key(s, t);
+		if (r == SPACE_LATER)
+			return r;
+		if (r == 0)
+			break;
+		t->next++;
+	}
+	return (int)t->next;
+}
+
+int space_prefetch_stop(struct space *s, struct space_task *t)
+{
+	assert(t->op == SPACE_PREFETCH);
+	await_end(s, t);
+	return (int)t->next;
+}
+
+void prefetch_cancel(struct space *s, struct space_task *t)
+{
+	uint32_t slot = t->held_slot;
+
+	await_end(s, t);
+	t->held_slot = CKV_NONE;
+	if (slot != CKV_NONE)
+		node_lose(s, slot, POLICY_BACK);
+}
