@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * hold.c - keep pages in place while a worker thread reads them; also PREFETCH.
+ * hold.c - keep pages in place while a worker thread reads them.
  *
  * A hold counts as a child of its block (node.n_children), so that neither the
  * block nor any of its ancestors is evicted. When the last hold ends, the block

@@ -349,7 +349,7 @@ void lent_free(struct space *s, uint32_t page);
 /* Free a published block and its page; it is in no policy and has no children. */
 void block_free(struct space *s, uint32_t slot);
 
-/* ---- the operations: lend.c, publish.c, hold.c (PREFETCH), drop.c; called by task.c ---- */
+/* ---- the operations: lend.c, publish.c, prefetch.c, drop.c; called by task.c ---- */
 
 /* Begin to wait for the next step. Returns SPACE_WAIT. */
 int task_wait(const struct space *s, struct space_wait *wait);
