@@ -9,6 +9,8 @@
 #ifndef BENCH_H
 #define BENCH_H
 
+#include "tests/lib/folder.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -44,7 +46,7 @@ struct bench {
 	bool	    failed;		/* a row that must be measured was not */
 	const char *bin_dir;		/* where ckvd and ckv are */
 	const char *trace;
-	char	    work_dir[64];	/* private, removed at the end */
+	char	    work_dir[FOLDER_BYTES];	/* private, removed at the end */
 	char	   *replay_json;	/* from ckvd --replay, or NULL */
 };
 

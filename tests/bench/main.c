@@ -191,10 +191,8 @@ int main(int argc, char **argv)
 	static struct bench b = {
 		.repeats = BENCH_REPEATS_MAX, .bin_dir = "build",
 		.trace = "tests/data/traces/conversation_trace.jsonl",
-		.work_dir = "/tmp/ckv-bench.XXXXXX",
 	};
 	const char *json = NULL, *only = NULL;
-	char command[128];
 	int c, r = 0;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1)
@@ -209,19 +207,14 @@ int main(int argc, char **argv)
 		}
 	memcpy(b.row, table, sizeof table);
 	b.n_rows = (int)(sizeof table / sizeof table[0]);
-	if (mkdtemp(b.work_dir) == NULL) {
-		perror(b.work_dir);
-		return 1;
-	}
+	folder_make(b.work_dir);
 	run_groups(&b, only);
 	if (only == NULL)
 		add_ratios(&b);
 	report_table(&b);
 	if (json != NULL)
 		r = report_json(&b, json);
-	snprintf(command, sizeof command, "rm -rf %s", b.work_dir);
-	if (system(command) != 0)
-		fprintf(stderr, "bench: could not remove %s\n", b.work_dir);
+	folder_remove(b.work_dir);
 	free(b.replay_json);
 	return r < 0 || b.failed ? 1 : 0;
 }

@@ -315,7 +315,7 @@ START_TEST(an_absent_daemon_is_explained)
 	ck_assert_ptr_nonnull(strstr(o.why, "/etc is a folder, not a socket"));
 	ck_assert_int_lt(observer_open("/etc/passwd/sock", &o), 0);
 	ck_assert_ptr_nonnull(strstr(o.why, "a part of the path is not a folder"));
-	ck_assert_int_lt(observer_open("/tmp/ckv-none.sock", &o), 0);
+	ck_assert_int_lt(observer_open("/etc/ckv-none.sock", &o), 0);
 	ck_assert_ptr_nonnull(strstr(o.why, "the socket does not exist"));
 }
 END_TEST

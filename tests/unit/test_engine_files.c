@@ -15,9 +15,7 @@
 #include "client/examples/engine/model.h"
 #include "tests/lib/check_main.h"
 
-#define DIR_TEMPLATE	"/tmp/ckv-engine-test.XXXXXX"
-
-static char dir[sizeof(DIR_TEMPLATE)];
+static char dir[FOLDER_BYTES];
 
 /* 1 layer, width 8, 2 query heads, 1 kv head of 4, MLP 8, 3 words. */
 static const char config[] =
@@ -100,8 +98,7 @@ static void write_weights(int odd, const char *how)
 
 static void make_folder(void)
 {
-	strcpy(dir, DIR_TEMPLATE);
-	ck_assert_ptr_nonnull(mkdtemp(dir));
+	folder_make(dir);
 	write_file("config.json", config, strlen(config));
 	write_file("vocab.txt", "<bos>\na\nb\n", 10);
 	write_weights(-1, "");
@@ -113,14 +110,6 @@ static void remove_file(const char *name)
 
 	snprintf(path, sizeof(path), "%s/%s", dir, name);
 	unlink(path);
-}
-
-static void remove_folder(void)
-{
-	remove_file("config.json");
-	remove_file("vocab.txt");
-	remove_file("model.safetensors");
-	rmdir(dir);
 }
 
 static void expect_refusal(int code, const char *file, const char *says)
@@ -380,7 +369,7 @@ START_TEST(bad_expectations_are_named)
 END_TEST
 
 CHECK_MAIN("engine_files",
-	CASE("files", .setup = make_folder, .teardown = remove_folder),
+	CASE("files", .setup = make_folder),
 	TEST(whole_folder_is_loaded),
 	LOOP(absent_files_are_named, 3),
 	EACH(bad_config_keys_are_named, config_changes),

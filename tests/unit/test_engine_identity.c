@@ -12,11 +12,9 @@
 #include "client/examples/engine/identity.h"
 #include "tests/lib/check_main.h"
 
-#define DIR_TEMPLATE	"/tmp/ckv-identity-test.XXXXXX"
-
 enum { PIECE = 4096, WHOLE = 64 * PIECE, LARGE = 3 * WHOLE + 5, SMALL = 1000 };
 
-static char dir[sizeof(DIR_TEMPLATE)], config[64];
+static char dir[FOLDER_BYTES], config[FOLDER_BYTES + 16];
 static uint8_t file[2 * LARGE];
 static size_t head_bytes;
 
@@ -47,17 +45,10 @@ static size_t write_tensors(void)
 
 static void setup(void)
 {
-	strcpy(dir, DIR_TEMPLATE);
-	ck_assert_ptr_nonnull(mkdtemp(dir));
+	folder_make(dir);
 	snprintf(config, sizeof(config), "%s/config.json", dir);
 	write_config("{\"rope_theta\": 10000.0}\n");
 	write_tensors();
-}
-
-static void teardown(void)
-{
-	unlink(config);
-	rmdir(dir);
 }
 
 static void identity(const char *arithmetic, uint8_t ret[IDENTITY_BYTES])
@@ -178,7 +169,7 @@ START_TEST(an_absent_configuration_is_named)
 END_TEST
 
 CHECK_MAIN("engine_identity",
-	CASE("all", .setup = setup, .teardown = teardown),
+	CASE("all", .setup = setup),
 	TEST(equal_files_are_equal),
 	TEST(data_is_seen),
 	TEST(so_much_of_a_large_tensor_is_seen),

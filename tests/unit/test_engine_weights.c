@@ -14,7 +14,7 @@
 #include "client/examples/engine/vec.h"
 #include "tests/lib/check_main.h"
 
-static char dir[64];
+static char dir[FOLDER_BYTES];
 
 /* 1 layer, width 8, 2 query heads, 1 kv head of 4, MLP 8, 3 words. */
 static const char config[] =
@@ -154,23 +154,10 @@ static void write_whole(enum st_dtype dtype, const struct tensor *more)
 
 static void make_folder(void)
 {
-	strcpy(dir, "/tmp/ckv-engine-test.XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(dir));
+	folder_make(dir);
 	write_config("false");
 	write_text("vocab.txt", "<unk>\n<bos>\na\n");
 	write_whole(ST_F32, NULL);
-}
-
-static void remove_folder(void)
-{
-	static const char *const names[] = {
-		"config.json", "vocab.txt", "model.safetensors", "a.safetensors",
-		"b.safetensors", "model.safetensors.index.json",
-	};
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		remove_file(names[i]);
-	rmdir(dir);
 }
 
 static void load(struct model *ret)
@@ -365,7 +352,7 @@ START_TEST(stored_rope_is_compared)
 END_TEST
 
 CHECK_MAIN("engine_weights",
-	CASE("weights", .setup = make_folder, .teardown = remove_folder),
+	CASE("weights", .setup = make_folder),
 	TEST(each_type_is_read),
 	TEST(shards_are_read),
 	TEST(shards_that_differ_are_named),
