@@ -13,7 +13,28 @@ report() {
 	echo "$2" | head -n 20 >&2
 }
 
-sources() { git ls-files --cached --others --exclude-standard -- "$@"; }
+# Without git, as in a tarball, all files but what was built; names begin as git's do.
+all=$(git ls-files --cached --others --exclude-standard 2>/dev/null)
+[ -n "$all" ] || all=$(find . -name 'build*' -prune -o -name __pycache__ -prune -o -name .git -prune -o \
+	-type f -printf '%P\n' | LC_ALL=C sort)
+
+# sources PATTERN...: a * stands for any characters, also for a /.
+sources() {
+	local file pattern
+	while read -r file; do
+		# shellcheck disable=SC2053
+		for pattern; do
+			[[ $file == $pattern ]] && echo "$file" && break
+		done
+	done <<<"$all"
+}
+
+# A rule that looks at nothing holds always.
+report "there are sources of each kind" "$(
+	for kind in {client,client/cli,daemon,daemon/core,daemon/shell,proto,kernels,tests}/'*.[ch]' \
+			'*.cu' '*.cuh' '*.py' '*.sh' '*.[13578]' Makefile; do
+		[ -n "$(sources "$kind")" ] || echo "there is no $kind"
+	done)"
 
 report "client and daemon do not include each other; proto and kernels nothing of ours" "$(
 	grep -nE '#include "daemon/' $(sources 'client/*.[ch]')
@@ -61,7 +82,7 @@ report "files are at most 600 lines" "$(
 	sources '*.c' '*.h' '*.cu' '*.cuh' '*.py' | xargs wc -l | awk '$2 != "total" && $1 > 600')"
 
 report "every source file says its licence" "$(
-	sources . | grep -vE '\.(md|json|png|gitignore)$|^\.gitignore$|^LICENSE$|^tests/(data|stamps|fuzz/corpus|quality/results|bench/results)/' |
+	grep -vE '\.(md|json|png|gitignore)$|^\.gitignore$|^LICENSE$|^tests/(data|stamps|fuzz/corpus|quality/results|bench/results)/' <<<"$all" |
 		xargs -d '\n' grep -L 'SPDX-License-Identifier: Apache-2.0')"
 
 # Rows of the table: | word, word | meaning | `file` |
@@ -92,6 +113,10 @@ report "each text that ckv-troubleshooting.7 quotes is printed by something" "$(
 		while read -r part; do
 			grep -qF -e "$part" <<<"$texts" || echo "nothing prints: $part"
 		done)"
+
+report "tests write to \$TMPDIR, in C through tests/lib/folder.h" "$(
+	grep -nE '(^|[^-a-z])/tmp\b|mkdtemp\(|mkstemp\(|tmpnam\(|tmpfile\(' $(sources 'tests/*' |
+		grep -vE '^tests/(data/|fuzz/corpus/|run$|lint\.sh$|lib/folder\.h$|e2e/newcomer$)'))"
 
 report "nothing is left for later" "$(
 	grep -nEI 'TODO|FIXME|\bXXX\b|HACK|not implemented|for now' \
