@@ -14,7 +14,7 @@ struct tally {
 
 static void check_entry(const struct space *s, uint32_t slot, uint8_t level)
 {
-	const struct node *node = &s->nodes[slot];
+	const struct node *node = node_of(s, slot);
 	const struct ckv_record *record = record_of(s, slot);
 	struct ckv_place place = ckv_index_place(&s->index, &record->key);
 	struct ckv_block block, found;
@@ -22,8 +22,8 @@ static void check_entry(const struct space *s, uint32_t slot, uint8_t level)
 
 	assert(record->slot == slot);
 	ckv_entry_load(ckv_index_entry(&s->index, slot), &block);
-	assert(*ckv_block_page(&block, level_of(s, slot)->config.number) ==
-	       node->page);
+	assert(*ckv_block_page(&block, lend_level(s)->config.number) ==
+	       page_in(s, slot));
 	assert(block.level == level);
 	assert(((block.flags & CKV_ENTRY_VIEW) != 0) == node_is_view(s, slot));
 	assert((block.generation & 1) == 0);
@@ -40,50 +40,67 @@ static void check_entry(const struct space *s, uint32_t slot, uint8_t level)
 /* The parent is published, or lent to the same lane as its lent child. */
 static void check_parent(const struct space *s, uint32_t slot, uint32_t *n_kids)
 {
-	const struct node *node = &s->nodes[slot], *parent;
+	const struct node *node = node_of(s, slot), *parent;
 
 	if (node->parent == CKV_NONE)
 		return;
 	assert(node->parent < s->n_slots);
-	n_kids[node->parent]++;
-	parent = &s->nodes[node->parent];
+	for (uint32_t l = 0; l < s->config.n_levels; l++)
+		n_kids[node->parent * s->config.n_levels + l] +=
+			copy_there(s, slot, l);
+	parent = node_of(s, node->parent);
 	assert(!(parent->mark & NODE_VIEW));
+	assert(level_of(s, node->parent) <= level_of(s, slot));
 	assert(parent->state == NODE_PUBLISHED ||
 	       (node->state == NODE_LENT && parent->state == NODE_LENT &&
-		page_of(s, parent->page)->lane == page_of(s, node->page)->lane));
+		page_of(s, page_in(s, node->parent))->lane ==
+		page_of(s, page_in(s, slot))->lane));
+}
+
+/* A copy that may go is in its policy or parked; no other one is. */
+static void check_copies(const struct space *s, uint32_t slot, struct tally *t)
+{
+	const struct node *node = node_of(s, slot);
+
+	for (uint32_t l = 0; l < s->config.n_levels; l++) {
+		const struct copy *copy = &node->copy[l];
+		bool there = copy->place != CKV_NONE;
+
+		t->n_parked += copy->parked;
+		assert(!there || node->state != NODE_FREE);
+		assert(node->state != NODE_FREE || copy->n_children == 0);
+		assert((copy->queue != 0) + copy->parked ==
+		       (node->state == NODE_PUBLISHED && there &&
+			copy_may_go(s, slot, l)));
+	}
 }
 
 static void check_slot(const struct space *s, uint32_t slot, uint32_t *n_kids,
 		       struct tally *t)
 {
-	const struct node *node = &s->nodes[slot];
+	const struct node *node = node_of(s, slot);
 
 	assert(!batch_has(s, slot));
 	t->n_queued_tips += (node->mark & NODE_TIP_QUEUED) != 0;
 	t->n_queued_sums += (node->mark & NODE_SUM_QUEUED) != 0;
 	t->n_held_tips += (node->mark & NODE_TIP_HELD) != 0;
-	t->n_parked += node->parked;
-	if (node->state != NODE_PUBLISHED)
-		assert(node->queue == 0 && !node->parked);
+	check_copies(s, slot, t);
 	switch (node->state) {
 	case NODE_FREE:
-		assert(node->n_children == 0);
-		assert((node->mark & ~(uint32_t)NODE_STAYS) == 0);
+		assert((node->mark & (uint8_t)~NODE_STAYS) == 0);
 		break;
 	case NODE_LENT:
 		t->n_reserved++;
 		assert(ckv_record_state(record_of(s, slot)) == CKV_RECORD_LENT);
-		assert(page_of(s, node->page)->lane != NO_LANE);
+		assert(page_of(s, page_in(s, slot))->lane != NO_LANE);
 		check_entry(s, slot, CKV_LEVEL_NONE);
 		check_parent(s, slot, n_kids);
 		break;
 	case NODE_PUBLISHED:
-		assert((node->queue != 0) + node->parked ==
-		       (node->n_children == 0));
 		assert(ckv_record_state(record_of(s, slot)) ==
 		       (node_is_view(s, slot) ? CKV_RECORD_VIEW :
 			CKV_RECORD_PUBLISHED));
-		check_entry(s, slot, level_of(s, slot)->config.number);
+		check_entry(s, slot, s->levels[level_of(s, slot)].config.number);
 		check_parent(s, slot, n_kids);
 		break;
 	default:
@@ -106,11 +123,11 @@ static void check_page(const struct space *s, uint32_t page, struct tally *t)
 		t->n_scratch += record->slot == CKV_NONE;
 		assert(p->lane != NO_LANE || p->n_holds > 0);
 		assert(record->slot == CKV_NONE ||
-		       s->nodes[record->slot].page == page);
+		       page_in(s, record->slot) == page);
 		break;
 	case CKV_RECORD_PUBLISHED:
 		assert(p->lane == NO_LANE && p->n_holds == 0);
-		assert(s->nodes[record->slot].page == page);
+		assert(page_in(s, record->slot) == page);
 		t->n_unsummed += !(record->flags & CKV_ENTRY_SUMMED);
 		t->n_blocks++;
 		break;
@@ -130,20 +147,20 @@ static void check_tips(const struct space *s, uint32_t *n_kids,
 
 		if (tip->state != TIP_WAITING && tip->state != TIP_READING)
 			continue;
-		assert(s->nodes[tip->slot].state == NODE_PUBLISHED);
-		assert(s->nodes[tip->slot].mark & NODE_TIP_HELD);
-		n_kids[tip->slot]++;
+		assert(node_of(s, tip->slot)->state == NODE_PUBLISHED);
+		assert(node_of(s, tip->slot)->mark & NODE_TIP_HELD);
+		n_kids[tip->slot * s->config.n_levels + level_of(s, tip->slot)]++;
 		n_held++;
 	}
 	assert(n_held == t->n_held_tips);
 	assert(n_held == ckv_hint_load64(&s->stats->auto_held));
 	assert(s->n_queued_tips == t->n_queued_tips);
 	for (uint32_t i = 0; i < s->n_queued_tips; i++)
-		assert(s->nodes[s->queued_tips[(s->queued_tip_head + i) %
-			s->n_slots]].mark & NODE_TIP_QUEUED);
+		assert(node_of(s, s->queued_tips[(s->queued_tip_head + i) %
+			s->n_slots])->mark & NODE_TIP_QUEUED);
 	assert(s->n_sums == t->n_queued_sums);
 	for (uint32_t i = 0; i < s->n_sums; i++)
-		assert(s->nodes[s->sums[(s->sum_head + i) % s->n_slots]].mark &
+		assert(node_of(s, s->sums[(s->sum_head + i) % s->n_slots])->mark &
 		       NODE_SUM_QUEUED);
 }
 
@@ -164,7 +181,7 @@ static void check_views(const struct space *s, struct tally *t)
 			continue;
 		assert(i / p->slab_pages ==
 		       (i + s->rows[i].view.n_pages - 1) / p->slab_pages);
-		assert(s->nodes[s->records[page].slot].page == page);
+		assert(page_in(s, s->records[page].slot) == page);
 		t->n_views++;
 	}
 }
@@ -235,7 +252,7 @@ static void check_awaits(const struct space *s)
 		for (t = s->awaiting[i]; t != NULL; t = t->after, n++) {
 			assert((t->awaited_slot & (s->n_awaiting - 1)) == i);
 			assert(!t->ready && *t->at == t);
-			assert(s->nodes[t->awaited_slot].state == NODE_LENT);
+			assert(node_of(s, t->awaited_slot)->state == NODE_LENT);
 		}
 	assert(n == s->n_awaited && n <= s->config.n_awaits_max);
 	at = (const struct space_task *const *)&s->ready_head;
@@ -248,7 +265,8 @@ static void check_awaits(const struct space *s)
 
 void space_check(const struct space *s)
 {
-	uint32_t *n_kids = calloc(s->n_slots, sizeof *n_kids);
+	uint32_t *n_kids = calloc((size_t)s->n_slots * s->config.n_levels,
+				  sizeof *n_kids);
 	struct tally t = { 0 };
 	uint64_t n_parked;
 
@@ -259,7 +277,9 @@ void space_check(const struct space *s)
 		check_page(s, i, &t);
 	check_tips(s, n_kids, &t);
 	for (uint32_t i = 0; i < s->n_slots; i++)
-		assert(s->nodes[i].n_children >= n_kids[i]);
+		for (uint32_t l = 0; l < s->config.n_levels; l++)
+			assert(copy_of(s, i, l)->n_children >=
+			       n_kids[i * s->config.n_levels + l]);
 	free(n_kids);
 	check_levels(s);
 	assert(lend_level(s)->n_free == t.n_free);

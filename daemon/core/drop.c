@@ -22,7 +22,7 @@ static int look(struct space *s, const struct ckv_key *key, uint32_t *ret_slot)
 		return -ENOENT;
 	if (!batch_has(s, slot)) {
 		tip_drop(s, slot);
-		if (s->nodes[slot].n_children > 0 || pinned_still(s, slot))
+		if (node_children(s, slot) > 0 || pinned_still(s, slot))
 			return -EBUSY;
 	}
 	*ret_slot = slot;
@@ -92,7 +92,7 @@ static void choose(struct space *s, struct space_task *t, uint32_t item,
 	s->chosen[s->n_chosen++] = (struct drop_choice){ t, item, slot, again };
 	if (again)
 		return;
-	policy_take(s, slot);
+	node_take_out(s, slot);
 	batch_add(s, slot, POLICY_BACK);
 }
 

@@ -46,14 +46,11 @@ static bool judged(const struct space *s, uint32_t slot)
 
 void batch_add(struct space *s, uint32_t slot, enum policy_origin heir)
 {
-	const struct node *node = &s->nodes[slot];
-
 	assert(s->n_batch < BATCH_MAX);
-	assert(node->n_children == 0 && node->queue == 0);
+	assert(node_children(s, slot) == 0);
 	judged_set(s, slot, true);
 	s->batch[s->n_batch++] = slot;
-	if (node->parent != CKV_NONE)
-		node_lose(s, node->parent, heir);
+	parent_lose(s, slot, heir);
 }
 
 void batch_forget(struct space *s, uint32_t slot)
@@ -69,9 +66,8 @@ uint32_t batch_restore(struct space *s, uint32_t slot)
 		batch_forget(s, slot);
 		ckv_evict_restore(ckv_index_entry(&s->index, slot));
 		n++;
-		slot = s->nodes[slot].parent;
-		if (slot != CKV_NONE)
-			node_gain(s, slot);
+		parent_gain(s, slot);
+		slot = node_of(s, slot)->parent;
 	}
 	return n;
 }
@@ -134,8 +130,8 @@ void batch_park(struct space *s)
 	for (uint32_t i = 0; i < s->n_batch; i++) {
 		uint32_t slot = s->batch[i];
 
-		if (!batch_has(s, slot) && s->nodes[slot].n_children == 0)
-			park(s, slot);
+		if (!batch_has(s, slot) && node_children(s, slot) == 0)
+			park(s, candidates_of(s, slot, level_of(s, slot)), slot);
 	}
 }
 
@@ -196,7 +192,7 @@ static uint32_t n_victims(const struct space *s, const struct level *level)
  */
 CKV_ASK victims_ahead(const struct space *s, const struct level *level, uint32_t slot)
 {
-	uint32_t page = s->nodes[slot].page, near;
+	uint32_t page = page_in(s, slot), near;
 
 	if (page < 2 * AHEAD || page + 2 * AHEAD >= level->config.n_places)
 		return;
@@ -204,10 +200,10 @@ CKV_ASK victims_ahead(const struct space *s, const struct level *level, uint32_t
 	__builtin_prefetch(&s->records[page + 2 * AHEAD]);
 	near = s->records[page - AHEAD].slot;
 	if (near < s->n_slots)
-		__builtin_prefetch(&s->nodes[near], 1);
+		__builtin_prefetch(node_of(s, near), 1);
 	near = s->records[page + AHEAD].slot;
 	if (near < s->n_slots)
-		__builtin_prefetch(&s->nodes[near], 1);
+		__builtin_prefetch(node_of(s, near), 1);
 }
 
 /*
@@ -225,7 +221,7 @@ static void victims_choose(struct space *s, struct level *level, uint32_t first,
 		s->cost.n_looks++;
 		victims_ahead(s, level, slot);
 		if (pinned_still(s, slot))
-			park(s, slot);
+			park(s, blocks, slot);
 		else if (!may_defer || !tip_defer(s, slot))
 			batch_add(s, slot, POLICY_HEIR);
 	}
@@ -300,10 +296,10 @@ void evict_free(struct space *s, uint32_t first)
 		uint32_t slot = s->batch[i];
 
 		if (i + AHEAD < s->n_batch)
-			page_prefetch(s, s->nodes[s->batch[i + AHEAD]].page);
+			page_prefetch(s, page_in(s, s->batch[i + AHEAD]));
 		if (!batch_has(s, slot))
 			continue;
-		search = &candidates_of(s, slot)->search;
+		search = &candidates_of(s, slot, level_of(s, slot))->search;
 		search->passing = false;
 		search->n_vain = 0;
 		batch_forget(s, slot);

@@ -25,7 +25,7 @@ int space_walk_begin(struct space *s, const struct ckv_key *key,
 	if (table_find(s, &place, key, &deepest) != TABLE_PUBLISHED ||
 	    node_is_view(s, deepest))
 		return -ENOENT;
-	node_gain(s, deepest);
+	node_hold(s, deepest);
 	walk_begin(ret_walk, deepest);
 	return 0;
 }
@@ -46,7 +46,7 @@ int space_walk_on(const struct space *s, struct space_walk *walk,
 			walk->part = walk->n;
 		walk->n_tokens += block.n_tokens;
 		links[n_links_max - ++walk->n] = (struct space_link){
-			.page = s->nodes[walk->slot].page,
+			.page = page_in(s, walk->slot),
 			.slot = walk->slot,
 			.n_tokens = block.n_tokens,
 			.checksum = block.checksum,
@@ -81,8 +81,8 @@ void space_scratch_release(struct space *s, uint32_t page)
 
 void space_release(struct space *s, uint32_t slot)
 {
-	assert(slot < s->n_slots && s->nodes[slot].state == NODE_PUBLISHED);
-	node_lose(s, slot, POLICY_BACK);
+	assert(slot < s->n_slots && node_of(s, slot)->state == NODE_PUBLISHED);
+	node_release(s, slot, POLICY_BACK);
 }
 
 /* ---- checksums ---- */
@@ -94,10 +94,10 @@ void space_release(struct space *s, uint32_t slot)
 void sum_enqueue(struct space *s, uint32_t slot)
 {
 	ckv_count(&s->stats->unsummed, 1);
-	if (s->nodes[slot].mark & NODE_SUM_QUEUED)
+	if (node_of(s, slot)->mark & NODE_SUM_QUEUED)
 		return;
 	assert(s->n_sums < s->n_slots);
-	s->nodes[slot].mark |= NODE_SUM_QUEUED;
+	node_of(s, slot)->mark |= NODE_SUM_QUEUED;
 	s->sums[(s->sum_head + s->n_sums++) % s->n_slots] = slot;
 }
 
@@ -107,7 +107,7 @@ static uint32_t sum_dequeue(struct space *s)
 
 	s->sum_head = (s->sum_head + 1) % s->n_slots;
 	s->n_sums--;
-	s->nodes[slot].mark &= ~(uint32_t)NODE_SUM_QUEUED;
+	node_of(s, slot)->mark &= (uint8_t)~NODE_SUM_QUEUED;
 	return slot;
 }
 
@@ -115,15 +115,17 @@ int space_sum_next(struct space *s, uint32_t *ret_page)
 {
 	for (uint32_t i = 0; s->n_sums > 0; i++) {
 		struct node *node;
+		uint32_t slot;
 
 		if (i == SUMS_LOOK)
 			return SPACE_MORE;
-		node = &s->nodes[sum_dequeue(s)];
+		slot = sum_dequeue(s);
+		node = node_of(s, slot);
 		if (node->state != NODE_PUBLISHED ||
-		    (s->records[node->page].flags & CKV_ENTRY_SUMMED))
+		    (record_of(s, slot)->flags & CKV_ENTRY_SUMMED))
 			continue;
 		node->mark |= NODE_SUMMING;
-		*ret_page = node->page;
+		*ret_page = page_in(s, slot);
 		return 1;
 	}
 	return 0;
@@ -136,9 +138,9 @@ void space_sum_done(struct space *s, uint32_t page, bool sum_ok,
 	uint32_t slot = record->slot;
 
 	assert(ckv_record_state(record) == CKV_RECORD_PUBLISHED);
-	assert(s->nodes[slot].mark & NODE_SUMMING);
-	s->nodes[slot].mark &= ~(uint32_t)NODE_SUMMING;
-	candidates_of(s, slot)->search.full = false;
+	assert(node_of(s, slot)->mark & NODE_SUMMING);
+	node_of(s, slot)->mark &= (uint8_t)~NODE_SUMMING;
+	candidates_of(s, slot, level_of(s, slot))->search.full = false;
 	gauge_sub(&s->stats->unsummed, 1);
 	if (!sum_ok) {
 		sum_enqueue(s, slot);

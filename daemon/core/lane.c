@@ -112,8 +112,11 @@ void space_touch(struct space *s, uint32_t slot)
 
 	if (slot >= s->n_slots)
 		return;
-	c = candidates_of(s, slot);
-	c->ops->touch(c->policy, slot);
+	for (uint32_t l = 0; l < s->config.n_levels; l++) {
+		c = candidates_of(s, slot, l);
+		if (copy_there(s, slot, l))
+			c->ops->touch(c->policy, slot);
+	}
 }
 
 /* Read at most n_max touches; those that the ring has overwritten are skipped. */

@@ -48,7 +48,7 @@ void block_free(struct space *s, uint32_t slot)
 	if (!(record->flags & CKV_ENTRY_SUMMED))
 		gauge_sub(&s->stats->unsummed, 1);
 	gauge_sub(&s->stats->blocks, 1);
-	page_push(s, s->nodes[slot].page);
+	page_push(s, page_in(s, slot));
 	node_free(s, slot);
 }
 
@@ -78,14 +78,14 @@ static uint32_t lane_take(struct space *s, int number, uint32_t page,
 	struct space_lane *lane = lane_of(s, number);
 	struct page *p = page_of(s, page);
 	bool under_lent = parent != CKV_NONE &&
-			  s->nodes[parent].state == NODE_LENT;
+			  node_of(s, parent)->state == NODE_LENT;
 
 	p->lane = p->last_lane = (uint16_t)number;
 	p->published = false;
 	if (++p->lending == 0)
 		p->lending = 1;
 	queue_put_after(&lane->lent, page_links(s), page,
-			under_lent ? s->nodes[parent].page : lane->lent.tail);
+			under_lent ? page_in(s, parent) : lane->lent.tail);
 	s->client_lent[lane->client]++;
 	s->user_lent[lane->memory.user]++;
 	ckv_count(&s->stats->pages_lent, 1);
@@ -137,7 +137,7 @@ static bool find_parent(struct space *s, int lane, const struct ckv_key *key,
 	state = table_find(s, &place, key, &slot);
 	if (state == TABLE_ABSENT || node_is_view(s, slot) ||
 	    (state == TABLE_RESERVED &&
-	     page_of(s, s->nodes[slot].page)->lane != lane))
+	     page_of(s, page_in(s, slot))->lane != lane))
 		return false;
 	*ret_slot = slot;
 	return true;
@@ -152,7 +152,7 @@ static void parent_hold(struct space *s, struct space_task *t)
 	if (t->held_slot != CKV_NONE || t->parent_slot == CKV_NONE ||
 	    !t->parent_ok)
 		return;
-	node_gain(s, t->parent_slot);
+	node_hold(s, t->parent_slot);
 	t->held_slot = t->parent_slot;
 }
 
@@ -162,7 +162,7 @@ static void parent_release(struct space *s, struct space_task *t)
 
 	t->held_slot = CKV_NONE;
 	if (slot != CKV_NONE)
-		node_lose(s, slot, POLICY_BACK);
+		node_release(s, slot, POLICY_BACK);
 }
 
 /* Lend a page for a key that is not in the index, and whose parent is. */
@@ -189,10 +189,8 @@ static int reserve_absent(struct space *s, struct space_task *t,
 	node_take(s, ret->slot, parent, ret->page);
 	record_lent(s, ret->page, ret->slot, &block);
 	ret->lending = lane_take(s, t->lane, ret->page, parent);
-	/* Count the child at its parent; a hold of the task becomes this count. */
-	if (parent != CKV_NONE && t->held_slot == CKV_NONE)
-		node_gain(s, parent);
-	t->held_slot = CKV_NONE;
+	parent_gain(s, ret->slot);
+	parent_release(s, t);
 	t->parent_slot = ret->slot;
 	return 0;
 }
@@ -211,7 +209,7 @@ static int reserve_key(struct space *s, struct space_task *t,
 		 * another chain. A published block's parent is always in the
 		 * index, so a parent that is not there cannot be its parent.
 		 */
-		if (!t->parent_ok || s->nodes[slot].parent != t->parent_slot)
+		if (!t->parent_ok || node_of(s, slot)->parent != t->parent_slot)
 			return -EXDEV;
 		ret->slot = slot;
 		ret->generation = table_generation(s, slot);

@@ -17,7 +17,7 @@
 
 bool pinned_still(const struct space *s, uint32_t slot)
 {
-	const struct node *node = &s->nodes[slot];
+	const struct node *node = node_of(s, slot);
 	struct witness witness;
 	const struct space_lane *lane;
 
@@ -33,25 +33,25 @@ bool pinned_still(const struct space *s, uint32_t slot)
 
 void pinned_seen(struct space *s, uint32_t slot, uint32_t lane, uint32_t word)
 {
-	s->nodes[slot].mark |= NODE_SEEN;
+	node_of(s, slot)->mark |= NODE_SEEN;
 	s->witnesses[slot] = (struct witness){ .word = word, .lane = lane };
 }
 
-void park(struct space *s, uint32_t slot)
+void park(struct space *s, struct candidates *c, uint32_t slot)
 {
-	struct node *node = &s->nodes[slot];
+	struct copy *copy = copy_in(c->copies, slot);
 
-	assert(node->queue == 0 && !node->parked && node->n_children == 0);
-	node->parked = 1;
-	queue_put_head(&candidates_of(s, slot)->parked, node_links(s->nodes), slot);
+	assert(copy->queue == 0 && !copy->parked && copy->n_children == 0);
+	copy->parked = 1;
+	queue_put_head(&c->parked, copy_links(c->copies), slot);
 	ckv_count(&s->stats->parked, 1);
 }
 
-void unpark(struct space *s, uint32_t slot)
+void unpark(struct space *s, struct candidates *c, uint32_t slot)
 {
-	assert(s->nodes[slot].parked);
-	s->nodes[slot].parked = 0;
-	queue_remove(&candidates_of(s, slot)->parked, node_links(s->nodes), slot);
+	assert(copy_in(c->copies, slot)->parked);
+	copy_in(c->copies, slot)->parked = 0;
+	queue_remove(&c->parked, copy_links(c->copies), slot);
 	gauge_sub(&s->stats->parked, 1);
 }
 
@@ -65,12 +65,12 @@ uint32_t parked_look(struct space *s, struct candidates *c, uint32_t n)
 	for (uint32_t i = 0; i < n; i++) {
 		slot = queue->tail;
 		if (pinned_still(s, slot)) {
-			queue_remove(queue, node_links(s->nodes), slot);
-			queue_put_head(queue, node_links(s->nodes), slot);
+			queue_remove(queue, copy_links(c->copies), slot);
+			queue_put_head(queue, copy_links(c->copies), slot);
 			continue;
 		}
-		unpark(s, slot);
-		policy_put(s, slot, POLICY_BACK);
+		unpark(s, c, slot);
+		c->ops->insert(c->policy, slot, POLICY_BACK);
 		n_free++;
 	}
 	s->cost.n_looks += n;

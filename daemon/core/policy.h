@@ -8,10 +8,11 @@
  * victim() to take the coldest one. Each takes constant time; only create()
  * allocates.
  *
- * A block is identified by its slot in the index. node[slot] holds what the
- * space and the policy keep about it, with the links of intrusive lists. `heat`
- * and `stamp` survive remove() and victim(), so that a block which is inserted
- * again keeps its history; the space clears both when the block is published.
+ * Each level has a policy of its own. A block is identified by its slot in the
+ * index; its struct copy holds what the space and the policy keep about it at that
+ * level, with the links of intrusive lists. `heat` and `stamp` survive remove() and
+ * victim(), so that a block which is inserted again keeps its history; the space
+ * clears both when the block is published.
  *
  * Words such as hold, tip and lending: the glossary in CONTRIBUTING.md.
  */
@@ -20,24 +21,33 @@
 
 #include "proto/ckv_space.h"
 
+#include <stddef.h>
+
 struct link {			/* in a queue (queue.h) */
 	uint32_t prev, next;
 };
 
-struct node {			/* half a line, so it is never in two */
+struct copy {			/* of a block at one level */
 	struct link link;	/* policy's; the space's if parked */
 	uint32_t stamp;		/* policy: time of the last use, by the policy's clock */
 	uint8_t	 heat;		/* policy: not 0 if the block was used */
 	uint8_t	 queue;		/* policy: which of its queues; 0: none */
 	uint8_t	 parked;	/* 1: known to be pinned, so in no policy (pinned.c) */
-	uint8_t	 state;		/* enum node_state (state.h) */
-
-	uint32_t n_children;	/* child blocks, published or lent, and holds */
-	uint32_t parent;	/* the parent's slot; CKV_NONE at a root and in a view */
-	uint32_t page;		/* where the block's bytes are; a view's first page */
-	uint32_t mark;		/* flags, enum node_mark (state.h) */
+	uint8_t	 zero;
+	uint32_t n_children;	/* children with a copy at this level, lent ones, and holds */
+	uint32_t place;		/* where the bytes are; a view's first page; CKV_NONE */
 };
-_Static_assert(sizeof(struct node) == 32, "two nodes a line");
+
+/* The copies at one level of all slots, which lie `stride` bytes from each other. */
+struct copies {
+	char *first;
+	size_t stride;
+};
+
+static inline struct copy *copy_in(struct copies copies, uint32_t slot)
+{
+	return (struct copy *)(void *)(copies.first + slot * copies.stride);
+}
 
 /* Why a block is inserted: it decides the block's place in the order. */
 enum policy_origin {
@@ -53,10 +63,9 @@ struct policy_ops {
 	const char *name;	/* as the configuration spells it */
 	const char *help;
 
-	/* For nodes[n_slots]. 0 or -ENOMEM; the caller owns *ret_policy. */
-	int (*create)(struct node *nodes, uint32_t n_slots,
-		      struct policy **ret_policy);
-	size_t (*private_bytes)(uint32_t n_slots);
+	/* 0 or -ENOMEM; the caller owns *ret_policy. */
+	int (*create)(struct copies copies, struct policy **ret_policy);
+	size_t (*private_bytes)(void);
 	void (*destroy)(struct policy *policy);
 
 	void (*insert)(struct policy *policy, uint32_t slot,

@@ -14,29 +14,26 @@
 #include <stdlib.h>
 
 struct policy {
-	struct node *nodes;
+	struct copies copies;
 	struct queue queue;
 	uint32_t clock;		/* ticks at each use; wraps, so compare by difference */
 	uint32_t victim_stamp;	/* stamp of the last victim */
 };
 
-static int lru_create(struct node *nodes, uint32_t n_slots,
-		      struct policy **ret_policy)
+static int lru_create(struct copies copies, struct policy **ret_policy)
 {
 	struct policy *lru = calloc(1, sizeof *lru);
 
-	(void)n_slots;
 	if (lru == NULL)
 		return -ENOMEM;
-	lru->nodes = nodes;
+	lru->copies = copies;
 	queue_init(&lru->queue);
 	*ret_policy = lru;
 	return 0;
 }
 
-static size_t lru_private_bytes(uint32_t n_slots)
+static size_t lru_private_bytes(void)
 {
-	(void)n_slots;
 	return sizeof(struct policy);
 }
 
@@ -47,48 +44,48 @@ static void lru_destroy(struct policy *lru)
 
 static void lru_put_heir(struct policy *lru, uint32_t slot)
 {
-	struct node *node = &lru->nodes[slot];
+	struct copy *copy = copy_in(lru->copies, slot);
 
-	if ((int32_t)(node->stamp - lru->victim_stamp) < 0)
-		node->stamp = lru->victim_stamp;
-	queue_put_by_stamp(&lru->queue, lru->nodes, slot);
+	if ((int32_t)(copy->stamp - lru->victim_stamp) < 0)
+		copy->stamp = lru->victim_stamp;
+	queue_put_by_stamp(&lru->queue, lru->copies, slot);
 }
 
 static void lru_insert(struct policy *lru, uint32_t slot,
 		       enum policy_origin origin)
 {
-	struct node *node = &lru->nodes[slot];
+	struct copy *copy = copy_in(lru->copies, slot);
 
-	assert(node->queue == 0);
-	node->queue = 1;
+	assert(copy->queue == 0);
+	copy->queue = 1;
 	if (origin == POLICY_HEIR) {
 		lru_put_heir(lru, slot);
 		return;
 	}
 	if (origin == POLICY_KEPT) {
-		queue_put_by_stamp(&lru->queue, lru->nodes, slot);
+		queue_put_by_stamp(&lru->queue, lru->copies, slot);
 		return;
 	}
-	node->stamp = ++lru->clock;
-	queue_put_head(&lru->queue, node_links(lru->nodes), slot);
+	copy->stamp = ++lru->clock;
+	queue_put_head(&lru->queue, copy_links(lru->copies), slot);
 }
 
 static void lru_touch(struct policy *lru, uint32_t slot)
 {
-	struct node *node = &lru->nodes[slot];
+	struct copy *copy = copy_in(lru->copies, slot);
 
-	node->stamp = ++lru->clock;
-	if (node->queue != 0) {
-		queue_remove(&lru->queue, node_links(lru->nodes), slot);
-		queue_put_head(&lru->queue, node_links(lru->nodes), slot);
+	copy->stamp = ++lru->clock;
+	if (copy->queue != 0) {
+		queue_remove(&lru->queue, copy_links(lru->copies), slot);
+		queue_put_head(&lru->queue, copy_links(lru->copies), slot);
 	}
 }
 
 static void lru_remove(struct policy *lru, uint32_t slot)
 {
-	assert(lru->nodes[slot].queue == 1);
-	lru->nodes[slot].queue = 0;
-	queue_remove(&lru->queue, node_links(lru->nodes), slot);
+	assert(copy_in(lru->copies, slot)->queue == 1);
+	copy_in(lru->copies, slot)->queue = 0;
+	queue_remove(&lru->queue, copy_links(lru->copies), slot);
 }
 
 static uint32_t lru_victim(struct policy *lru)
@@ -97,14 +94,14 @@ static uint32_t lru_victim(struct policy *lru)
 
 	if (slot != CKV_NONE) {
 		lru_remove(lru, slot);
-		lru->victim_stamp = lru->nodes[slot].stamp;
+		lru->victim_stamp = copy_in(lru->copies, slot)->stamp;
 	}
 	return slot;
 }
 
 static uint32_t lru_next_victim(const struct policy *lru, uint32_t after)
 {
-	return after == CKV_NONE ? lru->queue.tail : lru->nodes[after].link.prev;
+	return after == CKV_NONE ? lru->queue.tail : copy_in(lru->copies, after)->link.prev;
 }
 
 const struct policy_ops policy_lru = {

@@ -22,31 +22,28 @@
 enum { OUT, PROBATION, PROTECTED };
 
 struct policy {
-	struct node *nodes;
+	struct copies copies;
 	struct queue queue[3];
 	uint32_t clock;		/* ticks at each use; wraps, so compare by difference */
 	uint32_t victim_stamp;	/* stamp and heat of the last victim */
 	uint8_t	 victim_heat;
 };
 
-static int slru_create(struct node *nodes, uint32_t n_slots,
-		       struct policy **ret_policy)
+static int slru_create(struct copies copies, struct policy **ret_policy)
 {
 	struct policy *slru = calloc(1, sizeof *slru);
 
-	(void)n_slots;
 	if (slru == NULL)
 		return -ENOMEM;
-	slru->nodes = nodes;
+	slru->copies = copies;
 	queue_init(&slru->queue[PROBATION]);
 	queue_init(&slru->queue[PROTECTED]);
 	*ret_policy = slru;
 	return 0;
 }
 
-static size_t slru_private_bytes(uint32_t n_slots)
+static size_t slru_private_bytes(void)
 {
-	(void)n_slots;
 	return sizeof(struct policy);
 }
 
@@ -57,20 +54,20 @@ static void slru_destroy(struct policy *slru)
 
 static void slru_remove(struct policy *slru, uint32_t slot)
 {
-	struct node *node = &slru->nodes[slot];
+	struct copy *copy = copy_in(slru->copies, slot);
 
-	assert(node->queue == PROBATION || node->queue == PROTECTED);
-	queue_remove(&slru->queue[node->queue], node_links(slru->nodes), slot);
-	node->queue = OUT;
+	assert(copy->queue == PROBATION || copy->queue == PROTECTED);
+	queue_remove(&slru->queue[copy->queue], copy_links(slru->copies), slot);
+	copy->queue = OUT;
 }
 
 static void enter(struct policy *slru, uint32_t slot, uint8_t queue)
 {
-	struct node *node = &slru->nodes[slot];
+	struct copy *copy = copy_in(slru->copies, slot);
 
-	node->queue = queue;
-	node->stamp = ++slru->clock;
-	queue_put_head(&slru->queue[queue], node_links(slru->nodes), slot);
+	copy->queue = queue;
+	copy->stamp = ++slru->clock;
+	queue_put_head(&slru->queue[queue], copy_links(slru->copies), slot);
 }
 
 /* If too many blocks are protected, move the oldest of them to probation. */
@@ -83,7 +80,7 @@ static void keep_share(struct policy *slru)
 		uint32_t slot = protected->tail;
 
 		slru_remove(slru, slot);
-		slru->nodes[slot].heat = 0;
+		copy_in(slru->copies, slot)->heat = 0;
 		enter(slru, slot, PROBATION);
 	}
 }
@@ -91,30 +88,30 @@ static void keep_share(struct policy *slru)
 static void slru_insert(struct policy *slru, uint32_t slot,
 			enum policy_origin origin)
 {
-	struct node *node = &slru->nodes[slot];
+	struct copy *copy = copy_in(slru->copies, slot);
 
-	assert(node->queue == OUT);
+	assert(copy->queue == OUT);
 	if (origin == POLICY_HEIR) {
-		if ((int32_t)(node->stamp - slru->victim_stamp) < 0)
-			node->stamp = slru->victim_stamp;
-		node->heat |= slru->victim_heat;
+		if ((int32_t)(copy->stamp - slru->victim_stamp) < 0)
+			copy->stamp = slru->victim_stamp;
+		copy->heat |= slru->victim_heat;
 	}
 	if (origin == POLICY_HEIR || origin == POLICY_KEPT) {
-		node->queue = node->heat ? PROTECTED : PROBATION;
-		queue_put_by_stamp(&slru->queue[node->queue], slru->nodes, slot);
+		copy->queue = copy->heat ? PROTECTED : PROBATION;
+		queue_put_by_stamp(&slru->queue[copy->queue], slru->copies, slot);
 	} else {
-		enter(slru, slot, node->heat ? PROTECTED : PROBATION);
+		enter(slru, slot, copy->heat ? PROTECTED : PROBATION);
 	}
 	keep_share(slru);
 }
 
 static void slru_touch(struct policy *slru, uint32_t slot)
 {
-	struct node *node = &slru->nodes[slot];
+	struct copy *copy = copy_in(slru->copies, slot);
 
-	node->heat = 1;
-	if (node->queue == OUT) {
-		node->stamp = ++slru->clock;
+	copy->heat = 1;
+	if (copy->queue == OUT) {
+		copy->stamp = ++slru->clock;
 		return;
 	}
 	slru_remove(slru, slot);
@@ -130,8 +127,8 @@ static uint32_t slru_victim(struct policy *slru)
 		slot = slru->queue[PROTECTED].tail;
 	if (slot != CKV_NONE) {
 		slru_remove(slru, slot);
-		slru->victim_stamp = slru->nodes[slot].stamp;
-		slru->victim_heat = slru->nodes[slot].heat;
+		slru->victim_stamp = copy_in(slru->copies, slot)->stamp;
+		slru->victim_heat = copy_in(slru->copies, slot)->heat;
 	}
 	return slot;
 }
@@ -139,10 +136,10 @@ static uint32_t slru_victim(struct policy *slru)
 static uint32_t slru_next_victim(const struct policy *slru, uint32_t after)
 {
 	uint32_t slot = after == CKV_NONE ? slru->queue[PROBATION].tail :
-			slru->nodes[after].link.prev;
+			copy_in(slru->copies, after)->link.prev;
 
 	if (slot == CKV_NONE &&
-	    (after == CKV_NONE || slru->nodes[after].queue == PROBATION))
+	    (after == CKV_NONE || copy_in(slru->copies, after)->queue == PROBATION))
 		slot = slru->queue[PROTECTED].tail;
 	return slot;
 }

@@ -108,7 +108,7 @@ bool space_has_ready(const struct space *s)
 static bool follows(const struct space *s, const struct space_task *t, uint32_t slot)
 {
 	const struct ckv_key *keys = t->items;
-	uint32_t parent = s->nodes[slot].parent;
+	uint32_t parent = node_of(s, slot)->parent;
 
 	if (t->next == 0)
 		return true;
@@ -122,10 +122,10 @@ static void keep(struct space *s, struct space_task *t, uint32_t slot)
 {
 	uint32_t before = t->held_slot;
 
-	node_gain(s, slot);
+	node_hold(s, slot);
 	t->held_slot = slot;
 	if (before != CKV_NONE)
-		node_lose(s, before, POLICY_BACK);
+		node_release(s, before, POLICY_BACK);
 }
 
 /* The next key: 1 it is there, 0 the chain ends, SPACE_LATER it is being written. */
@@ -181,5 +181,5 @@ void prefetch_cancel(struct space *s, struct space_task *t)
 	await_end(s, t);
 	t->held_slot = CKV_NONE;
 	if (slot != CKV_NONE)
-		node_lose(s, slot, POLICY_BACK);
+		node_release(s, slot, POLICY_BACK);
 }

@@ -54,7 +54,7 @@ static int publish_judge(struct space *s, int lane,
 	    (item->flags & ~CKV_ENTRY_SUMMED) != 0)
 		return -EINVAL;
 	if (record->parent_slot != CKV_NONE &&
-	    s->nodes[record->parent_slot].state != NODE_PUBLISHED) {
+	    node_of(s, record->parent_slot)->state != NODE_PUBLISHED) {
 		ckv_count(&s->stats->refused_parent, 1);
 		return -ENOENT;
 	}
@@ -66,10 +66,10 @@ static void publish_one(struct space *s, const struct ckv_publish_item *item)
 	uint32_t page = item->name.page;
 	struct ckv_record *record = &s->records[page];
 	uint32_t slot = record->slot;
-	struct node *node = &s->nodes[slot];
+	struct node *node = node_of(s, slot);
 	bool summed = item->flags & CKV_ENTRY_SUMMED;
 
-	assert(node->state == NODE_LENT && node->page == page);
+	assert(node->state == NODE_LENT && page_in(s, slot) == page);
 	lane_leave(s, page);
 	page_of(s, page)->published = true;
 	node->state = NODE_PUBLISHED;
@@ -77,12 +77,8 @@ static void publish_one(struct space *s, const struct ckv_publish_item *item)
 	record->checksum = summed ? item->checksum : 0;
 	ckv_record_set_state(record, CKV_RECORD_PUBLISHED);
 	table_show(s, slot, record->flags, item->n_tokens, record->checksum);
-	node->heat = 0;
-	node->stamp = 0;
-	policy_put(s, slot, POLICY_NEW);
-	if (node->n_children > 0)
-		policy_take(s, slot);
-	else
+	copy_new(s, slot);
+	if (node_children(s, slot) == 0)
 		tip_enqueue(s, slot);
 	await_settle(s, slot);
 	gauge_sub(&s->stats->pages_lent, 1);
@@ -144,16 +140,14 @@ int publish_run(struct space *s, struct space_task *t, int32_t *units)
 void lent_abort(struct space *s, uint32_t page)
 {
 	struct ckv_record *record = &s->records[page];
-	uint32_t slot = record->slot, parent;
+	uint32_t slot = record->slot;
 
 	lane_leave(s, page);
 	if (slot != CKV_NONE) {
-		parent = s->nodes[slot].parent;
 		record->slot = CKV_NONE;
+		parent_lose(s, slot, POLICY_BACK);
 		node_free(s, slot);
 		await_settle(s, slot);
-		if (parent != CKV_NONE)
-			node_lose(s, parent, POLICY_BACK);
 	}
 	if (page_of(s, page)->n_holds == 0)
 		lent_free(s, page);
@@ -164,7 +158,7 @@ static uint32_t lent_children(const struct space *s, uint32_t page)
 {
 	uint32_t slot = s->records[page].slot;
 
-	return slot == CKV_NONE ? 0 : s->nodes[slot].n_children;
+	return slot == CKV_NONE ? 0 : node_children(s, slot);
 }
 
 /*

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * queue.h - a doubly linked queue through the elements of an array: the nodes of
- * slots, or pages.
+ * queue.h - a doubly linked queue through the elements of an array: the copies of
+ * slots at one level, or pages.
  */
 #ifndef CKV_CORE_QUEUE_H
 #define CKV_CORE_QUEUE_H
 
 #include "daemon/core/policy.h"
-
-#include <stddef.h>
 
 struct queue {
 	uint32_t head, tail;	/* CKV_NONE when empty */
@@ -20,10 +18,10 @@ struct links {			/* those of an array's elements */
 	size_t stride;
 };
 
-static inline struct links node_links(struct node *nodes)
+static inline struct links copy_links(struct copies copies)
 {
 	return (struct links){
-		(char *)nodes + offsetof(struct node, link), sizeof *nodes,
+		copies.first + offsetof(struct copy, link), copies.stride,
 	};
 }
 
@@ -81,19 +79,22 @@ static inline void queue_remove(struct queue *q, struct links links, uint32_t i)
  * at the tail and gives up after 16 steps; then the slot goes to the head, which
  * errs towards keeping the block.
  */
-static inline void queue_put_by_stamp(struct queue *q, struct node *nodes,
+static inline void queue_put_by_stamp(struct queue *q, struct copies copies,
 				      uint32_t slot)
 {
+	uint32_t stamp = copy_in(copies, slot)->stamp;
 	uint32_t at = q->tail;
 
 	for (int i = 0; i < 16 && at != CKV_NONE; i++) {
-		if ((int32_t)(nodes[at].stamp - nodes[slot].stamp) >= 0) {
-			queue_put_after(q, node_links(nodes), slot, at);
+		const struct copy *copy = copy_in(copies, at);
+
+		if ((int32_t)(copy->stamp - stamp) >= 0) {
+			queue_put_after(q, copy_links(copies), slot, at);
 			return;
 		}
-		at = nodes[at].link.prev;
+		at = copy->link.prev;
 	}
-	queue_put_head(q, node_links(nodes), slot);
+	queue_put_head(q, copy_links(copies), slot);
 }
 
 #endif

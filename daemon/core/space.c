@@ -69,14 +69,19 @@ static bool config_ok(const struct space_config *c)
 	       c->geometry.block_tokens > 0 && c->geometry.block_tokens <= 65535;
 }
 
-static size_t levels_bytes(const struct space_config *c, uint32_t n_slots)
+static size_t node_bytes(const struct space_config *c)
+{
+	return sizeof(struct node) + c->n_levels * sizeof(struct copy);
+}
+
+static size_t levels_bytes(const struct space_config *c)
 {
 	size_t bytes = 0;
 
 	for (uint32_t i = 0; i < c->n_levels; i++)
 		bytes += sizeof(struct level) +
 			 c->level[i].n_places * sizeof(struct page) +
-			 c->level[i].policy->private_bytes(n_slots);
+			 c->level[i].policy->private_bytes();
 	return bytes;
 }
 
@@ -86,9 +91,9 @@ size_t space_private_bytes(const struct space_config *config)
 	size_t n_slots = (size_t)config->n_buckets * CKV_BUCKET_ENTRIES;
 
 	return sizeof(struct space) +
-	       n_slots * (sizeof(struct node) + sizeof(struct witness) +
+	       n_slots * (node_bytes(config) + sizeof(struct witness) +
 			  sizeof(uint16_t) + 2 * sizeof(uint32_t)) +
-	       bit_words(n_slots) * 8 + levels_bytes(config, (uint32_t)n_slots) +
+	       bit_words(n_slots) * 8 + levels_bytes(config) +
 	       config->n_tips_max * sizeof(struct tip) +
 	       awaiting(config) * sizeof(struct space_task *) +
 	       config->n_lanes_max * (sizeof(struct space_lane) + sizeof(uint32_t)) +
@@ -96,7 +101,7 @@ size_t space_private_bytes(const struct space_config *config)
 	       bit_words(p->n_view_pages) * 8 +
 	       p->n_view_pages * sizeof(struct view_row) +
 	       name_heads(p) * sizeof(uint32_t) +
-	       policy_lru.private_bytes((uint32_t)n_slots);
+	       policy_lru.private_bytes();
 }
 
 /* Zeroed memory from the start of a line. */
@@ -110,17 +115,20 @@ static void *lines(size_t bytes)
 	return p;
 }
 
-static int candidates_create(struct space *s, struct candidates *c,
+static int candidates_create(struct space *s, struct candidates *c, uint32_t level,
 			     const struct policy_ops *ops)
 {
 	c->ops = ops;
 	queue_init(&c->parked);
-	return ops->create(s->nodes, s->n_slots, &c->policy);
+	c->copies = (struct copies){
+		s->nodes + offsetof(struct node, copy[level]), s->node_bytes,
+	};
+	return ops->create(c->copies, &c->policy);
 }
 
 static int levels_allocate(struct space *s)
 {
-	int r = candidates_create(s, &s->views, &policy_lru);
+	int r = candidates_create(s, &s->views, LEND_LEVEL, &policy_lru);
 
 	s->levels = calloc(s->config.n_levels, sizeof *s->levels);
 	if (s->levels == NULL)
@@ -132,7 +140,7 @@ static int levels_allocate(struct space *s)
 		level->pages = calloc(level->config.n_places, sizeof *level->pages);
 		if (level->pages == NULL)
 			return -ENOMEM;
-		r = candidates_create(s, &level->blocks, level->config.policy);
+		r = candidates_create(s, &level->blocks, i, level->config.policy);
 	}
 	return r;
 }
@@ -142,7 +150,7 @@ static int space_allocate(struct space *s)
 	const struct space_config *c = &s->config;
 	const struct ckv_pool_shape *p = &c->pool;
 
-	s->nodes = lines(s->n_slots * sizeof *s->nodes);
+	s->nodes = lines(s->n_slots * s->node_bytes);
 	s->witnesses = calloc(s->n_slots, sizeof *s->witnesses);
 	s->judged = calloc(bit_words(s->n_slots), 8);
 	s->reserved_tags = calloc(s->n_slots, sizeof *s->reserved_tags);
@@ -196,6 +204,9 @@ static void space_start(struct space *s, void *index)
 		s->lanes[i].place = s->unused_lane;
 		s->unused_lane = i;
 	}
+	for (uint32_t i = 0; i < s->n_slots; i++)
+		for (uint32_t l = 0; l < s->config.n_levels; l++)
+			copy_of(s, i, l)->place = CKV_NONE;
 	for (uint32_t i = 0; i < s->config.n_levels; i++)
 		level_start(&s->levels[i]);
 	ckv_hint_store64(&s->stats->pages_total, lend_level(s)->config.n_places);
@@ -216,6 +227,7 @@ int space_create(const struct space_config *config,
 		return -ENOMEM;
 	s->config = *config;
 	s->n_slots = config->n_buckets * CKV_BUCKET_ENTRIES;
+	s->node_bytes = node_bytes(config);
 	s->records = memory->records;
 	s->stats = memory->stats;
 	s->pace = config->pace ? config->pace : &s->own_pace;
@@ -289,65 +301,4 @@ bool space_is_empty(const struct space *s)
 		n_used += level_n_used(&s->levels[i]);
 	return n_used == 0 &&
 	       ckv_hint_load64(&s->stats->view_pages_used) == 0;
-}
-
-/* ---- into a policy and out of it ---- */
-
-void policy_put(struct space *s, uint32_t slot, enum policy_origin origin)
-{
-	const struct candidates *c = candidates_of(s, slot);
-
-	c->ops->insert(c->policy, slot, origin);
-}
-
-void policy_take(struct space *s, uint32_t slot)
-{
-	const struct candidates *c = candidates_of(s, slot);
-
-	if (s->nodes[slot].parked)
-		unpark(s, slot);
-	else if (s->nodes[slot].queue != 0)
-		c->ops->remove(c->policy, slot);
-}
-
-/* ---- children and holds, which keep a block ---- */
-
-void node_gain(struct space *s, uint32_t slot)
-{
-	if (s->nodes[slot].n_children++ == 0)
-		policy_take(s, slot);
-}
-
-void node_lose(struct space *s, uint32_t slot, enum policy_origin origin)
-{
-	struct node *node = &s->nodes[slot];
-
-	assert(node->n_children > 0);
-	if (--node->n_children > 0 || batch_has(s, slot) ||
-	    node->state != NODE_PUBLISHED)
-		return;
-	policy_put(s, slot, origin);
-	if (origin == POLICY_BACK)
-		tip_enqueue(s, slot);
-}
-
-void node_take(struct space *s, uint32_t slot, uint32_t parent, uint32_t page)
-{
-	struct node *node = &s->nodes[slot];
-
-	assert(node->state == NODE_FREE && node->n_children == 0);
-	node->state = NODE_LENT;
-	node->parent = parent;
-	node->page = page;
-}
-
-void node_free(struct space *s, uint32_t slot)
-{
-	struct node *node = &s->nodes[slot];
-
-	assert(node->state != NODE_FREE && node->n_children == 0);
-	assert(node->queue == 0 && !node->parked);
-	node->state = NODE_FREE;
-	node->mark &= NODE_STAYS;
-	table_give(s, slot);
 }

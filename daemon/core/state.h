@@ -5,13 +5,15 @@
  * Invariants between any two calls (space_check() asserts them):
  *
  *   - A page is free, lent, published, or a view's; its record says which.
- *   - A slot is free, lent or published; its node says which, and names its page
- *     and its parent. A lent page without a slot is scratch.
+ *   - A slot is free, lent or published; its node says which, and names its parent
+ *     and the places of its copies. A lent page without a slot is scratch.
  *   - The parent of a published block is published. The parent of a lent block is
  *     published, or lent to the same lane.
- *   - n_children of a block = published and lent blocks directly under it + holds.
- *   - A published block or view is in its policy, or parked (pinned.c), exactly
- *     when n_children is 0.
+ *   - A block is never nearer than its parent.
+ *   - n_children of a copy = published and lent blocks directly under its block with
+ *     a copy at its level + holds.
+ *   - A copy of a published block or view is in its policy, or parked (pinned.c),
+ *     exactly when copy_may_go().
  *   - record.slot names the slot whose node and entry name the record's page.
  *   - A tip in state WAITING or READING names a published block and is one of the
  *     block's holds.
@@ -36,6 +38,7 @@
 #define BATCH_MAX	(EVICT_MAX + DROPS_MAX + VIEWS_MAX + TIPS_LIMIT)
 #define LANES_LIMIT	65534u
 #define AWAITS_LIMIT	65536u
+#define LEND_LEVEL	0u	/* pages are lent at the nearest level */
 
 /* Costs in work units; a unit is about 50 ns. */
 #define UNITS_LEND	2	/* reserve a key, or refuse it */
@@ -62,6 +65,15 @@ enum node_mark {
 };
 /* A queue names a slot even after its block has left; the other marks are the block's. */
 #define NODE_STAYS	(NODE_SUM_QUEUED | NODE_TIP_QUEUED)
+
+struct node {			/* of a slot */
+	uint32_t parent;	/* the parent's slot; CKV_NONE at a root and in a view */
+	uint8_t	 mark;		/* flags, enum node_mark */
+	uint8_t	 state;		/* enum node_state */
+	uint8_t	 zero[2];
+	struct copy copy[];	/* one per level; with one level all fill half a line */
+};
+_Static_assert(sizeof(struct node) + sizeof(struct copy) == 32, "two nodes a line");
 
 struct witness {		/* the pin word that was last seen naming a slot */
 	uint32_t word;
@@ -105,6 +117,7 @@ struct search {
 struct candidates {
 	const struct policy_ops *ops;
 	struct policy *policy;
+	struct copies copies;
 	struct queue parked;
 	struct search search;
 };
@@ -155,7 +168,8 @@ struct space {
 	uint32_t n_slots;
 	struct ckv_record *records;
 	struct ckv_space_stats *stats;
-	struct node *nodes;		/* [n_slots] */
+	char *nodes;			/* [n_slots] of node_bytes each: see node_of() */
+	size_t node_bytes;
 	struct witness *witnesses;	/* [n_slots] valid with NODE_SEEN */
 
 	struct level *levels;		/* [config.n_levels] nearest first */
@@ -199,15 +213,19 @@ struct space {
 	uint32_t n_names;		/* its buckets; a power of two */
 };
 
-static inline bool node_is_view(const struct space *s, uint32_t slot)
+static inline struct node *node_of(const struct space *s, uint32_t slot)
 {
-	return (s->nodes[slot].mark & NODE_VIEW) != 0;
+	return (struct node *)(void *)(s->nodes + slot * s->node_bytes);
 }
 
-/* Pages are lent at the nearest level. */
+static inline bool node_is_view(const struct space *s, uint32_t slot)
+{
+	return (node_of(s, slot)->mark & NODE_VIEW) != 0;
+}
+
 static inline struct level *lend_level(const struct space *s)
 {
-	return &s->levels[0];
+	return &s->levels[LEND_LEVEL];
 }
 
 static inline struct page *page_of(const struct space *s, uint32_t page)
@@ -225,16 +243,38 @@ static inline struct links page_links(const struct space *s)
 	};
 }
 
-/* The nearest level at which a block or view has a copy: the one where its page is. */
-static inline struct level *level_of(const struct space *s, uint32_t slot)
+static inline struct copy *copy_of(const struct space *s, uint32_t slot,
+				   uint32_t level)
 {
-	(void)slot;
-	return lend_level(s);
+	assert(level < s->config.n_levels);
+	return &node_of(s, slot)->copy[level];
 }
 
-static inline struct candidates *candidates_of(struct space *s, uint32_t slot)
+static inline bool copy_there(const struct space *s, uint32_t slot, uint32_t level)
 {
-	return node_is_view(s, slot) ? &s->views : &level_of(s, slot)->blocks;
+	return copy_of(s, slot, level)->place != CKV_NONE;
+}
+
+/* The level of a taken slot, as an index: the nearest one with a copy. */
+static inline uint32_t level_of(const struct space *s, uint32_t slot)
+{
+	uint32_t level = 0;
+
+	while (!copy_there(s, slot, level))
+		level++;
+	return level;
+}
+
+/* The page of a taken slot. */
+static inline uint32_t page_in(const struct space *s, uint32_t slot)
+{
+	return copy_of(s, slot, LEND_LEVEL)->place;
+}
+
+static inline struct candidates *candidates_of(struct space *s, uint32_t slot,
+					       uint32_t level)
+{
+	return node_is_view(s, slot) ? &s->views : &s->levels[level].blocks;
 }
 
 /* Does the policy have a victim? */
@@ -246,7 +286,7 @@ static inline bool candidates_any(const struct candidates *c)
 /* The record of the page that a taken slot has. */
 static inline struct ckv_record *record_of(const struct space *s, uint32_t slot)
 {
-	return &s->records[s->nodes[slot].page];
+	return &s->records[page_in(s, slot)];
 }
 
 /* Prefetch what is written when a block page is lent or freed. */
@@ -317,15 +357,26 @@ static inline uint32_t lane_pin_high(const struct space_lane *lane)
 	return high < lane->memory.n_pins ? high : lane->memory.n_pins;
 }
 
-/* ---- space.c ---- */
+/* ---- level.c ---- */
 
-void policy_put(struct space *s, uint32_t slot, enum policy_origin origin);
-/* Take a slot out of its policy, or unpark it. */
-void policy_take(struct space *s, uint32_t slot);
-/* Count one child or hold more. */
-void node_gain(struct space *s, uint32_t slot);
-/* Count one less. After the last one a block or view not in the batch enters its policy. */
-void node_lose(struct space *s, uint32_t slot, enum policy_origin origin);
+/* Put the copies of a slot that may go into their policies; take them out, or unpark them. */
+void node_put(struct space *s, uint32_t slot, enum policy_origin origin);
+void node_take_out(struct space *s, uint32_t slot);
+/* A slot was published: its first copy has no history, and is a candidate if it may go. */
+void copy_new(struct space *s, uint32_t slot);
+/*
+ * May a copy go? Not if a child has a copy at that level, nor if a child would be
+ * nearer than the block then.
+ */
+bool copy_may_go(const struct space *s, uint32_t slot, uint32_t level);
+/* Children at all levels, and holds; a child counts once for each of its copies. */
+uint32_t node_children(const struct space *s, uint32_t slot);
+/* Hold a block where it is; end the hold. */
+void node_hold(struct space *s, uint32_t slot);
+void node_release(struct space *s, uint32_t slot, enum policy_origin origin);
+/* Count a slot, with each of its copies, as a child of its parent; count it no longer. */
+void parent_gain(struct space *s, uint32_t slot);
+void parent_lose(struct space *s, uint32_t slot, enum policy_origin origin);
 /* Reserve a slot that table_take() gave, for a block or view in this page. */
 void node_take(struct space *s, uint32_t slot, uint32_t parent, uint32_t page);
 /* Free a slot, also in the index. */
@@ -376,8 +427,8 @@ bool pinned_still(const struct space *s, uint32_t slot);
 /* Remember the pin word that pins a slot. */
 void pinned_seen(struct space *s, uint32_t slot, uint32_t lane, uint32_t word);
 /* Park a pinned block or view without children, which is in no policy. */
-void park(struct space *s, uint32_t slot);
-void unpark(struct space *s, uint32_t slot);
+void park(struct space *s, struct candidates *c, uint32_t slot);
+void unpark(struct space *s, struct candidates *c, uint32_t slot);
 /*
  * Look at n parked slots, those not looked at for the longest time first. A slot that
  * is pinned no longer returns to its policy as just used. Returns how many did.

@@ -100,7 +100,7 @@ CKV_ASK ask_slot(const struct space *s, uint32_t slot)
 {
 	__builtin_prefetch(bucket_of(s, slot), 1);
 	__builtin_prefetch(ckv_index_entry(&s->index, slot), 1);
-	__builtin_prefetch(&s->nodes[slot], 1);
+	__builtin_prefetch(node_of(s, slot), 1);
 }
 
 void table_prefetch(const struct space *s, uint32_t slot)
@@ -150,7 +150,7 @@ void table_show(struct space *s, uint32_t slot, uint8_t flags,
 
 	ckv_entry_load(&bucket->entry[i], &block);
 	assert(block.level == CKV_LEVEL_NONE);
-	block.level = level_of(s, slot)->config.number;
+	block.level = s->levels[level_of(s, slot)].config.number;
 	block.flags = flags;
 	block.n_tokens = n_tokens;
 	block.checksum = checksum;

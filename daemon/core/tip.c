@@ -31,10 +31,10 @@
 void tip_enqueue(struct space *s, uint32_t slot)
 {
 	if (s->automatic != SPACE_AUTO_PUBLISH || node_is_view(s, slot) ||
-	    (s->nodes[slot].mark & (NODE_TIP_QUEUED | NODE_DONE)))
+	    (node_of(s, slot)->mark & (NODE_TIP_QUEUED | NODE_DONE)))
 		return;
 	assert(s->n_queued_tips < s->n_slots);
-	s->nodes[slot].mark |= NODE_TIP_QUEUED;
+	node_of(s, slot)->mark |= NODE_TIP_QUEUED;
 	s->queued_tips[(s->queued_tip_head + s->n_queued_tips++) % s->n_slots] = slot;
 }
 
@@ -44,7 +44,7 @@ static uint32_t tip_dequeue(struct space *s)
 
 	s->queued_tip_head = (s->queued_tip_head + 1) % s->n_slots;
 	s->n_queued_tips--;
-	s->nodes[slot].mark &= ~(uint32_t)NODE_TIP_QUEUED;
+	node_of(s, slot)->mark &= (uint8_t)~NODE_TIP_QUEUED;
 	return slot;
 }
 
@@ -61,12 +61,12 @@ static uint32_t tip_free_slot(const struct space *s)
 static void tip_hold(struct space *s, uint32_t i, uint32_t slot,
 		     enum tip_state state)
 {
-	assert(!(s->nodes[slot].mark & (NODE_TIP_HELD | NODE_DONE)));
-	node_gain(s, slot);
-	s->nodes[slot].mark |= NODE_TIP_HELD;
+	assert(!(node_of(s, slot)->mark & (NODE_TIP_HELD | NODE_DONE)));
+	node_hold(s, slot);
+	node_of(s, slot)->mark |= NODE_TIP_HELD;
 	/* A search that found nothing may find this one, as its hold can give way. */
-	candidates_of(s, slot)->search.full = false;
-	candidates_of(s, slot)->search.stage = 0;
+	candidates_of(s, slot, level_of(s, slot))->search.full = false;
+	candidates_of(s, slot, level_of(s, slot))->search.stage = 0;
 	s->tips[i] = (struct tip){
 		.state = state, .slot = slot, .serial = s->tip_serial++,
 	};
@@ -81,7 +81,7 @@ static bool tip_holds(const struct tip *tip)
 /* Remove the hold's marks; the caller changes the tip's state and the block's count. */
 static void tip_unhold(struct space *s, struct tip *tip)
 {
-	s->nodes[tip->slot].mark &= ~(uint32_t)NODE_TIP_HELD;
+	node_of(s, tip->slot)->mark &= (uint8_t)~NODE_TIP_HELD;
 	gauge_sub(&s->stats->auto_held, 1);
 }
 
@@ -103,7 +103,7 @@ bool tip_defer(struct space *s, uint32_t slot)
 	uint32_t i;
 
 	if (s->automatic != SPACE_AUTO_DEMOTE ||
-	    (s->nodes[slot].mark & NODE_DONE))
+	    (node_of(s, slot)->mark & NODE_DONE))
 		return false;
 	i = tip_free_slot(s);
 	if (i == CKV_NONE)
@@ -117,12 +117,10 @@ bool tip_defer(struct space *s, uint32_t slot)
 /* End a tip's hold. False: it has none, or its block has children or other holds. */
 static bool tip_revoke(struct space *s, struct tip *tip)
 {
-	struct node *node = &s->nodes[tip->slot];
-
-	if (!tip_holds(tip) || node->n_children > 1)
+	if (!tip_holds(tip) || node_children(s, tip->slot) > 1)
 		return false;
 	tip_unhold(s, tip);
-	node->n_children = 0;
+	copy_of(s, tip->slot, level_of(s, tip->slot))->n_children = 0;
 	tip->state = tip->state == TIP_READING ? TIP_REVOKED : TIP_FREE;
 	return true;
 }
@@ -142,10 +140,11 @@ uint32_t tips_give_way(struct space *s, enum tip_state state, uint32_t n_max)
 		tip->serial = s->tip_serial++;
 		if (!tip_revoke(s, tip))
 			continue;
-		s->nodes[tip->slot].mark |= NODE_LOST;
+		node_of(s, tip->slot)->mark |= NODE_LOST;
 		ckv_count(&s->stats->auto_lost_room, 1);
 		if (pinned_still(s, tip->slot))
-			park(s, tip->slot);
+			park(s, candidates_of(s, tip->slot, level_of(s, tip->slot)),
+			     tip->slot);
 		else
 			batch_add(s, tip->slot, POLICY_HEIR);
 		n++;
@@ -155,14 +154,14 @@ uint32_t tips_give_way(struct space *s, enum tip_state state, uint32_t n_max)
 
 void tip_drop(struct space *s, uint32_t slot)
 {
-	if (!(s->nodes[slot].mark & NODE_TIP_HELD))
+	if (!(node_of(s, slot)->mark & NODE_TIP_HELD))
 		return;
 	for (uint32_t i = 0; i < s->config.n_tips_max; i++) {
 		struct tip *tip = &s->tips[i];
 
 		if (tip->slot == slot && tip_revoke(s, tip)) {
 			ckv_count(&s->stats->auto_skipped, 1);
-			policy_put(s, slot, POLICY_KEPT);
+			node_put(s, slot, POLICY_KEPT);
 		}
 	}
 }
@@ -173,15 +172,15 @@ void tips_leave(struct space *s, uint32_t first)
 		return;
 	for (uint32_t i = first; i < s->n_batch; i++) {
 		uint32_t slot = s->batch[i], parent;
-		uint32_t mark = s->nodes[slot].mark;
+		uint8_t mark = node_of(s, slot)->mark;
 
 		if (!batch_has(s, slot))
 			continue;
 		if (!(mark & (NODE_DONE | NODE_LOST)))
 			ckv_count(&s->stats->auto_lost_busy, 1);
-		parent = s->nodes[slot].parent;
+		parent = node_of(s, slot)->parent;
 		if (parent != CKV_NONE)
-			s->nodes[parent].mark |= mark & NODE_DONE ? NODE_DONE :
+			node_of(s, parent)->mark |= mark & NODE_DONE ? NODE_DONE :
 						 NODE_LOST;
 	}
 }
@@ -193,10 +192,10 @@ static uint32_t next_published(struct space *s)
 	for (uint32_t i = 0; i < QUEUE_LOOK && s->n_queued_tips > 0; i++) {
 		uint32_t slot = tip_dequeue(s);
 
-		if (s->nodes[slot].state != NODE_PUBLISHED ||
-		    (s->nodes[slot].mark & (NODE_DONE | NODE_VIEW)))
+		if (node_of(s, slot)->state != NODE_PUBLISHED ||
+		    (node_of(s, slot)->mark & (NODE_DONE | NODE_VIEW)))
 			continue;
-		if (s->nodes[slot].n_children == 0)
+		if (node_children(s, slot) == 0)
 			return slot;
 		ckv_count(&s->stats->auto_skipped, 1);
 	}
@@ -216,7 +215,7 @@ static uint32_t next_cold(struct space *s)
 	(void)parked_look(s, blocks, VICTIMS_LOOK);
 	for (uint32_t i = 0; i < VICTIMS_LOOK; i++) {
 		slot = blocks->ops->next_victim(blocks->policy, slot);
-		if (slot == CKV_NONE || !(s->nodes[slot].mark & NODE_DONE))
+		if (slot == CKV_NONE || !(node_of(s, slot)->mark & NODE_DONE))
 			return slot;
 	}
 	return CKV_NONE;
@@ -227,7 +226,7 @@ static void tip_release(struct space *s, struct tip *tip)
 {
 	tip->state = TIP_FREE;
 	tip_unhold(s, tip);
-	node_lose(s, tip->slot, POLICY_KEPT);
+	node_release(s, tip->slot, POLICY_KEPT);
 }
 
 /*
@@ -240,9 +239,9 @@ static uint32_t next_waiting(struct space *s)
 
 	while ((i = oldest_tip(s, TIP_WAITING)) != CKV_NONE) {
 		struct tip *tip = &s->tips[i];
-		const struct node *node = &s->nodes[tip->slot];
+		const struct node *node = node_of(s, tip->slot);
 
-		if (node->n_children == 1 && !(node->mark & NODE_DONE)) {
+		if (node_children(s, tip->slot) == 1 && !(node->mark & NODE_DONE)) {
 			tip->state = TIP_READING;
 			return i;
 		}
@@ -319,7 +318,7 @@ void space_tip_done(struct space *s, uint32_t i, int result)
 	if (tip->state == TIP_READING) {
 		count_result(s, result);
 		if (!tip->outdated)
-			s->nodes[tip->slot].mark |= NODE_DONE;
+			node_of(s, tip->slot)->mark |= NODE_DONE;
 		tip_release(s, tip);
 	}
 	tip->state = TIP_FREE;
@@ -341,6 +340,6 @@ void space_set_auto(struct space *s, enum space_auto automatic, bool anew)
 		tip_release(s, tip);
 	}
 	for (uint32_t i = 0; anew && i < s->n_slots; i++)
-		s->nodes[i].mark &= ~(uint32_t)(NODE_DONE | NODE_LOST);
+		node_of(s, i)->mark &= (uint8_t)~(NODE_DONE | NODE_LOST);
 	s->automatic = automatic;
 }

@@ -157,7 +157,7 @@ bool views_choose(struct space *s)
 	for (uint32_t i = 0; i < VIEWS_MAX &&
 	     (slot = s->views.ops->victim(s->views.policy)) != CKV_NONE; i++) {
 		if (pinned_still(s, slot))
-			park(s, slot);
+			park(s, &s->views, slot);
 		else
 			batch_add(s, slot, POLICY_HEIR);
 	}
@@ -194,7 +194,7 @@ void views_spend(struct space *s, uint32_t first, uint32_t end)
 		if (!batch_has(s, s->batch[end]))
 			continue;
 		batch_restore(s, s->batch[end]);
-		policy_put(s, s->batch[end], POLICY_HEIR);
+		node_put(s, s->batch[end], POLICY_HEIR);
 	}
 	if (n_freed > 0) {
 		s->views.search.passing = false;
@@ -249,7 +249,7 @@ void space_view_abort(struct space *s, uint32_t first_page)
 
 void view_free(struct space *s, uint32_t slot)
 {
-	uint32_t first_page = s->nodes[slot].page;
+	uint32_t first_page = page_in(s, slot);
 
 	assert(ckv_record_state(&s->records[first_page]) == CKV_RECORD_VIEW);
 	assert(node_is_view(s, slot));
@@ -301,7 +301,7 @@ int space_view_publish(struct space *s, const struct space_view *view)
 	row->view.n_pages = n_pages;
 	slot = table_take(s, &place, &block);
 	node_take(s, slot, CKV_NONE, view->first_page);
-	node = &s->nodes[slot];
+	node = node_of(s, slot);
 	node->mark |= NODE_VIEW;
 	records_view(s, &row->view, slot);
 	table_show(s, slot, CKV_ENTRY_VIEW | CKV_ENTRY_SUMMED,
@@ -309,9 +309,7 @@ int space_view_publish(struct space *s, const struct space_view *view)
 		   UINT16_MAX, view->checksum);
 	name_insert(s, row_of(s, view->first_page));
 	node->state = NODE_PUBLISHED;
-	node->heat = 0;
-	node->stamp = 0;
-	policy_put(s, slot, POLICY_NEW);
+	copy_new(s, slot);
 	ckv_count(&s->stats->views, 1);
 	ckv_count(&s->stats->views_made, 1);
 	return 0;
@@ -328,7 +326,7 @@ int space_view_find(struct space *s, const struct ckv_key *key,
 		return -ENOENT;
 	s->views.ops->touch(s->views.policy, slot);
 	ckv_count(&s->stats->views_shared, 1);
-	*ret_view = s->rows[row_of(s, s->nodes[slot].page)].view;
+	*ret_view = s->rows[row_of(s, page_in(s, slot))].view;
 	return 0;
 }
 

@@ -408,6 +408,11 @@ START_TEST(core_is_as_the_model)
 	plant_forest();
 	config.pace = &pace;
 	config.level[0].policy = policy_at((uint32_t)_i % 2);
+	for (int l = 0; l < _i % 3; l++) {	/* farther levels, where nothing comes */
+		config.level[l + 1] = config.level[l];
+		config.level[l + 1].number--;
+		config.n_levels++;
+	}
 	config.n_buckets = _i < 2 ? config.n_buckets : 2;
 	n_lent_max = PAGES;
 	core_open(&core, &config);

@@ -258,10 +258,11 @@ START_TEST(the_next_victims_are_the_victims)
 {
 	uint32_t page = CKV_NONE, order[PAGES], n = 0;
 	const struct policy_ops *ops = policy_at((uint32_t)_i);
-	struct node nodes[PAGES] = { 0 };
+	struct copy all[PAGES] = { 0 };
+	struct copies copies = { (char *)all, sizeof all[0] };
 	struct policy *policy;
 
-	ck_assert_int_eq(ops->create(nodes, PAGES, &policy), 0);
+	ck_assert_int_eq(ops->create(copies, &policy), 0);
 	for (uint32_t i = 0; i < PAGES; i++)
 		ops->insert(policy, i, POLICY_NEW);
 	for (uint32_t i = 0; i < PAGES; i += 5)
