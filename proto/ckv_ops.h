@@ -125,7 +125,7 @@ CKV_SIZE(struct ckv_page_name, 16);
  *   -EALREADY   reserved and not yet published, by this lane or another
  *   -ENOENT     the parent is neither published nor reserved by this lane
  *   -ENOSPC     no page is free and no block may be evicted, or the space's quota is used
- *   -EXFULL     both index buckets of the key are full
+ *   -EXFULL     both index buckets of the key are full of what may not be evicted
  *   -EDQUOT     this client, or its user, may not hold more lent pages
  *   -EAGAIN     the daemon could not send the slab's descriptor for writing now
  *   -ECANCELED  not tried, or lent and taken back, because an earlier key of the list

@@ -174,9 +174,7 @@ static int reserve_absent(struct space *s, struct space_task *t,
 	struct ckv_block block = ckv_block_none();
 	int r;
 
-	if (!table_room(s, place))
-		return -EXFULL;
-	r = lend_page(s, t);
+	r = table_room(s, place) ? lend_page(s, t) : bucket_wait(s, t, place);
 	if (r < 0)
 		return r;
 	ret->page = page_pop(s);
@@ -333,9 +331,12 @@ int reserve_run(struct space *s, struct space_task *t, int32_t *units)
 		*units -= UNITS_LEND;
 		lent[i] = lent_none;
 		r = reserve_key(s, t, &keys[i], &lent[i]);
+		*units -= (int32_t)t->owed;
+		t->owed = 0;
 		if (r == SPACE_WAIT)
 			return reserve_pause(s, t, r);
 		t->next++;
+		t->n_wishes = 0;
 		lent[i].status = r;
 		count_refusal(s, r);
 		t->n_done += r == 0;

@@ -200,11 +200,12 @@ struct space_task {
 	uint32_t parent_slot;		/* RESERVE: parent of the next key; CKV_NONE: root */
 	uint32_t held_slot;		/* RESERVE: the parent; PREFETCH: what was passed */
 	uint32_t last_page, n_awaited;	/* ABORT: position in the tree under an item */
+	uint32_t n_wishes;		/* RESERVE: for a place in the next key's buckets */
 	bool keep;			/* PREFETCH, set by the caller: hold what was passed */
 	bool ready;			/* PREFETCH: in the list of those that can go on */
 	uint32_t awaited_slot;		/* PREFETCH: of the block that is being written */
 	bool queued;			/* DROP: it is in the space's list */
-	uint32_t owed;			/* DROP: units that a step spent on it, not yet paid */
+	uint32_t owed;			/* units that were spent on it and are not yet paid */
 	struct space_task *after;	/* DROP, PREFETCH: the next one in the list ... */
 	struct space_task **at;		/* PREFETCH: ... and what points to this one */
 	struct space_wait wait;

@@ -34,8 +34,9 @@
 #define EVICT_MAX	4096u	/* blocks that one step evicts for writers */
 #define DROPS_MAX	256u	/* keys of DROPs that one step looks at */
 #define VIEWS_MAX	16u	/* views that one step judges */
+#define WISHES_MAX	32u	/* full buckets that one step makes room in */
 #define TIPS_LIMIT	512u	/* n_tips_max is below this */
-#define BATCH_MAX	(EVICT_MAX + DROPS_MAX + VIEWS_MAX + TIPS_LIMIT)
+#define BATCH_MAX	(EVICT_MAX + DROPS_MAX + VIEWS_MAX + WISHES_MAX + TIPS_LIMIT)
 #define LANES_LIMIT	65534u
 #define AWAITS_LIMIT	65536u
 #define LEND_LEVEL	0u	/* pages are lent at the nearest level */
@@ -186,6 +187,9 @@ struct space {
 
 	struct drop_choice chosen[DROPS_MAX];
 	uint32_t n_chosen;
+
+	struct ckv_place wishes[WISHES_MAX];	/* for room in these buckets */
+	uint32_t n_wishes;
 
 	uint16_t *reserved_tags;	/* [n_slots] tags of reserved slots, see table.c */
 	uint64_t *judged;		/* a bit per slot: its block is in the batch */
@@ -475,6 +479,16 @@ void search_fruitless(struct search *search);
 /* How many pages may be lent now without evicting any. */
 uint32_t pages_to_lend(const struct space *s);
 
+/* ---- bucket.c ---- */
+
+/*
+ * The task's next key finds no place: SPACE_WAIT, it must wait for a step and try
+ * again; -EXFULL, nothing in its buckets may leave.
+ */
+int bucket_wait(struct space *s, struct space_task *t, const struct ckv_place *place);
+/* Put what may leave full buckets into the batch. */
+void buckets_choose(struct space *s);
+
 /* ---- tip.c ---- */
 
 /* SPACE_AUTO_PUBLISH: queue a block that is the last of its chain now. */
@@ -489,6 +503,8 @@ bool tip_defer(struct space *s, uint32_t slot);
 uint32_t tips_give_way(struct space *s, enum tip_state state, uint32_t n_max);
 /* A DROP names this block: end a tip's hold of it. */
 void tip_drop(struct space *s, uint32_t slot);
+/* A writer needs this block's place: end a tip's hold of it. */
+void tip_yield(struct space *s, uint32_t slot);
 /* Note what the batch from index `first` on, which is about to be evicted, means for tips. */
 void tips_leave(struct space *s, uint32_t first);
 

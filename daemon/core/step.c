@@ -16,7 +16,8 @@
 
 bool space_waits(const struct space *s)
 {
-	bool waits = s->drop_head != NULL || s->views.search.wanted > 0;
+	bool waits = s->drop_head != NULL || s->n_wishes > 0 ||
+		     s->views.search.wanted > 0;
 
 	for (uint32_t i = 0; i < s->config.n_levels; i++)
 		waits |= s->levels[i].blocks.search.wanted > 0;
@@ -36,12 +37,13 @@ static bool search_begin(struct space *s, struct search *search)
 	return true;
 }
 
-/* Put views, then blocks, into the batch; a search ends if there are none. */
+/* Put views, then blocks, into the batch; a search ends if it finds none. */
 static void searches_step(struct space *s, uint32_t *ret_n_views)
 {
 	if (search_begin(s, &s->views.search) && !views_choose(s))
 		search_fruitless(&s->views.search);
 	*ret_n_views = s->n_batch;
+	buckets_choose(s);
 	for (uint32_t i = 0; i < s->config.n_levels; i++) {
 		struct level *level = &s->levels[i];
 

@@ -152,18 +152,32 @@ uint32_t tips_give_way(struct space *s, enum tip_state state, uint32_t n_max)
 	return n;
 }
 
-void tip_drop(struct space *s, uint32_t slot)
+/* End the tip's hold of this block, if there is one and it may end. */
+static bool revoke_at(struct space *s, uint32_t slot)
 {
 	if (!(node_of(s, slot)->mark & NODE_TIP_HELD))
-		return;
+		return false;
 	for (uint32_t i = 0; i < s->config.n_tips_max; i++) {
-		struct tip *tip = &s->tips[i];
-
-		if (tip->slot == slot && tip_revoke(s, tip)) {
-			ckv_count(&s->stats->auto_skipped, 1);
-			node_put(s, slot, POLICY_KEPT);
-		}
+		if (s->tips[i].slot != slot || !tip_revoke(s, &s->tips[i]))
+			continue;
+		node_put(s, slot, POLICY_KEPT);
+		return true;
 	}
+	return false;
+}
+
+void tip_drop(struct space *s, uint32_t slot)
+{
+	if (revoke_at(s, slot))
+		ckv_count(&s->stats->auto_skipped, 1);
+}
+
+void tip_yield(struct space *s, uint32_t slot)
+{
+	if (!revoke_at(s, slot))
+		return;
+	node_of(s, slot)->mark |= NODE_LOST;
+	ckv_count(&s->stats->auto_lost_room, 1);
 }
 
 void tips_leave(struct space *s, uint32_t first)

@@ -211,6 +211,28 @@ static bool buckets_full(uint32_t k)
 	return true;
 }
 
+/*
+ * Could a block have left k's full buckets for it? Blocks that are found pinned cost a
+ * key its wishes, so with many of them one that is free to go may be missed.
+ */
+static bool bucket_may_leave(uint32_t k)
+{
+	struct ckv_key key = core_key(k);
+	struct ckv_place place = ckv_index_place(&core.index, &key);
+	uint32_t n_free = 0, n_pinned = 0;
+
+	for (uint32_t i = 1; i <= KEYS; i++) {
+		uint32_t bucket = model[i].slot / CKV_BUCKET_ENTRIES;
+
+		if (model[i].state != PUBLISHED || model[i].n_kids > 0 ||
+		    (bucket != place.bucket[0] && bucket != place.bucket[1]))
+			continue;
+		n_free += !model[i].kept;
+		n_pinned += model[i].kept;
+	}
+	return n_free > 0 && n_pinned < 8;
+}
+
 /* What the core must say about k; 0 may also be a lack of room. */
 static int predict(uint32_t k, int l, uint32_t lent)
 {
@@ -237,7 +259,7 @@ int judge_lent(uint32_t k, int l, int before, const struct ckv_lent *lent,
 	if (want == -EDQUOT && status == -EXFULL)
 		want = status;
 	if (want == 0 && status == -EXFULL)
-		MUST(buckets_full(k));
+		MUST(buckets_full(k) && !(searched && bucket_may_leave(k)));
 	else if (want == 0 && status == -ENOSPC)
 		MUST(!searched || nothing_may_leave());
 	else

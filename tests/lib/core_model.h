@@ -16,7 +16,7 @@
 #include "tests/lib/core.h"
 
 enum {
-	KEYS = 120, PAGES = 40, VIEW_PAGES = 20, VIEWS = 12, LANES = 4,
+	KEYS = 120, PAGES = 52, VIEW_PAGES = 20, VIEWS = 12, LANES = 4,
 	LIST = 12, HOLDS = 4, SCRATCH = 6, FIRST_VIEW = 1000, CHECK_EVERY = 16,
 	NAMES = 64,
 };

@@ -316,24 +316,78 @@ START_TEST(quota_is_obeyed)
 }
 END_TEST
 
-/* A key whose two buckets are full is refused while there are pages. */
-START_TEST(full_index_is_refused)
+/* A space with pages for more blocks than its two buckets have places. */
+static void open_tight(void)
 {
 	struct space_config config = core_config(64, 0);
-	uint32_t i = 1;
-	int r;
 
 	core_close(&core);
 	config.n_buckets = 2;
 	core_open(&core, &config);
 	a = core_lane_open(&core, 0);
-	while ((r = core_put(&core, a, 0, i)) == 0)
-		i++;
-	ck_assert_int_eq(r, -EXFULL);
-	ck_assert_uint_eq(i, 2 * CKV_BUCKET_ENTRIES + 1);
-	ck_assert_uint_eq(CORE_STAT(&core, refused_index), 1);
-	ck_assert_int_eq(core_drop(&core, 5), 0);
-	ck_assert_int_eq(core_put(&core, a, 0, i), 0);
+	b = core_lane_open(&core, 1);
+}
+
+enum { PLACES = 2 * CKV_BUCKET_ENTRIES };
+
+/* A key whose two buckets are full takes the place of the block used longest ago. */
+START_TEST(a_full_bucket_evicts)
+{
+	struct ckv_lent lent[16];
+
+	open_tight();
+	for (uint32_t i = 1; i <= PLACES; i++)
+		ck_assert_int_eq(core_put(&core, a, 0, i), 0);
+	core_touch(&core, 0, 1);
+	space_touch_drain(core.space, a);
+	ck_assert(core_pin(&core, 1, 0, 2));
+	ck_assert_int_eq(core_put(&core, a, 0, 101), 0);
+	ck_assert(core_has(&core, 1) && core_has(&core, 2));
+	ck_assert(!core_has(&core, 3));
+	ck_assert_uint_eq(CORE_STAT(&core, evicted), 1);
+	ck_assert_int_eq(core_put(&core, a, 0, 102), 0);
+	ck_assert(!core_has(&core, 4));
+	/* Each key of a list has wishes of its own. */
+	ck_assert_int_eq(reserve_list(a, 0, 201, 16, lent), 16);
+	ck_assert_uint_eq(CORE_STAT(&core, evicted), 18);
+	ck_assert_uint_eq(CORE_STAT(&core, refused_index), 0);
+}
+END_TEST
+
+/* What is needed stays: the key is refused, in a bounded number of steps. */
+START_TEST(full_buckets_of_pinned_blocks_refuse)
+{
+	uint64_t n;
+
+	open_tight();
+	for (uint32_t i = 1; i <= PLACES; i++) {
+		ck_assert_int_eq(core_put(&core, a, 0, i), 0);
+		ck_assert(core_pin(&core, 1, i, i));
+	}
+	for (uint32_t i = 0; i < PLACES; i++) {
+		n = CORE_STAT(&core, evict_batches);
+		ck_assert_int_eq(core_put(&core, a, 0, 101), -EXFULL);
+		ck_assert_uint_le(CORE_STAT(&core, evict_batches) - n, 8);
+	}
+	ck_assert_uint_eq(CORE_STAT(&core, evict_batches), n);
+	ck_assert_uint_eq(CORE_STAT(&core, refused_index), PLACES);
+	core_unpin(&core, 1, 33);
+	ck_assert_int_eq(core_put(&core, a, 0, 101), 0);
+	ck_assert(!core_has(&core, 33));
+	ck_assert_uint_eq(CORE_STAT(&core, evicted), 1);
+}
+END_TEST
+
+/* A chain that fills its buckets gives no place to its next block. */
+START_TEST(a_full_bucket_keeps_chains_whole)
+{
+	open_tight();
+	for (uint32_t i = 1; i <= PLACES; i++)
+		ck_assert_int_eq(core_put(&core, a, i - 1, i), 0);
+	ck_assert_int_eq(core_put(&core, a, PLACES, 101), -EXFULL);
+	ck_assert_uint_eq(CORE_STAT(&core, evicted), 0);
+	ck_assert_int_eq(core_put(&core, a, 0, 102), 0);
+	ck_assert(!core_has(&core, PLACES));
 }
 END_TEST
 
@@ -461,7 +515,9 @@ CHECK_MAIN("core_lend",
 	TEST(lent_pages_of_a_user_are_limited),
 	TEST(full_of_reservations),
 	TEST(quota_is_obeyed),
-	TEST(full_index_is_refused),
+	TEST(a_full_bucket_evicts),
+	TEST(full_buckets_of_pinned_blocks_refuse),
+	TEST(a_full_bucket_keeps_chains_whole),
 	TEST(drop_takes_leaves_first),
 	TEST(generations_end_in_retirement),
 	TEST(prefetch_counts_published),

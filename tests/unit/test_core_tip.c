@@ -413,6 +413,30 @@ START_TEST(who_is_read_gives_way_last)
 }
 END_TEST
 
+/* The same if the writer has pages, and its key no place in the index. */
+START_TEST(who_is_read_gives_its_place)
+{
+	struct space_config config = core_config(64, 0);
+
+	core_close(&core);
+	config.n_buckets = 2;
+	core_open(&core, &config);
+	a = core_lane_open(&core, 0);
+	set(SPACE_AUTO_PUBLISH);
+	put_blocks(1, 2 * CKV_BUCKET_ENTRIES);
+	expect_turn(1, 1);
+	for (uint32_t i = 2; i <= 2 * CKV_BUCKET_ENTRIES; i++)
+		ck_assert(core_pin(&core, 0, i, i));
+	for (int i = 0; i < 8 && core_put(&core, a, 0, 101) == -EXFULL; i++)
+		ck_assert(space_tip_held(core.space, tip));
+	ck_assert(core_has(&core, 101) && !core_has(&core, 1));
+	ck_assert(!space_tip_held(core.space, tip));
+	ck_assert_uint_eq(STAT(auto_lost_room), 1);
+	ck_assert_uint_eq(STAT(auto_skipped), 0);
+	done(0);
+}
+END_TEST
+
 /* A pin keeps a block that gave way; it may have its turn later. */
 START_TEST(a_pinned_block_survives_giving_way)
 {
@@ -523,6 +547,7 @@ CHECK_MAIN("core_tip",
 	TEST(a_pinned_tip_is_not_the_last_to_ask),
 	TEST(a_chain_gives_way_at_once),
 	TEST(who_is_read_gives_way_last),
+	TEST(who_is_read_gives_its_place),
 	TEST(a_pinned_block_survives_giving_way),
 	TEST(a_drop_takes_what_is_read),
 	TEST(another_method_is_another_turn),
