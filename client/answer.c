@@ -174,7 +174,6 @@ static long answer_view(struct ckv_lane *lane, struct lib_request *request)
 	return 0;
 }
 
-/* The daemon answered this request; what its caller gets to hear. */
 /*
  * With a pin: what the daemon holds is pinned here, and then let go there. The keys are
  * still in the argument area.
@@ -203,6 +202,7 @@ static long answer_prefetch(struct ckv_lane *lane, struct lib_request *request)
 	return n;
 }
 
+/* The daemon answered this request; what its caller gets to hear. */
 long lib_answer(struct ckv_lane *lane, struct lib_request *request)
 {
 	if (request->op == CKV_OP_COMPRESS || request->op == CKV_OP_STAT)

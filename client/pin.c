@@ -133,10 +133,10 @@ int ckv_pin_valid(const struct ckv_lane *lane, const struct ckv_pin *pin)
 	struct lib_pin p;
 
 	if (lib_forked(lane->mine))
-		return -ECHILD;
+		return lib_plain(lane->ckv, -ECHILD);
 	memcpy(&p, pin->private_, sizeof p);
 	if (p.serial == 0)
 		return 0;
 	return lib_lane_alive(lane) && lane->maps->serial == p.serial ?
-	       0 : -ESTALE;
+	       0 : lib_plain(lane->ckv, -ESTALE);
 }

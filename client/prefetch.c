@@ -4,13 +4,26 @@
 
 #include <errno.h>
 
-static int prefetch_ok(const uint8_t *keys, size_t n_keys, uint32_t level,
-		       unsigned flags, const struct ckv_handle *handles,
-		       const struct ckv_pin *pin)
+/* 0, or -EINVAL and what is wrong in words. */
+static int prefetch_judge(const struct ckv_lane *lane, const uint8_t *keys, size_t n_keys,
+			  uint32_t level, unsigned flags,
+			  const struct ckv_handle *handles, const struct ckv_pin *pin)
 {
-	return keys != NULL && n_keys > 0 && n_keys <= CKV_BATCH_MAX &&
-	       (level == CKV_HOST || level == CKV_DEVICE) &&
-	       (pin == NULL || (handles != NULL && (flags & ~(unsigned)CKV_VERIFY) == 0));
+	if (keys == NULL || n_keys == 0 || n_keys > CKV_BATCH_MAX)
+		return lib_why(lane->ckv, -EINVAL, "prefetch: there are %zu keys; "
+			       "expected 1 to %u", keys != NULL ? n_keys : 0,
+			       CKV_BATCH_MAX);
+	if (level != CKV_HOST && level != CKV_DEVICE)
+		return lib_why(lane->ckv, -EINVAL, "prefetch: level is %u; expected "
+			       "CKV_HOST (%u) or CKV_DEVICE (%u)", level, CKV_HOST,
+			       CKV_DEVICE);
+	if (pin != NULL && handles == NULL)
+		return lib_why(lane->ckv, -EINVAL, "prefetch: ret_pin is given, but "
+			       "ret_handles is NULL");
+	if (pin != NULL && (flags & ~(unsigned)CKV_VERIFY) != 0)
+		return lib_why(lane->ckv, -EINVAL, "prefetch: flags is %#x; expected "
+			       "0 or CKV_VERIFY", flags);
+	return 0;
 }
 
 static int send_prefetch(struct ckv_lane *lane, const uint8_t *keys, size_t n_keys,
@@ -29,12 +42,10 @@ static int send_prefetch(struct ckv_lane *lane, const uint8_t *keys, size_t n_ke
 	int r;
 
 	if (lib_forked(lane->mine))
-		return -ECHILD;
-	if (!prefetch_ok(keys, n_keys, level, flags, handles, pin))
-		return lib_why(lane->ckv, -EINVAL, "prefetch: %zu keys (1 to %u), "
-			       "level %u (host %u, device %u), flags %#x",
-			       n_keys, CKV_BATCH_MAX, level, CKV_HOST,
-			       CKV_DEVICE, flags);
+		return lib_plain(lane->ckv, -ECHILD);
+	r = prefetch_judge(lane, keys, n_keys, level, flags, handles, pin);
+	if (r < 0)
+		return r;
 	request = lib_request_new(lane, CKV_OP_PREFETCH, (uint32_t)bytes, &r);
 	if (request == NULL)
 		return r;

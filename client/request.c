@@ -383,18 +383,19 @@ int ckv_cancel(struct ckv_lane *lane, uint64_t tag)
 	struct ckv_cancel_arg arg;
 	int r;
 
-	if (lib_forked(lane->mine))
-		return -ECHILD;
-	r = lib_lane_ready(lane);
+	r = lib_forked(lane->mine) ? -ECHILD : lib_lane_ready(lane);
 	if (r == 0)
 		r = progress(lane);
 	if (r < 0)
-		return r;
+		return lib_plain(lane->ckv, r);
 	which = by_tag(lane, tag);
 	if (which == NULL)
-		return -ENOENT;
+		return lib_why(lane->ckv, -ENOENT, "no request with the tag %llu is "
+			       "outstanding", (unsigned long long)tag);
 	if (which->done)
-		return -EALREADY;
+		return lib_why(lane->ckv, -EALREADY, "the request with the tag %llu "
+			       "has ended; collect its event",
+			       (unsigned long long)tag);
 	request = lib_request_new(lane, CKV_OP_CANCEL, sizeof arg, &r);
 	if (request == NULL)
 		return r;

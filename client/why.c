@@ -94,9 +94,11 @@ static const struct {
 	{ EEXIST, "stored already" },
 	{ EXDEV, "stored already under another parent" },
 	{ EALREADY, "being written by someone, or attached already" },
+	{ ENODEV, "the space has no such level" },
 	{ ENOSPC, "the pool is full of blocks that may not be evicted" },
 	{ EXFULL, "the index has no place for this key" },
-	{ ECANCELED, "an earlier key failed, or the page was given back before" },
+	{ ECANCELED, "an earlier key failed, the page was given back before, or the "
+		     "request was cancelled" },
 	{ EPROTO, "the daemon closed the lane, or its answer made no sense" },
 	{ EBUSY, "the block is pinned, in use or has children; or too many "
 		 "compressions are under way" },

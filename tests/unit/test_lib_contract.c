@@ -248,6 +248,11 @@ START_TEST(a_child_is_told_by_all)
 		ck_assert_int_eq(ckv_queries_write(space, &queries, 0, keys, 1), -ECHILD);
 		ck_assert_int_eq(ckv_drop(lane, keys, 1, NULL), -ECHILD);
 		ck_assert_int_eq(ckv_submit_nop(lane, 1), -ECHILD);
+		ck_assert_int_eq(ckv_prefetch(lane, keys, 1, CKV_HOST, 0, 0, NULL, NULL),
+				 -ECHILD);
+		ck_assert_int_eq(ckv_submit_prefetch(lane, keys, 1, CKV_HOST, 0, 0, NULL,
+						     NULL, 1), -ECHILD);
+		ck_assert_int_eq(ckv_cancel(lane, 1), -ECHILD);
 		ck_assert_int_eq(ckv_poll(lane, &event, 1), -ECHILD);
 		ck_assert_int_eq(ckv_wait(lane, 0, &event, 1), -ECHILD);
 		ck_assert_int_eq(ckv_event_arm(lane), -ECHILD);

@@ -85,7 +85,9 @@ START_TEST(death_is_a_miss)
 	ck_assert_int_eq(ckv_submit_nop(lane, 42), 0);
 	test_daemon_kill(&daemon_);
 	ck_assert_int_eq(found(), 0);
+	ck_assert_int_eq(ckv_lookup(lane, key, 1, 8, &handle, &pin), -EINVAL);
 	ck_assert_int_eq(ckv_pin_valid(lane, &pin), -ESTALE);
+	ck_assert_str_eq(ckv_why(ckv), ckv_strerror(-ESTALE));
 	/* The page is still mapped: whoever was reading it does not fault. */
 	ck_assert_int_eq(*(const uint8_t *)handle.data, 7);
 	ckv_unpin(lane, &pin);
