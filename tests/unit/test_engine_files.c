@@ -176,6 +176,13 @@ static const struct {
 	{ "\"num_key_value_heads\":1", "\"num_key_value_heads\":3",
 	  "does not divide" },
 	{ "\"head_dim\":4", "\"head_dim\":5", "head_dim 5 is not even" },
+	{ "\"num_attention_heads\":2,\"num_key_value_heads\":1,\"head_dim\":4",
+	  "\"num_attention_heads\":8", "head_dim is left out, so it is 1" },
+	{ "\"vocab_size\":3,\"rope_theta\":10000.0,\"rms_norm_eps\":1e-5,"
+	  "\"hidden_act\":\"silu\",\"max_position_embeddings\":64,"
+	  "\"tie_word_embeddings\":false,\"bos_token_id\":0",
+	  "\"vocab_size\":1,\"max_position_embeddings\":64",
+	  "bos_token_id is left out, so it is 1; it must be from 0 to 0" },
 	{ "\"rope_theta\":10000.0", "\"rope_theta\":0", "rope_theta must be" },
 	{ "\"rope_theta\":10000.0", "\"rope_theta\":10000.0,"
 	  "\"rope_parameters\":{\"rope_theta\":500.0}",
@@ -269,12 +276,32 @@ START_TEST(ids_without_words_are_numbers)
 	uint32_t ids[] = { 1, 2, 0 };
 	struct model m;
 	struct err e;
-	char text[32];
+	char *text;
 
 	write_file("vocab.txt", "<bos>\na\n", 8);
 	ck_assert_msg(model_load(dir, &m, &e) == 0, "%s", e.text);
-	vocab_decode(&m.vocab, ids, 3, text, sizeof(text));
+	text = vocab_decode(&m.vocab, ids, 3);
 	ck_assert_str_eq(text, "a <2> <bos>");
+	free(text);
+	model_free(&m);
+}
+END_TEST
+
+/* An answer is not cut, however long it is. */
+START_TEST(long_texts_are_whole)
+{
+	uint32_t ids[1000];
+	struct model m;
+	struct err e;
+	char *text;
+
+	for (int i = 0; i < 1000; i++)
+		ids[i] = (uint32_t)i % 2 + 1;
+	ck_assert_msg(model_load(dir, &m, &e) == 0, "%s", e.text);
+	text = vocab_decode(&m.vocab, ids, 1000);
+	ck_assert_uint_eq(strlen(text), 1999);
+	ck_assert_str_eq(text + 1992, "a b a b");
+	free(text);
 	model_free(&m);
 }
 END_TEST
@@ -286,6 +313,7 @@ static const struct {
 	{ "<bos>\n\nb\n", "line 2 is empty" },
 	{ "<bos>\na\na\n", "twice" },
 	{ "", "has no words" },
+	{ "<bos>\na\n\xe4\n", "line 3 is not UTF-8" },
 };
 
 /* A word list that is not one of this model is refused. */
@@ -294,6 +322,14 @@ START_TEST(bad_vocabularies_are_named)
 	write_file("vocab.txt", vocab_changes[_i].text,
 		   strlen(vocab_changes[_i].text));
 	expect_refusal(-EINVAL, "vocab.txt", vocab_changes[_i].says);
+}
+END_TEST
+
+/* A list is not read to its first zero byte only. */
+START_TEST(vocabularies_are_text)
+{
+	write_file("vocab.txt", "<bos>\na\n\0b\n", 11);
+	expect_refusal(-EINVAL, "vocab.txt", "byte 8 is zero");
 }
 END_TEST
 
@@ -329,15 +365,16 @@ START_TEST(words_are_encoded)
 	struct model m;
 	struct err e;
 	uint32_t *ids;
-	char text[8];
+	char *text;
 
 	ck_assert_int_eq(model_load(dir, &m, &e), 0);
 	ck_assert_int_eq(vocab_encode(&m.vocab, " a  b\n<bos> ", &ids, &e), 3);
 	ck_assert_uint_eq(ids[0], 1);
 	ck_assert_uint_eq(ids[1], 2);
 	ck_assert_uint_eq(ids[2], 0);
-	vocab_decode(&m.vocab, ids, 2, text, sizeof(text));
+	text = vocab_decode(&m.vocab, ids, 2);
 	ck_assert_str_eq(text, "a b");
+	free(text);
 	free(ids);
 	ck_assert_int_eq(vocab_encode(&m.vocab, "a bb", &ids, &e), -EINVAL);
 	ck_assert_ptr_nonnull(strstr(e.text, "\"bb\""));
@@ -375,7 +412,9 @@ CHECK_MAIN("engine_files",
 	EACH(bad_config_keys_are_named, config_changes),
 	EACH(usual_configs_are_read, usual),
 	TEST(ids_without_words_are_numbers),
+	TEST(long_texts_are_whole),
 	EACH(bad_vocabularies_are_named, vocab_changes),
+	TEST(vocabularies_are_text),
 	EACH(bad_tensors_are_named, weights),
 	TEST(tied_embeddings_are_loaded),
 	TEST(words_are_encoded),

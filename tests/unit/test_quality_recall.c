@@ -50,18 +50,21 @@ static struct document document(const struct document_want *w, uint64_t seed)
 /* How often the document says these words. */
 static uint32_t says(const struct document *doc, const char *words)
 {
-	static char text[16 * TOKENS];
+	char *text = vocab_decode(&model.vocab, doc->ids, doc->n_ids);
 	uint32_t n = 0;
 
-	vocab_decode(&model.vocab, doc->ids, doc->n_ids, text, sizeof(text));
 	for (const char *at = text; (at = strstr(at, words)) != NULL; at++)
 		n++;
+	free(text);
 	return n;
 }
 
 static void decode(const uint32_t *ids, uint32_t n, char text[256])
 {
-	vocab_decode(&model.vocab, ids, n, text, 256);
+	char *words = vocab_decode(&model.vocab, ids, n);
+
+	snprintf(text, 256, "%s", words);
+	free(words);
 }
 
 /* Each question's answer stands in the document, once, after the words it asks for. */

@@ -11,7 +11,7 @@
 
 struct answer {
 	const char *question;		/* NULL: the text was gone on with */
-	char words[1024];
+	char *words;
 	uint32_t n_prompted;		/* tokens of text and question */
 	uint32_t n_found;		/* of these, not computed */
 	uint32_t n_stored;		/* computed, and now in the cache */

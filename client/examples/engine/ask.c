@@ -88,9 +88,11 @@ static int go_on(struct asking *a, uint64_t from_ns, struct answer *ret)
 	n = session_publish(s, a->e);
 	if (n == 0)
 		n = session_answer(s, a->stop, a->o->n_words, ids, a->e);
-	if (n >= 0)
-		vocab_decode(&a->m->vocab, ids, (size_t)n, ret->words,
-			     sizeof(ret->words));
+	if (n >= 0) {
+		ret->words = vocab_decode(&a->m->vocab, ids, (size_t)n);
+		if (ret->words == NULL)
+			n = err_set(a->e, -ENOMEM, "out of memory");
+	}
 	ret->shared_bytes = session_shared_bytes(s);
 	ret->own_bytes = session_own_bytes(s);
 	ret->refused = s->refused;
@@ -256,6 +258,8 @@ static int answer_and_print(struct asking *a)
 	r = answer_all(a, answers);
 	if (r == 0)
 		answers_print(a->o, answers, n);
+	for (uint32_t i = 0; i < n; i++)
+		free(answers[i].words);
 	free(answers);
 	if (r == 0 && a->o->then != NULL)
 		r = read_then(a);

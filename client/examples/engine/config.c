@@ -110,6 +110,10 @@ static int read_size_or(const struct reader *in, const char *key, uint32_t min,
 {
 	if (!left_out(json_object_get(in->root, key)))
 		return read_size(in, key, min, max, ret);
+	if (otherwise < min || otherwise > max)
+		return err_set(in->e, -EINVAL, "%s: %s is left out, so it is %u; "
+			       "it must be from %u to %u", in->path, key,
+			       otherwise, min, max);
 	*ret = otherwise;
 	return 0;
 }
@@ -213,7 +217,7 @@ static int read_heads(const struct reader *in, struct config *c)
 			 &c->head_dim);
 	if (r < 0)
 		return r;
-	if (c->head_dim < 2 || c->head_dim % 2 != 0)
+	if (c->head_dim % 2 != 0)
 		return err_set(in->e, -EINVAL, "%s: head_dim %u is not even",
 			       in->path, c->head_dim);
 	return 0;

@@ -6,9 +6,12 @@
 #include "client/examples/engine/vocab.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <jansson.h>
 
 #define VOCAB_BYTES_MAX	(64u << 20)
 
@@ -39,6 +42,9 @@ static int read_text(const char *path, char **ret_text, struct err *e)
 	}
 	if (r == 0 && ferror(in))
 		r = err_set(e, -EIO, "%s: cannot be read", path);
+	if (r == 0 && memchr(text, 0, bytes) != NULL)
+		r = err_set(e, -EINVAL, "%s: it is no text: byte %zu is zero",
+			    path, (size_t)((char *)memchr(text, 0, bytes) - text));
 	fclose(in);
 	if (r < 0) {
 		free(text);
@@ -47,6 +53,15 @@ static int read_text(const char *path, char **ret_text, struct err *e)
 	text[bytes] = '\0';
 	*ret_text = text;
 	return 0;
+}
+
+/* As JSON needs it, in which answers may be printed. */
+static bool is_utf8(const char *word, size_t n)
+{
+	json_t *string = json_stringn(word, n);
+
+	json_decref(string);
+	return string != NULL;
 }
 
 static int split_lines(const char *path, struct vocab *v, uint32_t n_ids,
@@ -60,6 +75,9 @@ static int split_lines(const char *path, struct vocab *v, uint32_t n_ids,
 		if (n == 0)
 			return err_set(e, -EINVAL, "%s: line %u is empty", path,
 				       v->n_words + 1);
+		if (!is_utf8(at, n))
+			return err_set(e, -EINVAL, "%s: line %u is not UTF-8",
+				       path, v->n_words + 1);
 		if (v->n_words == n_ids)
 			return err_set(e, -EINVAL, "%s: more words than the "
 				       "vocab_size %u of config.json", path,
@@ -183,22 +201,23 @@ int vocab_encode(const struct vocab *v, const char *text, uint32_t **ret_ids,
 	return n_ids;
 }
 
-void vocab_decode(const struct vocab *v, const uint32_t *ids, size_t n_ids,
-		  char *text, size_t bytes)
+char *vocab_decode(const struct vocab *v, const uint32_t *ids, size_t n_ids)
 {
-	size_t at = 0;
+	char *text = NULL;
+	size_t bytes = 0;
+	FILE *out = open_memstream(&text, &bytes);
 
-	text[0] = '\0';
+	if (out == NULL)
+		return NULL;
 	for (size_t i = 0; i < n_ids; i++) {
-		const char *blank = i > 0 ? " " : "";
-		int n = ids[i] < v->n_words ?
-			snprintf(text + at, bytes - at, "%s%s", blank,
-				 v->word[ids[i]]) :
-			snprintf(text + at, bytes - at, "%s<%u>", blank,
-				 ids[i]);
-
-		if (n < 0 || (size_t)n >= bytes - at)
-			return;
-		at += (size_t)n;
+		fputs(i > 0 ? " " : "", out);
+		if (ids[i] < v->n_words)
+			fputs(v->word[ids[i]], out);
+		else
+			fprintf(out, "<%u>", ids[i]);
 	}
+	if (fclose(out) == 0)
+		return text;
+	free(text);
+	return NULL;
 }

@@ -22,7 +22,7 @@ struct vocab {
  * often have more ids than words, to round their number up.
  *
  *   -ENOENT ...  the file cannot be read
- *   -EINVAL      no word or too many, an empty line, or a word twice
+ *   -EINVAL      no word or too many, an empty line, a word twice, or no UTF-8
  *   -ENOMEM      out of memory
  */
 int vocab_load(const char *path, uint32_t n_ids, struct vocab *ret,
@@ -43,10 +43,9 @@ int vocab_encode(const struct vocab *v, const char *text, uint32_t **ret_ids,
 		 struct err *e);
 
 /*
- * Write the words of `ids`, blanks between, cut to `bytes` with its 0. An id without
- * a word is written as its number, <17>.
+ * The words of `ids`, blanks between; the caller frees them. An id without a word is
+ * written as its number, <17>. NULL: out of memory.
  */
-void vocab_decode(const struct vocab *v, const uint32_t *ids, size_t n_ids,
-		  char *text, size_t bytes);
+char *vocab_decode(const struct vocab *v, const uint32_t *ids, size_t n_ids);
 
 #endif
