@@ -408,7 +408,7 @@ struct ckv_chain {		/* one request of ckv_lookup_many() */
  * When the pin words run out, the chains that need one and got none have the result
  * -EAGAIN and hold nothing; their pins are left alone. All others are answered.
  *
- *   Blocks:  as ckv_lookup()
+ *   Blocks:  never, as ckv_lookup()
  *   Threads: lane
  *   Owner:   each pin of a chain with result >= 0 is the caller's, for ckv_unpin()
  *   Failed:  nothing of `chains` was changed
