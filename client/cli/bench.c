@@ -33,6 +33,7 @@ struct bench {
 	uint64_t page_bytes;
 	uint8_t keys[BENCH_BATCH][CKV_KEY_SIZE];
 	double *ns;		/* samples */
+	bool wrote;		/* there may be blocks of these keys */
 	const char *failed;	/* what a call that failed was doing */
 };
 
@@ -145,6 +146,7 @@ static int time_write(struct bench *b, struct bench_row *row)
 	*row = (struct bench_row){ "reserve_publish",
 				   "one block reserved and published", 0, 0, 0, 0 };
 	b->failed = "reserving and publishing";
+	b->wrote = true;
 	for (uint64_t i = 0; i < rounds; i++) {
 		progress_at(i, rounds);
 		r = i ? drop_keys(b) : 0;
@@ -233,6 +235,7 @@ static int run(const struct cli *cli, struct bench *b)
 {
 	struct ckv_space_info info;
 	struct bench_row rows[3];
+	char error[TEXT_ERROR];
 	int r;
 
 	ckv_space_get_info(b->space, &info);
@@ -250,10 +253,12 @@ static int run(const struct cli *cli, struct bench *b)
 	if (r == 0)
 		r = time_lookup(b, &rows[2]);
 	progress_end();
-	drop_keys(b);
+	/* Of the call that failed, before another one fails. */
+	text_error(error, b->ckv, r);
+	if (b->wrote)
+		drop_keys(b);
 	if (r < 0)
-		return cli_fail("%s failed: %s%s%s", b->failed, ckv_strerror(r),
-				*ckv_why(b->ckv) ? ": " : "", ckv_why(b->ckv));
+		return cli_fail("%s failed: %s", b->failed, error);
 	if (cli->json)
 		return text_json(rows_json(b, rows, 3));
 	print_rows(rows, 3);
@@ -286,6 +291,7 @@ int cmd_bench(const struct cli *cli)
 		.count = cli->count ? cli->count : BENCH_COUNT,
 	};
 	struct observed_space there;
+	char error[TEXT_ERROR];
 	struct observer o;
 	int r;
 
@@ -310,8 +316,8 @@ int cmd_bench(const struct cli *cli)
 	if (r == 0)
 		r = ckv_lane_open(b.space, NULL, &b.lane);
 	if (r < 0) {
-		r = cli_fail("space %s: %s%s%s", cli->args[0], ckv_strerror(r),
-			     *ckv_why(b.ckv) ? ": " : "", ckv_why(b.ckv));
+		r = cli_fail("space %s: %s", cli->args[0],
+			     text_error(error, b.ckv, r));
 	} else {
 		b.ns = cli_alloc(b.count + BENCH_BATCH, sizeof *b.ns);
 		r = run(cli, &b);

@@ -3,6 +3,7 @@
  * text.c - numbers for people, names made safe, JSON to stdout.
  */
 #include "client/cli/text.h"
+#include "client/ckv.h"
 #include "client/cli/cli.h"
 
 #include <inttypes.h>
@@ -95,6 +96,15 @@ void text_clean(char *out, const char *name, size_t bytes)
 	for (i = 0; i + 1 < bytes && name[i]; i++)
 		out[i] = name[i] >= 0x20 && name[i] < 0x7f ? name[i] : '?';
 	memset(out + i, 0, bytes - i);
+}
+
+char *text_error(char *out, const struct ckv *ckv, int error)
+{
+	const char *means = ckv_strerror(error), *why = ckv_why(ckv);
+	bool more = *why && strcmp(why, means) != 0;
+
+	snprintf(out, TEXT_ERROR, "%s%s%s", means, more ? ": " : "", more ? why : "");
+	return out;
 }
 
 int text_json(json_t *json)

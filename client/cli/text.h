@@ -10,7 +10,9 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { TEXT_SHORT = 32 };
+enum { TEXT_SHORT = 32, TEXT_ERROR = 800 };
+
+struct ckv;
 
 /* Each writes into `out`, TEXT_SHORT bytes, and returns it. */
 char *text_bytes(char *out, uint64_t bytes);		/* "1.5 GiB" */
@@ -25,6 +27,12 @@ char *text_hex(char *out, const uint8_t *bytes, unsigned n);
 
 /* Copy a name that a stranger wrote: only what prints on any terminal stays. */
 void text_clean(char *out, const char *name, size_t bytes);
+
+/*
+ * What an error of the library means and, where it says more, why the last call failed.
+ * Into `out`, TEXT_ERROR bytes.
+ */
+char *text_error(char *out, const struct ckv *ckv, int error);
 
 /* Print, free, and return an exit code. NULL: out of memory. */
 int text_json(json_t *json);

@@ -63,7 +63,7 @@ static int forget(const struct cli *cli, struct ckv *ckv,
 
 int views_drop(const struct cli *cli, const struct observed_space *observed)
 {
-	char text[DIGITS_MAX + 1];
+	char text[DIGITS_MAX + 1], error[TEXT_ERROR];
 	struct ckv_key key;
 	uint32_t n = find(observed, cli->drop, &key);
 	struct ckv *ckv;
@@ -89,9 +89,8 @@ int views_drop(const struct cli *cli, const struct observed_space *observed)
 	else if (r == -ENOENT)
 		cli_fail("view %s is gone already", text);
 	else if (r < 0)
-		cli_fail("view %s was not dropped: %s%s%s", text,
-			 ckv_strerror(r), ckv_why(ckv)[0] ? ": " : "",
-			 ckv_why(ckv));
+		cli_fail("view %s was not dropped: %s", text,
+			 text_error(error, ckv, r));
 	ckv_close(ckv);
 	if (r < 0)
 		return CLI_FAILED;

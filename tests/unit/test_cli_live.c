@@ -3,6 +3,7 @@
  * test_cli_live.c - the ckv command itself, against a daemon and its clients.
  */
 #include "client/ckv.h"
+#include "client/cli/text.h"
 #include "tests/lib/check_main.h"
 #include "tests/lib/command.h"
 #include "tests/lib/daemon.h"
@@ -310,6 +311,73 @@ START_TEST(bench_leaves_nothing_behind)
 }
 END_TEST
 
+/* What an error means is not said twice; what the library says beyond it is. */
+START_TEST(an_error_is_told_once)
+{
+	uint8_t key[CKV_KEY_SIZE] = { 9 };
+	struct ckv_view_info info;
+	struct ckv_space *space;
+	struct ckv_lane *lane;
+	char text[TEXT_ERROR];
+	struct ckv *c;
+
+	ck_assert_int_eq(ckv_open(NULL, "test", &c), 0);
+	ck_assert_int_eq(ckv_attach(c, "tiny", NULL, CKV_WRITE, &space), 0);
+	ck_assert_int_eq(ckv_lane_open(space, NULL, &lane), 0);
+	ck_assert_int_eq(ckv_lookup(lane, key, 1, 8, NULL, NULL), -EINVAL);
+	ck_assert_str_eq(text_error(text, c, -EINVAL), ckv_strerror(-EINVAL));
+	ck_assert_int_eq(ckv_compress(lane, key, "magic", NULL, &info), -EINVAL);
+	text_error(text, c, -EINVAL);
+	ck_assert_ptr_nonnull(strstr(text, ckv_strerror(-EINVAL)));
+	ck_assert_ptr_nonnull(strstr(text, ": "));
+	ck_assert_ptr_nonnull(strstr(text, "magic"));
+	ckv_close(c);
+}
+END_TEST
+
+static bool bench_has_a_lane(void)
+{
+	json_t *clients = ckv_json("clients"), *client;
+	bool has = false;
+	size_t i;
+
+	json_array_foreach(clients, i, client)
+		has = has || (number(client, "lanes") > 0 && strcmp(json_string_value(
+			      json_object_get(client, "name")), "ckv bench") == 0);
+	json_decref(clients);
+	return has;
+}
+
+/* A daemon that does not answer is told of as that, though it dies afterwards. */
+START_TEST(bench_tells_of_the_first_failure)
+{
+	char path[128], text[1024];
+	int status;
+	pid_t pid;
+	FILE *file;
+
+	snprintf(path, sizeof path, "%s/said", daemon_.dir);
+	pid = fork();
+	if (pid == 0) {
+		if (freopen(path, "w", stderr) != NULL)
+			execl(ckv_path(), "ckv", "bench", "tiny", "--count", "20000000",
+			      NULL);
+		_exit(99);
+	}
+	WAIT_UNTIL(bench_has_a_lane());
+	kill(daemon_.pid, SIGSTOP);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	kill(daemon_.pid, SIGCONT);
+	ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+	file = fopen(path, "r");
+	ck_assert_ptr_nonnull(file);
+	text[fread(text, 1, sizeof text - 1, file)] = 0;
+	fclose(file);
+	ck_assert_str_eq(text, "ckv: a request without work failed: nothing came in "
+			 "time\n");
+}
+END_TEST
+
 /* replay finds the daemon beside ckv and hands it the arguments. */
 START_TEST(replay_runs_the_daemons_core)
 {
@@ -446,6 +514,8 @@ CHECK_MAIN("cli_live",
 	TEST(another_user_may_look_but_not_kick),
 	TEST(only_what_dies_is_counted_as_dead),
 	TEST(bench_leaves_nothing_behind),
+	TEST(bench_tells_of_the_first_failure),
+	TEST(an_error_is_told_once),
 	TEST(replay_runs_the_daemons_core),
 	TEST(long_commands_show_progress_on_a_terminal),
 	TEST(top_restores_the_terminal_after_q),

@@ -21,10 +21,11 @@ static uint64_t now_ns(void)
 static int explain(const struct share *share, const char *what, int r,
 		   struct err *e)
 {
-	const char *why = ckv_why(share->ckv);
+	const char *means = ckv_strerror(r), *why = ckv_why(share->ckv);
+	bool more = why[0] != '\0' && strcmp(why, means) != 0;
 
-	return err_set(e, r, "%s: %s%s%s", what, ckv_strerror(r),
-		       why[0] != '\0' ? ": " : "", why);
+	return err_set(e, r, "%s: %s%s%s", what, means, more ? ": " : "",
+		       more ? why : "");
 }
 
 uint32_t view_chain_tokens(const struct session *s, uint32_t n_ids)
