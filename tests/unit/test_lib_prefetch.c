@@ -13,6 +13,7 @@
 #include "tests/lib/check_main.h"
 #include "tests/lib/command.h"
 #include "tests/lib/daemon.h"
+#include "tests/lib/wait.h"
 
 enum { TOKENS = 16, KEYS = 600, PAGES = 256, LONG = 60 };	/* s */
 
@@ -448,12 +449,68 @@ START_TEST(a_daemon_that_dies_ends_the_wait)
 	test_daemon_kill(&daemon_);
 	ck_assert_int_eq(collect(3), -ESTALE);
 	test_daemon_restart(&daemon_);
-	for (int i = 0; i < 5000 && !lib_lane_alive(b.lane); i++) {
-		ckv_lookup(b.lane, keys[0], 1, CKV_EXISTS, NULL, NULL);
-		usleep(1000);
-	}
+	WAIT_UNTIL((ckv_lookup(b.lane, keys[0], 1, CKV_EXISTS, NULL, NULL),
+		    lib_lane_alive(b.lane)));
 	ck_assert_int_eq(ckv_prefetch(b.lane, keys[0], 1, CKV_HOST, -1, 0, handles,
 				      &pin), 0);
+}
+END_TEST
+
+static void reattach(struct ckv_lane *lane)
+{
+	test_daemon_kill(&daemon_);
+	test_daemon_restart(&daemon_);
+	WAIT_UNTIL((ckv_lookup(lane, keys[0], 1, CKV_EXISTS, NULL, NULL),
+		    lib_lane_alive(lane)));
+	ck_assert(lib_lane_alive(lane));
+}
+
+/* What came from a daemon that is gone is not looked up in the one that follows. */
+START_TEST(what_came_is_not_taken_from_the_next_daemon)
+{
+	struct ckv_event event;
+
+	put(0, 2);
+	memset(&pin, 0x77, sizeof pin);
+	submit(0, 2, 0, 8);
+	WAIT_UNTIL(ckv_cancel(b.lane, 8) == -EALREADY);
+	reattach(b.lane);
+	ck_assert_int_eq(ckv_poll(b.lane, &event, 1), 1);
+	ck_assert_uint_eq(event.tag, 8);
+	ck_assert_int_eq(event.result, -ESTALE);
+	ck_assert_uint_eq(pin.n_blocks, 0x77777777);
+	ck_assert_int_eq(ckv_wait(b.lane, LONG_NS, &event, 1), 0);
+}
+END_TEST
+
+/* Requests that nobody collects give their places and arguments back, too, at a death. */
+START_TEST(a_death_leaves_no_place_taken)
+{
+	const struct ckv_lane_options options = { .n_slots = 4, .arg_bytes = 4096 };
+	enum { ALL_KEYS = (4096 - sizeof(struct ckv_prefetch_arg)) / 32 };
+	struct ckv_event event;
+	struct ckv_lane *lane;
+
+	ck_assert_int_eq(ckv_lane_open(b.space, &options, &lane), 0);
+	for (int round = 0; round < 3; round++) {
+		kill(daemon_.pid, SIGSTOP);
+		for (uint64_t tag = 0; tag < 2; tag++) {
+			ck_assert_int_eq(ckv_submit_prefetch(lane, keys[0], 1,
+					CKV_HOST, -1, 0, handles, &pin, tag), 0);
+			ck_assert_int_eq(ckv_cancel(lane, tag), 0);
+		}
+		ck_assert_int_eq(ckv_cancel(lane, 0), -EAGAIN);
+		ck_assert_int_eq(ckv_submit_nop(lane, 2), -EAGAIN);
+		reattach(lane);
+		for (int i = 0; i < 2; i++) {
+			ck_assert_int_eq(ckv_wait(lane, LONG_NS, &event, 1), 1);
+			ck_assert_int_eq(event.result, -ESTALE);
+		}
+		ck_assert_int_eq(ckv_wait(lane, LONG_NS, &event, 1), 0);
+		ck_assert_int_eq(ckv_prefetch(lane, keys[0], ALL_KEYS, CKV_HOST, 0, 0,
+					      NULL, NULL), 0);
+	}
+	ck_assert_ptr_null(ckv_lane_close(lane));
 }
 END_TEST
 
@@ -506,6 +563,8 @@ CHECK_MAIN("lib_prefetch",
 	TEST(too_many_are_refused_and_places_come_back),
 	TEST(no_pin_word_is_an_answer_and_holds_nothing),
 	TEST(a_daemon_that_dies_ends_the_wait),
+	TEST(what_came_is_not_taken_from_the_next_daemon),
+	TEST(a_death_leaves_no_place_taken),
 	TEST(who_sleeps_is_woken),
 	CASE("own", .timeout = 2 * LONG),
 	TEST(a_hold_counts_as_a_pin))
