@@ -160,7 +160,7 @@ static int turn_slow(struct daemon *d)
 	}
 	d->worked |= serve_sockets(d);
 	drain_touches(d);
-	waits_expire(d);
+	d->worked |= waits_expire(d);
 	if (d->now_ns >= d->tick_ns)
 		tick(d);
 	if (d->worked)

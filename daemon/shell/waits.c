@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define TURN_UNITS_MAX	128	/* for PREFETCHes that go on, in a turn */
+#define TURN_UNITS_MAX	128	/* a turn's work on PREFETCHes that go on; on those too late */
 
 struct waits {
 	struct wait *wait;		/* [n] */
@@ -19,6 +19,8 @@ struct waits {
 	uint32_t n_prefetches;		/* rows of PREFETCH, kept ones too */
 	uint32_t n_on;			/* of these, those that wait */
 	uint64_t due_ns;		/* no deadline is earlier */
+	uint32_t first_space;		/* whose PREFETCHes go on first */
+	uint32_t first_late;		/* the row that waits_expire() looks at first */
 };
 
 uint32_t waits_max(const struct daemon_params *p)
@@ -147,7 +149,7 @@ static void prefetch_give(struct daemon *d, struct wait *wait)
 	row_give(d, wait);
 }
 
-/* It waits no longer: its blocks may be held on. The lane may be gone after this. */
+/* It waits no longer: its blocks may be held on. The lane may be shut after this. */
 static void prefetch_answer(struct daemon *d, struct wait *wait, int result)
 {
 	struct lane *lane = &d->lane[wait->lane];
@@ -159,7 +161,16 @@ static void prefetch_answer(struct daemon *d, struct wait *wait, int result)
 	else
 		prefetch_give(d, wait);
 	lane_complete(d, lane, &request, result);
-	lane_flush(d, lane);
+}
+
+/* The same when the lane is not being served, so that nobody else wakes its client. */
+static void prefetch_tell(struct daemon *d, struct wait *wait, int result,
+			  int32_t *units)
+{
+	struct lane *lane = &d->lane[wait->lane];
+
+	prefetch_answer(d, wait, result);
+	*units -= UNITS_REQUEST + lane_flush(d, lane);
 }
 
 static int may_wait(const struct daemon *d, const struct lane *lane)
@@ -240,8 +251,8 @@ struct wait *wait_job(struct daemon *d, struct lane *lane, struct job *job)
 	return wait;
 }
 
-void wait_answer(struct daemon *d, struct wait *wait, const void *reply,
-		 size_t reply_bytes, int result)
+static void job_answer(struct daemon *d, struct wait *wait, const void *reply,
+		       size_t reply_bytes, int result)
 {
 	struct lane *lane = &d->lane[wait->lane];
 	struct ckv_req request = wait->request;
@@ -252,11 +263,20 @@ void wait_answer(struct daemon *d, struct wait *wait, const void *reply,
 	memcpy((char *)lane->d.base + lane->map.results + request.arg_offset,
 	       reply, reply_bytes);
 	lane_complete(d, lane, &request, result);
+}
+
+void wait_answer(struct daemon *d, struct wait *wait, const void *reply,
+		 size_t reply_bytes, int result)
+{
+	struct lane *lane = &d->lane[wait->lane];
+
+	job_answer(d, wait, reply, reply_bytes, result);
 	lane_flush(d, lane);
 }
 
 /* ---- ends that nobody waited for ---- */
 
+/* The lane is being served: its client is woken once, after the CANCEL. */
 static void cancel(struct daemon *d, struct wait *wait)
 {
 	struct ckv_view_reply reply = { .text = "cancelled" };
@@ -265,7 +285,7 @@ static void cancel(struct daemon *d, struct wait *wait)
 		prefetch_give(d, wait);
 	} else if (wait->job != NULL) {
 		wait->job->waiter = NULL;
-		wait_answer(d, wait, &reply, sizeof reply, -ECANCELED);
+		job_answer(d, wait, &reply, sizeof reply, -ECANCELED);
 	} else {
 		space_cancel(d->served[d->lane[wait->lane].space].core,
 			     &wait->task);
@@ -327,47 +347,66 @@ static void go_on(struct daemon *d, struct space *core, struct space_task *task,
 	else if (r == SPACE_MORE)
 		space_again(core, task);
 	else
-		prefetch_answer(d, wait, r);
+		prefetch_tell(d, wait, r, units);
 }
 
-bool waits_turn(struct daemon *d)
+static bool worked(struct daemon *d, int32_t units)
 {
-	int32_t units = TURN_UNITS_MAX;
-
-	for (uint32_t i = 0; i < d->n_spaces && d->waits->n_on > 0; i++) {
-		struct space *core = d->served[i].core;
-		struct space_task *task;
-
-		while (units > 0 && (task = space_ready(core)) != NULL)
-			go_on(d, core, task, &units);
-	}
 	ckv_count(&d->stats->work_units, (uint64_t)(TURN_UNITS_MAX - units));
 	return units < TURN_UNITS_MAX;
 }
 
-void waits_expire(struct daemon *d)
+bool waits_turn(struct daemon *d)
 {
 	struct waits *w = d->waits;
-	struct served_space *served;
+	int32_t units = TURN_UNITS_MAX;
+
+	for (uint32_t i = 0; i < d->n_spaces && w->n_on > 0 && units > 0; i++) {
+		struct space *core = d->served[w->first_space].core;
+		struct space_task *task;
+
+		/* Where one space takes all units, the next turn begins with another. */
+		w->first_space = w->first_space + 1 < d->n_spaces ?
+				 w->first_space + 1 : 0;
+		while (units > 0 && (task = space_ready(core)) != NULL)
+			go_on(d, core, task, &units);
+	}
+	return worked(d, units);
+}
+
+static void too_late(struct daemon *d, struct wait *wait, int32_t *units)
+{
+	struct served_space *served = &d->served[d->lane[wait->lane].space];
+
+	ckv_count(&served->stats->prefetch_late, 1);
+	prefetch_tell(d, wait, space_prefetch_stop(served->core, &wait->task), units);
+}
+
+bool waits_expire(struct daemon *d)
+{
+	struct waits *w = d->waits;
+	uint32_t at = w->first_late;
+	int32_t units = TURN_UNITS_MAX;
 
 	if (d->now_ns < w->due_ns)
-		return;
+		return false;
 	w->due_ns = WAIT_NO_DEADLINE;
 	for (uint32_t i = 0; i < w->n; i++) {
-		struct wait *wait = &w->wait[i];
+		struct wait *wait = &w->wait[at];
 
+		at = at + 1 < w->n ? at + 1 : 0;
 		if (wait->state != WAIT_ON || wait->job != NULL)
 			continue;
-		if (wait->deadline_ns > d->now_ns) {
+		if (wait->deadline_ns > d->now_ns || units <= 0) {
 			if (wait->deadline_ns < w->due_ns)
 				w->due_ns = wait->deadline_ns;
 			continue;
 		}
-		served = &d->served[d->lane[wait->lane].space];
-		ckv_count(&served->stats->prefetch_late, 1);
-		prefetch_answer(d, wait,
-				space_prefetch_stop(served->core, &wait->task));
+		/* The next call begins behind it: rows used again do not go first. */
+		w->first_late = at;
+		too_late(d, wait, &units);
 	}
+	return worked(d, units);
 }
 
 uint64_t waits_due_ns(const struct daemon *d)

@@ -60,9 +60,9 @@ int wait_cancel(struct daemon *d, struct lane *lane, uint64_t tag, int32_t *unit
 void waits_end(struct daemon *d, struct lane *lane);
 void waits_end_all(struct daemon *d);
 
-/* Go on with what can go on, and end what has waited too long. Was there any? */
+/* Go on with what can go on; end what has waited too long. Was there any? */
 bool waits_turn(struct daemon *d);
-void waits_expire(struct daemon *d);
+bool waits_expire(struct daemon *d);
 /* When something has to be done for a wait: 0 now, WAIT_NO_DEADLINE never. */
 uint64_t waits_due_ns(const struct daemon *d);
 

@@ -288,7 +288,7 @@ void served_turn(struct served *s, struct ckv_comp *ret_last)
 			finish_jobs(d);
 			d->now_ns += TURN_NS;
 			(void)waits_turn(d);
-			waits_expire(d);
+			(void)waits_expire(d);
 			collect(s, i, ret_last);
 			check(s, i);
 		}
