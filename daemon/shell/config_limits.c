@@ -94,6 +94,7 @@ static bool daemon_number(const struct daemon_params *p, const char *name,
 		{ "max_clients_per_user", user_clients_max(p) },
 		{ "max_lanes_per_user", user_lanes_max(p) },
 		{ "max_jobs_per_user", user_jobs_max(p) },
+		{ "max_prefetches_per_user", user_prefetches_max(p) },
 		{ "max_input_bytes_per_user", user_inputs_max(p) },
 		{ "workers", config_workers(p) },
 	};
