@@ -348,8 +348,7 @@ int reserve_run(struct space *s, struct space_task *t, int32_t *units)
 
 void reserve_cancel(struct space *s, struct space_task *t)
 {
-	if (t->begun)
-		parent_release(s, t);
+	parent_release(s, t);
 }
 
 int scratch_run(struct space *s, struct space_task *t, int32_t *units)

@@ -40,6 +40,8 @@ int space_run(struct space *s, struct space_task *t, int32_t *units)
 
 void space_cancel(struct space *s, struct space_task *t)
 {
+	if (!t->begun)
+		return;		/* it holds nothing, and its fields are not set yet */
 	if (t->op == SPACE_PREFETCH)
 		prefetch_cancel(s, t);
 	reserve_cancel(s, t);

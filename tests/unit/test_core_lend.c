@@ -415,6 +415,14 @@ START_TEST(drop_takes_leaves_first)
 }
 END_TEST
 
+static int begin_prefetch(const struct ckv_key *key)
+{
+	struct space_task task = { .op = SPACE_PREFETCH, .items = key, .n = 1 };
+	int32_t units = 100;
+
+	return space_run(core.space, &task, &units);
+}
+
 /* A slot that is used again has a new generation; at the last one it retires. */
 START_TEST(generations_end_in_retirement)
 {
@@ -435,6 +443,29 @@ START_TEST(generations_end_in_retirement)
 	ck_assert_uint_eq(CORE_STAT(&core, slots_retired), 1);
 	core_reserve(&core, a, 0, 1, &next);
 	ck_assert_uint_ne(next.slot, lent.slot);
+}
+END_TEST
+
+/* A retired slot stays taken, and no key is its key: not even the one that is all zero. */
+START_TEST(a_retired_slot_is_nobodys)
+{
+	struct ckv_key zero = core_key(0), key;
+	struct ckv_place want = ckv_index_place(&core.index, &zero), place;
+	struct ckv_lent lent;
+	uint32_t i = 0;
+
+	/* A key with the same tag; in two buckets all are of the same two. */
+	ck_assert_uint_eq(core.index.n_buckets, 2);
+	do {
+		key = core_key(++i);
+		place = ckv_index_place(&core.index, &key);
+	} while (place.tag != want.tag);
+	ck_assert_int_eq(core_reserve(&core, a, 0, i, &lent), 0);
+	ckv_entry_set_generation(ckv_index_entry(&core.index, lent.slot),
+				 CKV_GENERATION_LAST - 2);
+	core_abort(&core, a, &lent);
+	ck_assert_uint_eq(CORE_STAT(&core, slots_retired), 1);
+	ck_assert_int_eq(begin_prefetch(&zero), 0);
 }
 END_TEST
 
@@ -520,6 +551,7 @@ CHECK_MAIN("core_lend",
 	TEST(a_full_bucket_keeps_chains_whole),
 	TEST(drop_takes_leaves_first),
 	TEST(generations_end_in_retirement),
+	TEST(a_retired_slot_is_nobodys),
 	TEST(prefetch_counts_published),
 	TEST(lanes_are_limited),
 	TEST(a_block_costs_little),

@@ -335,6 +335,19 @@ START_TEST(nobody_waits_in_vain)
 }
 END_TEST
 
+/* Whatever its slots' numbers are, they were never set. */
+START_TEST(a_task_that_was_not_begun_holds_nothing)
+{
+	put_chain(1, 3);
+	task[0] = (struct space_task){
+		.op = SPACE_PREFETCH, .items = keys[0], .n = 1, .keep = true,
+	};
+	space_cancel(core.space, &task[0]);
+	ck_assert_int_eq(begin(0, 1, 3, true), 3);
+	space_cancel(core.space, &task[0]);
+}
+END_TEST
+
 CHECK_MAIN("core_prefetch",
 	CASE("prefetch", .setup = setup, .teardown = teardown),
 	TEST(what_is_there_is_counted_from_the_front),
@@ -345,6 +358,7 @@ CHECK_MAIN("core_prefetch",
 	TEST(a_dead_writer_is_waited_for_no_longer),
 	TEST(each_waits_for_its_own_block),
 	TEST(a_cancelled_task_is_in_no_list),
+	TEST(a_task_that_was_not_begun_holds_nothing),
 	TEST(a_part_is_kept_while_the_rest_is_waited_for),
 	TEST(a_task_works_for_its_units_only),
 	LOOP(what_has_come_may_leave_unless_it_is_kept, 2),
