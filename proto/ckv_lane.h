@@ -24,8 +24,8 @@
  *   4096  completion slots, result area
  *
  * The completion ring has as many slots as the request ring. The daemon takes a request
- * only if there is room for its completion, beside those of the jobs under way, so it
- * never waits for a client. libckv has at most that many requests outstanding, so it
+ * only if there is room for its completion, beside those of requests that complete
+ * later, so it never waits for a client. libckv has at most that many requests outstanding, so it
  * never waits for room.
  */
 #ifndef CKV_LANE_H

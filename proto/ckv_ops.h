@@ -243,6 +243,7 @@ CKV_SIZE(struct ckv_cancel_arg, 8);
  *   -EAGAIN  all lanes together, or those of this user, have; no memory for it now; or
  *            the daemon is stopping
  *   -ESTALE  a page of the list is not lent to this lane, or not any more
+ *   -ECANCELED  by CANCEL; the view is made all the same
  */
 struct ckv_compress_arg {
 	struct ckv_key chain;
@@ -268,7 +269,8 @@ CKV_SIZE(struct ckv_compress_arg, 320);
 
 /*
  * STAT: the newest view of a chain by a method, whatever queries it was made with. 0 or
- * -ENOENT.
+ * -ENOENT; with a sentence in ckv_view_reply.text: -EINVAL the method, -EAGAIN no memory
+ * for it now.
  */
 struct ckv_view_query {
 	struct ckv_key chain;
