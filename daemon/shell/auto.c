@@ -62,7 +62,7 @@ static bool begin_one(struct served_space *served, struct job *job)
 	return false;
 }
 
-void auto_begin(struct daemon *d)
+bool auto_begin(struct daemon *d)
 {
 	struct job *job = job_new_own(d->jobs);
 
@@ -71,6 +71,7 @@ void auto_begin(struct daemon *d)
 
 		if (served->config->automatic != SPACE_AUTO_NONE &&
 		    begin_one(served, job))
-			return;
+			return true;
 	}
+	return false;
 }

@@ -15,7 +15,7 @@
 /* Tell the core when to ask for views, as the configuration says now. */
 void auto_configure(struct served_space *served);
 
-/* Begin one own job, if a chain's turn has come and an entry for a job is free. */
-void auto_begin(struct daemon *d);
+/* Begin one own job, if a chain's turn has come and an entry for a job is free. Was it? */
+bool auto_begin(struct daemon *d);
 
 #endif

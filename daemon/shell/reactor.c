@@ -5,15 +5,15 @@
  * A turn
  *   - gives every client its share of work (turns.c);
  *   - makes a step of a space whose tasks or jobs wait for one;
- *   - does a bounded piece of each background work: lanes that end, chains that own
- *     jobs list, the shown numbers;
+ *   - does a bounded piece of each background work: lanes that end, requests that
+ *     waited and can go on, chains that own jobs list, the shown numbers;
  *   - every few turns, or if the loop has a hint, looks at the clock and the
  *     descriptors.
  *
  * Without work the reactor goes on polling for spin_ns: this time doubles when work
  * came soon after the reactor had gone to sleep, and halves when it did not. Then the
  * reactor announces that it sleeps, looks once more, and waits in the kernel until a
- * client wakes it or the tick is due.
+ * client wakes it, a request has waited long enough, or the tick is due.
  */
 #include "daemon/shell/auto.h"
 #include "daemon/shell/jobs.h"
@@ -103,7 +103,7 @@ void tick(struct daemon *d)
 	/* Accepting stops when descriptors run out; try again. */
 	d->accepting = d->sockets_wait = true;
 	/* Also before each sleep, but a reactor that is always busy does not sleep. */
-	auto_begin(d);
+	(void)auto_begin(d);
 	stats_tick(d);
 	sd_notify(0, "WATCHDOG=1");
 }
@@ -116,7 +116,8 @@ static int sleep_until_tick(struct daemon *d)
 
 	if (jobs_idle(d))
 		return 0;
-	auto_begin(d);
+	if (auto_begin(d))
+		return 0;	/* the next turn lists its chain */
 	ckv_sleep_prepare(&d->world->reactor_sleeping);
 	if (!any_lane_ready(d) && !d->step_wanted) {
 		due_ns = waits_due_ns(d);
@@ -149,6 +150,7 @@ static void drain_touches(struct daemon *d)
 /* Look at the clock and the descriptors, tick if it is time, sleep if there is no work. */
 static int turn_slow(struct daemon *d)
 {
+	bool worked;
 	int n = 0, r;
 
 	d->now_ns = sys_now_ns();
@@ -163,10 +165,12 @@ static int turn_slow(struct daemon *d)
 	d->worked |= waits_expire(d);
 	if (d->now_ns >= d->tick_ns)
 		tick(d);
-	if (d->worked)
+	worked = d->worked;
+	if (worked)
 		d->worked_ns = d->now_ns;
 	d->worked = false;
-	if (d->now_ns - d->worked_ns < d->spin_ns || d->sockets_wait)
+	/* Work may go on in the next turn, so look once more, also with spin_min = 0. */
+	if (worked || d->now_ns - d->worked_ns < d->spin_ns || d->sockets_wait)
 		return 0;
 	return sleep_until_tick(d);
 }
