@@ -59,7 +59,7 @@ static void await_end(struct space *s, struct space_task *t)
 	unlink_at(t);
 }
 
-void await_settle(struct space *s, uint32_t slot)
+void await_settle(struct space *s, uint32_t slot, int32_t *units)
 {
 	struct space_task *t, *next;
 
@@ -67,6 +67,7 @@ void await_settle(struct space *s, uint32_t slot)
 		return;
 	for (t = *bucket_of(s, slot); t != NULL; t = next) {
 		next = t->after;
+		*units -= UNITS_LOOK;
 		if (t->awaited_slot != slot)
 			continue;
 		await_end(s, t);

@@ -61,7 +61,8 @@ static int publish_judge(struct space *s, int lane,
 	return 0;
 }
 
-static void publish_one(struct space *s, const struct ckv_publish_item *item)
+static void publish_one(struct space *s, const struct ckv_publish_item *item,
+			int32_t *units)
 {
 	uint32_t page = item->name.page;
 	struct ckv_record *record = &s->records[page];
@@ -80,7 +81,7 @@ static void publish_one(struct space *s, const struct ckv_publish_item *item)
 	copy_new(s, slot);
 	if (node_children(s, slot) == 0)
 		tip_enqueue(s, slot);
-	await_settle(s, slot);
+	await_settle(s, slot, units);
 	gauge_sub(&s->stats->pages_lent, 1);
 	ckv_count(&s->stats->blocks, 1);
 	ckv_count(&s->stats->published, 1);
@@ -128,7 +129,7 @@ int publish_run(struct space *s, struct space_task *t, int32_t *units)
 		status[t->next] = r;
 		if (r < 0)
 			continue;
-		publish_one(s, item);
+		publish_one(s, item, units);
 		t->n_done++;
 	}
 	return t->n_done;
@@ -137,7 +138,7 @@ int publish_run(struct space *s, struct space_task *t, int32_t *units)
 /* ---- ABORT ---- */
 
 /* If a job still reads a scratch page, the page becomes free when the job releases it. */
-void lent_abort(struct space *s, uint32_t page)
+void lent_abort(struct space *s, uint32_t page, int32_t *units)
 {
 	struct ckv_record *record = &s->records[page];
 	uint32_t slot = record->slot;
@@ -147,7 +148,7 @@ void lent_abort(struct space *s, uint32_t page)
 		record->slot = CKV_NONE;
 		parent_lose(s, slot, POLICY_BACK);
 		node_free(s, slot);
-		await_settle(s, slot);
+		await_settle(s, slot, units);
 	}
 	if (page_of(s, page)->n_holds == 0)
 		lent_free(s, page);
@@ -187,7 +188,7 @@ static bool abort_tree(struct space *s, struct space_task *t, uint32_t page,
 		uint32_t prev = page_of(s, last)->link.prev;
 
 		*units -= UNITS_ABORT;
-		lent_abort(s, last);
+		lent_abort(s, last, units);
 		ckv_count(&s->stats->aborted, 1);
 		t->last_page = CKV_NONE;
 		if (last == page)

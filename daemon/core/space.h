@@ -213,7 +213,7 @@ struct space_task {
 
 /*
  * Work on a task while *units is positive, and subtract what the work costs. Returns
- * the result once the task has ended: a count; -EINVAL (bad n or an all-zero key;
+ * the result once the task has ended: a count; -EINVAL (bad n; RESERVE: an all-zero key;
  * nothing was done); -EPROTO. SPACE_MORE and SPACE_WAIT: it has not ended.
  */
 int space_run(struct space *space, struct space_task *task, int32_t *units);

@@ -393,7 +393,7 @@ uint32_t page_pop(struct space *s);
 /* Put a page on that stack. */
 void page_push(struct space *s, uint32_t page);
 /* Take a lent page back; nothing may be reserved under it. */
-void lent_abort(struct space *s, uint32_t page);
+void lent_abort(struct space *s, uint32_t page, int32_t *units);
 /*
  * Is the page that a client names lent to this lane? 0: it is. -ESTALE, -EEXIST,
  * -ECANCELED: as in proto/ckv_ops.h. -EPROTO.
@@ -415,8 +415,11 @@ int publish_run(struct space *s, struct space_task *t, int32_t *units);
 int abort_run(struct space *s, struct space_task *t, int32_t *units);
 int prefetch_run(struct space *s, struct space_task *t, int32_t *units);
 void prefetch_cancel(struct space *s, struct space_task *t);
-/* The block in this slot is published, or given back: who waits for it can go on. */
-void await_settle(struct space *s, uint32_t slot);
+/*
+ * The block in this slot is published, or given back: who waits for it can go on. Who
+ * did that pays for each that is looked at.
+ */
+void await_settle(struct space *s, uint32_t slot, int32_t *units);
 int drop_run(struct space *s, struct space_task *t, int32_t *units);
 void drop_cancel(struct space *s, struct space_task *t);
 /* Put the blocks that waiting DROPs name into the batch. */

@@ -335,6 +335,32 @@ START_TEST(nobody_waits_in_vain)
 }
 END_TEST
 
+/* Whoever publishes a block or gives it back pays for those who wait for it. */
+START_TEST(who_wakes_many_pays_for_them)
+{
+	int32_t status, units, alone;
+
+	for (int n = 0; n < 2 * TASKS; n += TASKS) {
+		struct ckv_lent lent = reserve(b, 0, 1);
+		struct ckv_page_name name = core_name(&lent);
+		struct space_task abort = {
+			.op = SPACE_ABORT, .lane = b, .n = 1, .items = &name,
+			.answers = &status,
+		};
+
+		for (int t = 0; t < n; t++)
+			begin_waiting(t, 1, 1, false);
+		units = 1000;
+		ck_assert_int_eq(space_run(core.space, &abort, &units), 1);
+		if (n == 0)
+			alone = units;
+	}
+	ck_assert_int_ge(alone - units, TASKS);
+	for (int t = 0; t < TASKS; t++)
+		space_cancel(core.space, &task[t]);
+}
+END_TEST
+
 /* Whatever its slots' numbers are, they were never set. */
 START_TEST(a_task_that_was_not_begun_holds_nothing)
 {
@@ -358,6 +384,7 @@ CHECK_MAIN("core_prefetch",
 	TEST(a_dead_writer_is_waited_for_no_longer),
 	TEST(each_waits_for_its_own_block),
 	TEST(a_cancelled_task_is_in_no_list),
+	TEST(who_wakes_many_pays_for_them),
 	TEST(a_task_that_was_not_begun_holds_nothing),
 	TEST(a_part_is_kept_while_the_rest_is_waited_for),
 	TEST(a_task_works_for_its_units_only),
