@@ -199,6 +199,7 @@ CKV_SIZE(struct ckv_control_id, 24);
  *   EMFILE           the limit of lanes is reached, or the daemon has no descriptor left
  *   ENOMEM           the daemon has no memory for it
  *   EBUSY            of a RELOAD: some keys need a restart; the others were taken over
+ *                    (with any other error of a RELOAD nothing changed)
  *   EPROTO           not a message of this protocol, or not one that may come now; the
  *                    daemon closes the socket after it
  */
