@@ -59,6 +59,7 @@
 
 /* Costs in work units of what the shell itself does. */
 #define UNITS_REQUEST	1	/* take a request, judge its slot, answer it */
+#define BYTES_PER_UNIT	512u	/* of an argument that is copied */
 #define UNITS_CALL	30	/* a system call that wakes a futex */
 #define UNITS_MESSAGE	80	/* a system call that sends a message */
 #define UNITS_METHOD	60	/* parse a method, hash the name of a view */

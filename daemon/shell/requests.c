@@ -362,6 +362,9 @@ void lane_serve(struct daemon *d, struct lane *lane, int32_t *units)
 				break;
 			n += taken;
 			*units -= UNITS_REQUEST;
+			if (lane->run.on)
+				*units -= (int32_t)(lane->run.request.arg_bytes /
+						    BYTES_PER_UNIT);
 		}
 		if (lane->run.on && !serve_run(d, lane, units))
 			break;

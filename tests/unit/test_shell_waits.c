@@ -18,7 +18,7 @@
 enum { MANY = 100, TURNS = 1000, TURN_MAX = 300 /* units */ };
 
 static const struct ckv_lane_shape shape = {
-	.n_slots = 256, .n_pins = 64, .n_touches = 8, .arg_bytes = 8192,
+	.n_slots = 256, .n_pins = 64, .n_touches = 8, .arg_bytes = 65536,
 };
 static char dir[FOLDER_BYTES];
 static struct daemon *d;
@@ -240,10 +240,39 @@ START_TEST(cancel_wakes_nobody_itself)
 }
 END_TEST
 
+/* To copy a list takes time, also if its first key ends the chain. */
+START_TEST(a_long_list_costs_something)
+{
+	struct ckv_req request = {
+		.op = CKV_OP_PREFETCH, .n = CKV_BATCH_MAX,
+		.arg_bytes = sizeof(struct ckv_prefetch_arg) +
+			     CKV_BATCH_MAX * sizeof(struct ckv_key),
+	};
+	struct ckv_prefetch_arg arg = { .level = CKV_LEVEL_HOST };
+	int32_t units = 1000;
+	struct ckv_ring_end end;
+	struct ckv_msg message;
+	char *c = mmap(NULL, lane[0]->c.bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
+		       lane[0]->c.fd, 0);
+
+	ck_assert_ptr_ne(c, MAP_FAILED);
+	end = lane[0]->requests;
+	end.slots = (void *)(c + lane[0]->map.requests);
+	memcpy(c + lane[0]->map.args, &arg, sizeof arg);
+	memcpy(&message, &request, sizeof message);
+	ck_assert_int_eq(ckv_ring_put(&end, &message), 0);
+	lane_serve(d, lane[0], &units);
+	ck_assert_uint_eq(lane[0]->completions.pos, 1);
+	ck_assert_int_ge(1000 - units, (int32_t)(request.arg_bytes / BYTES_PER_UNIT));
+	munmap(c, lane[0]->c.bytes);
+}
+END_TEST
+
 CHECK_MAIN("shell_waits",
 	CASE("turns", .setup = setup, .teardown = teardown),
 	TEST(who_waits_in_another_space_has_a_turn),
 	TEST(a_turn_wakes_few),
 	TEST(a_turn_ends_few_that_are_too_late),
 	TEST(none_is_too_late_for_ever),
-	TEST(cancel_wakes_nobody_itself))
+	TEST(cancel_wakes_nobody_itself),
+	TEST(a_long_list_costs_something))
