@@ -593,6 +593,8 @@ const struct lie lies[] = {
 	LIE(compress_page_beyond),
 	LIE(compress_wrong_fields),
 	LIE(compress_moving_inputs),
+	LIE(prefetch_wrong_fields),
+	LIE(waits_of_one_tag),
 	{ "dies_in_debt", dies_in_debt, SIGKILL },
 };
 const unsigned n_lies = sizeof lies / sizeof lies[0];

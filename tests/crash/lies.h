@@ -30,4 +30,8 @@ void compress_page_beyond(struct raw_lane *lane);
 void compress_wrong_fields(struct raw_lane *lane);
 void compress_moving_inputs(struct raw_lane *lane);
 
+/* lies_waits.c */
+void prefetch_wrong_fields(struct raw_lane *lane);
+void waits_of_one_tag(struct raw_lane *lane);
+
 #endif
