@@ -33,6 +33,16 @@ pin | ROUNDS=2 WEAK_STORES PLAIN_GENERATION | ok
 pin | ROUNDS=2 WEAK_STORES NO_READER_FENCE  | assertion violated content_is_right
 pin | ROUNDS=2 WEAK_STORES NO_DAEMON_FENCE  | assertion violated content_is_right
 
+levels |                  | ok
+levels | REACH_FAR_CHILD  | assertion violated no_far_child
+levels | ABOVE_CHILD      | assertion violated chains_are_whole
+levels | PAST_CHILD       | assertion violated chains_are_whole
+levels | STORE_NEARER     | assertion violated chains_are_whole
+levels | BEGIN_NEARER     | ok
+levels | NO_SECOND_LOOK   | assertion violated chains_are_whole
+levels | OLD_BLOCK        | assertion violated move_is_true
+levels | SOURCE_GOES      | assertion violated move_is_true
+
 wake |                        | ok
 wake | REACH_SLEEP            | assertion violated never_blocked
 wake | NO_SLEEPER_FENCE       | invalid end state
