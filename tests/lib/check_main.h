@@ -20,6 +20,9 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+/* The elements of an array. */
+#define COUNT(array)	(sizeof(array) / sizeof *(array))
+
 struct check_row {
 	const char *case_name;	/* NULL: a test of the case above */
 	void (*setup)(void), (*teardown)(void);	/* around each test, in its process */
@@ -35,7 +38,7 @@ struct check_row {
 #define CASE(...)	{ .case_name = __VA_ARGS__ }
 #define TEST(name)	{ .test = (name), .n_loops = 1 }
 #define LOOP(name, n)	{ .test = (name), .n_loops = (int)(n) }
-#define EACH(name, array)	LOOP(name, sizeof(array) / sizeof *(array))
+#define EACH(name, array)	LOOP(name, COUNT(array))
 
 #define CHECK_MAIN(suite, ...)						\
 	int main(void)							\
@@ -43,7 +46,7 @@ struct check_row {
 		const struct check_row check_rows[] = { __VA_ARGS__ };	\
 									\
 		return check_main(suite, check_rows,			\
-				  sizeof check_rows / sizeof *check_rows); \
+				  COUNT(check_rows));			\
 	}
 
 /* Whatever becomes of the tests, what they leave in $TMPDIR goes. */

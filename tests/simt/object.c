@@ -8,8 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define COUNT(a)	(sizeof(a) / sizeof *(a))
-
 /* layers, heads, group, tokens, dim, block, window, elem */
 static const struct shape shapes[] = {
 	{ 1, 1, 1,   2,  64, 16, 1, CKV_ELEM_BF16 },
@@ -26,14 +24,16 @@ static const struct shape shapes[] = {
 	{ 1, 1, 1,   1, 128, 16, 1, CKV_ELEM_F32 },
 };
 
+enum { N_SHAPES = sizeof(shapes) / sizeof *shapes };
+
 const struct shape *object_shape(uint32_t i)
 {
-	return i < COUNT(shapes) ? &shapes[i] : NULL;
+	return i < N_SHAPES ? &shapes[i] : NULL;
 }
 
 uint32_t object_shapes(void)
 {
-	return COUNT(shapes);
+	return N_SHAPES;
 }
 
 const char *object_name(const struct shape *s)

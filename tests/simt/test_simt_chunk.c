@@ -10,8 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define COUNT(a)	(sizeof(a) / sizeof *(a))
-
 enum { LAYERS = 2 };
 
 /* n scores as attention gives them: positive, few large; one in `nan` is NaN. */

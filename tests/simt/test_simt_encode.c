@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define COUNT(a)	(sizeof(a) / sizeof *(a))
 #define GUARD		32u	/* bytes after an area that nobody writes */
 
 static const struct ckv_encode encodings[] = {

@@ -357,6 +357,6 @@ CHECK_MAIN("engine_weights",
 	TEST(shards_are_read),
 	TEST(shards_that_differ_are_named),
 	TEST(tensor_twice_is_named),
-	LOOP(unused_tensors_are_named, sizeof(unused) / sizeof(unused[0])),
+	EACH(unused_tensors_are_named, unused),
 	TEST(tied_output_is_compared),
 	TEST(stored_rope_is_compared))

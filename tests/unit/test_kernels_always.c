@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define COUNT(a)	((uint32_t)(sizeof(a) / sizeof *(a)))
 #define MAX_TOKENS	64u
 
 static uint32_t pos[MAX_TOKENS], scratch[2 * MAX_TOKENS];

@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define COUNT(a)	((uint32_t)(sizeof(a) / sizeof *(a)))
 #define LAYERS		6u
 
 enum {

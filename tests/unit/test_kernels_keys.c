@@ -13,8 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define COUNT(a)	((uint32_t)(sizeof(a) / sizeof *(a)))
-
 static const struct rows_shape shapes[] = {
 	{ 1, 1, 1, 16, CKV_ELEM_F32 },
 	{ 2, 7, 64, 16, CKV_ELEM_BF16 },

@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define COUNT(a)	((uint32_t)(sizeof(a) / sizeof *(a)))
 #define MAX_TOKENS	256u
 
 static _Alignas(64) char scratch[64 * 1024];

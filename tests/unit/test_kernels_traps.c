@@ -11,8 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define COUNT(a)	((uint32_t)(sizeof(a) / sizeof *(a)))
-
 static void must(const struct ckv_selection *s)
 {
 	ck_assert_int_eq(layer_select(s), 0);

@@ -428,8 +428,6 @@ static const struct row numbers[] = {
 	NUM(CKV_LIFE_DIED),
 };
 
-#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-
 /* The whole listing in one string, to be freed. */
 static char *listing(void)
 {

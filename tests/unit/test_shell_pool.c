@@ -159,5 +159,5 @@ END_TEST
 
 CHECK_MAIN("shell_pool",
 	CASE("pool"),
-	LOOP(a_slab_has_its_pages_and_no_more, 2 * sizeof shapes / sizeof *shapes),
+	LOOP(a_slab_has_its_pages_and_no_more, 2 * COUNT(shapes)),
 	EACH(the_key_bounds_what_a_daemon_takes, pools))
