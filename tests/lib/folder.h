@@ -36,6 +36,21 @@ static inline void folder_make(char path[FOLDER_BYTES])
 	}
 }
 
+/* A file with just these bytes; ends the program when that fails. */
+static inline void folder_write(const char *folder, const char *name, const void *data,
+				size_t bytes)
+{
+	char path[512];
+	FILE *f;
+
+	snprintf(path, sizeof path, "%s/%s", folder, name);
+	f = fopen(path, "w");
+	if (f == NULL || fwrite(data, 1, bytes, f) != bytes || fclose(f) != 0) {
+		perror(path);
+		abort();
+	}
+}
+
 static inline int folder_remove_one(const char *path, const struct stat *status, int kind,
 				    struct FTW *where)
 {

@@ -381,16 +381,13 @@ END_TEST
 /* replay finds the daemon beside ckv and hands it the arguments. */
 START_TEST(replay_runs_the_daemons_core)
 {
-	char path[128], command[256];
+	static const char trace[] = "{\"hash_ids\": [1, 2, 3]}\n"
+				    "{\"hash_ids\": [1, 2, 4]}\n";
+	char command[256];
 	json_t *json;
-	FILE *file;
 
-	snprintf(path, sizeof path, "%s/conf", daemon_.dir);
-	file = fopen(path, "w");
-	ck_assert_ptr_nonnull(file);
-	fputs("{\"hash_ids\": [1, 2, 3]}\n{\"hash_ids\": [1, 2, 4]}\n", file);
-	fclose(file);
-	snprintf(command, sizeof command, "replay %s --policy lru", path);
+	folder_write(daemon_.dir, "trace", trace, sizeof trace - 1);
+	snprintf(command, sizeof command, "replay %s/trace --policy lru", daemon_.dir);
 	json = ckv_json(command);
 	ck_assert(json_is_object(json));
 	json_decref(json);

@@ -14,10 +14,11 @@
 #include "client/examples/engine/expect.h"
 #include "client/examples/engine/model.h"
 #include "tests/lib/check_main.h"
+#include "tests/lib/checkpoint.h"
 
 static char dir[FOLDER_BYTES];
 
-/* 1 layer, width 8, 2 query heads, 1 kv head of 4, MLP 8, 3 words. */
+/* Of the model whose tensors checkpoint.h has. */
 static const char config[] =
 	"{\"model_type\":\"llama\",\"hidden_size\":8,\"intermediate_size\":8,"
 	"\"num_hidden_layers\":1,\"num_attention_heads\":2,"
@@ -26,39 +27,7 @@ static const char config[] =
 	"\"max_position_embeddings\":64,\"tie_word_embeddings\":false,"
 	"\"bos_token_id\":0,\"rope_scaling\":null}";
 
-static const struct weight {
-	const char *name;
-	unsigned rows, cols;
-} weights[] = {
-	{ "model.embed_tokens.weight", 3, 8 },
-	{ "lm_head.weight", 3, 8 },
-	{ "model.norm.weight", 8, 0 },
-	{ "model.layers.0.input_layernorm.weight", 8, 0 },
-	{ "model.layers.0.post_attention_layernorm.weight", 8, 0 },
-	{ "model.layers.0.self_attn.q_proj.weight", 8, 8 },
-	{ "model.layers.0.self_attn.k_proj.weight", 4, 8 },
-	{ "model.layers.0.self_attn.v_proj.weight", 4, 8 },
-	{ "model.layers.0.self_attn.o_proj.weight", 8, 8 },
-	{ "model.layers.0.mlp.gate_proj.weight", 8, 8 },
-	{ "model.layers.0.mlp.up_proj.weight", 8, 8 },
-	{ "model.layers.0.mlp.down_proj.weight", 8, 8 },
-};
-
-#define N_WEIGHTS	(sizeof(weights) / sizeof(weights[0]))
-
-static void write_file(const char *name, const void *data, size_t bytes)
-{
-	char path[256];
-	FILE *f;
-
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	f = fopen(path, "w");
-	ck_assert_ptr_nonnull(f);
-	ck_assert_uint_eq(fwrite(data, 1, bytes, f), bytes);
-	ck_assert_int_eq(fclose(f), 0);
-}
-
-/* BF16 zeros, but for weight `odd`: left out, or of another shape or dtype. */
+/* BF16 zeros, but for tensor `odd`: left out, or of another shape or dtype. */
 static void write_weights(int odd, const char *how)
 {
 	static char file[16384];
@@ -67,9 +36,9 @@ static void write_weights(int odd, const char *how)
 
 	memset(file, 0, sizeof(file));
 	file[8] = '{';
-	for (int i = 0; i < (int)N_WEIGHTS; i++) {
-		unsigned cols = weights[i].cols != 0 ? weights[i].cols : 1;
-		unsigned rows = weights[i].rows;
+	for (int i = 0; i < (int)COUNT(tensors); i++) {
+		unsigned cols = tensors[i].cols != 0 ? tensors[i].cols : 1;
+		unsigned rows = tensors[i].rows;
 		const char *dtype = "BF16";
 
 		if (i == odd && strcmp(how, "missing") == 0)
@@ -79,12 +48,12 @@ static void write_weights(int odd, const char *how)
 		if (i == odd && strcmp(how, "dtype") == 0)
 			dtype = "I16";
 		n += (size_t)snprintf(file + n, sizeof(file) - n,
-			weights[i].cols != 0 ?
+			tensors[i].cols != 0 ?
 			"%s\"%s\":{\"dtype\":\"%s\",\"shape\":[%u,%u],"
 			"\"data_offsets\":[%zu,%zu]}" :
 			"%s\"%s\":{\"dtype\":\"%s\",\"shape\":[%u%.0u],"
 			"\"data_offsets\":[%zu,%zu]}", some++ ? "," : "",
-			weights[i].name, dtype, rows, weights[i].cols, at,
+			tensors[i].name, dtype, rows, tensors[i].cols, at,
 			at + 2 * (size_t)rows * cols);
 		at += 2 * (size_t)rows * cols;
 	}
@@ -93,14 +62,14 @@ static void write_weights(int odd, const char *how)
 	memset(file + n, 0, at);
 	file[0] = (char)((n - 8) & 0xff);
 	file[1] = (char)((n - 8) >> 8);
-	write_file("model.safetensors", file, n + at);
+	folder_write(dir, "model.safetensors", file, n + at);
 }
 
 static void make_folder(void)
 {
 	folder_make(dir);
-	write_file("config.json", config, strlen(config));
-	write_file("vocab.txt", "<bos>\na\nb\n", 10);
+	folder_write(dir, "config.json", config, strlen(config));
+	folder_write(dir, "vocab.txt", "<bos>\na\nb\n", 10);
 	write_weights(-1, "");
 }
 
@@ -161,7 +130,7 @@ static void change_config(const char *from, const char *to)
 	ck_assert_ptr_nonnull(at);
 	snprintf(text, sizeof(text), "%.*s%s%s", (int)(at - config), config,
 		 to, at + strlen(from));
-	write_file("config.json", text, strlen(text));
+	folder_write(dir, "config.json", text, strlen(text));
 }
 
 static const struct {
@@ -278,7 +247,7 @@ START_TEST(ids_without_words_are_numbers)
 	struct err e;
 	char *text;
 
-	write_file("vocab.txt", "<bos>\na\n", 8);
+	folder_write(dir, "vocab.txt", "<bos>\na\n", 8);
 	ck_assert_msg(model_load(dir, &m, &e) == 0, "%s", e.text);
 	text = vocab_decode(&m.vocab, ids, 3);
 	ck_assert_str_eq(text, "a <2> <bos>");
@@ -319,7 +288,7 @@ static const struct {
 /* A word list that is not one of this model is refused. */
 START_TEST(bad_vocabularies_are_named)
 {
-	write_file("vocab.txt", vocab_changes[_i].text,
+	folder_write(dir, "vocab.txt", vocab_changes[_i].text,
 		   strlen(vocab_changes[_i].text));
 	expect_refusal(-EINVAL, "vocab.txt", vocab_changes[_i].says);
 }
@@ -328,7 +297,7 @@ END_TEST
 /* A list is not read to its first zero byte only. */
 START_TEST(vocabularies_are_text)
 {
-	write_file("vocab.txt", "<bos>\na\n\0b\n", 11);
+	folder_write(dir, "vocab.txt", "<bos>\na\n\0b\n", 11);
 	expect_refusal(-EINVAL, "vocab.txt", "byte 8 is zero");
 }
 END_TEST
@@ -337,11 +306,11 @@ END_TEST
 START_TEST(bad_tensors_are_named)
 {
 	write_weights(_i, "missing");
-	expect_refusal(-EINVAL, weights[_i].name, "is missing");
+	expect_refusal(-EINVAL, tensors[_i].name, "is missing");
 	write_weights(_i, "shape");
-	expect_refusal(-EINVAL, weights[_i].name, "has not the shape");
+	expect_refusal(-EINVAL, tensors[_i].name, "has not the shape");
 	write_weights(_i, "dtype");
-	expect_refusal(-EINVAL, weights[_i].name, "dtype I16");
+	expect_refusal(-EINVAL, tensors[_i].name, "dtype I16");
 }
 END_TEST
 
@@ -415,7 +384,7 @@ CHECK_MAIN("engine_files",
 	TEST(long_texts_are_whole),
 	EACH(bad_vocabularies_are_named, vocab_changes),
 	TEST(vocabularies_are_text),
-	EACH(bad_tensors_are_named, weights),
+	EACH(bad_tensors_are_named, tensors),
 	TEST(tied_embeddings_are_loaded),
 	TEST(words_are_encoded),
 	TEST(bad_expectations_are_named))

@@ -20,11 +20,7 @@ static size_t head_bytes;
 
 static void write_config(const char *text)
 {
-	FILE *f = fopen(config, "w");
-
-	ck_assert_ptr_nonnull(f);
-	fputs(text, f);
-	ck_assert_int_eq(fclose(f), 0);
+	folder_write(dir, "config.json", text, strlen(text));
 }
 
 /* Two tensors of bytes: a small one, and one that is not hashed whole. */

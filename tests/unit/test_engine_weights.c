@@ -13,35 +13,17 @@
 #include "client/examples/engine/st.h"
 #include "client/examples/engine/vec.h"
 #include "tests/lib/check_main.h"
+#include "tests/lib/checkpoint.h"
 
 static char dir[FOLDER_BYTES];
 
-/* 1 layer, width 8, 2 query heads, 1 kv head of 4, MLP 8, 3 words. */
+/* Of the model whose tensors checkpoint.h has. */
 static const char config[] =
 	"{\"model_type\":\"llama\",\"hidden_size\":8,\"intermediate_size\":8,"
 	"\"num_hidden_layers\":1,\"num_attention_heads\":2,"
 	"\"num_key_value_heads\":1,\"vocab_size\":3,"
 	"\"max_position_embeddings\":64,\"tie_word_embeddings\":%s}";
 
-static const struct tensor {
-	const char *name;
-	unsigned rows, cols;
-} usual[] = {
-	{ "model.embed_tokens.weight", 3, 8 },
-	{ "lm_head.weight", 3, 8 },
-	{ "model.norm.weight", 8, 0 },
-	{ "model.layers.0.input_layernorm.weight", 8, 0 },
-	{ "model.layers.0.post_attention_layernorm.weight", 8, 0 },
-	{ "model.layers.0.self_attn.q_proj.weight", 8, 8 },
-	{ "model.layers.0.self_attn.k_proj.weight", 4, 8 },
-	{ "model.layers.0.self_attn.v_proj.weight", 4, 8 },
-	{ "model.layers.0.self_attn.o_proj.weight", 8, 8 },
-	{ "model.layers.0.mlp.gate_proj.weight", 8, 8 },
-	{ "model.layers.0.mlp.up_proj.weight", 8, 8 },
-	{ "model.layers.0.mlp.down_proj.weight", 8, 8 },
-};
-
-#define N_USUAL		(sizeof(usual) / sizeof(usual[0]))
 #define ROPE		"model.layers.0.self_attn.rotary_emb.inv_freq"
 
 /* A file that is being put together. */
@@ -95,34 +77,21 @@ static void add(const struct tensor *t, enum st_dtype dtype, unsigned seed)
 	ck_assert_uint_lt(file.n_head + 2, sizeof(file.head));
 }
 
-static FILE *create(const char *name)
-{
-	char path[128];
-	FILE *f;
-
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	f = fopen(path, "w");
-	ck_assert_ptr_nonnull(f);
-	return f;
-}
-
 static void end(const char *name)
 {
-	FILE *f = create(name);
+	static char all[sizeof(file) + 16];
 	uint64_t n = file.n_head + 1;
 
-	fwrite(&n, 1, 8, f);
-	fprintf(f, "%s}", file.head);
-	fwrite(file.data, 1, file.n_data, f);
-	ck_assert_int_eq(fclose(f), 0);
+	memcpy(all, &n, 8);
+	memcpy(all + 8, file.head, file.n_head);
+	all[8 + file.n_head] = '}';
+	memcpy(all + 8 + n, file.data, file.n_data);
+	folder_write(dir, name, all, 8 + n + file.n_data);
 }
 
 static void write_text(const char *name, const char *text)
 {
-	FILE *f = create(name);
-
-	fputs(text, f);
-	ck_assert_int_eq(fclose(f), 0);
+	folder_write(dir, name, text, strlen(text));
 }
 
 static void write_config(const char *tied)
@@ -145,8 +114,8 @@ static void remove_file(const char *name)
 static void write_whole(enum st_dtype dtype, const struct tensor *more)
 {
 	begin();
-	for (unsigned i = 0; i < N_USUAL; i++)
-		add(&usual[i], dtype, i);
+	for (unsigned i = 0; i < COUNT(tensors); i++)
+		add(&tensors[i], dtype, i);
 	if (more != NULL)
 		add(more, dtype, 99);
 	end("model.safetensors");
@@ -226,11 +195,11 @@ static void write_shards(const char *index_extra)
 			      index_extra);
 	for (unsigned part = 0; part < 2; part++) {
 		begin();
-		for (unsigned i = part; i < N_USUAL; i += 2) {
-			add(&usual[i], ST_F32, i);
+		for (unsigned i = part; i < COUNT(tensors); i += 2) {
+			add(&tensors[i], ST_F32, i);
 			n += (size_t)snprintf(index + n, sizeof(index) - n,
 				"%s\"%s\":\"%c.safetensors\"", n > 60 ||
-				*index_extra ? "," : "", usual[i].name,
+				*index_extra ? "," : "", tensors[i].name,
 				'a' + (int)part);
 		}
 		end(part == 0 ? "a.safetensors" : "b.safetensors");
@@ -267,8 +236,8 @@ START_TEST(shards_that_differ_are_named)
 	expect_refusal(-EINVAL, INDEX, "tensor model.more.weight: the file");
 	write_shards("");
 	begin();
-	for (unsigned i = 1; i < N_USUAL; i += 2)
-		add(&usual[i], ST_F32, i);
+	for (unsigned i = 1; i < COUNT(tensors); i += 2)
+		add(&tensors[i], ST_F32, i);
 	add(&more, ST_F32, 0);
 	end("b.safetensors");
 	expect_refusal(-EINVAL, INDEX, "tensor model.more.weight is in "
@@ -290,9 +259,9 @@ START_TEST(tensor_twice_is_named)
 {
 	write_shards("");
 	begin();
-	for (unsigned i = 1; i < N_USUAL; i += 2)
-		add(&usual[i], ST_F32, i);
-	add(&usual[0], ST_F32, 0);
+	for (unsigned i = 1; i < COUNT(tensors); i += 2)
+		add(&tensors[i], ST_F32, i);
+	add(&tensors[0], ST_F32, 0);
 	end("b.safetensors");
 	expect_refusal(-EINVAL, INDEX, "tensor model.embed_tokens.weight is in "
 		       "b.safetensors, but the index says a.safetensors");
@@ -322,8 +291,8 @@ START_TEST(tied_output_is_compared)
 	write_config("true");
 	expect_refusal(-EINVAL, "lm_head.weight", "is not the embedding");
 	begin();
-	for (unsigned i = 0; i < N_USUAL; i++)
-		add(&usual[i], ST_F32, i == 1 ? 0 : i);
+	for (unsigned i = 0; i < COUNT(tensors); i++)
+		add(&tensors[i], ST_F32, i == 1 ? 0 : i);
 	end("model.safetensors");
 	load(&m);
 	ck_assert_uint_eq(m.head.n_out, 3);
