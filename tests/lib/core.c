@@ -161,11 +161,21 @@ void core_touch(struct core *core, int l, uint32_t i)
 			      slot);
 }
 
+int core_reserve_list(struct core *core, int lane, uint32_t parent, uint32_t i, uint32_t n,
+		      struct ckv_lent *ret_lent)
+{
+	struct ckv_key up = core_key(parent), keys[CORE_LIST];
+
+	assert(n <= CORE_LIST);
+	for (uint32_t k = 0; k < n; k++)
+		keys[k] = core_key(i + k);
+	return space_reserve(core->space, lane, &up, keys, n, ret_lent);
+}
+
 int core_reserve(struct core *core, int lane, uint32_t parent, uint32_t i,
 		 struct ckv_lent *ret_lent)
 {
-	struct ckv_key up = core_key(parent), key = core_key(i);
-	int r = space_reserve(core->space, lane, &up, &key, 1, ret_lent);
+	int r = core_reserve_list(core, lane, parent, i, 1, ret_lent);
 
 	assert(r == (ret_lent->status == 0));
 	return ret_lent->status;

@@ -11,7 +11,7 @@
 #include "proto/ckv_pin.h"
 
 enum { CORE_LANES = 8, CORE_PINS = 64, CORE_TOUCHES = 16, CORE_TOKENS = 16,
-       CORE_TIPS = 3, CORE_AWAITS = 8, CORE_EPOCH = 7 };
+       CORE_LIST = 32, CORE_TIPS = 3, CORE_AWAITS = 8, CORE_EPOCH = 7 };
 
 struct core_lane {
 	_Atomic uint64_t pins[CORE_PINS];
@@ -53,6 +53,9 @@ void core_touch(struct core *core, int l, uint32_t i);
 /* One key under a parent (0: root): its status, and its page. */
 int core_reserve(struct core *core, int lane, uint32_t parent, uint32_t i,
 		 struct ckv_lent *ret_lent);
+/* Keys i, i + 1 .. of one chain, in one call: its answer. */
+int core_reserve_list(struct core *core, int lane, uint32_t parent, uint32_t i, uint32_t n,
+		      struct ckv_lent *ret_lent);
 /* How a client names what it was lent. */
 struct ckv_page_name core_name(const struct ckv_lent *lent);
 /* The name of any page as it was lent last, to whomever. */

@@ -107,7 +107,6 @@ END_TEST
 /* One batch that holds a pinned block gives back its ancestors with it. */
 START_TEST(ancestors_are_given_back)
 {
-	struct ckv_key root = core_key(0), keys[PAGES];
 	struct ckv_lent lent[PAGES];
 	struct ckv_block before, after;
 	uint32_t slot;
@@ -115,10 +114,7 @@ START_TEST(ancestors_are_given_back)
 	put_chain(1, PAGES);
 	ck_assert(core_find(&core, 3, &slot, &before));
 	ck_assert(core_pin(&core, 1, 0, 3));
-	for (uint32_t i = 0; i < PAGES; i++)
-		keys[i] = core_key(100 + i);
-	ck_assert_int_eq(space_reserve(core.space, a, &root, keys, PAGES, lent),
-			 PAGES - 3);
+	ck_assert_int_eq(core_reserve_list(&core, a, 0, 100, PAGES, lent), PAGES - 3);
 	ck_assert_int_eq(lent[PAGES - 3].status, -ENOSPC);
 	for (uint32_t i = 1; i <= 3; i++)
 		ck_assert(core_has(&core, i));

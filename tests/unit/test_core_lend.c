@@ -26,16 +26,6 @@ static void teardown(void)
 	core_close(&core);
 }
 
-static int reserve_list(int lane, uint32_t parent, uint32_t first, uint32_t n,
-			struct ckv_lent *lent)
-{
-	struct ckv_key up = core_key(parent), keys[16];
-
-	for (uint32_t i = 0; i < n; i++)
-		keys[i] = core_key(first + i);
-	return space_reserve(core.space, lane, &up, keys, n, lent);
-}
-
 /* A chain is lent page by page, invisible, and found once it is published. */
 START_TEST(chain_becomes_visible_at_publish)
 {
@@ -43,7 +33,7 @@ START_TEST(chain_becomes_visible_at_publish)
 	struct ckv_block block;
 	uint32_t slot;
 
-	ck_assert_int_eq(reserve_list(a, 0, 1, 3, lent), 3);
+	ck_assert_int_eq(core_reserve_list(&core, a, 0, 1, 3, lent), 3);
 	ck_assert(!core_has(&core, 1));
 	space_check(core.space);
 	for (int i = 0; i < 3; i++)
@@ -84,7 +74,7 @@ START_TEST(list_stops_at_first_refusal)
 
 	ck_assert_int_eq(core_put(&core, a, 0, 1), 0);
 	ck_assert_int_eq(core_reserve(&core, b, 1, 3, &other), 0);
-	ck_assert_int_eq(reserve_list(a, 0, 1, 4, lent), 1);
+	ck_assert_int_eq(core_reserve_list(&core, a, 0, 1, 4, lent), 1);
 	ck_assert_int_eq(lent[0].status, -EEXIST);
 	ck_assert_int_eq(lent[1].status, 0);
 	ck_assert_int_eq(lent[2].status, -EALREADY);
@@ -100,7 +90,7 @@ START_TEST(another_parent_ends_the_list)
 	ck_assert_int_eq(core_put(&core, a, 0, 1), 0);
 	ck_assert_int_eq(core_put(&core, a, 0, 4), 0);
 	ck_assert_int_eq(core_put(&core, a, 4, 2), 0);
-	ck_assert_int_eq(reserve_list(b, 0, 1, 3, lent), 0);
+	ck_assert_int_eq(core_reserve_list(&core, b, 0, 1, 3, lent), 0);
 	ck_assert_int_eq(lent[0].status, -EEXIST);
 	ck_assert_int_eq(lent[1].status, -EXDEV);
 	ck_assert_uint_eq(lent[1].page, CKV_NONE);
@@ -132,7 +122,7 @@ START_TEST(parents_are_published_first)
 {
 	struct ckv_lent lent[2];
 
-	ck_assert_int_eq(reserve_list(a, 0, 1, 2, lent), 2);
+	ck_assert_int_eq(core_reserve_list(&core, a, 0, 1, 2, lent), 2);
 	ck_assert_int_eq(core_publish(&core, a, &lent[1]), -ENOENT);
 	ck_assert(!core_has(&core, 2));
 	ck_assert_int_eq(core_publish(&core, a, &lent[0]), 0);
@@ -235,14 +225,14 @@ START_TEST(death_frees_reservations)
 {
 	struct ckv_lent lent[8];
 
-	ck_assert_int_eq(reserve_list(a, 0, 1, 7, lent), 7);
+	ck_assert_int_eq(core_reserve_list(&core, a, 0, 1, 7, lent), 7);
 	ck_assert_int_eq(core_publish(&core, a, &lent[0]), 0);
 	ck_assert_int_eq(space_reserve_scratch(core.space, a, 1, lent), 1);
 	space_lane_close(core.space, a);
 	ck_assert_uint_eq(CORE_STAT(&core, aborted_by_death), 7);
 	ck_assert_uint_eq(CORE_STAT(&core, pages_lent), 0);
 	ck_assert_uint_eq(space_client_lent(core.space, 0), 0);
-	ck_assert_int_eq(reserve_list(b, 1, 2, 7, lent), 7);
+	ck_assert_int_eq(core_reserve_list(&core, b, 1, 2, 7, lent), 7);
 	ck_assert(core_has(&core, 1));
 }
 END_TEST
@@ -253,10 +243,10 @@ START_TEST(lent_pages_are_limited)
 	struct ckv_lent lent[8];
 
 	space_set_limits(core.space, 3, 8);
-	ck_assert_int_eq(reserve_list(a, 0, 1, 5, lent), 3);
+	ck_assert_int_eq(core_reserve_list(&core, a, 0, 1, 5, lent), 3);
 	ck_assert_int_eq(lent[3].status, -EDQUOT);
 	ck_assert_int_eq(lent[4].status, -ECANCELED);
-	ck_assert_int_eq(reserve_list(b, 0, 10, 3, lent), 3);
+	ck_assert_int_eq(core_reserve_list(&core, b, 0, 10, 3, lent), 3);
 	ck_assert_int_eq(space_reserve_scratch(core.space, a, 2, lent), 0);
 	ck_assert_int_eq(lent[0].status, -EDQUOT);
 	ck_assert_int_eq(lent[1].status, -ECANCELED);
@@ -273,17 +263,17 @@ START_TEST(lent_pages_of_a_user_are_limited)
 
 	space_set_limits(core.space, 3, 8);
 	space_set_user_limit(core.space, 4);
-	ck_assert_int_eq(reserve_list(a, 0, 1, 3, lent), 3);
-	ck_assert_int_eq(reserve_list(b, 0, 10, 2, lent), 1);
+	ck_assert_int_eq(core_reserve_list(&core, a, 0, 1, 3, lent), 3);
+	ck_assert_int_eq(core_reserve_list(&core, b, 0, 10, 2, lent), 1);
 	ck_assert_int_eq(lent[1].status, -EDQUOT);
 	ck_assert_int_eq(space_reserve_scratch(core.space, b, 1, lent + 2), 0);
 	ck_assert_int_eq(lent[2].status, -EDQUOT);
 	ck_assert_uint_eq(space_user_lent(core.space, 0), 4);
-	ck_assert_int_eq(reserve_list(other, 0, 20, 3, lent + 3), 3);
+	ck_assert_int_eq(core_reserve_list(&core, other, 0, 20, 3, lent + 3), 3);
 	/* What b gives back, a does not get: its own limit holds as well. */
 	ck_assert_int_eq(core_abort(&core, b, &lent[0]), 0);
-	ck_assert_int_eq(reserve_list(a, 0, 30, 1, lent), 0);
-	ck_assert_int_eq(reserve_list(b, 0, 10, 1, lent), 1);
+	ck_assert_int_eq(core_reserve_list(&core, a, 0, 30, 1, lent), 0);
+	ck_assert_int_eq(core_reserve_list(&core, b, 0, 10, 1, lent), 1);
 	space_lane_close(core.space, a);
 	ck_assert_uint_eq(space_user_lent(core.space, 0), 1);
 	space_lane_close(core.space, other);
@@ -296,7 +286,7 @@ START_TEST(full_of_reservations)
 	struct ckv_lent lent[9], more;
 
 	space_set_limits(core.space, 16, 8);
-	ck_assert_int_eq(reserve_list(a, 0, 1, 9, lent), 8);
+	ck_assert_int_eq(core_reserve_list(&core, a, 0, 1, 9, lent), 8);
 	ck_assert_int_eq(lent[8].status, -ENOSPC);
 	ck_assert_int_eq(core_reserve(&core, b, 0, 20, &more), -ENOSPC);
 	ck_assert_int_eq(core_abort(&core, a, &lent[7]), 0);
@@ -348,7 +338,7 @@ START_TEST(a_full_bucket_evicts)
 	ck_assert_int_eq(core_put(&core, a, 0, 102), 0);
 	ck_assert(!core_has(&core, 4));
 	/* Each key of a list has wishes of its own. */
-	ck_assert_int_eq(reserve_list(a, 0, 201, 16, lent), 16);
+	ck_assert_int_eq(core_reserve_list(&core, a, 0, 201, 16, lent), 16);
 	ck_assert_uint_eq(CORE_STAT(&core, evicted), 18);
 	ck_assert_uint_eq(CORE_STAT(&core, refused_index), 0);
 }

@@ -26,16 +26,6 @@ static void teardown(void)
 	core_close(&core);
 }
 
-static int reserve_list(int lane, uint32_t parent, uint32_t first, uint32_t n,
-			struct ckv_lent *lent)
-{
-	struct ckv_key up = core_key(parent), keys[16];
-
-	for (uint32_t i = 0; i < n; i++)
-		keys[i] = core_key(first + i);
-	return space_reserve(core.space, lane, &up, keys, n, lent);
-}
-
 /* Publish, abort and hold by this name: what they answer to lane a. */
 static void expect_name(const struct ckv_page_name *name, int want)
 {
@@ -125,7 +115,7 @@ START_TEST(items_are_judged_in_order)
 	struct ckv_lent lent[7];
 	int32_t status[7];
 
-	ck_assert_int_eq(reserve_list(a, 0, 1, 7, lent), 7);
+	ck_assert_int_eq(core_reserve_list(&core, a, 0, 1, 7, lent), 7);
 	for (int i = 0; i < 7; i++)
 		items[i] = (struct ckv_publish_item){
 			.name = core_name(&lent[publish[i]]), .n_tokens = 1 };
@@ -149,7 +139,7 @@ START_TEST(a_lie_ends_a_list)
 	struct ckv_lent lent[2];
 	int32_t status[3];
 
-	ck_assert_int_eq(reserve_list(a, 0, 1, 2, lent), 2);
+	ck_assert_int_eq(core_reserve_list(&core, a, 0, 1, 2, lent), 2);
 	for (int i = 0; i < 3; i++)
 		items[i] = (struct ckv_publish_item){
 			.name = core_name(&lent[i / 2]), .n_tokens = 1 };
@@ -166,7 +156,7 @@ START_TEST(abort_takes_descendants)
 {
 	struct ckv_lent lent[3], fork, other, again;
 
-	reserve_list(a, 0, 1, 3, lent);
+	core_reserve_list(&core, a, 0, 1, 3, lent);
 	core_reserve(&core, a, 0, 5, &other);
 	core_reserve(&core, a, 2, 9, &fork);
 	space_check(core.space);

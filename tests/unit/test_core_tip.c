@@ -41,13 +41,10 @@ static void teardown(void)
 static void put_chain(uint32_t first, uint32_t n)
 {
 	struct ckv_publish_item items[PAGES];
-	struct ckv_key keys[PAGES], root = core_key(0);
 	struct ckv_lent lent[PAGES];
 	int32_t status[PAGES];
 
-	for (uint32_t i = 0; i < n; i++)
-		keys[i] = core_key(first + i);
-	ck_assert_int_eq(space_reserve(core.space, a, &root, keys, n, lent), n);
+	ck_assert_int_eq(core_reserve_list(&core, a, 0, first, n, lent), n);
 	for (uint32_t i = 0; i < n; i++)
 		items[i] = (struct ckv_publish_item){
 			.name = core_name(&lent[i]), .n_tokens = CORE_TOKENS,
@@ -378,13 +375,10 @@ END_TEST
 START_TEST(a_chain_gives_way_at_once)
 {
 	struct ckv_lent lent[8];
-	struct ckv_key root = core_key(0), keys[8];
 
 	set(SPACE_AUTO_DEMOTE);
 	put_chain(1, PAGES);
-	for (uint32_t i = 0; i < 8; i++)
-		keys[i] = core_key(101 + i);
-	ck_assert_int_eq(space_reserve(core.space, a, &root, keys, 8, lent), 8);
+	ck_assert_int_eq(core_reserve_list(&core, a, 0, 101, 8, lent), 8);
 	ck_assert_uint_eq(STAT(evict_batches), 1);
 	ck_assert_uint_eq(STAT(auto_lost_room), 1);
 	ck_assert_uint_eq(STAT(auto_lost_busy), 0);
