@@ -90,3 +90,13 @@ long number(const json_t *json, const char *name)
 	ck_assert_ptr_nonnull(json_object_get(json, name));
 	return (long)json_integer_value(json_object_get(json, name));
 }
+
+long space_counter(const char *name)
+{
+	json_t *all = ckv_json("status");
+	const json_t *space = json_array_get(json_object_get(all, "spaces"), 0);
+	long n = number(json_object_get(space, "stats"), name);
+
+	json_decref(all);
+	return n;
+}

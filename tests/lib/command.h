@@ -27,4 +27,7 @@ json_t *ckv_json(const char *args);
 /* A number of an object; it must be there. */
 long number(const json_t *json, const char *name);
 
+/* A counter of the daemon's first space, as `ckv status` shows it. */
+long space_counter(const char *name);
+
 #endif

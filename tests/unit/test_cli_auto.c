@@ -109,21 +109,10 @@ static bool is_stored(uint32_t chain, uint32_t i)
 	return n == 1;
 }
 
-/* A counter of the space. */
-static long counted(const char *name)
-{
-	json_t *status = ckv_json("status");
-	long n = number(json_object_get(json_array_get(json_object_get(status,
-			"spaces"), 0), "stats"), name);
-
-	json_decref(status);
-	return n;
-}
-
 static void wait_for(const char *name, long at_least)
 {
-	WAIT_UNTIL(counted(name) >= at_least);
-	ck_assert_int_ge(counted(name), at_least);
+	WAIT_UNTIL(space_counter(name) >= at_least);
+	ck_assert_int_ge(space_counter(name), at_least);
 }
 
 /* Nothing is held or queued any more: counters stand still. */
@@ -132,8 +121,8 @@ static void settle(void)
 	long before = -1, now;
 
 	for (int i = 0; i < 500; i++) {
-		now = counted("auto_made") + counted("auto_skipped");
-		if (now == before && counted("auto_held") == 0)
+		now = space_counter("auto_made") + space_counter("auto_skipped");
+		if (now == before && space_counter("auto_held") == 0)
 			return;
 		before = now;
 		usleep(20000);
@@ -203,8 +192,8 @@ START_TEST(a_published_chain_gets_its_view)
 	ck_assert_int_eq(find(3, 3, HALF, &info), 0);
 	ck_assert_int_eq(ckv_compress(lane, key_of(3, 3), HALF, NULL, &same), 0);
 	ck_assert_mem_eq(same.key, info.key, sizeof info.key);
-	ck_assert_int_eq(counted("views_made"), 1);
-	ck_assert_int_eq(counted("views_shared"), 1);
+	ck_assert_int_eq(space_counter("views_made"), 1);
+	ck_assert_int_eq(space_counter("views_shared"), 1);
 
 	views = ckv_json("views tiny");
 	ck_assert_uint_eq(json_array_size(json_object_get(views, "views")), 1);
@@ -216,7 +205,7 @@ START_TEST(a_published_chain_gets_its_view)
 	ck_assert_int_eq(ckv_drop(lane, info.key, 1, NULL), 1);
 	ck_assert_int_eq(find(3, 3, HALF, &info), -ENOENT);
 	settle();
-	ck_assert_int_eq(counted("auto_made"), 1);	/* one turn */
+	ck_assert_int_eq(space_counter("auto_made"), 1);	/* one turn */
 	ckv("status --all");
 	ck_assert_ptr_nonnull(strstr(said.out, "auto_lost_room"));
 	end();
@@ -247,7 +236,7 @@ START_TEST(a_killed_writers_chains_get_views)
 	wait_for("auto_made", 20);
 	for (uint32_t c = 1; c <= 20; c++)
 		see_view(c, 2, 24);
-	ck_assert_int_eq(counted("auto_made"), 20);
+	ck_assert_int_eq(space_counter("auto_made"), 20);
 	end();
 }
 END_TEST
@@ -259,17 +248,17 @@ START_TEST(the_coldest_get_views_before_they_go)
 	for (uint32_t c = 1; c <= PAGES - PAGES / 16; c++)
 		put(c, 1);
 	usleep(100000);
-	ck_assert_int_eq(counted("auto_made"), 0);
+	ck_assert_int_eq(space_counter("auto_made"), 0);
 	put(201, 4);
 	wait_for("auto_made", 64);
 	settle();
 	put(202, 40);
-	ck_assert_int_gt(counted("evicted"), 30);
+	ck_assert_int_gt(space_counter("evicted"), 30);
 	for (uint32_t c = 1; c <= 30; c++) {
 		ck_assert(!is_stored(c, 0));
 		see_view(c, 0, 8);
 	}
-	ck_assert_int_eq(counted("auto_lost_busy"), 0);
+	ck_assert_int_eq(space_counter("auto_lost_busy"), 0);
 	end();
 }
 END_TEST
@@ -285,7 +274,7 @@ START_TEST(who_leaves_leaves_a_view)
 	begin(NULL, "compress = " HALF "\ncompress_on = demote\n");
 	for (uint32_t c = 1; c <= PAGES / 4; c++)
 		put(c, 4);
-	ck_assert_int_eq(counted("auto_made"), 0);
+	ck_assert_int_eq(space_counter("auto_made"), 0);
 	for (uint32_t c = 101; c <= 130; c++) {
 		put(c, 1);
 		settle();
@@ -298,10 +287,10 @@ START_TEST(who_leaves_leaves_a_view)
 	}
 	ck_assert_int_gt(n_gone, 5);
 	ck_assert_int_gt(n_seen, 5);
-	ck_assert_int_gt(counted("auto_made"), 5);
+	ck_assert_int_gt(space_counter("auto_made"), 5);
 	/* Every chain whose end is gone had its turn or was lost before it. */
-	ck_assert_int_ge(counted("auto_made") + counted("auto_lost_busy"), n_gone);
-	ck_assert_int_eq(counted("auto_refused") + counted("auto_failed"), 0);
+	ck_assert_int_ge(space_counter("auto_made") + space_counter("auto_lost_busy"), n_gone);
+	ck_assert_int_eq(space_counter("auto_refused") + space_counter("auto_failed"), 0);
 	end();
 }
 END_TEST
@@ -319,7 +308,7 @@ static uint32_t see_views_of(uint32_t chain, uint32_t n_blocks)
 /* Some views were seen, and some given up. Each depends on who was faster. */
 static bool both(uint32_t n_seen)
 {
-	return n_seen > 0 && counted("auto_lost_room") > 0;
+	return n_seen > 0 && space_counter("auto_lost_room") > 0;
 }
 
 static uint32_t blocks_of(uint32_t chain)
@@ -344,9 +333,9 @@ START_TEST(a_writer_never_goes_without)
 			n_seen += see_views_of(c - 3, blocks_of(c - 3));
 	}
 	ck_assert_uint_gt(n_seen, 0);
-	ck_assert_int_gt(counted("auto_lost_room"), 0);
-	ck_assert_int_eq(counted("refused_space"), 0);
-	ck_assert_int_eq(counted("checksum_failed"), 0);
+	ck_assert_int_gt(space_counter("auto_lost_room"), 0);
+	ck_assert_int_eq(space_counter("refused_space"), 0);
+	ck_assert_int_eq(space_counter("checksum_failed"), 0);
 	end();
 }
 END_TEST
@@ -371,9 +360,9 @@ START_TEST(a_view_of_changed_pages_is_thrown_away)
 			n_seen += try_view(EIGHTH, c - b, BLOCKS - 1, KEPT);
 	}
 	ck_assert_uint_gt(n_seen, 0);
-	ck_assert_int_gt(counted("auto_lost_room"), 0);
-	ck_assert_int_eq(counted("refused_space"), 0);
-	ck_assert_int_eq(counted("checksum_failed"), 0);
+	ck_assert_int_gt(space_counter("auto_lost_room"), 0);
+	ck_assert_int_eq(space_counter("refused_space"), 0);
+	ck_assert_int_eq(space_counter("checksum_failed"), 0);
 	end();
 }
 END_TEST
@@ -426,7 +415,7 @@ START_TEST(chains_that_do_not_fit_are_counted)
 	put(2, 2);
 	wait_for("auto_made", 1);
 	settle();
-	ck_assert_int_eq(counted("auto_refused"), 1);
+	ck_assert_int_eq(space_counter("auto_refused"), 1);
 	see_view(2, 1, 16);
 	end();
 }
@@ -444,7 +433,7 @@ START_TEST(a_floor_refuses_what_was_not_measured)
 			 -EPERM);
 	ck_assert_ptr_nonnull(strstr(ckv_why(client), "floor 1 %: random + kivi(bits=2, "
 				     "group=32) is not recorded; "));
-	ck_assert_int_eq(counted("views_made"), 0);
+	ck_assert_int_eq(space_counter("views_made"), 0);
 	end();
 }
 END_TEST

@@ -136,16 +136,6 @@ static struct ckv_view_info made(const char *method, const struct inputs *in)
 	return view;
 }
 
-static long counter(const char *name)
-{
-	json_t *all = ckv_json("status");
-	long n = number(json_object_get(json_array_get(
-		json_object_get(all, "spaces"), 0), "stats"), name);
-
-	json_decref(all);
-	return n;
-}
-
 /* ---- every method ---- */
 
 static const struct {
@@ -245,7 +235,7 @@ START_TEST(only_what_is_read_counts)
 	ck_assert_int_eq(ckv_compress(lane, last_key(), "keydiff(keep=1/2)", &none,
 				      &b), 0);
 	ck_assert_mem_eq(a.key, b.key, sizeof a.key);
-	ck_assert_int_eq(counter("views_made"), 1);
+	ck_assert_int_eq(space_counter("views_made"), 1);
 	a = made("snapkv(keep=1/2)", &in);
 	((float *)in.pages[0].data)[7] += 1;
 	b = made("snapkv(keep=1/2)", &in);
@@ -254,7 +244,7 @@ START_TEST(only_what_is_read_counts)
 	bring(lane, WINDOW, 1, &in);
 	b = made("snapkv(keep=1/2)", &in);
 	ck_assert_mem_ne(a.key, b.key, sizeof a.key);
-	ck_assert_int_eq(counter("views_made"), 4);
+	ck_assert_int_eq(space_counter("views_made"), 4);
 }
 END_TEST
 
@@ -291,8 +281,8 @@ START_TEST(refusals_say_what_and_where)
 	((float *)in.pages[0].data)[(Q_HEADS + 2) * WINDOW * DIM - DIM - 5] = NAN;
 	refused("snapkv(keep=1/4)", &in, -EDOM, "layer 1: a query is NaN or "
 		"infinite: query head 1, window row 30, element 27");
-	ck_assert_int_eq(counter("views_made"), 0);
-	ck_assert_int_eq(counter("view_pages_used"), 0);
+	ck_assert_int_eq(space_counter("views_made"), 0);
+	ck_assert_int_eq(space_counter("view_pages_used"), 0);
 }
 END_TEST
 
@@ -311,7 +301,7 @@ START_TEST(what_cannot_be_encoded_gives_its_pages_back)
 	ck_assert_int_eq(ckv_publish(lane, pages, 1, BLOCK, CKV_SUM, NULL, NULL, NULL), 1);
 	refused("kivi", NULL, -EDOM, "layer 1: a value is NaN or infinite: kv head 1, "
 		"token 307, element 9");
-	ck_assert_int_eq(counter("view_pages_used"), 0);
+	ck_assert_int_eq(space_counter("view_pages_used"), 0);
 	/* A method that does not read it, and one that keeps it as it is. */
 	ck_assert_int_eq(ckv_compress(lane, last_key(), "keydiff(keep=1/2)", NULL,
 				      &(struct ckv_view_info){ .bytes = 0 }), 0);
@@ -355,13 +345,13 @@ START_TEST(views_have_a_quota_of_their_own)
 	/* The third does not fit beside them: the one that nobody holds goes. */
 	ck_assert_int_eq(ckv_compress(lane, last_key(), "random(keep=1/4, seed=2)",
 				      NULL, &view), 0);
-	ck_assert_int_eq(counter("views_evicted"), 1);
+	ck_assert_int_eq(space_counter("views_evicted"), 1);
 	ck_assert_int_eq(ckv_view_find(lane, last_key(), "random(keep=1/4, seed=1)",
 				       &view), -ENOENT);
 	ck_assert_int_eq(ckv_view_find(lane, last_key(), "streamingllm(keep=1/4)",
 				       &view), 0);
 	/* Blocks were not touched for it. */
-	ck_assert_int_eq(counter("evicted"), 0);
+	ck_assert_int_eq(space_counter("evicted"), 0);
 	ckv_unpin(lane, &open.pin);
 	/* And a view outlives its chain. */
 	for (uint32_t i = BLOCKS; i-- > 0; )
@@ -436,9 +426,9 @@ START_TEST(equal_requests_make_one_view)
 			memcpy(first, key, sizeof key);
 		ck_assert_mem_eq(first, key, sizeof key);
 	}
-	ck_assert_int_eq(counter("views_made"), VIEWS);
-	ck_assert_int_eq(counter("views"), VIEWS);
-	ck_assert_int_eq(counter("views_shared"), (CHILDREN - 1) * VIEWS);
+	ck_assert_int_eq(space_counter("views_made"), VIEWS);
+	ck_assert_int_eq(space_counter("views"), VIEWS);
+	ck_assert_int_eq(space_counter("views_shared"), (CHILDREN - 1) * VIEWS);
 }
 END_TEST
 
@@ -480,7 +470,7 @@ START_TEST(a_dead_readers_pin_goes)
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 	ck_assert_int_eq(dropped_at_last(view.key), 1);
-	ck_assert_int_eq(counter("view_pages_used"), 0);
+	ck_assert_int_eq(space_counter("view_pages_used"), 0);
 }
 END_TEST
 
@@ -517,7 +507,7 @@ START_TEST(a_dead_writers_views_are_made)
 	ck_assert(WIFSIGNALED(status));
 	/* The chain can be dropped when the last of them has let go of it. */
 	ck_assert_int_eq(dropped_at_last(last_key()), 1);
-	ck_assert_int_eq(counter("pages_lent"), 0);
+	ck_assert_int_eq(space_counter("pages_lent"), 0);
 	ck_assert_int_eq(ckv_view_find(lane, last_key(), "snapkv(tokens=43)", &view),
 			 0);
 	free(views);

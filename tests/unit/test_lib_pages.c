@@ -58,13 +58,7 @@ static struct ckv_lane *another_lane(void)
 /* What the daemon says is lent, to anybody. */
 static long lent_there(void)
 {
-	json_t *all = ckv_json("status");
-	json_t *stats = json_object_get(json_array_get(json_object_get(all,
-					"spaces"), 0), "stats");
-	long n = (long)json_integer_value(json_object_get(stats, "pages_lent"));
-
-	json_decref(all);
-	return n;
+	return space_counter("pages_lent");
 }
 
 /* Is the set of the library what the daemon has lent? */

@@ -134,17 +134,6 @@ static void expect_bytes(uint32_t first, long n)
 				  (uint8_t)(first + i));
 }
 
-static long counter(const char *name)
-{
-	json_t *all = ckv_json("status");
-	json_t *stats = json_object_get(json_array_get(json_object_get(all,
-					"spaces"), 0), "stats");
-	long n = (long)json_integer_value(json_object_get(stats, name));
-
-	json_decref(all);
-	return n;
-}
-
 START_TEST(what_is_stored_is_there_at_once)
 {
 	put(0, 8);
@@ -158,7 +147,7 @@ START_TEST(what_is_stored_is_there_at_once)
 	ck_assert_int_eq(ckv_prefetch(b.lane, keys[100], 2, CKV_HOST, -1, 0, handles,
 				      &pin), 0);
 	ck_assert_uint_eq(pin.n_blocks, 0);
-	ck_assert_int_eq(counter("prefetch_waits"), 0);
+	ck_assert_int_eq(space_counter("prefetch_waits"), 0);
 }
 END_TEST
 
@@ -215,8 +204,8 @@ START_TEST(a_prompt_being_written_is_waited_for)
 	expect_bytes(0, 36);
 	ck_assert_int_eq(ckv_pin_valid(b.lane, &pin), 0);
 	ckv_unpin(b.lane, &pin);
-	ck_assert_int_eq(counter("prefetch_waits"), 1);
-	ck_assert_int_eq(counter("prefetch_late"), 0);
+	ck_assert_int_eq(space_counter("prefetch_waits"), 1);
+	ck_assert_int_eq(space_counter("prefetch_late"), 0);
 }
 END_TEST
 
@@ -249,8 +238,8 @@ START_TEST(a_deadline_ends_the_wait_with_what_came)
 	ckv_unpin(b.lane, &pin);
 	ck_assert_int_eq(ckv_prefetch(b.lane, keys[0], 6, CKV_HOST, 1000000, 0, NULL,
 				      NULL), 2);
-	ck_assert_int_eq(counter("prefetch_waits"), 2);
-	ck_assert_int_eq(counter("prefetch_late"), 2);
+	ck_assert_int_eq(space_counter("prefetch_waits"), 2);
+	ck_assert_int_eq(space_counter("prefetch_late"), 2);
 }
 END_TEST
 
