@@ -17,9 +17,7 @@
 
 #define WORKERS	3
 #define KILLS	120
-#define SPACE	"[space tiny]\nmodel = tiny\nlayers = 2\nkv_heads = 2\n"	\
-		"head_dim = 32\nblock_tokens = 16\ndtype = f32\n"		\
-		"pool = 2M\nviews = 0\n"
+#define SPACE	TEST_SPACE("tiny", "pool = 2M\nviews = 0\n")
 
 static struct test_daemon daemon_;
 static struct crowd *crowd;

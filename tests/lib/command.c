@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -29,6 +30,16 @@ const char *ckv_path(void)
 		*strrchr(path, '/') = 0;
 	strcat(path, "/ckv");
 	return path;
+}
+
+void ckv_daemon_start(struct test_daemon *daemon)
+{
+	test_daemon_start(daemon, "socket_mode = 0666\n", TEST_SPACE_TINY
+			  TEST_SPACE("closed", "pool = 4M\nallow_read = root\n"
+				     "allow_write = root\n"));
+	ck_assert_int_eq(chmod(daemon->dir, 0755), 0);
+	setenv("CKV_SOCKET", daemon->socket, 1);
+	run_as = 0;
 }
 
 static void take_file(int fd, char *out, size_t bytes)

@@ -5,6 +5,8 @@
 #ifndef CKV_TEST_COMMAND_H
 #define CKV_TEST_COMMAND_H
 
+#include "tests/lib/daemon.h"
+
 #include <jansson.h>
 #include <sys/types.h>
 
@@ -14,6 +16,12 @@ extern struct command_said {
 } said;
 
 extern uid_t run_as;	/* who ckv runs as; 0: as this test does */
+
+/*
+ * A daemon for ckv to talk to: $CKV_SOCKET leads to it, every user may connect. It has the
+ * space "tiny", and "closed", which only root may attach to.
+ */
+void ckv_daemon_start(struct test_daemon *daemon);
 
 /* The one that was built with this test program, or $CKV. */
 const char *ckv_path(void);

@@ -17,16 +17,18 @@ struct test_daemon {
 	char log[FOLDER_BYTES + 16];		/* what it wrote to stderr */
 };
 
-/* One small space "tiny" (2 layers, 2 heads, dim 32, 16 tokens, f32: 16 KiB pages). */
-#define TEST_SPACE_TINY		\
-	"[space tiny]\n"	\
+/* A small model: 2 layers, 2 heads, dim 32, 16 tokens, f32: 16 KiB pages. */
+#define TEST_TINY_MODEL		\
 	"model = tiny\n"	\
 	"layers = 2\n"		\
 	"kv_heads = 2\n"	\
 	"head_dim = 32\n"	\
 	"block_tokens = 16\n"	\
-	"dtype = f32\n"		\
-	"pool = 16M\n"
+	"dtype = f32\n"
+
+/* One space of it, and others with the keys that a test adds. */
+#define TEST_SPACE(name, keys)	"[space " name "]\n" TEST_TINY_MODEL keys
+#define TEST_SPACE_TINY		TEST_SPACE("tiny", "pool = 16M\n")
 
 /*
  * Start build/ckvd (the one beside this test program, or $CKVD) and wait until

@@ -13,6 +13,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+void wire_daemon_start(struct test_daemon *daemon)
+{
+	test_daemon_start(daemon, "log_level = debug\nmax_clients = 4\n"
+			  "max_clients_per_user = 4\nmax_lanes_per_user = 4\n"
+			  "max_lanes = 4\nmax_client_lanes = 2\n"
+			  "hello_timeout = 100ms\n", NULL);
+}
+
 int wire_dial(const struct test_daemon *daemon)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };

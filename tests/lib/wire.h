@@ -23,6 +23,9 @@ union wire {
 	char all[1024];
 };
 
+/* A daemon with few places and little patience, which logs everything. */
+void wire_daemon_start(struct test_daemon *daemon);
+
 int wire_dial(const struct test_daemon *daemon);	/* connected, nothing said */
 void wire_send(int fd, const void *bytes, size_t n_bytes, const int *fds,
 	       uint32_t n_fds);

@@ -16,8 +16,7 @@
 enum { RESTARTS = 6, PATIENCE = 30000, THREADS = 3 };
 
 static const char spaces[] = TEST_SPACE_TINY
-	"[space other]\nmodel = tiny\nlayers = 2\nkv_heads = 2\nhead_dim = 32\n"
-	"block_tokens = 16\ndtype = f32\npool = 8M\nslab = 2M\n";
+	TEST_SPACE("other", "pool = 8M\nslab = 2M\n");
 
 static struct test_daemon daemon_;
 static struct ckv *ckv;

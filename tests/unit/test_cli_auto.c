@@ -21,9 +21,7 @@
 #include <unistd.h>
 
 /* 128 pages for blocks and as many for views, of 16 KiB. */
-#define SPACE								\
-	"[space tiny]\nmodel = tiny\nlayers = 2\nkv_heads = 2\n"	\
-	"head_dim = 32\nblock_tokens = 16\ndtype = f32\npool = 4M\nviews = 50\n"
+#define SPACE	TEST_SPACE("tiny", "pool = 4M\nviews = 50\n")
 #define HALF	"keydiff(keep=1/2)"
 #define EIGHTH	"keydiff(keep=1/8)"
 

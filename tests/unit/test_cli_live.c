@@ -24,19 +24,11 @@
 #include <unistd.h>
 #include <utmp.h>
 
-#define SPACES								\
-	TEST_SPACE_TINY							\
-	"[space closed]\nmodel = tiny\nlayers = 2\nkv_heads = 2\n"	\
-	"head_dim = 32\ndtype = f32\npool = 4M\n"			\
-	"allow_read = root\nallow_write = root\n"
-
 static struct test_daemon daemon_;
+
 static void setup(void)
 {
-	test_daemon_start(&daemon_, "socket_mode = 0666\n", SPACES);
-	chmod(daemon_.dir, 0755);
-	setenv("CKV_SOCKET", daemon_.socket, 1);
-	run_as = 0;
+	ckv_daemon_start(&daemon_);
 }
 
 static void teardown(void)

@@ -15,16 +15,15 @@
 #include <unistd.h>
 
 #include "client/lib.h"
+#include "tests/lib/attach.h"
 #include "tests/lib/check_main.h"
 #include "tests/lib/daemon.h"
 
 enum { TOKENS = 16, PAGES = 512, KEYS = 512 };
 
 static const char spaces[] =
-	"[space tiny]\nmodel = tiny\nlayers = 2\nkv_heads = 2\nhead_dim = 32\n"
-	"block_tokens = 16\ndtype = f32\npool = 8M\nslab = 2M\nviews = 0\n"
-	"[space twin]\nmodel = tiny\nlayers = 2\nkv_heads = 2\nhead_dim = 32\n"
-	"block_tokens = 16\ndtype = f32\npool = 2M\nslab = 2M\nviews = 0\n";
+	TEST_SPACE("tiny", "pool = 8M\nslab = 2M\nviews = 0\n")
+	TEST_SPACE("twin", "pool = 2M\nslab = 2M\nviews = 0\n");
 
 static struct test_daemon daemon_;
 static struct ckv *ckv;
@@ -35,9 +34,7 @@ static uint8_t keys[KEYS][32];
 static void setup(void)
 {
 	test_daemon_start(&daemon_, NULL, spaces);
-	ck_assert_int_eq(ckv_open(daemon_.socket, "test", &ckv), 0);
-	ck_assert_int_eq(ckv_attach(ckv, "tiny", NULL, CKV_WRITE, &space), 0);
-	ck_assert_int_eq(ckv_lane_open(space, NULL, &lane), 0);
+	test_attach(&daemon_, &ckv, &space, &lane);
 	for (uint32_t i = 0; i < KEYS; i++) {
 		keys[i][0] = 7;
 		memcpy(&keys[i][1], &i, sizeof i);

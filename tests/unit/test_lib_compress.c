@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "client/lib.h"
+#include "tests/lib/attach.h"
 #include "tests/lib/check_main.h"
 #include "tests/lib/command.h"
 #include "tests/lib/daemon.h"
@@ -35,9 +36,7 @@ static void start(const char *spaces)
 {
 	test_daemon_start(&daemon_, "workers = 1\n", spaces);
 	setenv("CKV_SOCKET", daemon_.socket, 1);
-	ck_assert_int_eq(ckv_open(NULL, "test", &ckv_), 0);
-	ck_assert_int_eq(ckv_attach(ckv_, "tiny", NULL, CKV_WRITE, &space), 0);
-	ck_assert_int_eq(ckv_lane_open(space, NULL, &lane), 0);
+	test_attach(&daemon_, &ckv_, &space, &lane);
 	ckv_space_get_info(space, &info);
 }
 
@@ -323,10 +322,7 @@ END_TEST
 
 /* ---- quota ---- */
 
-#define SPACE_FEW_VIEWS							\
-	"[space tiny]\nmodel = tiny\nlayers = 2\nkv_heads = 2\n"	\
-	"head_dim = 32\nblock_tokens = 16\ndtype = f32\npool = 1152K\n"	\
-	"slab = 192K\nviews = 20\n"
+#define SPACE_FEW_VIEWS	TEST_SPACE("tiny", "pool = 1152K\nslab = 192K\nviews = 20\n")
 
 /* 72 pages, of which 12 are for views; a plain view of the chain takes 21. */
 START_TEST(views_have_a_quota_of_their_own)

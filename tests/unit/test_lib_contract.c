@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "client/lib.h"
+#include "tests/lib/attach.h"
 #include "tests/lib/check_main.h"
 #include "tests/lib/daemon.h"
 
@@ -27,9 +28,7 @@ static void setup(void)
 	uint32_t tokens[BLOCKS * TOKENS] = { 7 };
 
 	test_daemon_start(&daemon_, NULL, NULL);
-	ck_assert_int_eq(ckv_open(daemon_.socket, "test", &ckv), 0);
-	ck_assert_int_eq(ckv_attach(ckv, "tiny", NULL, CKV_WRITE, &space), 0);
-	ck_assert_int_eq(ckv_lane_open(space, NULL, &lane), 0);
+	test_attach(&daemon_, &ckv, &space, &lane);
 	ck_assert_int_eq(ckv_keys(space, NULL, tokens, BLOCKS * TOKENS, NULL, 0,
 				  keys), BLOCKS);
 	memset(many, 5, sizeof many);

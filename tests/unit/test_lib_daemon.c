@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "client/lib.h"
+#include "tests/lib/attach.h"
 #include "tests/lib/check_main.h"
 #include "tests/lib/daemon.h"
 
@@ -28,9 +29,7 @@ static uint8_t keys[BLOCKS * CKV_KEY_SIZE];
 static void setup(void)
 {
 	test_daemon_start(&daemon_, "max_client_lanes = 200\n", NULL);
-	ck_assert_int_eq(ckv_open(daemon_.socket, "test", &ckv), 0);
-	ck_assert_int_eq(ckv_attach(ckv, "tiny", NULL, CKV_WRITE, &space), 0);
-	ck_assert_int_eq(ckv_lane_open(space, NULL, &lane), 0);
+	test_attach(&daemon_, &ckv, &space, &lane);
 	ckv_space_get_info(space, &info);
 	for (uint32_t i = 0; i < TOKENS * BLOCKS; i++)
 		tokens[i] = i * 7;

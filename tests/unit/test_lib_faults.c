@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "client/lib.h"
+#include "tests/lib/attach.h"
 #include "tests/lib/check_main.h"
 #include "tests/lib/daemon.h"
 #include "tests/lib/wait.h"
@@ -26,8 +27,7 @@ static const int errors[] = { ENOMEM, EMFILE };
 /* Limits so small that what is left behind at the daemon is soon in the way. */
 static const char params[] = "max_clients = 8\nmax_client_lanes = 3\n";
 static const char spaces[] = TEST_SPACE_TINY
-	"[space other]\nmodel = tiny\nlayers = 2\nkv_heads = 2\nhead_dim = 32\n"
-	"block_tokens = 16\ndtype = f32\npool = 8M\nslab = 2M\n";
+	TEST_SPACE("other", "pool = 8M\nslab = 2M\n");
 
 static struct test_daemon daemon_;
 static struct ckv *ckv;
@@ -77,9 +77,7 @@ static void setup(void)
 
 	lib_reattach_ns = 5000000;
 	test_daemon_start(&daemon_, params, spaces);
-	ck_assert_int_eq(ckv_open(daemon_.socket, "test", &ckv), 0);
-	ck_assert_int_eq(ckv_attach(ckv, "tiny", NULL, CKV_WRITE, &space), 0);
-	ck_assert_int_eq(ckv_lane_open(space, NULL, &lane), 0);
+	test_attach(&daemon_, &ckv, &space, &lane);
 	ck_assert_int_eq(ckv_reserve(lane, NULL, key, 1, &page), 1);
 	memset(page.data, 7, CKV_PIECE_BYTES);
 	ck_assert_int_eq(ckv_publish(lane, &page, 1, 16, CKV_SUM, NULL, NULL, NULL), 1);

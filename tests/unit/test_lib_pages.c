@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "client/lib.h"
+#include "tests/lib/attach.h"
 #include "tests/lib/check_main.h"
 #include "tests/lib/command.h"
 #include "tests/lib/daemon.h"
@@ -26,13 +27,10 @@ static uint8_t keys[KEYS][32];
 
 static void setup(void)
 {
-	test_daemon_start(&daemon_, NULL, "[space tiny]\nmodel = tiny\nlayers = 2\n"
-			  "kv_heads = 2\nhead_dim = 32\nblock_tokens = 16\n"
-			  "dtype = f32\npool = 8M\nslab = 2M\nviews = 0\n");
+	test_daemon_start(&daemon_, NULL,
+			  TEST_SPACE("tiny", "pool = 8M\nslab = 2M\nviews = 0\n"));
 	setenv("CKV_SOCKET", daemon_.socket, 1);
-	ck_assert_int_eq(ckv_open(daemon_.socket, "test", &ckv_), 0);
-	ck_assert_int_eq(ckv_attach(ckv_, "tiny", NULL, CKV_WRITE, &space), 0);
-	ck_assert_int_eq(ckv_lane_open(space, NULL, &lane), 0);
+	test_attach(&daemon_, &ckv_, &space, &lane);
 	ckv_space_get_info(space, &info);
 	ck_assert_uint_eq(info.n_block_pages, PAGES);
 	for (uint32_t i = 0; i < KEYS; i++) {

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "client/lib.h"
+#include "tests/lib/attach.h"
 #include "tests/lib/check_main.h"
 #include "tests/lib/command.h"
 #include "tests/lib/daemon.h"
@@ -18,9 +19,7 @@
 enum { TOKENS = 16, KEYS = 600, PAGES = 256, LONG = 60 };	/* s */
 
 #define LONG_NS		(LONG * 1000000000ll)
-#define SPACE		"[space tiny]\nmodel = tiny\nlayers = 2\nkv_heads = 2\n" \
-			"head_dim = 32\nblock_tokens = 16\ndtype = f32\n"	\
-			"pool = 4M\nslab = 2M\nviews = 0\n"
+#define SPACE		TEST_SPACE("tiny", "pool = 4M\nslab = 2M\nviews = 0\n")
 #define PARAMS		"max_prefetches = 6\nmax_prefetches_per_user = 4\n"
 
 /* One engine: its own connection, as another process would have. */
@@ -38,9 +37,7 @@ static struct ckv_pin pin;
 
 static void engine_open(struct engine *e)
 {
-	ck_assert_int_eq(ckv_open(daemon_.socket, "test", &e->ckv), 0);
-	ck_assert_int_eq(ckv_attach(e->ckv, "tiny", NULL, CKV_WRITE, &e->space), 0);
-	ck_assert_int_eq(ckv_lane_open(e->space, NULL, &e->lane), 0);
+	test_attach(&daemon_, &e->ckv, &e->space, &e->lane);
 }
 
 static void start(const char *params, const char *more)

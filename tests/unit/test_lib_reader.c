@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "client/lib.h"
+#include "tests/lib/attach.h"
 #include "tests/lib/check_main.h"
 #include "tests/lib/daemon.h"
 
@@ -24,9 +25,7 @@ static struct ckv_handle handles[BLOCKS];
 static void start(const char *config)
 {
 	test_daemon_start(&daemon_, config, NULL);
-	ck_assert_int_eq(ckv_open(daemon_.socket, "test", &ckv), 0);
-	ck_assert_int_eq(ckv_attach(ckv, "tiny", NULL, CKV_WRITE, &space), 0);
-	ck_assert_int_eq(ckv_lane_open(space, NULL, &lane), 0);
+	test_attach(&daemon_, &ckv, &space, &lane);
 	ckv_space_get_info(space, &info);
 }
 

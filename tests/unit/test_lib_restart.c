@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "client/lib.h"
+#include "tests/lib/attach.h"
 #include "tests/lib/check_main.h"
 #include "tests/lib/daemon.h"
 #include "tests/lib/wait.h"
@@ -27,9 +28,7 @@ static const uint8_t key[32] = { 1, 2, 3 };
 static void setup(void)
 {
 	test_daemon_start(&daemon_, NULL, NULL);
-	ck_assert_int_eq(ckv_open(daemon_.socket, "test", &ckv), 0);
-	ck_assert_int_eq(ckv_attach(ckv, "tiny", NULL, CKV_WRITE, &space), 0);
-	ck_assert_int_eq(ckv_lane_open(space, NULL, &lane), 0);
+	test_attach(&daemon_, &ckv, &space, &lane);
 	ckv_space_get_info(space, &info);
 }
 

@@ -17,12 +17,12 @@
 #include <unistd.h>
 
 #include "client/lib.h"
+#include "tests/lib/attach.h"
 #include "tests/lib/check_main.h"
 #include "tests/lib/daemon.h"
 
 static const char spaces[] = TEST_SPACE_TINY
-	"[space other]\nmodel = tiny\nlayers = 2\nkv_heads = 2\nhead_dim = 32\n"
-	"block_tokens = 16\ndtype = f32\npool = 8M\nslab = 2M\n";
+	TEST_SPACE("other", "pool = 8M\nslab = 2M\n");
 
 static struct test_daemon daemon_;
 static struct ckv *ckv;
@@ -46,9 +46,7 @@ static void setup(void)
 
 	test_daemon_start(&daemon_, "max_clients = 4\nmax_client_lanes = 6\n",
 			  spaces);
-	ck_assert_int_eq(ckv_open(daemon_.socket, "test", &ckv), 0);
-	ck_assert_int_eq(ckv_attach(ckv, "tiny", NULL, CKV_WRITE, &space), 0);
-	ck_assert_int_eq(ckv_lane_open(space, NULL, &lane), 0);
+	test_attach(&daemon_, &ckv, &space, &lane);
 	store(lane);
 	ck_assert_int_eq(ckv_lookup(lane, key, 1, 0, &handle, &held), 1);
 }

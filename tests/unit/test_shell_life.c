@@ -22,10 +22,7 @@ static struct test_daemon daemon_;
 
 static void setup(void)
 {
-	test_daemon_start(&daemon_, "log_level = debug\nmax_clients = 4\n"
-			  "max_clients_per_user = 4\nmax_lanes_per_user = 4\n"
-			  "max_lanes = 4\nmax_client_lanes = 2\n"
-			  "hello_timeout = 100ms\n", NULL);
+	wire_daemon_start(&daemon_);
 }
 
 static void teardown(void)

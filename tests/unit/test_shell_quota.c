@@ -4,6 +4,7 @@
  */
 #include "client/ckv.h"
 #include "daemon/shell/users.h"
+#include "tests/lib/attach.h"
 #include "tests/lib/check_main.h"
 #include "tests/lib/command.h"
 #include "tests/lib/wire.h"
@@ -333,9 +334,7 @@ START_TEST(jobs_of_a_user_are_bounded)
 	int n = 0, n_made = 0;
 
 	start("max_jobs_per_user = 1\n", NULL);
-	ck_assert_int_eq(ckv_open(daemon_.socket, "test", &client), 0);
-	ck_assert_int_eq(ckv_attach(client, "tiny", NULL, CKV_WRITE, &space), 0);
-	ck_assert_int_eq(ckv_lane_open(space, NULL, &lane[0]), 0);
+	test_attach(&daemon_, &client, &space, &lane[0]);
 	ck_assert_int_eq(ckv_lane_open(space, NULL, &lane[1]), 0);
 	for (int i = 0; i < 32; i++)
 		memset(key[i], i + 1, 32);
