@@ -452,35 +452,46 @@ START_TEST(top_restores_the_terminal_after_a_signal)
 }
 END_TEST
 
+/* `ckv top --once` for more than two seconds on a terminal. The caller closes it. */
+static pid_t count_on_terminal(const char *option, int *ret_terminal)
+{
+	int slave;
+	pid_t pid;
+
+	ck_assert_int_eq(openpty(ret_terminal, &slave, NULL, NULL, NULL), 0);
+	pid = fork();
+	if (pid == 0) {
+		dup2(slave, 1);
+		dup2(slave, 2);
+		execl(ckv_path(), "ckv", "top", "--once", "--interval", "2.5", option, NULL);
+		_exit(127);
+	}
+	close(slave);
+	return pid;
+}
+
 /* What takes longer than two seconds says how far it is, on a terminal, to people. */
 START_TEST(long_commands_show_progress_on_a_terminal)
 {
-	static char all[1 << 16];
-	int terminal, slave, status;
-	pid_t pid;
+	static char all[2][1 << 16];
+	int terminal[2], status;
+	pid_t pid[2];
 
-	ck_assert_int_eq(openpty(&terminal, &slave, NULL, NULL, NULL), 0);
-	for (int json = 0; json < 2; json++) {
-		memset(all, 0, sizeof all);
-		pid = fork();
-		if (pid == 0) {
-			dup2(slave, 1);
-			dup2(slave, 2);
-			execl(ckv_path(), "ckv", "top", "--once", "--interval", "2.5",
-			      json ? "--json" : NULL, NULL);
-			_exit(127);
-		}
-		ck_assert(see(terminal, all, sizeof all, json ? "{" : "SPACE"));
-		ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-		ck_assert_int_eq(status, 0);
-		ck_assert_int_eq(strstr(all, "counting: ") == NULL, json);
-		/* Gone before the answer. */
-		ck_assert(json || strstr(all, "\r\033[Kckvd") != NULL);
-	}
-	close(terminal);
-	close(slave);
+	for (int json = 0; json < 2; json++)
+		pid[json] = count_on_terminal(json ? "--json" : NULL, &terminal[json]);
 	ckv("top --once --interval 2.5");
 	ck_assert_str_eq(said.err, "");
+	for (int json = 0; json < 2; json++) {
+		ck_assert(see(terminal[json], all[json], sizeof all[json],
+			      json ? "}" : "SPACE"));
+		ck_assert_int_eq(waitpid(pid[json], &status, 0), pid[json]);
+		ck_assert_int_eq(status, 0);
+		close(terminal[json]);
+	}
+	ck_assert_ptr_nonnull(strstr(all[0], "counting: "));
+	ck_assert_ptr_null(strstr(all[1], "counting: "));
+	/* Gone before the answer. */
+	ck_assert_ptr_nonnull(strstr(all[0], "\r\033[Kckvd"));
 }
 END_TEST
 
