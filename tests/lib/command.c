@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* command.c - see command.h. */
 #include "tests/lib/command.h"
+#include "tests/lib/built.h"
 
 #include <check.h>
 #include <fcntl.h>
@@ -15,20 +16,14 @@
 struct command_said said;
 uid_t run_as;
 
-/* Tests lie in build/tests/, ckv in build/. */
 const char *ckv_path(void)
 {
 	static char path[512];
 	const char *given = getenv("CKV");
-	ssize_t n;
 
 	if (given != NULL)
 		return given;
-	n = readlink("/proc/self/exe", path, sizeof path - 8);
-	path[n > 0 ? n : 0] = 0;
-	for (int i = 0; i < 2; i++)
-		*strrchr(path, '/') = 0;
-	strcat(path, "/ckv");
+	built("ckv", path, sizeof path);
 	return path;
 }
 

@@ -3,6 +3,7 @@
  * daemon.c - a ckvd of a test's own.
  */
 #include "tests/lib/daemon.h"
+#include "tests/lib/built.h"
 #include "tests/lib/mode.h"
 #include "tests/lib/wait.h"
 
@@ -27,24 +28,6 @@ static void give_up(const struct test_daemon *daemon, const char *why)
 	while (log && fgets(line, sizeof line, log))
 		fprintf(stderr, "  %s", line);
 	abort();
-}
-
-/* Tests lie in build/tests/, the daemon in build/. */
-static void find_ckvd(char *path, size_t bytes)
-{
-	const char *given = getenv("CKVD");
-	ssize_t n;
-	char *end;
-
-	if (given != NULL) {
-		snprintf(path, bytes, "%s", given);
-		return;
-	}
-	n = readlink("/proc/self/exe", path, bytes - 8);
-	path[n > 0 ? n : 0] = 0;
-	for (int i = 0; i < 2 && (end = strrchr(path, '/')) != NULL; i++)
-		*end = 0;
-	strcat(path, "/ckvd");
 }
 
 /*
@@ -73,7 +56,10 @@ static void run(const struct test_daemon *daemon)
 
 	dup2(fd, 2);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	find_ckvd(path, sizeof path);
+	if (getenv("CKVD") != NULL)
+		snprintf(path, sizeof path, "%s", getenv("CKVD"));
+	else
+		built("ckvd", path, sizeof path);
 	test_mode_enter();
 	execl(path, path, "--config", daemon->config, (char *)NULL);
 	fprintf(stderr, "%s: %s\n", path, strerror(errno));

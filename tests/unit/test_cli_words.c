@@ -5,6 +5,7 @@
 #include "tests/lib/check_main.h"
 #include "tests/lib/command.h"
 #include "tests/lib/daemon.h"
+#include "tests/lib/text.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -169,14 +170,11 @@ static void check_options(const char *page, const char *help)
 /* ckv.1 has every command, every option, and an example of each command. */
 START_TEST(the_manual_page_is_complete)
 {
-	static char page[1 << 16], list[1 << 14];
+	static char list[1 << 14];
 	char text[64], name[32], *line, *rest = list;
-	FILE *file = fopen("client/ckv.1", "r");
+	char *page = text_of("client/ckv.1");
 	int n = 0;
 
-	ck_assert_ptr_nonnull(file);
-	ck_assert_uint_gt(fread(page, 1, sizeof page - 1, file), 0);
-	fclose(file);
 	ckv("help");
 	strcpy(list, strchr(said.out, ':') + 1);
 	while ((line = strtok_r(rest, "\n", &rest)) != NULL) {
@@ -194,6 +192,7 @@ START_TEST(the_manual_page_is_complete)
 		check_options(page, said.out);
 	}
 	ck_assert_int_eq(n, 13);
+	free(page);
 }
 END_TEST
 

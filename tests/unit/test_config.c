@@ -2,37 +2,15 @@
 /*
  * test_config.c - what a configuration file may say, and what is said of the rest.
  */
-#include "daemon/shell/config.h"
 #include "tests/lib/check_main.h"
+#include "tests/lib/config.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#define GOOD	"[space a]\nmodel = m\nlayers = 2\nkv_heads = 4\nhead_dim = 8\n" \
-		"pool = 64M\n"
-
-#define OPAQUE	"[space a]\nmodel = m\nlayout = opaque\npool = 1M\n"
 #define HEX_63	"0123456789abcdefABCDEF0123456789abcdef0123456789abcdef012345678"
-
-static char said[4096];
-
-static void collect(void *context, const char *text)
-{
-	(void)context;
-	strncat(said, text, sizeof said - strlen(said) - 2);
-	strcat(said, "\n");
-}
-
-static const struct config_complaint complaint = { collect, NULL };
-
-static int parse(const char *text, struct config **ret)
-{
-	said[0] = 0;
-	return config_parse("f.conf", text, &complaint, ret);
-}
 
 /* Each wrong file is refused with the file, the line, the key, the value and what was expected. */
 static const struct {

@@ -2,35 +2,14 @@
 /*
  * test_config_show.c - what ckvd --check prints of a configuration.
  */
-#include "daemon/shell/config.h"
 #include "tests/lib/check_main.h"
+#include "tests/lib/config.h"
 
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define GOOD	"[space a]\nmodel = m\nlayers = 2\nkv_heads = 4\nhead_dim = 8\n" \
-		"pool = 64M\n"
-
-#define OPAQUE	"[space a]\nmodel = m\nlayout = opaque\npool = 1M\n"
-
-static char said[4096];
-
-static void collect(void *context, const char *text)
-{
-	(void)context;
-	strncat(said, text, sizeof said - strlen(said) - 2);
-	strcat(said, "\n");
-}
-
-static const struct config_complaint complaint = { collect, NULL };
-
-static int parse(const char *text, struct config **ret)
-{
-	said[0] = 0;
-	return config_parse("f.conf", text, &complaint, ret);
-}
 
 /* A name that is no UTF-8 is valid JSON all the same; one that is stays as it is. */
 START_TEST(any_name_is_valid_json)

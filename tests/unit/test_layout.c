@@ -15,6 +15,7 @@
 #include "proto/ckv_stats.h"
 #include "proto/ckv_view.h"
 #include "tests/lib/check_main.h"
+#include "tests/lib/text.h"
 
 #include <glob.h>
 #include <stdio.h>
@@ -450,23 +451,10 @@ static char *listing(void)
 	return text;
 }
 
-static char *file_text(const char *path)
-{
-	char *text = NULL;
-	size_t bytes = 0;
-	FILE *in = fopen(path, "r");
-
-	ck_assert_msg(in != NULL, "%s: run this in the repository root", path);
-	if (getdelim(&text, &bytes, 0, in) < 0)
-		ck_abort_msg("%s is empty", path);
-	fclose(in);
-	return text;
-}
-
 /* Every offset, size and number of the wire format is as the golden file says. */
 START_TEST(layout_is_the_golden_one)
 {
-	char *now = listing(), *golden = file_text(GOLDEN);
+	char *now = listing(), *golden = text_of(GOLDEN);
 	char *a = now, *b = golden;
 
 	while (*a != 0 && *a == *b) {

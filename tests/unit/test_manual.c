@@ -6,6 +6,7 @@
  */
 #include "daemon/shell/config.h"
 #include "tests/lib/check_main.h"
+#include "tests/lib/text.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
@@ -17,18 +18,10 @@
 
 static char *page;
 
-/* Tests run from the root of the source. */
 static void load(const char *path)
 {
-	FILE *file = fopen(path, "r");
-	size_t bytes;
-
-	ck_assert_ptr_nonnull(file);
 	free(page);
-	page = calloc(1, 1 << 18);
-	bytes = fread(page, 1, (1 << 18) - 1, file);
-	ck_assert_uint_gt(bytes, 0);
-	fclose(file);
+	page = text_of(path);
 }
 
 static void setup(void)

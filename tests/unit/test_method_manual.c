@@ -4,6 +4,7 @@
  */
 #include "client/ckv.h"
 #include "tests/lib/check_main.h"
+#include "tests/lib/text.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -15,17 +16,9 @@
 
 static char *page;
 
-/* Tests run from the root of the source. */
 static void setup(void)
 {
-	FILE *file = fopen(PAGE, "r");
-	size_t bytes;
-
-	ck_assert_ptr_nonnull(file);
-	page = calloc(1, 1 << 18);
-	bytes = fread(page, 1, (1 << 18) - 1, file);
-	ck_assert_uint_gt(bytes, 0);
-	fclose(file);
+	page = text_of(PAGE);
 }
 
 static void teardown(void)

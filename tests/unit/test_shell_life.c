@@ -4,6 +4,7 @@
  */
 #include "proto/ckv_stats.h"
 #include "proto/ckv_world.h"
+#include "tests/lib/built.h"
 #include "tests/lib/check_main.h"
 #include "tests/lib/wire.h"
 
@@ -64,15 +65,10 @@ END_TEST
 
 static int run_ckvd(const char *config)
 {
-	char path[512], *end;
+	char path[512];
 	int status;
-	ssize_t n;
 
-	n = readlink("/proc/self/exe", path, sizeof path - 8);
-	path[n] = 0;
-	for (int i = 0; i < 2 && (end = strrchr(path, '/')); i++)
-		*end = 0;
-	strcat(path, "/ckvd");
+	built("ckvd", path, sizeof path);
 	if (fork() == 0) {
 		int null = open("/dev/null", O_WRONLY);
 

@@ -3,6 +3,7 @@
  * test_shell_reload.c - a reload that somebody waits for, and the priorities of what
  * ckvd says in a journal.
  */
+#include "tests/lib/built.h"
 #include "tests/lib/check_main.h"
 #include "tests/lib/wire.h"
 
@@ -42,14 +43,10 @@ enum journal { NO_JOURNAL, JOURNAL, JOURNAL_ELSEWHERE };
 
 static void exec_ckvd(int fd, enum journal journal, const char *option)
 {
-	char path[512], stream[64], *end;
-	ssize_t n = readlink("/proc/self/exe", path, sizeof path - 8);
+	char path[512], stream[64];
 	struct stat s;
 
-	path[n > 0 ? n : 0] = 0;
-	for (int i = 0; i < 2 && (end = strrchr(path, '/')); i++)
-		*end = 0;
-	strcat(path, "/ckvd");
+	built("ckvd", path, sizeof path);
 	dup2(fd, 1);
 	dup2(fd, 2);
 	fstat(fd, &s);
