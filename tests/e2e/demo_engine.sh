@@ -5,18 +5,7 @@
 cd "$(dirname "$0")/../.." || exit 1
 model=tests/data/tiny-recall
 dir=$(mktemp -d "${TMPDIR:-/tmp}/ckv-e2e.XXXXXX")
-n=0 bad=0
-
-# check NAME COMMAND...: it must succeed.
-check() {
-	local name=$1
-	shift
-	n=$((n + 1))
-	if "$@" >"$dir/out" 2>&1; then echo "ok $n - $name"; return; fi
-	bad=1
-	echo "not ok $n - $name"
-	tail -n 12 "$dir/out" >&2
-}
+. tests/lib/tap.sh
 
 finish() {
 	if [ -n "$daemon" ]; then

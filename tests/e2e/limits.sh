@@ -11,23 +11,7 @@ finish() {
 	rm -rf "$dir"
 }
 trap finish EXIT
-n=0 bad=0
-
-check() {
-	n=$((n + 1))
-	if "${@:2}" >"$dir/out" 2>&1; then
-		echo "ok $n - $1"
-	else
-		echo "not ok $n - $1"
-		sed 's/^/  /' "$dir/out" >&2
-		bad=1
-	fi
-}
-
-skip() {
-	n=$((n + 1))
-	echo "ok $n - $1 # SKIP $2"
-}
+. tests/lib/tap.sh
 
 # config POOL: DIR/conf.
 config() {

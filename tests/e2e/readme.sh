@@ -8,18 +8,7 @@ cd "$(dirname "$0")/../.." || exit 1
 dir=$(mktemp -d "${TMPDIR:-/tmp}/ckv-readme.XXXXX")
 daemon=
 trap '[ -n "$daemon" ] && kill "$daemon"; rm -rf "$dir"' EXIT
-n=0 bad=0
-
-check() {
-	n=$((n + 1))
-	if "${@:2}" >"$dir/out" 2>&1; then
-		echo "ok $n - $1"
-	else
-		echo "not ok $n - $1"
-		sed 's/^/  /' "$dir/out" >&2
-		bad=1
-	fi
-}
+. tests/lib/tap.sh
 
 # The first block of a language in the README.
 block() { awk -v "lang=\`\`\`$1" '$0 == lang { on = 1; next } /^```/ { if (on) exit } on' README.md; }
