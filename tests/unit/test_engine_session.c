@@ -23,7 +23,7 @@ enum { BLOCK = 16, N_PAGES = 64, N_IDS = 75 };
 
 static struct page {
 	uint8_t key[CKV_KEY_SIZE];
-	enum { FREE, LENT, STORED } state;
+	enum { FREE, LENT, STORED, COMING } state;	/* COMING: of somebody else */
 	uint8_t *data;
 } page[N_PAGES];
 static size_t page_bytes;
@@ -31,6 +31,17 @@ static int n_pins, n_calls, dies_at, n_room;
 static struct share share;
 static uint32_t ids[N_IDS + 1];
 static const uint8_t *busy;		/* a key that somebody else is writing */
+static bool gapless;			/* until all is stored, something is lent */
+static int n_waited, n_come;		/* waits; pages that come of one */
+
+static int count(int state)
+{
+	int n = 0;
+
+	for (int i = 0; i < N_PAGES; i++)
+		n += (int)page[i].state == state;
+	return n;
+}
 
 static int call(void)
 {
@@ -97,6 +108,27 @@ long ckv_lookup(struct ckv_lane *lane, const uint8_t *keys, size_t n_keys,
 	return n;
 }
 
+/* Somebody else publishes the first of the pages that it writes, and gives up the others. */
+static void others_end(void)
+{
+	for (int i = 0; i < N_PAGES; i++)
+		if (page[i].state == COMING)
+			page[i].state = n_come-- > 0 ? STORED : FREE;
+}
+
+long ckv_prefetch(struct ckv_lane *lane, const uint8_t *keys, size_t n_keys,
+		  uint32_t level, int64_t timeout_ns, unsigned flags,
+		  struct ckv_handle *ret_handles, struct ckv_pin *ret_pin)
+{
+	ck_assert_uint_eq(level, CKV_HOST);
+	ck_assert_uint_ge(n_keys, 1);
+	ck_assert_uint_le(n_keys, share.batch);
+	n_waited += timeout_ns > 0;
+	if (timeout_ns > 0)
+		others_end();
+	return ckv_lookup(lane, keys, n_keys, flags, ret_handles, ret_pin);
+}
+
 void ckv_unpin(struct ckv_lane *lane, struct ckv_pin *pin)
 {
 	(void)lane;
@@ -142,8 +174,12 @@ long ckv_reserve(struct ckv_lane *lane, const uint8_t *parent,
 	for (size_t i = 0; i < n_keys; i++) {
 		int at = 0;
 
+		struct page *p = stored(keys + i * CKV_KEY_SIZE);
+
 		ret_pages[i] = (struct ckv_page){ .status = -EEXIST };
-		if (stored(keys + i * CKV_KEY_SIZE) != NULL)
+		if (p != NULL && p->state == COMING)
+			ret_pages[i].status = -EALREADY;
+		if (p != NULL)
 			continue;
 		while (at < n_room && page[at].state != FREE)
 			at++;
@@ -180,6 +216,7 @@ long ckv_publish(struct ckv_lane *lane, const struct ckv_page *pages,
 	ck_assert_uint_eq(flags, CKV_SUM);
 	for (size_t i = 0; i < n_pages; i++)
 		page[pages[i].page].state = STORED;
+	ck_assert(!gapless || count(LENT) > 0 || count(STORED) == N_IDS / BLOCK);
 	ret_pin->n_blocks = (uint32_t)n_pages;
 	n_pins++;
 	return (long)n_pages;
@@ -320,15 +357,6 @@ static void assert_same(const struct outcome *a, const struct outcome *b)
 	ck_assert_mem_eq(a->answer, b->answer, sizeof(a->answer));
 }
 
-static int count(int state)
-{
-	int n = 0;
-
-	for (int i = 0; i < N_PAGES; i++)
-		n += (int)page[i].state == state;
-	return n;
-}
-
 /* ---- tests ------------------------------------------------------------- */
 
 /* What one session publishes the next one finds, and gets the same bits. */
@@ -413,6 +441,56 @@ START_TEST(others_write_the_same_text)
 }
 END_TEST
 
+/* What others write meanwhile is taken over, the rest computed, in one part or many. */
+START_TEST(what_others_write_is_waited_for)
+{
+	uint8_t keys[N_IDS / BLOCK][CKV_KEY_SIZE];
+	struct outcome alone, out;
+	int n_blocks = N_IDS / BLOCK, first = _i % n_blocks;
+
+	read_text(NULL, N_IDS, 1, &alone);
+	read_text(&share, N_IDS, 1, &out);
+	ckv_keys(NULL, NULL, ids, N_IDS, NULL, 0, keys[0]);
+	for (int i = first; i < n_blocks; i++)
+		stored(keys[i])->state = COMING;
+	share.join_ns = 1000000000000u;
+	share.batch = (uint32_t)(_i / n_blocks % 4) + 1;
+	n_come = _i / n_blocks / 4;
+	first += n_come;
+	read_text(&share, N_IDS, 1, &out);
+	assert_same(&out, &alone);
+	ck_assert_int_eq(n_waited, 1);
+	ck_assert_int_eq(out.refused, 0);
+	ck_assert_int_eq((int)out.n_found / BLOCK, first < n_blocks ? first : n_blocks);
+	ck_assert_int_eq(count(STORED), n_blocks);
+	ck_assert_int_eq(count(LENT), 0);
+	ck_assert_int_eq(n_pins, 0);
+}
+END_TEST
+
+/*
+ * Others see a long text's blocks one after another, and at any time either all of them
+ * or that more is coming: who waits for them stays behind who writes them.
+ */
+START_TEST(blocks_are_published_as_they_are_written)
+{
+	struct session s;
+	struct err e;
+
+	share.batch = (uint32_t)_i + 1;
+	gapless = true;
+	ck_assert_int_eq(session_open(&s, &model, &options, &share, &e), 0);
+	ck_assert_int_eq(session_begin(&s, ids, N_IDS, 1, &e), 0);
+	for (uint32_t n = 1; n <= N_IDS / BLOCK; n++) {
+		ck_assert_int_eq(session_read(&s, n * BLOCK, &e), 0);
+		ck_assert_int_eq(count(STORED), n);
+	}
+	session_close(&s);
+	ck_assert_int_eq(count(LENT), 0);
+	ck_assert_int_eq(n_pins, 0);
+}
+END_TEST
+
 /* Tokens that the caller wants to compute are not taken from the cache. */
 START_TEST(own_tokens_are_not_looked_up)
 {
@@ -446,20 +524,26 @@ START_TEST(full_pool_is_survived)
 }
 END_TEST
 
-/* A daemon that dies at any call costs no bit, cold or cached, in one part or two. */
+/* A daemon that dies at any call costs no bit: cold or cached, in one part or two, waiting. */
 START_TEST(dead_daemon_is_survived)
 {
 	struct outcome alone, out;
+	uint8_t keys[N_IDS / BLOCK][CKV_KEY_SIZE];
 	int nth;
 
 	read_text(NULL, N_IDS, 1, &alone);
+	ckv_keys(NULL, NULL, ids, N_IDS, NULL, 0, keys[0]);
+	share.join_ns = _i < 4 ? 0 : 1000000000000u;
 	for (nth = 0; ; nth++) {
 		dies_at = 1 << 30;
 		for (int i = 0; i < N_PAGES; i++)
 			page[i].state = FREE;
-		share.batch = _i < 2 ? 1024 : 2;
+		share.batch = _i % 4 < 2 ? 1024 : 2;
 		if (_i % 2 == 1)
 			read_text(&share, 3 * BLOCK, 1, &out);
+		n_come = 0;
+		page[N_PAGES - 1].state = _i < 4 ? FREE : COMING;
+		memcpy(page[N_PAGES - 1].key, keys[_i % 2 == 1 ? 3 : 0], CKV_KEY_SIZE);
 		n_calls = 0;
 		dies_at = nth;
 		read_text(&share, N_IDS, 1, &out);
@@ -499,8 +583,10 @@ CHECK_MAIN("engine_session",
 	TEST(published_blocks_are_found),
 	LOOP(long_texts_go_in_parts, 5),
 	LOOP(others_write_the_same_text, 5),
+	LOOP(what_others_write_is_waited_for, 4 * 4 * 4),
+	LOOP(blocks_are_published_as_they_are_written, 4),
 	TEST(something_is_always_computed),
 	TEST(own_tokens_are_not_looked_up),
 	LOOP(full_pool_is_survived, 2 * (N_IDS / BLOCK + 1)),
-	LOOP(dead_daemon_is_survived, 4),
+	LOOP(dead_daemon_is_survived, 8),
 	TEST(common_beginning_is_kept))

@@ -42,11 +42,12 @@ static json_t *answer_json(const struct options *o, const struct answer *a)
 	char sum[17];
 
 	snprintf(sum, sizeof(sum), "%016" PRIx64, a->logits_sum);
-	return json_pack("{s:s?, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s,"
-			 " s:s?, s:o}",
+	return json_pack("{s:s?, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I,"
+			 " s:s, s:s?, s:o}",
 			 "question", a->question, "answer", a->words,
 			 "tokens", (json_int_t)a->n_prompted,
 			 "found", (json_int_t)a->n_found,
+			 "joined", (json_int_t)a->n_joined,
 			 "computed", (json_int_t)(a->n_prompted - a->n_found),
 			 "stored", (json_int_t)a->n_stored,
 			 "first_word_ns", (json_int_t)a->first_ns,
@@ -93,6 +94,9 @@ static void print_answer(const struct options *o, const struct answer *a)
 	if (a->n_stored > 0)
 		printf(", %u stored", a->n_stored);
 	printf("; first word after %.1f ms\n", (double)a->first_ns / 1e6);
+	if (a->n_joined > 0)
+		printf("  of those found, another engine computed %u meanwhile\n",
+		       a->n_joined);
 	print_views(o, a);
 	if (a->refused != 0)
 		printf("  not all of it is in the cache: %s\n",

@@ -14,6 +14,7 @@ struct answer {
 	char *words;
 	uint32_t n_prompted;		/* tokens of text and question */
 	uint32_t n_found;		/* of these, not computed */
+	uint32_t n_joined;		/* of these, computed by others meanwhile */
 	uint32_t n_stored;		/* computed, and now in the cache */
 	bool cached;			/* there is a cache */
 	uint64_t first_ns;		/* from the start to the first word */
@@ -29,7 +30,7 @@ struct answer {
 void answers_print(const struct options *o, const struct answer *answers,
 		   uint32_t n_answers);
 
-/* That a text was read in part, with n_lent pages borrowed. */
+/* That a text was read in part, with n_lent pages borrowed and not published. */
 void answers_paused(const struct options *o, uint32_t n_lent);
 
 #endif

@@ -83,6 +83,7 @@ static int go_on(struct asking *a, uint64_t from_ns, struct answer *ret)
 	ret->first_ns = now_ns() - from_ns;
 	ret->n_prompted = s->n_ids;
 	ret->n_found = s->n_found;
+	ret->n_joined = s->n_joined;
 	ret->logits_sum = ckv_checksum(s->logits, a->m->cfg.n_vocab *
 				       sizeof(*s->logits));
 	n = session_publish(s, a->e);
@@ -206,8 +207,8 @@ static int answer_all(struct asking *a, struct answer *answers)
 }
 
 /*
- * Stop where N blocks of the text are written and none is published, say so,
- * and wait to be killed.
+ * Stop where N blocks of the text are written and the others borrowed, say so, and
+ * wait to be killed.
  */
 static int read_and_pause(struct asking *a, struct session *s)
 {
@@ -216,7 +217,7 @@ static int read_and_pause(struct asking *a, struct session *s)
 
 	if (r < 0)
 		return r;
-	answers_paused(a->o, s->claim.n_lent);
+	answers_paused(a->o, s->claim.n_lent - s->claim.n_published);
 	for (;;)
 		pause();
 }

@@ -11,6 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define JOIN_S		10u
+#define JOIN_UNSET	UINT32_MAX
+
 static const char help[] =
 "usage: ckv-engine --model DIR --prompt WORDS [--ask WORDS]... [--space NAME]\n"
 "       ckv-engine --model DIR --expect FILE [--space NAME]\n"
@@ -51,9 +54,11 @@ static const char help[] =
 "  --socket PATH     the daemon's socket (default: $CKV_SOCKET, else\n"
 "                    /run/ckv/ckvd.sock)\n"
 "  --verify          check the bytes of pages found against their checksums\n"
+"  --join SECONDS    wait so long, at most, for blocks that another engine is just\n"
+"                    computing (default 10); 0: compute them, too\n"
 "  --then WORDS      afterwards read this text too\n"
-"  --pause N         ... and stop before its last blocks, N blocks written and\n"
-"                    not published, until killed\n"
+"  --pause N         ... and stop when N blocks of it are written, with the pages\n"
+"                    for the others borrowed, until killed\n"
 "  --make-views      have views made of the text (of text and question, with\n"
 "                    --ask), one for each --keep and --method\n"
 "  --keep P/Q        the share of tokens that a ChunkKV view keeps\n"
@@ -71,8 +76,8 @@ static const char help[] =
 enum {
 	OPT_MODEL = 1, OPT_EXPECT, OPT_PROMPT, OPT_ASK, OPT_WORDS, OPT_STOP,
 	OPT_BLOCK, OPT_TYPE, OPT_PORTABLE, OPT_JSON, OPT_HELP, OPT_SOCKET,
-	OPT_SPACE, OPT_VERIFY, OPT_THEN, OPT_PAUSE, OPT_MAKE_VIEWS, OPT_KEEP,
-	OPT_METHOD, OPT_WINDOW, OPT_VIEW, OPT_FIRST_LAST,
+	OPT_SPACE, OPT_VERIFY, OPT_JOIN, OPT_THEN, OPT_PAUSE, OPT_MAKE_VIEWS,
+	OPT_KEEP, OPT_METHOD, OPT_WINDOW, OPT_VIEW, OPT_FIRST_LAST,
 };
 
 static const struct option table[] = {
@@ -90,6 +95,7 @@ static const struct option table[] = {
 	{ "socket",     required_argument, NULL, OPT_SOCKET },
 	{ "space",      required_argument, NULL, OPT_SPACE },
 	{ "verify",     no_argument,       NULL, OPT_VERIFY },
+	{ "join",       required_argument, NULL, OPT_JOIN },
 	{ "then",       required_argument, NULL, OPT_THEN },
 	{ "pause",      required_argument, NULL, OPT_PAUSE },
 	{ "make-views", no_argument,       NULL, OPT_MAKE_VIEWS },
@@ -203,6 +209,8 @@ static int take_cache(struct options *o, int option, const char *text)
 	case OPT_VERIFY:
 		o->verify = true;
 		return 0;
+	case OPT_JOIN:
+		return read_number("join", text, 0, 3600, &o->join_s);
 	case OPT_THEN:
 		o->then = text;
 		return 0;
@@ -268,9 +276,10 @@ static int judge_cache(const struct options *o)
 		    o->stand_in == STAND_VIEW_ASKED;
 
 	if (!o->cached && (o->make_views || o->stand_in != STAND_NONE ||
-			   o->pause_blocks != 0 || o->verify))
-		return refuse("views, --verify and --pause need --space or "
-			      "--socket");
+			   o->pause_blocks != 0 || o->verify ||
+			   o->join_s != JOIN_UNSET))
+		return refuse("views, --verify, --join and --pause need --space "
+			      "or --socket");
 	if (o->make_views && o->n_keeps == 0)
 		return refuse("--make-views needs --keep or --method");
 	if (view && (o->n_keeps != 1 || o->n_asks == 0))
@@ -299,7 +308,7 @@ int options_parse(int argc, char **argv, struct options *ret)
 {
 	struct options o = { .n_words = 8, .block_tokens = 16,
 			     .dtype = VEC_F32, .space = "default",
-			     .window = 32 };
+			     .window = 32, .join_s = JOIN_UNSET };
 	int option, r;
 
 	if (argc == 1) {
@@ -319,6 +328,8 @@ int options_parse(int argc, char **argv, struct options *ret)
 		return refuse("what is \"%s\"? --help lists the options",
 			      argv[optind]);
 	r = judge(&o);
+	if (o.join_s == JOIN_UNSET)
+		o.join_s = JOIN_S;
 	if (r == 0)
 		*ret = o;
 	return r;

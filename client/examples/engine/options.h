@@ -35,6 +35,7 @@ struct options {
 	const char *socket;		/* of the daemon, or NULL: the usual one */
 	const char *space;
 	bool verify;			/* check what is found */
+	uint32_t join_s;		/* wait so long for blocks that others write */
 	const char *keep[OPTIONS_KEEPS_MAX]; /* views: shares, "1/4", or methods */
 	bool keep_method[OPTIONS_KEEPS_MAX];
 	uint32_t n_keeps;

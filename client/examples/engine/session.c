@@ -13,6 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Tokens between two publishes: whole batches, so that none is computed half full. */
+#define STEP_TOKENS	(4 * ENGINE_BATCH)
+
 int session_open(struct session *s, const struct model *m,
 		 const struct options *o, struct share *share, struct err *e)
 {
@@ -45,7 +48,7 @@ static void let_go(struct session *s)
 	kv_init(&s->kv, &geo);
 	free(s->view);
 	s->view = NULL;
-	s->n_ids = s->n_done = s->n_found = 0;
+	s->n_ids = s->n_done = s->n_found = s->n_joined = 0;
 }
 
 void session_close(struct session *s)
@@ -108,6 +111,7 @@ int session_begin(struct session *s, const uint32_t *ids, uint32_t n_ids,
 	s->claimed = true;
 	s->refused = s->claim.refused;
 	s->n_done = s->n_found = s->claim.n_found * s->kv.geo.block_tokens;
+	s->n_joined = s->claim.n_joined * s->kv.geo.block_tokens;
 	return 0;
 }
 
@@ -130,23 +134,55 @@ int session_begin_view(struct session *s, const uint32_t *ids, uint32_t n_ids,
 	return 0;
 }
 
-static int read_to(struct session *s, uint32_t end)
+static int read_to(struct session *s, uint32_t end, float *logits)
 {
-	int r = 0;
+	int r = engine_forward(&s->eng, &s->kv, s->ids + s->n_done,
+			       end - s->n_done, s->n_done, logits);
 
-	if (s->n_done < end)
-		r = engine_forward(&s->eng, &s->kv, s->ids + s->n_done,
-				   end - s->n_done, s->n_done, s->logits);
 	if (r == 0)
 		s->n_done = end;
 	return r;
 }
 
 /* A long text is claimed in parts, the next when the one before it is written. */
-static bool claim_ends_before(const struct session *s, uint32_t end)
+static bool part_ends_at(const struct session *s, uint32_t end)
 {
-	return s->claimed && claim_has_more(&s->claim) &&
-	       s->claim.n_placed * s->kv.geo.block_tokens < end;
+	return claim_has_more(&s->claim) &&
+	       s->claim.n_placed * s->kv.geo.block_tokens <= end;
+}
+
+static uint32_t step_end(const struct session *s, uint32_t end)
+{
+	if (!s->claimed)
+		return end;
+	if (end - s->n_done > STEP_TOKENS)
+		end = s->n_done + STEP_TOKENS;
+	return part_ends_at(s, end) ?
+	       s->claim.n_placed * s->kv.geo.block_tokens : end;
+}
+
+/* The daemon is gone: the text begins again, in memory of our own. */
+static void begin_alone(struct session *s)
+{
+	uint32_t n_ids = s->n_ids;
+
+	let_go(s);
+	s->n_ids = n_ids;
+	s->refused = -ESTALE;
+}
+
+/* Let others have what is written. -ENOMEM. */
+static int share_written(struct session *s)
+{
+	int r = part_ends_at(s, s->n_done) ?
+		claim_more(s->share, &s->kv, &s->claim) : 0;
+
+	if (r == 0)
+		claim_publish(s->share, &s->claim,
+			      s->n_done / s->kv.geo.block_tokens);
+	if (s->claim.lost)
+		begin_alone(s);
+	return r;
 }
 
 int session_read(struct session *s, uint32_t end, struct err *e)
@@ -154,25 +190,20 @@ int session_read(struct session *s, uint32_t end, struct err *e)
 	int r = 0;
 
 	assert(s->n_done < end && end <= s->n_ids);
-	while (r == 0 && claim_ends_before(s, end)) {
-		r = read_to(s, s->claim.n_placed * s->kv.geo.block_tokens);
-		if (r == 0)
-			r = claim_more(s->share, &s->kv, &s->claim);
+	while (r == 0 && s->n_done < end) {
+		uint32_t to = step_end(s, end);
+
+		r = read_to(s, to, to == end ? s->logits : NULL);
+		if (r == 0 && s->claimed)
+			r = share_written(s);
 	}
-	if (r == 0)
-		r = read_to(s, end);
 	return explain(s, r, e);
 }
 
-/* The daemon is gone: read the whole text again, without it. */
 static int read_alone(struct session *s, struct err *e)
 {
-	uint32_t n_ids = s->n_ids;
-
-	let_go(s);
-	s->n_ids = n_ids;
-	s->refused = -ESTALE;
-	return session_read(s, n_ids, e);
+	begin_alone(s);
+	return session_read(s, s->n_ids, e);
 }
 
 static bool stale(const struct session *s)
@@ -185,7 +216,7 @@ int session_publish(struct session *s, struct err *e)
 	assert(s->n_done == s->n_ids);
 	if (!s->claimed)
 		return 0;
-	claim_publish(s->share, &s->claim);
+	claim_publish(s->share, &s->claim, s->n_done / s->kv.geo.block_tokens);
 	if (s->claim.refused != 0)
 		s->refused = s->claim.refused;
 	return stale(s) ? read_alone(s, e) : 0;

@@ -26,6 +26,7 @@ struct session {
 	uint32_t n_ids;
 	uint32_t n_done;		/* of it, read */
 	uint32_t n_found;		/* of it, not computed here */
+	uint32_t n_joined;		/* of these, computed by another engine meanwhile */
 	int refused;			/* why the cache gave less; or 0 */
 };
 
@@ -49,11 +50,14 @@ int session_begin(struct session *s, const uint32_t *ids, uint32_t n_ids,
 int session_begin_view(struct session *s, const uint32_t *ids, uint32_t n_ids,
 		       struct kv_run *view, uint32_t first, struct err *e);
 
-/* Read as far as `end` (at most n_ids); the logits after it. */
+/*
+ * Read as far as `end` (at most n_ids); the logits after it. Blocks are published a few
+ * at a time as they are written.
+ */
 int session_read(struct session *s, uint32_t end, struct err *e);
 
 /*
- * Publish the blocks that were read. When the daemon has died meanwhile, the
+ * Publish the rest of the blocks that were read. When the daemon has died meanwhile, the
  * text is computed again without it.
  */
 int session_publish(struct session *s, struct err *e);
