@@ -25,6 +25,11 @@ holds "the demo says that all is well" '"well": true'
 holds "engine 2 found the document" '"found": 1792'
 holds "three answers rest on the same bits" '"same": 3'
 holds "the dead engine leaked nothing" '"leaked": false'
+# joined NAME: a number of what two engines did with one new document while one waited.
+joined() { sed -n '/"waiting": {/,/}/s/.*"'"$1"'": \([0-9]*\),*$/\1/p' "$out"; }
+once() { echo "tokens $(joined tokens), computed $(joined computed)" >&2
+	[ "$(joined computed)" -le $(($(joined tokens) + 16)) ]; }
+check "of two engines with a new document one computes it" once
 holds "with the whole cache every answer is right" '"right_whole": 4'
 check "it ends well" [ $rc -eq 0 ]
 [ $bad -eq 0 ] || cat "$out" >&2
@@ -63,7 +68,10 @@ check "the page comes while the demo plays" [ "$live" = yes ]
 check "no line is wider than 80 columns" fits
 check "each step is there, in its order" in_order "no cache: " "engine 1: " "engine 2: " \
 	"Engine 1 is killed" "  before  .* 1 " "  after  .* 0 " "engine 3: " \
-	"  Nothing was lost: 3 of 3" "  all .* 4/4 .* 4/4 " " * 50 %.*/4 .*/4 .*/4 " \
+	"  Nothing was lost: 3 of 3" "Two engines get one new document" \
+	"  each for itself: .* tokens computed, .* s of CPU  █" \
+	"  the second waits: .* tokens computed, .* s of CPU  " "  Both answer from the same" \
+	"  all .* 4/4 .* 4/4 " " * 50 %.*/4 .*/4 .*/4 " \
 	"All is as it should be"
 check "that ends well, too" [ $rc -eq 0 ]
 [ $bad -eq 0 ] || cat "$out" >&2

@@ -4,8 +4,9 @@
  *
  * (1) engine 1 reads a document, answers a question and publishes its blocks;
  * (2) engine 2 gets the same document and another question; (3) engine 1 is
- * killed while it writes another document, and engine 3 still hits; (4) views
- * of the document at several sizes, made with the question known and unknown.
+ * killed while it writes another document, and engine 3 still hits; (4) two engines
+ * get one new document at once (demo_join.c); (5) views of the document at several
+ * sizes, made with the question known and unknown.
  * What each step says is told as it happens and goes into one JSON value.
  */
 #include "client/examples/engine/demo.h"
@@ -31,7 +32,7 @@ static const char help[] =
 "\n"
 "Start ckvd on a private socket, without any special right, and show engines\n"
 "sharing its cache: what a second one finds, what a killed one leaves behind,\n"
-"and what compressed views keep of a document.\n"
+"what two with one new document compute, and what compressed views keep of one.\n"
 "\n"
 "  --json       print what was found as JSON\n"
 "  --quick      ask 4 questions of each view, not 16\n"
@@ -406,7 +407,7 @@ static int compare_share(struct stage *s, size_t i, json_t *found,
 	return 0;
 }
 
-/* Step 4. */
+/* Step 5. */
 static int compress(struct stage *s, json_t *found, struct err *e)
 {
 	json_int_t all = 0;
@@ -457,7 +458,7 @@ static bool all_well(const json_t *found)
 	json_array_foreach(json_object_get(found, "steps"), i, step)
 		if (i >= 2 && number(step, "found") == 0)
 			return false;
-	return number(same, "compared") == 3 && number(same, "same") == 3 &&
+	return demo_join_well(found) && number(same, "compared") == 3 && number(same, "same") == 3 &&
 	       !json_is_true(json_object_get(json_object_get(found, "death"),
 					     "leaked"));
 }
@@ -484,6 +485,8 @@ static int play(struct stage *s, json_t *found, struct err *e)
 	demo_tell_begin(json_object_get(found, "machine"),
 			count_words(stage_text(s->story)));
 	r = share(s, found, e);
+	if (r == 0)
+		r = demo_join(s, found, e);
 	if (r == 0)
 		r = compress(s, found, e);
 	if (r < 0) {

@@ -151,6 +151,33 @@ void demo_tell_bits(const json_t *same)
 	say("  rest on the same numbers (logits), bit for bit.");
 }
 
+void demo_tell_joining(void)
+{
+	say("\nTwo engines get one new document at the same moment");
+}
+
+void demo_tell_two(const char *how)
+{
+	tell("  %s", how);
+}
+
+void demo_tell_used(const json_t *both, const json_t *most)
+{
+	double cpu_s = json_real_value(json_object_get(both, "cpu_s"));
+
+	tell(" %lld tokens computed, %.2f s of CPU  ", number(both, "computed"),
+	     cpu_s);
+	tell_bar(cpu_s, json_real_value(json_object_get(most, "cpu_s")));
+	end_line();
+}
+
+void demo_tell_joined(const json_t *both)
+{
+	say(json_is_true(json_object_get(both, "same")) ?
+	    "  Both answer from the same numbers, bit for bit." :
+	    "  THEIR NUMBERS DIFFER.");
+}
+
 void demo_tell_killing(void)
 {
 	say("");

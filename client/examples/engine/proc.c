@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -135,16 +136,30 @@ static void forget(struct proc *p)
 	*p = (struct proc){ .out = -1 };
 }
 
-int proc_wait(struct proc *p, struct err *e)
+static double seconds(struct timeval t)
+{
+	return (double)t.tv_sec + (double)t.tv_usec / 1e6;
+}
+
+int proc_wait_used(struct proc *p, double *ret_cpu_s, struct err *e)
 {
 	const char *name = p->name;
+	struct rusage used = { 0 };
 	int status = 0;
 
-	waitpid(p->pid, &status, 0);
+	wait4(p->pid, &status, 0, &used);
 	forget(p);
+	*ret_cpu_s = seconds(used.ru_utime) + seconds(used.ru_stime);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return 0;
 	return err_set(e, -ECHILD, "%s failed", name);
+}
+
+int proc_wait(struct proc *p, struct err *e)
+{
+	double ignored;
+
+	return proc_wait_used(p, &ignored, e);
 }
 
 void proc_end(struct proc *p, int sig)

@@ -45,6 +45,9 @@ int proc_read(struct proc *p, json_t **ret, struct err *e);
 /* Wait for its end; -ECHILD after a message unless it ended well. */
 int proc_wait(struct proc *p, struct err *e);
 
+/* The same, with the seconds that it took of the processors. */
+int proc_wait_used(struct proc *p, double *ret_cpu_s, struct err *e);
+
 /* Send a signal and wait for the end. Nothing if it has ended. */
 void proc_end(struct proc *p, int signal);
 
