@@ -100,7 +100,7 @@ $B/tests/test_quality_%: $B/tests/unit/test_quality_%.o $B/libckvquality.a $B/li
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ $(call libs,$(PKG_TEST) libxxhash libcrypto) -lm
 
-$B/ckv-bench: $(BENCH) $B/tests/crash/raw.o $B/libckv.a $B/libckvk.a
+$B/ckv-bench: $(BENCH) $B/tests/crash/raw.o $B/libckveng.a $B/libckv.a $B/libckvk.a
 	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ \
 		$(call libs,$(PKG_CLI) lmdb hiredis) -lm
 

@@ -119,6 +119,7 @@ void bench_pool(struct bench *b);
 void bench_idle(struct bench *b);
 void bench_death(struct bench *b);
 void bench_neighbour(struct bench *b);
+void bench_join(struct bench *b);
 void bench_chunkkv(struct bench *b);
 void bench_norms(struct bench *b);
 void bench_gather(struct bench *b);

@@ -53,6 +53,7 @@ ROW("neighbour_nop_same_us_p99", "  they are in the same space", "us", BENCH_INF
 ROW("neighbour_publish_ratio", "  reserve + publish, batches of 64, beside / without", "x", BENCH_AT_LEAST, 0.5),
 ROW("neighbour_publish_other_ratio", "  they are in another space", "x", BENCH_INFO, 0),
 ROW("neighbour_publish_same_ratio", "  they are in the same space", "x", BENCH_INFO, 0),
+ROW("join_second_prompt_ratio", "two engines, one new prompt: CPU, twice / waited for", "x", BENCH_AT_LEAST, 1.5),
 ROW("redis_exists_ns_p50", "Redis: exists", "ns", BENCH_INFO, 0),
 ROW("redis_get_2mib_ns_p50", "Redis: get 2 MiB and sum all bytes", "ns", BENCH_INFO, 0),
 ROW("redis_set_2mib_ns_p50", "Redis: set 2 MiB", "ns", BENCH_INFO, 0),
@@ -104,6 +105,7 @@ static const struct group groups[] = {
 	{ "chunkkv", bench_chunkkv, false },
 	{ "death", bench_death, false },
 	{ "neighbour", bench_neighbour, false },
+	{ "join", bench_join, false },
 	{ "idle", bench_idle, true },
 	{ "replay", bench_replay, true },
 };
@@ -172,7 +174,7 @@ static void usage(void)
 	     "  --json FILE     also write one flat JSON object\n"
 	     "  --only GROUP    one group of rows: memcpy socket index keys places lmdb\n"
 	     "                  ring write pool redis norms gather encode chunkkv death\n"
-	     "                  neighbour idle replay\n"
+	     "                  neighbour join idle replay\n"
 	     "  --bin DIR       where ckvd is (build)\n"
 	     "  --trace FILE    for the replay (tests/data/traces/...)\n");
 }
