@@ -14,7 +14,7 @@
  */
 #include "daemon/core/state.h"
 
-/* ---- who waits for which block ---- */
+/* ---- who awaits which block ---- */
 
 static struct space_task **bucket_of(const struct space *s, uint32_t slot)
 {
