@@ -84,6 +84,9 @@ by_space() { CKV_SOCKET=$dir/ckvd.sock engine --prompt a --space default && grep
 check "--space alone finds the daemon as any client does" by_space
 expected="need --space or --socket"
 check "--verify without a cache is refused" refuses engine --prompt a --verify
+check "--join without a cache is refused" refuses engine --prompt a --join 5
+expected="--join takes a number from 0 to 3600"
+check "--join takes seconds" refuses engine --prompt a --space default --join soon
 expected="going on without the cache"
 check "without a daemon at the socket a text is answered all the same" \
 	engine --prompt a --socket "$dir/nobody.sock"
