@@ -437,6 +437,7 @@ long ckv_lookup_many(struct ckv_lane *lane, struct ckv_chain *chains,
  *            -EINVAL  n_keys, level, flags other than CKV_VERIFY, or ret_pin without handles
  *            -ENODEV  the space has no such level
  *            -EAGAIN  also: as many prefetches wait as the daemon allows (max_prefetches),
+ *                     or as the lane has slots but for one, which ckv_cancel() may need,
  *                     or every pin word of this lane is in use
  *            -EUSERS  with ret_pin: the pins of this client, its user or the space are used up
  */

@@ -185,7 +185,8 @@ CKV_SIZE(struct ckv_publish_item, 32);
  *
  *   -EINVAL     level or flags
  *   -ENODEV     the space has no such level
- *   -EAGAIN     too many prefetches wait already, of this user or of all
+ *   -EAGAIN     too many prefetches wait already, of this user or of all; or but for one,
+ *               which is left for CANCEL, all slots of the lane have requests that wait
  *   -EUSERS     CKV_PREFETCH_PIN: the pins of the client, its user or the space are used up
  *   -ECANCELED  by CANCEL
  *

@@ -178,6 +178,9 @@ static int may_wait(const struct daemon *d, const struct lane *lane)
 	const struct client *client = &d->client[lane->client];
 	const struct daemon_params *p = &d->config->daemon;
 
+	/* With the last place of its ring gone, the lane could not even send CANCEL. */
+	if (lane->n_waits + 1 >= lane->shape.n_slots)
+		return -EAGAIN;
 	if (d->waits->n_prefetches >= p->max_prefetches ||
 	    client->user->n_prefetches >= user_prefetches_max(p))
 		return -EAGAIN;

@@ -353,6 +353,33 @@ START_TEST(a_wait_can_be_cancelled)
 }
 END_TEST
 
+/* However many wait on a lane, they can be cancelled. */
+START_TEST(a_place_is_left_to_cancel)
+{
+	const struct ckv_lane_options options = { .n_slots = 4 };
+	struct ckv_event event;
+	struct ckv_lane *lane;
+	struct ckv_page page;
+	uint64_t tag;
+
+	borrow(0, 1, &page);
+	ck_assert_int_eq(ckv_lane_open(b.space, &options, &lane), 0);
+	for (tag = 1; tag <= 4; tag++)
+		ck_assert_int_eq(ckv_submit_prefetch(lane, keys[0], 1, CKV_HOST, -1, 0,
+						     NULL, NULL, tag), 0);
+	ck_assert_int_eq(ckv_wait(lane, LONG_NS, &event, 1), 1);
+	ck_assert_uint_eq(event.tag, 4);
+	ck_assert_int_eq(event.result, -EAGAIN);
+	for (tag = 1; tag <= 3; tag++) {
+		ck_assert_int_eq(ckv_cancel(lane, tag), 0);
+		ck_assert_int_eq(ckv_wait(lane, LONG_NS, &event, 1), 1);
+		ck_assert_uint_eq(event.tag, tag);
+		ck_assert_int_eq(event.result, -ECANCELED);
+	}
+	ck_assert_ptr_null(ckv_lane_close(lane));
+}
+END_TEST
+
 /* Rows come back however a wait ends, so limits are met again and again. */
 START_TEST(too_many_are_refused_and_places_come_back)
 {
@@ -546,6 +573,7 @@ CHECK_MAIN("lib_prefetch",
 	TEST(a_writer_that_is_killed_ends_the_wait),
 	TEST(other_requests_of_the_lane_go_on),
 	TEST(a_wait_can_be_cancelled),
+	TEST(a_place_is_left_to_cancel),
 	TEST(too_many_are_refused_and_places_come_back),
 	TEST(no_pin_word_is_an_answer_and_holds_nothing),
 	TEST(a_daemon_that_dies_ends_the_wait),
