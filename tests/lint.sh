@@ -68,6 +68,7 @@ report "libckv's system calls go through client/sys.c" "$(
 		$(sources 'client/*.c' | grep -v '^client/.*/' | grep -v '^client/sys\.c$'))"
 
 report "functions are at most 70 lines" "$(
+	ctags --version 2>/dev/null | grep -q Universal || echo "universal-ctags is not installed"
 	sources '*.c' '*.h' '*.cu' '*.cuh' | xargs ctags -f - --fields=+ne --kinds-C=f \
 		--langmap=C++:+.cu.cuh -u 2>/dev/null | awk -F'\t' '{
 		n = e = ""
