@@ -17,8 +17,10 @@
 #include "tests/lib/folder.h"
 
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* The elements of an array. */
 #define COUNT(array)	(sizeof(array) / sizeof *(array))
@@ -48,6 +50,25 @@ struct check_row {
 		return check_main(suite, check_rows,			\
 				  COUNT(check_rows));			\
 	}
+
+/*
+ * Can this process be other users? If not, what a test would do as one is a skip, which
+ * tests/run counts and names.
+ */
+#define CHECK_IS_ROOT()	check_is_root(__func__)
+
+static inline int check_is_root(const char *function)
+{
+	int root = geteuid() == 0;
+
+	if (!root) {
+		/* Check adds "_fn" to the name. */
+		printf("ok - %.*s, as another user # SKIP only root can be one\n",
+		       (int)strlen(function) - 3, function);
+		fflush(stdout);
+	}
+	return root;
+}
 
 /* Whatever becomes of the tests, what they leave in $TMPDIR goes. */
 static inline void check_in_folder(SRunner *runner)

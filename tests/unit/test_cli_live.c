@@ -206,7 +206,7 @@ START_TEST(another_user_may_look_but_not_kick)
 	char command[64];
 	pid_t pid;
 
-	if (geteuid() != 0)
+	if (!CHECK_IS_ROOT())
 		return;
 	pid = start_client();
 	run_as = 65534;

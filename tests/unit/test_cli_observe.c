@@ -341,7 +341,7 @@ START_TEST(a_forbidden_socket_names_its_group)
 {
 	struct observer o;
 
-	if (geteuid() != 0) {
+	if (!CHECK_IS_ROOT()) {
 		chmod(fake.path, 0);
 		ck_assert_int_eq(observer_open(fake.path, &o), -EACCES);
 		ck_assert_ptr_nonnull(strstr(o.why, "may not connect"));

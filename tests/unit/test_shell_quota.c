@@ -43,12 +43,6 @@ static void teardown(void)
 		test_daemon_remove(&daemon_);
 }
 
-/* Only root can be somebody else. */
-static bool can_change_user(void)
-{
-	return geteuid() == 0;
-}
-
 /* Connect as another user; paths are looked up as root. */
 static int dial_as(uid_t uid)
 {
@@ -130,7 +124,7 @@ START_TEST(one_user_leaves_room_for_others)
 	expect_refused(over, EUSERS, "3 processes of this user are connected; at "
 		       "most 3 (max_clients_per_user)");
 	close(over);
-	if (can_change_user()) {
+	if (CHECK_IS_ROOT()) {
 		close(client_as(OTHER));
 		close(client_as(OTHER + 1));
 	}
@@ -142,16 +136,16 @@ END_TEST
 /* 80 connections that say nothing keep nobody out, not even their own user. */
 START_TEST(silence_keeps_nobody_out)
 {
-	int mute[80], fd[4];
+	int mute[80], fd[4], root = CHECK_IS_ROOT();
 
 	start("max_clients = 8\n", NULL);
 	for (int i = 0; i < 80; i++)
-		mute[i] = can_change_user() ? dial_as(OTHER) : wire_dial(&daemon_);
+		mute[i] = root ? dial_as(OTHER) : wire_dial(&daemon_);
 	for (int i = 0; i < 4; i++) {
 		fd[i] = wire_dial(&daemon_);
 		wire_hello(fd[i], NULL);
 	}
-	if (can_change_user())
+	if (root)
 		close(client_as(OTHER));
 	for (int i = 0; i < 80; i++)
 		close(mute[i]);
@@ -180,7 +174,7 @@ START_TEST(lanes_of_a_user_are_limited)
 	ask_lane(b, 1);
 	expect_refused(b, EUSERS, "4 lanes of this user are open; at most 4 "
 		       "(max_lanes_per_user)");
-	if (can_change_user()) {
+	if (CHECK_IS_ROOT()) {
 		other = client_as(OTHER);
 		attach(other);
 		for (int i = 0; i < 3; i++)
@@ -218,7 +212,7 @@ START_TEST(pins_are_limited)
 	ask_lane(fd[2], 1);
 	expect_refused(fd[2], EUSERS, "2048 pins of this user and 1 more; at most "
 		       "2048 (max_pins_per_user)");
-	if (can_change_user()) {
+	if (CHECK_IS_ROOT()) {
 		other = client_as(OTHER);
 		attach(other);
 		lane(other, 1024);

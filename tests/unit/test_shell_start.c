@@ -325,7 +325,7 @@ START_TEST(a_check_knows_what_this_user_may_not)
 	struct config *config;
 	char path[FOLDER_BYTES + 16];
 
-	if (geteuid() != 0)
+	if (!CHECK_IS_ROOT())
 		return;
 	ck_assert_int_eq(chmod(dir, 01777), 0);
 	config = make("socket_group = root\n", SPACE "pool = 1MiB\n");
