@@ -75,6 +75,44 @@ static void teardown(void)
 	ck_assert_msg(stage_close(&stage, &err) == 0, "%s", err.text);
 }
 
+static void write_story(const char *folder, const char *name, const char *last)
+{
+	char path[FOLDER_BYTES + 16];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	unlink(path);
+	f = fopen(path, "w");
+	ck_assert_ptr_nonnull(f);
+	fprintf(f, "{\"document\": \"a\", \"questions\": ["
+		"{\"question\": \"a\", \"answer\": \"a\"},"
+		"{\"question\": \"a\", \"answer\": \"a\"}, %s]}", last);
+	ck_assert_int_eq(fclose(f), 0);
+}
+
+/* A story may have fewer questions than are asked for, but none without its answer. */
+START_TEST(stories_are_judged)
+{
+	struct stage other = { .n_questions = 16 };
+	char command[600];
+
+	strcpy(other.bin, stage.bin);
+	folder_make(other.model);
+	snprintf(command, sizeof(command), "cp " MODEL "/config.json %s", other.model);
+	ck_assert_int_eq(system(command), 0);
+	write_story(other.model, "story-1.json",
+		    "{\"question\": \"a\", \"answer\": \"a\"}");
+	write_story(other.model, "story-2.json", "{\"question\": \"a\"}");
+	ck_assert_int_eq(stage_open(&other, &err), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(err.text, "story-2.json: expected a document"));
+	write_story(other.model, "story-2.json",
+		    "{\"question\": \"a\", \"answer\": \"a\"}");
+	ck_assert_msg(stage_open(&other, &err) == 0, "%s", err.text);
+	ck_assert_uint_eq(other.n_questions, 3);
+	ck_assert_int_eq(stage_close(&other, &err), 0);
+}
+END_TEST
+
 /* What one connection publishes another finds, and gets the same bits. */
 START_TEST(blocks_go_from_one_to_another)
 {
@@ -285,6 +323,7 @@ END_TEST
 CHECK_MAIN("engine_daemon",
 	CASE("daemon", .setup = setup, .teardown = teardown),
 	TEST(blocks_go_from_one_to_another),
+	TEST(stories_are_judged),
 	TEST(other_weights_are_refused),
 	TEST(damage_is_seen_and_verify_misses_it),
 	TEST(killed_daemon_costs_no_bit),

@@ -61,6 +61,19 @@ static int find_programs(struct stage *s, struct err *e)
 	return 0;
 }
 
+/* Each question is a text and so is its answer. */
+static bool can_be_asked(const json_t *story)
+{
+	const json_t *one;
+	size_t i;
+
+	json_array_foreach(json_object_get(story, "questions"), i, one)
+		if (!json_is_string(json_object_get(one, "question")) ||
+		    !json_is_string(json_object_get(one, "answer")))
+			return false;
+	return true;
+}
+
 static int load_story(const struct stage *s, const char *name, json_t **ret,
 		      struct err *e)
 {
@@ -70,11 +83,13 @@ static int load_story(const struct stage *s, const char *name, json_t **ret,
 
 	snprintf(path, sizeof(path), "%s/%s", s->model, name);
 	story = json_load_file(path, 0, &why);
-	if (stage_text(story) == NULL ||
+	if (stage_text(story) == NULL || !can_be_asked(story) ||
 	    json_array_size(json_object_get(story, "questions")) < 3) {
+		err_set(e, -EINVAL, "%s: %s", path, story == NULL ? why.text :
+			"expected a document and 3 questions or more, each with "
+			"its answer");
 		json_decref(story);
-		return err_set(e, -EINVAL, "%s: %s", path, story == NULL ?
-			       why.text : "no document with questions");
+		return -EINVAL;
 	}
 	*ret = story;
 	return 0;
@@ -186,6 +201,11 @@ static void remove_folder(struct stage *s)
 		close(s->errors);
 }
 
+static uint32_t n_questions(const struct stage *s)
+{
+	return (uint32_t)json_array_size(json_object_get(s->story, "questions"));
+}
+
 int stage_open(struct stage *s, struct err *e)
 {
 	struct err ignored;
@@ -198,6 +218,8 @@ int stage_open(struct stage *s, struct err *e)
 		r = load_story(s, "story-1.json", &s->story, e);
 	if (r == 0)
 		r = load_story(s, "story-2.json", &s->second, e);
+	if (r == 0 && s->n_questions > n_questions(s))
+		s->n_questions = n_questions(s);
 	if (r == 0)
 		r = make_folder(s, e);
 	if (r == 0)
