@@ -175,9 +175,11 @@ $B/tests/stress_%: $B/tests/race/stress_%.o
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^
 
+# Plain `make` installs nothing, so where a compiler or a header is missing it says how.
 $B/%.o: %.c
 	@mkdir -p $(@D)
-	$(call run,CC)$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
+	$(call run,CC)$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $< || \
+		{ tests/deps.sh --name $(if $(filter $B/tests/%,$@),test,demo); exit 1; }
 
 # One object for all GPUs that this nvcc knows, and PTX for later ones; what ptxas says
 # stays beside it.

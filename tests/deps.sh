@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# deps.sh [demo|test|bench|quality] - install what a build needs on Debian 12, once.
+# deps.sh [--name] [demo|test|bench|quality] - install what a build needs on Debian 12, once.
 #
+# With --name it installs nothing: it says what is missing, and nothing where nothing is.
 # Does nothing, and needs no rights, when everything is there. Otherwise it
 # installs packages with apt-get, which needs root or sudo, and says so. What it does
 # takes a minute on a fresh machine, so it says how far it is.
@@ -14,12 +15,14 @@ tests="$build check git libseccomp-dev clang libclang-rt-14-dev spin
 bench="$build redis-server libhiredis-dev liblmdb-dev"
 quality="$build gnuplot-nox"
 
+install=yes
+if [ "${1:-}" = --name ]; then install=no; shift; fi
 case "${1:-demo}" in
 demo)	want=$build ;;
 test)	want=$tests ;;
 bench)	want=$bench ;;
 quality) want=$quality ;;
-*)	echo "usage: deps.sh demo|test|bench|quality" >&2; exit 2 ;;
+*)	echo "usage: deps.sh [--name] demo|test|bench|quality" >&2; exit 2 ;;
 esac
 
 missing=""
@@ -29,6 +32,12 @@ for package in $want; do
 done
 [ -n "$missing" ] || exit 0
 
+if [ "$install" = no ]; then
+	command -v apt-get >/dev/null || exit 0
+	echo "ckv: packages are missing. As root, run:" >&2
+	echo "  apt-get update && apt-get install -y$missing" >&2
+	exit 0
+fi
 if ! command -v apt-get >/dev/null; then
 	echo "ckv: these Debian packages are missing:$missing" >&2
 	echo "ckv: install their like by hand, then run make with DEPS=no" >&2
