@@ -80,7 +80,8 @@ static int not_connected(struct ckv *ckv, int error)
 		return lib_why(ckv, error, "the path of the socket has %zu bytes; at "
 			       "most %zu", strlen(ckv->path),
 			       sizeof ((struct sockaddr_un *)0)->sun_path - 1);
-	if (error == -ECONNREFUSED && !lib_sys_is_socket(ckv->path))
+	if ((error == -ECONNREFUSED || error == -EACCES) &&
+	    !lib_sys_is_socket(ckv->path))
 		what = "this is not a socket";
 	else if (error == -ENOENT)
 		what = "the socket does not exist; is ckvd running?";

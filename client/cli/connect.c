@@ -29,18 +29,25 @@ static const char *folder(const char *path, char out[PATH_BYTES])
 	return dirname(out);
 }
 
+/* Something else lies there, whatever connect() says of it: EACCES comes first. */
+static bool explain_no_socket(const char *path, char *why, size_t bytes)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0 || S_ISSOCK(st.st_mode))
+		return false;
+	snprintf(why, bytes, "%s is %s, not a socket. --socket PATH or "
+		 "CKV_SOCKET say where ckvd listens.", path,
+		 S_ISDIR(st.st_mode) ? "a folder" : "a file");
+	return true;
+}
+
 static void explain_absent(const char *path, int error, char *why, size_t bytes)
 {
 	const char *what = "the socket is left over, nobody listens";
 	char where[PATH_BYTES], text[PATH_BYTES + 100];
 	struct stat st;
 
-	if (stat(path, &st) == 0 && !S_ISSOCK(st.st_mode)) {
-		snprintf(why, bytes, "%s is %s, not a socket. --socket PATH or "
-			 "CKV_SOCKET say where ckvd listens.", path,
-			 S_ISDIR(st.st_mode) ? "a folder" : "a file");
-		return;
-	}
 	if (error != ECONNREFUSED) {
 		what = text;
 		if (stat(folder(path, where), &st) == 0 && S_ISDIR(st.st_mode))
@@ -166,6 +173,8 @@ int connect_control(const char *path, char *why, size_t why_bytes)
 		return fd;
 	r = -errno;
 	close(fd);
+	if (explain_no_socket(path, why, why_bytes))
+		return r;
 	if (r == -ENOENT || r == -ECONNREFUSED || r == -ENOTDIR)
 		explain_absent(path, -r, why, why_bytes);
 	else if (r == -EACCES || r == -EPERM)

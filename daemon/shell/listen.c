@@ -31,8 +31,9 @@ static void say_lock(const char *name, int error)
 	struct stat s;
 
 	if (error == -EACCES && sys_stat(name, &s) == 0)
-		log_line(LOG_ERROR, "%s: %s: it belongs to uid %u, who served this "
-			 "socket; take another socket, or have it removed", name,
+		log_line(LOG_ERROR, "%s: %s: it belongs to uid %u, who serves this "
+			 "socket or did; set socket to another path, or remove it "
+			 "when no ckvd of that user runs", name,
 			 strerror(-error), s.st_uid);
 	else if (error == -ENOENT || error == -ENOTDIR)
 		log_line(LOG_ERROR, "%s: its folder does not exist; make it ('mkdir', or "

@@ -311,6 +311,12 @@ START_TEST(an_absent_daemon_is_explained)
 	ck_assert_ptr_nonnull(strstr(o.why, "its folder /nonexistent does not exist"));
 	ck_assert_int_lt(observer_open("/etc/passwd", &o), 0);
 	ck_assert_ptr_nonnull(strstr(o.why, "/etc/passwd is a file, not a socket"));
+	if (geteuid() == 0) {	/* and whatever this user may do with it */
+		ck_assert_int_eq(seteuid(65534), 0);
+		ck_assert_int_eq(observer_open("/etc/passwd", &o), -EACCES);
+		ck_assert_ptr_nonnull(strstr(o.why, "/etc/passwd is a file, not a socket"));
+		ck_assert_int_eq(seteuid(0), 0);
+	}
 	ck_assert_int_lt(observer_open("/etc", &o), 0);
 	ck_assert_ptr_nonnull(strstr(o.why, "/etc is a folder, not a socket"));
 	ck_assert_int_lt(observer_open("/etc/passwd/sock", &o), 0);

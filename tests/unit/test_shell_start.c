@@ -321,7 +321,7 @@ static int judged_by_nobody(struct config *config, bool check)
 /* What its user may not have: a group, a lock file of somebody else. Both say the same. */
 START_TEST(a_check_knows_what_this_user_may_not)
 {
-	static const char refused[] = "it belongs to uid 0, who served this socket";
+	static const char refused[] = "it belongs to uid 0, who serves this socket or did";
 	struct config *config;
 	char path[FOLDER_BYTES + 16];
 
