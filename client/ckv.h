@@ -427,8 +427,9 @@ long ckv_lookup_many(struct ckv_lane *lane, struct ckv_chain *chains,
  * wait, too.
  *
  * With ret_pin the result is that of ckv_lookup() with ret_handles[n_keys] and `flags`,
- * made before the daemon may let go of what has come. With NULL, ret_handles and flags are
- * not looked at, and what is there may be gone when it is looked up.
+ * made before the daemon may let go of what has come. With CKV_VERIFY, what was published
+ * without a checksum is not found before the daemon has summed it. With NULL, ret_handles
+ * and flags are not looked at, and what is there may be gone when it is looked up.
  *
  *   Blocks:  for answer, which comes when the wait has ended
  *   Threads: lane
