@@ -3,7 +3,8 @@
  * main.c - parse the command line, and run the daemon.
  *
  * Exit status: 0 a clean stop (or --check found nothing), 1 it could not start
- * (or --check found why) or broke, 2 wrong arguments.
+ * (or --check found why) or broke, 2 wrong arguments, EX_CONFIG a file with which
+ * no start succeeds.
  */
 #include "daemon/shell/budget.h"
 #include "daemon/shell/config.h"
@@ -19,6 +20,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sysexits.h>
 #include <systemd/sd-daemon.h>
 
 #define DEFAULT_CONFIG "/etc/ckv/ckvd.conf"
@@ -121,7 +123,8 @@ static int run(const char *path, enum task task, bool json)
 			say(first, text);
 		if (json)
 			config_print_error(first, 1, stdout);
-		return 1;
+		/* The unit tries again after any other failure of a start. */
+		return task == TASK_SERVE ? EX_CONFIG : 1;
 	}
 	if (task == TASK_SERVE)
 		return serve(config, path);

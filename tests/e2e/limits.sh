@@ -19,12 +19,13 @@ config() {
 		"$dir" "$1" >"$dir/conf"
 }
 
-# refused TEXT COMMAND...: it ends with 1, not by a signal, and says TEXT.
+# refused TEXT COMMAND...: it ends with $status, not by a signal, and says TEXT.
+status=1
 refused() {
 	"${@:2}" >"$dir/said" 2>&1
 	local rc=$?
 	cat "$dir/said"
-	[ $rc -eq 1 ] && grep -q "$1" "$dir/said" && [ ! -e "$dir/sock" ]
+	[ $rc -eq $status ] && grep -q "$1" "$dir/said" && [ ! -e "$dir/sock" ]
 }
 
 limited() { bash -c "ulimit $1 && exec $ckvd --config $dir/conf ${2-}"; }
@@ -78,5 +79,12 @@ if make_group; then
 else
 	skip "more memory than the control group has" "no memory controller of version 1 to use"
 fi
+# What stays wrong has a status of its own, after which the unit does not start it again.
+config many
+check "--check of a wrong configuration" refused 'pool = many: expected' "$ckvd" --config "$dir/conf" --check
+status=78
+check "a start with it" refused 'pool = many: expected' "$ckvd" --config "$dir/conf"
+check "a start without one" refused 'No such file' "$ckvd" --config "$dir/none"
+check "the unit knows that status" grep '^RestartPreventExitStatus=.*\<78\>' systemd/ckvd.service
 echo "1..$n"
 exit $bad

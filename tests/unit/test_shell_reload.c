@@ -195,7 +195,7 @@ START_TEST(fatal_lines_have_their_priority)
 		const char *params, *option, *text;
 		int rc;
 	} row[] = {
-		{ "spin_max = soon\n", NULL, "spin_max = soon: expected", 1 },
+		{ "spin_max = soon\n", NULL, "spin_max = soon: expected", 78 },
 		{ "spin_max = soon\n", "--reload", "spin_max = soon: expected", 1 },
 		{ "socket_group = nobody-has-this\n", NULL, "there is no such group", 1 },
 		{ "", NULL, "another ckvd serves this socket", 1 },
