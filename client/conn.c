@@ -115,7 +115,8 @@ static int greet(struct ckv *ckv, int64_t deadline_ns)
 	r = lib_session_finish(ckv, &wait, deadline_ns);
 	if (r < 0 && wait.text[0] == 0)
 		lib_why(ckv, r, "%s: %s", ckv->path, r == -ESTALE ?
-			"the daemon ended before it answered" : ckv_strerror(r));
+			"the daemon ended before it answered" : r == -ETIMEDOUT ?
+			"the daemon does not answer" : ckv_strerror(r));
 	else if (r < 0)
 		lib_refused(ckv, &wait, r);
 	return r;

@@ -18,9 +18,10 @@
 #include <unistd.h>
 
 enum {
-	ANSWER_TIMEOUT_S = 5,
 	PATH_BYTES = sizeof(((struct sockaddr_un *)0)->sun_path),
 };
+
+int connect_timeout_ms = 5000;
 
 /* The folder that a path lies in. */
 static const char *folder(const char *path, char out[PATH_BYTES])
@@ -152,7 +153,8 @@ static void explain_refused(const char *path, char *why, size_t bytes)
 int connect_control(const char *path, char *why, size_t why_bytes)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	struct timeval limit = { .tv_sec = ANSWER_TIMEOUT_S };
+	struct timeval limit = { .tv_sec = connect_timeout_ms / 1000,
+				 .tv_usec = connect_timeout_ms % 1000 * 1000 };
 	int fd, r;
 
 	if (strlen(path) >= sizeof address.sun_path) {

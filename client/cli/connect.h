@@ -8,8 +8,12 @@
 #include <stddef.h>
 
 /*
- * A connected control socket whose reads time out after 5 s, owned by the caller,
- * or -errno. `why` then says what is wrong and what a person can do.
+ * How long sending a request, and waiting for its answer, may take. Tests lower it.
+ */
+extern int connect_timeout_ms;
+
+/*
+ * A connected control socket with this timeout, owned by the caller, or -errno. `why` then says what is wrong and what a person can do.
  */
 int connect_control(const char *path, char *why, size_t why_bytes);
 

@@ -61,6 +61,7 @@ void doctor_daemon(struct doctor *doctor, const char *socket)
 			   "this ckv cannot show anything about it" :
 			   "engines run uncached until it is there",
 			   r == -EACCES ? "be let in, as said above" :
+			   r == -ETIMEDOUT ? "let it go on ('kill -CONT PID'), or end it" :
 			   r == -EPROTONOSUPPORT ?
 			   "install ckv and ckvd of one version, restart ckvd" :
 			   "start ckvd, or say --socket PATH", "%s", o.why);

@@ -41,6 +41,14 @@ static int explain(struct observer *o, int error, const char *what)
 	return error;
 }
 
+static int explain_mute(struct observer *o)
+{
+	snprintf(o->why, sizeof o->why, "the daemon is there but does not answer. "
+		 "'ps -o pid,stat,pcpu,comm -C ckvd' shows T if it is stopped; "
+		 "ckv-troubleshooting(7) says what else it can be.");
+	return -ETIMEDOUT;
+}
+
 /* One request, one reply. A refusal's text goes to o->why. */
 static int ask(struct observer *o, void *request, uint16_t type, uint32_t bytes,
 	       const int *fds, uint32_t n_fds, struct control_message *reply)
@@ -51,7 +59,7 @@ static int ask(struct observer *o, void *request, uint16_t type, uint32_t bytes,
 	if (r == 0 || r == -EPIPE)
 		r = control_receive(o->fd, reply);
 	if (r == -ETIMEDOUT)
-		return explain(o, r, "the daemon is there but does not answer");
+		return explain_mute(o);
 	if (r == -ECONNRESET)
 		return explain(o, r, "the daemon closed the connection");
 	if (r < 0)

@@ -5,6 +5,7 @@
  * The other end is a thread with a listening socket that answers as the test
  * says; its memory is memfds, as the real one's.
  */
+#include "client/cli/connect.h"
 #include "client/cli/observe.h"
 #include "client/cli/scan.h"
 #include "client/cli/stats.h"
@@ -30,6 +31,7 @@ static struct {
 	int refuse_hello;	/* an errno; 0: WELCOME */
 	uint32_t n_spaces_said;	/* in the stats head */
 	bool is_dumb;		/* says something that is no message */
+	bool is_mute;		/* says nothing */
 } fake;
 
 static int memory(size_t bytes, void **ret)
@@ -161,6 +163,8 @@ static void *serve(void *unused)
 
 	(void)unused;
 	while (fd >= 0 && recv(fd, &m, sizeof m, 0) > 0) {
+		if (fake.is_mute)
+			continue;
 		if (fake.is_dumb)
 			(void)send(fd, "220 mail.example.org", 20, MSG_NOSIGNAL);
 		else if (m.head.type == CKV_HELLO && fake.refuse_hello)
@@ -300,6 +304,19 @@ START_TEST(another_program_is_told_from_a_daemon)
 }
 END_TEST
 
+/* A daemon that is stopped is there; to start another one does not help. */
+START_TEST(a_mute_daemon_is_explained)
+{
+	struct observer o;
+
+	fake.is_mute = true;
+	connect_timeout_ms = 50;
+	ck_assert_int_eq(observer_open(fake.path, &o), -ETIMEDOUT);
+	ck_assert_ptr_nonnull(strstr(o.why, "the daemon is there but does not answer"));
+	ck_assert_ptr_nonnull(strstr(o.why, "ps -o pid,stat"));
+}
+END_TEST
+
 /* No daemon: the text says where it was looked for and how to start it. */
 START_TEST(an_absent_daemon_is_explained)
 {
@@ -410,6 +427,7 @@ CHECK_MAIN("cli_observe",
 	TEST(a_different_layout_is_named),
 	TEST(stats_that_do_not_fit_their_memory_are_refused),
 	TEST(another_program_is_told_from_a_daemon),
+	TEST(a_mute_daemon_is_explained),
 	TEST(an_absent_daemon_is_explained),
 	TEST(a_forbidden_socket_names_its_group),
 	TEST(observing_leaks_no_descriptor))

@@ -211,6 +211,7 @@ START_TEST(late_reply_is_undone)
 {
 	struct ckv_space *other = NULL;
 	struct ckv_lane *second = NULL;
+	struct ckv *late;
 
 	for (int i = 0; i < 20; i++) {
 		lib_call_timeout_ns = 20000000;
@@ -221,6 +222,9 @@ START_TEST(late_reply_is_undone)
 		/* And one that could not even be sent. */
 		ck_assert_int_eq(ckv_lane_open(space, NULL, &second), -ETIMEDOUT);
 		ck_assert_int_eq(found(lane), 1);
+		/* Nor does it welcome anybody. */
+		ck_assert_int_eq(ckv_open(daemon_.socket, NULL, &late), -ETIMEDOUT);
+		ck_assert_ptr_nonnull(strstr(ckv_why(NULL), "the daemon does not answer"));
 		kill(daemon_.pid, SIGCONT);
 		lib_call_timeout_ns = LIB_CALL_TIMEOUT_NS;
 		lane_lives();
