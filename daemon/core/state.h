@@ -110,8 +110,8 @@ struct search {
 	bool passing;		/* the policy is empty: only parked slots are left */
 	bool full;		/* the last search found nothing: see room_wait() */
 	uint32_t stage;		/* tips: the next stage of giving way (evict.c) */
-	uint64_t n_vain;	/* slots its steps may have judged since one was freed */
-	uint32_t n_fruitless;	/* searches that found nothing; wraps */
+	uint64_t n_vain;	/* in vain: slots its steps may have judged since one was freed */
+	uint32_t n_fruitless;	/* fruitless searches, which found nothing; wraps */
 };
 
 /* What may be evicted: blocks of one level, or views, which are evicted apart. */
