@@ -18,7 +18,7 @@ static void check_entry(const struct space *s, uint32_t slot, uint8_t level)
 	const struct ckv_record *record = record_of(s, slot);
 	struct ckv_place place = ckv_index_place(&s->index, &record->key);
 	struct ckv_block block, found;
-	uint32_t found_slot;
+	uint32_t found_slot = CKV_NONE;
 
 	assert(record->slot == slot);
 	ckv_entry_load(ckv_index_entry(&s->index, slot), &block);
