@@ -31,7 +31,8 @@ void ckv_daemon_start(struct test_daemon *daemon)
 {
 	test_daemon_start(daemon, "socket_mode = 0666\n", TEST_SPACE_TINY
 			  TEST_SPACE("closed", "pool = 4M\nallow_read = root\n"
-				     "allow_write = root\n"));
+				     "allow_write = root\n")
+			  TEST_SPACE("empty", "pool = 4M\n"));
 	ck_assert_int_eq(chmod(daemon->dir, 0755), 0);
 	setenv("CKV_SOCKET", daemon->socket, 1);
 	run_as = 0;

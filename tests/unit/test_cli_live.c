@@ -146,9 +146,9 @@ START_TEST(a_client_and_its_blocks_are_shown)
 	ck_assert_ptr_nonnull(strstr(said.out, "1 root, 1 chain end, longest chain 3 blocks"));
 	ckv("blocks tiny --list");
 	ck_assert_ptr_null(strstr(said.out, "-1"));
-	ckv("blocks closed");
+	ckv("blocks empty");
 	ck_assert_ptr_nonnull(strstr(said.out, "0 blocks, 0 tokens, 0 views; "));
-	ckv("blocks closed --list");
+	ckv("blocks empty --list");
 	ck_assert_ptr_nonnull(strstr(said.out, "(no blocks)"));
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
