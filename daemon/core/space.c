@@ -74,6 +74,11 @@ static size_t node_bytes(const struct space_config *c)
 	return sizeof(struct node) + c->n_levels * sizeof(struct copy);
 }
 
+size_t space_node_bytes(const struct space_config *c)
+{
+	return (size_t)c->n_buckets * CKV_BUCKET_ENTRIES * node_bytes(c);
+}
+
 static size_t levels_bytes(const struct space_config *c)
 {
 	size_t bytes = 0;
@@ -145,12 +150,12 @@ static int levels_allocate(struct space *s)
 	return r;
 }
 
-static int space_allocate(struct space *s)
+static int space_allocate(struct space *s, void *nodes)
 {
 	const struct space_config *c = &s->config;
 	const struct ckv_pool_shape *p = &c->pool;
 
-	s->nodes = lines(s->n_slots * s->node_bytes);
+	s->nodes = nodes != NULL ? nodes : lines(space_node_bytes(c));
 	s->witnesses = calloc(s->n_slots, sizeof *s->witnesses);
 	s->judged = calloc(bit_words(s->n_slots), 8);
 	s->reserved_tags = calloc(s->n_slots, sizeof *s->reserved_tags);
@@ -231,7 +236,8 @@ int space_create(const struct space_config *config,
 	s->records = memory->records;
 	s->stats = memory->stats;
 	s->pace = config->pace ? config->pace : &s->own_pace;
-	r = space_allocate(s);
+	s->own_nodes = memory->nodes == NULL;
+	r = space_allocate(s, memory->nodes);
 	if (r < 0) {
 		space_destroy(s);
 		return r;
@@ -271,7 +277,8 @@ void space_destroy(struct space *s)
 	free(s->reserved_tags);
 	free(s->judged);
 	free(s->witnesses);
-	free(s->nodes);
+	if (s->own_nodes)
+		free(s->nodes);
 	free(s);
 }
 

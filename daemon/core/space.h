@@ -92,6 +92,7 @@ struct space_memory {
 	void *index;			/* ckv_index_bytes(n_buckets) */
 	struct ckv_record *records;	/* one per page of all slabs */
 	struct ckv_space_stats *stats;
+	void *nodes;			/* space_node_bytes() on a line; NULL: the core's own */
 };
 
 /* A lane's memory. Its client writes what the pointers name: nothing there is believed. */
@@ -441,5 +442,7 @@ void space_check(const struct space *space);
 
 /* Bytes that space_create() allocates, besides the memory it is handed. */
 size_t space_private_bytes(const struct space_config *config);
+/* Those of them that may be handed in: read at random, so best in large pages. */
+size_t space_node_bytes(const struct space_config *config);
 
 #endif

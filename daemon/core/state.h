@@ -170,6 +170,7 @@ struct space {
 	struct ckv_record *records;
 	struct ckv_space_stats *stats;
 	char *nodes;			/* [n_slots] of node_bytes each: see node_of() */
+	bool own_nodes;			/* not the shell's memory */
 	size_t node_bytes;
 	struct witness *witnesses;	/* [n_slots] valid with NODE_SEEN */
 

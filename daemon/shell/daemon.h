@@ -87,6 +87,8 @@ struct served_space {
 	struct memory index, records, stats_memory;
 	struct ckv_space_stats *stats;
 	uint64_t index_huge_bytes;
+	char *nodes;			/* the core's, in large pages if there are */
+	size_t node_bytes;
 	struct space_pace pace;		/* limits the time that its scans take */
 	uint64_t step_debt;		/* what its last step added to the pace's debt */
 	uint64_t n_pins;		/* pin words of all its lanes */

@@ -120,7 +120,9 @@ static int cache_open(struct cache *c, const struct policy_ops *policy,
 	if (zeroed(ckv_index_bytes(config.n_buckets), &index) == 0 &&
 	    zeroed(n_blocks * sizeof(struct ckv_record), &records) == 0 &&
 	    zeroed(CKV_SPACE_STATS_BYTES, &stats) == 0) {
-		c->memory = (struct space_memory){ index, records, stats };
+		c->memory = (struct space_memory){
+			.index = index, .records = records, .stats = stats,
+		};
 		r = space_create(&config, &c->memory, &c->space);
 	}
 	if (r < 0) {
