@@ -361,8 +361,8 @@ int config_parse(const char *name, const char *text,
 int config_read(const char *path, const struct config_complaint *complaint,
 		struct config **ret_config)
 {
+	char why[CONFIG_WHY_BYTES], *text;
 	ssize_t n = 0, bytes = 0;
-	char *text;
 	int fd, r;
 
 	r = sys_alloc(1, FILE_BYTES_MAX + 1, &text);
@@ -380,8 +380,9 @@ int config_read(const char *path, const struct config_complaint *complaint,
 	sys_close(fd);
 	r = n < 0 ? (int)n : bytes == FILE_BYTES_MAX ? -EFBIG : 0;
 	if (r == 0 && memchr(text, 0, (size_t)bytes) != NULL) {
-		complaint->say(complaint->context, "the configuration holds a zero "
-			       "byte: it is not a text, or in UTF-16");
+		snprintf(why, sizeof why, "%s: it holds a zero byte: it is not a text, or "
+			 "in UTF-16", path);
+		complaint->say(complaint->context, why);
 		r = -EINVAL;
 	}
 	if (r == 0)

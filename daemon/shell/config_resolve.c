@@ -12,6 +12,7 @@
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static bool power_of_two(uint64_t n)
 {
@@ -256,12 +257,19 @@ static int resolve_secret(struct config_space *space, char text[CONFIG_WHY_BYTES
 {
 	const char *path = space->params.secret_file;
 	uint8_t extra;
+	struct stat s;
 	ssize_t n, more = 0;
 	int fd;
 
 	memset(space->secret, 0, sizeof space->secret);
 	if (path[0] == 0)
 		return 0;
+	/* A pipe has the reader wait for its writer, and a reload waits for nobody. */
+	if (sys_stat(path, &s) == 0 && !S_ISREG(s.st_mode)) {
+		snprintf(text, CONFIG_WHY_BYTES, "secret_file = %s: it is not a regular file",
+			 path);
+		return -EINVAL;
+	}
 	fd = sys_open(path, O_RDONLY, 0);
 	if (fd < 0) {
 		snprintf(text, CONFIG_WHY_BYTES, "secret_file = %s: %s", path,

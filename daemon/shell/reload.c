@@ -16,6 +16,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 
 struct complaints {
@@ -52,15 +53,34 @@ static void apply(struct daemon *d)
 	}
 }
 
+/*
+ * To open a pipe, or to read one, is to wait for who writes it, and everybody would wait
+ * for the reactor. What is not there is said by config_read().
+ */
+static bool may_be_read(const char *path, struct complaints *wrong)
+{
+	char text[RELOAD_TEXT_BYTES];
+	struct stat s;
+
+	if (sys_stat(path, &s) < 0 || S_ISREG(s.st_mode))
+		return true;
+	snprintf(text, sizeof text, "%.150s: it is not a regular file, and a daemon that "
+		 "serves reads nothing else", path);
+	say_refused(wrong, text);
+	return false;
+}
+
 /* Read the file. If anything in it is wrong, nothing of it is taken over. */
 static int read_again(struct daemon *d, struct config **ret_wanted,
 		      char text[RELOAD_TEXT_BYTES])
 {
 	struct complaints wrong = { .level = LOG_ERROR };
-	int r = config_read(d->config_path,
-			    &(struct config_complaint){ say_refused, &wrong },
-			    ret_wanted);
+	int r = -EINVAL;
 
+	if (may_be_read(d->config_path, &wrong))
+		r = config_read(d->config_path,
+				&(struct config_complaint){ say_refused, &wrong },
+				ret_wanted);
 	if (r == 0)
 		return 0;
 	log_line(LOG_ERROR, "reload: nothing changed: %s: %s", d->config_path,

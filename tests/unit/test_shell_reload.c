@@ -132,6 +132,30 @@ START_TEST(the_daemon_answers_with_what_is_wrong)
 }
 END_TEST
 
+/* Nobody ever writes into these pipes: a daemon that opened one would serve nobody. */
+START_TEST(a_daemon_waits_for_no_pipe)
+{
+	char secret[FOLDER_BYTES + 16], spaces[512];
+	union wire m;
+
+	snprintf(secret, sizeof secret, "%s/secret", daemon_.dir);
+	snprintf(spaces, sizeof spaces, "%ssecret_file = %s\n", TEST_SPACE_TINY, secret);
+	ck_assert_int_eq(mkfifo(secret, 0600), 0);
+	write_config("", spaces);
+	ck_assert_int_eq(ask(&m), CKV_REFUSED);
+	ck_assert_uint_eq(m.refused.error, EINVAL);
+	ck_assert_ptr_nonnull(strstr(m.refused.text, "it is not a regular file"));
+	ck_assert_int_eq(unlink(daemon_.config), 0);
+	ck_assert_int_eq(mkfifo(daemon_.config, 0600), 0);
+	ck_assert_int_eq(ask(&m), CKV_REFUSED);
+	ck_assert_uint_eq(m.refused.error, EINVAL);
+	ck_assert_ptr_nonnull(strstr(m.refused.text, "it is not a regular file"));
+	ck_assert_int_eq(unlink(daemon_.config), 0);
+	write_config("spin_max = 35us\n", TEST_SPACE_TINY);
+	ck_assert_int_eq(ask(&m), CKV_DONE);
+}
+END_TEST
+
 /* What may change is taken over, and that not all was is no success. */
 START_TEST(what_needs_a_restart_fails_by_name)
 {
@@ -220,6 +244,7 @@ CHECK_MAIN("shell_reload",
 	TEST(a_good_reload_ends_with_0_when_it_is_done),
 	TEST(a_broken_file_fails_and_says_why),
 	TEST(the_daemon_answers_with_what_is_wrong),
+	TEST(a_daemon_waits_for_no_pipe),
 	TEST(what_needs_a_restart_fails_by_name),
 	TEST(no_daemon_is_said),
 	TEST(other_users_may_not),
