@@ -82,7 +82,7 @@ static int check(struct config *config, bool json)
 		config_print(config, stdout);
 		budget_print(config, &budget, &given, stdout);
 	}
-	return r == 0 && fflush(stdout) == 0 ? 0 : 1;
+	return r == 0 ? 0 : 1;
 }
 
 static int serve(struct config *config, const char *path)
@@ -134,6 +134,15 @@ static int run(const char *path, enum task task, bool json)
 	return r;
 }
 
+/* The exit status of what was to be read: `r`, unless it did not get out. */
+static int written(int r)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return r;
+	log_line(LOG_ERROR, "the output could not be written");
+	return 1;
+}
+
 static int usage_error(const char *what)
 {
 	log_line(LOG_ERROR, "%s is not an argument, or needs a value. Try ckvd --help.",
@@ -162,7 +171,7 @@ int main(int argc, char **argv)
 		if (strcmp(argv[i], "--replay") == 0) {
 			memmove(argv + 2, argv + 1, (size_t)(i - 1) * sizeof *argv);
 			argv[1] = replay;
-			return replay_main(argc - 1, argv + 1);
+			return written(replay_main(argc - 1, argv + 1));
 		}
 	log_setup(LOG_INFO);	/* until the configuration says what to log */
 	opterr = 0;
@@ -188,10 +197,10 @@ int main(int argc, char **argv)
 		case 'h':
 			fputs(usage, stdout);
 			config_help(stdout);
-			return 0;
+			return written(0);
 		case 'v':
 			puts("ckvd " CKV_VERSION);
-			return 0;
+			return written(0);
 		default:
 			return usage_error(argv[optind - 1]);
 		}
@@ -200,5 +209,5 @@ int main(int argc, char **argv)
 		return usage_error(argv[optind]);
 	if (json && task != TASK_CHECK)
 		return usage_error("--json without --check");
-	return run(path, task, json);
+	return written(run(path, task, json));
 }

@@ -18,6 +18,7 @@
 
 static struct test_daemon daemon_;
 static char said[1 << 14];	/* by the last ckvd that was run */
+static const char *out_path;	/* where its standard output goes; NULL: there, too */
 
 static void setup(void)
 {
@@ -47,7 +48,7 @@ static void exec_ckvd(int fd, enum journal journal, const char *option)
 	struct stat s;
 
 	built("ckvd", path, sizeof path);
-	dup2(fd, 1);
+	dup2(out_path == NULL ? fd : open(out_path, O_WRONLY), 1);
 	dup2(fd, 2);
 	fstat(fd, &s);
 	snprintf(stream, sizeof stream, "%lu:%lu", (unsigned long)s.st_dev,
@@ -239,6 +240,20 @@ START_TEST(fatal_lines_have_their_priority)
 }
 END_TEST
 
+/* A disk that is full, say: what was asked for is not there, and that is no success. */
+START_TEST(an_output_that_is_lost_fails)
+{
+	static const char *const option[] = { "--help", "--version", "--check" };
+
+	out_path = "/dev/full";
+	for (size_t i = 0; i < sizeof option / sizeof *option; i++) {
+		ck_assert_int_eq(run_ckvd(NO_JOURNAL, option[i]), 1);
+		ck_assert_msg(strstr(said, "the output could not be written\n") != NULL,
+			      "%s: %s", option[i], said);
+	}
+}
+END_TEST
+
 CHECK_MAIN("shell_reload",
 	CASE("reload", .setup = setup, .teardown = teardown),
 	TEST(a_good_reload_ends_with_0_when_it_is_done),
@@ -249,4 +264,5 @@ CHECK_MAIN("shell_reload",
 	TEST(no_daemon_is_said),
 	TEST(other_users_may_not),
 	TEST(a_client_may_ask_too),
+	TEST(an_output_that_is_lost_fails),
 	LOOP(fatal_lines_have_their_priority, 6))
