@@ -43,6 +43,9 @@ static void say_lock(const char *name, int error)
 		log_line(LOG_ERROR, "%s: %s: this user may not write to the folder; run "
 			 "ckvd as the user it belongs to, or set socket to another path",
 			 name, strerror(-error));
+	else if (error == -EISDIR || error == -ELOOP)
+		log_line(LOG_ERROR, "%s: a folder or a symbolic link where the lock file "
+			 "belongs; remove it, or set socket to another path", name);
 	else
 		log_line(LOG_ERROR, "%s: %s", name, strerror(-error));
 }
@@ -96,9 +99,15 @@ static int look_at(const char *path, pid_t *ret_pid)
 	struct ucred peer = { .pid = 0 };
 	socklen_t bytes = sizeof peer;
 	struct stat s;
+	char target;
 	int fd, r;
 
 	r = sys_stat(path, &s);
+	if (r == -ENOENT && sys_readlink(path, &target, 1) > 0) {
+		log_line(LOG_ERROR, "%s: a symbolic link to what is not there; remove it, "
+			 "or set socket to another path", path);
+		return -EEXIST;
+	}
 	if (r == -ENOENT)
 		return PLACE_EMPTY;
 	if (r == 0 && !S_ISSOCK(s.st_mode)) {
@@ -203,14 +212,15 @@ int listen_claim(struct daemon *d)
 static int look_behind(const char *path, pid_t *ret_pid)
 {
 	char name[LOCK_BYTES];
-	int r;
+	int fd;
 
 	lock_name(path, name);
-	r = sys_access(name, R_OK | W_OK);
-	if (r < 0 && r != -ENOENT) {
-		say_lock(name, r);
-		return r;
+	fd = sys_open(name, O_RDWR | O_NOFOLLOW, 0);
+	if (fd < 0 && fd != -ENOENT) {
+		say_lock(name, fd);
+		return fd;
 	}
+	sys_close(fd);
 	return look_at(path, ret_pid);
 }
 

@@ -318,6 +318,38 @@ static int judged_by_nobody(struct config *config, bool check)
 	return -WEXITSTATUS(status);
 }
 
+/* Something else where the socket or its lock file belongs. Both say the same. */
+START_TEST(a_check_knows_what_is_in_the_way)
+{
+	static const struct {
+		const char *name, *text;
+		bool link;
+		int error;
+	} other[] = {
+		{ "sock.lock", "where the lock file belongs", false, -EISDIR },
+		{ "sock.lock", "where the lock file belongs", true, -ELOOP },
+		{ "sock", "is not a socket", false, -EEXIST },
+		{ "sock", "a symbolic link to what is not there", true, -EEXIST },
+	};
+	struct config *config = make("", SPACE "pool = 1MiB\n");
+	struct budget_given given;
+	char path[FOLDER_BYTES + 16];
+
+	for (size_t i = 0; i < sizeof other / sizeof *other; i++) {
+		snprintf(path, sizeof path, "%s/%s", dir, other[i].name);
+		ck_assert_int_eq(other[i].link ? symlink("nothing", path) :
+				 mkdir(path, 0700), 0);
+		(void)logged();
+		ck_assert_int_eq(daemon_check(config, &given), other[i].error);
+		ck_assert_msg(strstr(logged(), other[i].text) != NULL, "%s", said);
+		is_refused("", SPACE "pool = 1MiB\n", other[i].error, other[i].text);
+		ck_assert_int_eq(remove(path), 0);
+	}
+	ck_assert_int_eq(daemon_check(config, &given), 0);
+	config_free(config);
+}
+END_TEST
+
 /* What its user may not have: a group, a lock file of somebody else. Both say the same. */
 START_TEST(a_check_knows_what_this_user_may_not)
 {
@@ -357,6 +389,7 @@ CHECK_MAIN("shell_start",
 	TEST(memory_is_compared_to_the_byte),
 	TEST(spaces_are_added_up),
 	TEST(a_check_judges_like_a_start),
+	TEST(a_check_knows_what_is_in_the_way),
 	TEST(a_check_knows_what_this_user_may_not),
 	TEST(a_check_beside_a_daemon_counts_its_memory_as_free),
 	/* Last: a hard limit cannot be raised again. */
