@@ -22,7 +22,9 @@ struct storm_job {
 	enum storm_job_state state;
 	struct ckv_key parent;		/* of key[0], unless it is a root */
 	bool rooted;
-	bool taken;			/* given back with what it was reserved under */
+	uint64_t sent;			/* its number among all that the lane sent */
+	uint64_t taken;			/* what it was reserved under was given back after
+					   the request of this number; 0: it was not */
 	struct ckv_key key[STORM_DEPTH];
 	struct ckv_page page[STORM_DEPTH];
 	uint64_t sum[STORM_DEPTH];
@@ -45,6 +47,7 @@ struct storm_lane {
 	uint64_t random;
 	struct storm_job job[STORM_JOBS];
 	struct storm_held held[STORM_HELD];
+	uint64_t n_sent;
 	uint32_t n_in_flight, next_held;
 	char name[48];			/* who: for reports */
 };

@@ -79,6 +79,7 @@ static void job_sent(struct storm_lane *l, struct storm_job *job,
 		     enum storm_job_state state)
 {
 	job->state = state;
+	job->sent = ++l->n_sent;
 	if (++l->n_in_flight > 1)
 		ckv_count(&l->counts->pipelined, 1);
 }
@@ -92,7 +93,7 @@ static void begin_reserve(struct storm_lane *l, const struct ckv_key *keys,
 
 	if (job == NULL || from == to)
 		return;
-	job->taken = false;
+	job->taken = 0;
 	job->rooted = from == 0;
 	if (from > 0)
 		job->parent = keys[from - 1];
@@ -127,27 +128,30 @@ static void begin_nop(struct storm_lane *l)
 		job_sent(l, job, JOB_NOP);
 }
 
-static void take_under_key(struct storm_lane *l, const struct ckv_key *parent)
+static void take_under_key(struct storm_lane *l, const struct ckv_key *parent,
+			   uint64_t last)
 {
 	for (int i = 0; i < STORM_JOBS; i++) {
 		struct storm_job *job = &l->job[i];
 
-		if (job->state == JOB_RESERVING && !job->rooted &&
+		if (job->state == JOB_RESERVING && !job->rooted && job->sent <= last &&
 		    memcmp(&job->parent, parent, sizeof *parent) == 0)
-			job->taken = true;
+			job->taken = last;
 	}
 }
 
 /*
  * What was reserved under pages that are given back goes with them: no byte of it is
- * ours. Those jobs hear of their own pages later, and pass it on then.
+ * ours. Those jobs hear of their own pages later, and pass it on then. That is for
+ * requests up to number `last`, which were sent before the pages were given back: a later
+ * one may have reserved the same keys anew.
  */
 static void take_under(struct storm_lane *l, const struct storm_job *job,
-		       uint32_t from)
+		       uint32_t from, uint64_t last)
 {
 	for (uint32_t i = from; i < job->n; i++)
 		if (job->page[i].status == 0)
-			take_under_key(l, &job->key[i]);
+			take_under_key(l, &job->key[i], last);
 }
 
 /*
@@ -175,7 +179,7 @@ static void give_up(struct storm_lane *l, struct storm_job *job, uint32_t from)
 {
 	long r = 0;
 
-	take_under(l, job, from);
+	take_under(l, job, from, l->n_sent);
 	if (draw(l, 2)) {
 		r = ckv_abort(l->lane, job->page + from, job->n - from, NULL);
 		judge(l, "abort", r);
@@ -224,8 +228,8 @@ static void reserved(struct storm_lane *l, struct storm_job *job, long result)
 		return;
 	while (n_lent < job->n && job->page[n_lent].status == 0)
 		n_lent++;
-	if (job->taken) {
-		take_under(l, job, 0);
+	if (job->taken != 0) {
+		take_under(l, job, 0, job->taken);
 		if (n_lent > 0)
 			be_careless(l, job, n_lent);
 		return;
