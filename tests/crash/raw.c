@@ -228,7 +228,7 @@ void raw_close(struct raw *raw)
 
 	for (uint32_t i = 0; i < pool->n_slabs; i++)
 		if (raw->write_slab[i] != NULL)
-			munmap(raw->write_slab[i], pool->slab_stride);
+			munmap(raw->write_slab[i], ckv_slab_bytes(pool));
 	if (raw->read_base != NULL) {
 		munmap(raw->read_base, pool->n_slabs * pool->slab_stride);
 		munmap((char *)raw->index.buckets - CKV_INDEX_HEAD_BYTES,
