@@ -125,7 +125,8 @@ static bool enough(void)
 	       sum.views >= OTHERS && sum.forks >= OTHERS &&
 	       sum.lanes >= OTHERS && sum.reopened >= OTHERS &&
 	       sum.pipelined >= OTHERS && sum.missed >= OTHERS &&
-	       sum.careless >= OTHERS &&
+	       sum.careless >= OTHERS && sum.prefetched >= OTHERS &&
+	       sum.cancelled >= OTHERS &&
 	       time(NULL) - started >= (time_t)seconds();
 }
 
@@ -237,7 +238,7 @@ static void print(void)
 	fprintf(stderr, "storm: %llu kills, %llu stops, %llu deaths of the daemon; "
 		"%llu pages verified (%.2f GB), %llu written, %llu missed, "
 		"%llu aborts, %llu careless, %llu dropped, %llu views, %llu forks, %llu lanes, "
-		"%llu closed and opened, %llu of %llu rounds pipelined\n",
+		"%llu prefetched, %llu cancelled, %llu closed and opened, %llu of %llu rounds pipelined\n",
 		(unsigned long long)n_kills, (unsigned long long)n_stops,
 		(unsigned long long)n_deaths, (unsigned long long)sum.verified,
 		(double)sum.verified * 16384 / 1e9,
@@ -245,7 +246,8 @@ static void print(void)
 		(unsigned long long)sum.aborted,
 		(unsigned long long)sum.careless, (unsigned long long)sum.dropped,
 		(unsigned long long)sum.views, (unsigned long long)sum.forks,
-		(unsigned long long)sum.lanes, (unsigned long long)sum.reopened,
+		(unsigned long long)sum.lanes, (unsigned long long)sum.prefetched,
+		(unsigned long long)sum.cancelled, (unsigned long long)sum.reopened,
 		(unsigned long long)sum.pipelined,
 		(unsigned long long)sum.rounds);
 }

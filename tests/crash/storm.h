@@ -3,10 +3,11 @@
  * storm.h - many clients that do everything at once, for crash_storm.c.
  *
  * A client is a process with several threads, each with a lane in each space. A
- * thread keeps several requests in flight, holds pins of chains it has read, and now
- * and then aborts, drops, makes a view, forks a child that dies, closes its lane, or
- * has all threads of its process close everything and open it again. A page's contents
- * are computed from its key, so a wrong byte is noticed whoever wrote it.
+ * thread keeps several requests in flight, holds pins of chains it has read, waits
+ * for chains that others write, and now and then aborts, drops, cancels, makes a view,
+ * forks a child that dies, closes its lane, or has all threads of its process close
+ * everything and open it again. A page's contents are computed from its key, so a wrong
+ * byte is noticed whoever wrote it.
  */
 #ifndef CKV_TESTS_STORM_H
 #define CKV_TESTS_STORM_H
@@ -29,7 +30,8 @@ void storm_config(char *text, size_t size, const char *pool);
 /* What one thread did, in all the lives of its client. */
 struct storm_counts {
 	_Atomic uint64_t rounds, verified, written, aborted, dropped, views,
-			 forks, lanes, reopened, pipelined, missed, careless;
+			 forks, lanes, reopened, pipelined, missed, careless, prefetched,
+			 cancelled;
 };
 
 /* The first thing that was wrong; whoever finds n at 0 tells. */

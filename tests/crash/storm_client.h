@@ -15,7 +15,16 @@ struct storm_process {
 	_Atomic uint32_t leaving;	/* its threads are to end */
 };
 
-enum storm_job_state { JOB_IDLE, JOB_RESERVING, JOB_PUBLISHING, JOB_NOP };
+enum storm_job_state {
+	JOB_IDLE, JOB_RESERVING, JOB_PUBLISHING, JOB_PREFETCHING, JOB_NOP,
+};
+
+struct storm_held {		/* a chain that was read and is pinned still */
+	struct ckv_key key[STORM_DEPTH];
+	struct ckv_handle handle[STORM_DEPTH];
+	struct ckv_pin pin;
+	uint32_t n;
+};
 
 /* A chain on its way: reserve, fill, publish, each without waiting. */
 struct storm_job {
@@ -29,13 +38,7 @@ struct storm_job {
 	struct ckv_page page[STORM_DEPTH];
 	uint64_t sum[STORM_DEPTH];
 	uint32_t n;
-};
-
-struct storm_held {		/* a chain that was read and is pinned still */
-	struct ckv_key key[STORM_DEPTH];
-	struct ckv_handle handle[STORM_DEPTH];
-	struct ckv_pin pin;
-	uint32_t n;
+	struct storm_held come;		/* what a prefetch waits for, then holds */
 };
 
 struct storm_lane {

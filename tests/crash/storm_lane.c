@@ -128,6 +128,52 @@ static void begin_nop(struct storm_lane *l)
 		job_sent(l, job, JOB_NOP);
 }
 
+/*
+ * Wait for a chain that others may be writing, be it this lane: at once, a while, or
+ * until nobody writes it any more.
+ */
+static void begin_prefetch(struct storm_lane *l)
+{
+	static const int64_t timeout_ns[] = { 0, 1, 1000000, 50000000, -1 };
+	struct storm_job *job = idle_job(l);
+	int r;
+
+	if (job == NULL)
+		return;
+	random_chain(l, job->come.key);
+	job->come.n = 0;
+	r = ckv_submit_prefetch(l->lane, job->come.key[0].byte,
+				1 + draw(l, STORM_DEPTH), CKV_HOST,
+				timeout_ns[draw(l, 5)], draw(l, 4) ? 0 : CKV_VERIFY,
+				job->come.handle, &job->come.pin, tag_of(l, job));
+	judge(l, "prefetch", r);
+	if (r == 0)
+		job_sent(l, job, JOB_PREFETCHING);
+}
+
+static void prefetched(struct storm_lane *l, struct storm_job *job, long result)
+{
+	judge(l, "prefetch, completed", result == -ECANCELED ? 0 : result);
+	ckv_count(&l->counts->cancelled, result == -ECANCELED);
+	if (result < 0)
+		return;
+	ckv_count(&l->counts->prefetched, result > 0);
+	job->come.n = (uint32_t)result;
+	verify(l, &job->come, "prefetched");
+	let_go(l, &job->come);
+}
+
+/* One that waits ends; what has ended stays as it is. */
+static void step_cancel(struct storm_lane *l)
+{
+	int i = (int)draw(l, STORM_JOBS), r;
+
+	if (l->job[i].state == JOB_IDLE)
+		return;
+	r = ckv_cancel(l->lane, tag_of(l, &l->job[i]));
+	judge(l, "cancel", r == -EALREADY ? 0 : r);
+}
+
 static void take_under_key(struct storm_lane *l, const struct ckv_key *parent,
 			   uint64_t last)
 {
@@ -275,6 +321,8 @@ static void collect(struct storm_lane *l, bool wait)
 			reserved(l, job, event[i].result);
 		else if (was == JOB_PUBLISHING)
 			published(l, job, event[i].result);
+		else if (was == JOB_PREFETCHING)
+			prefetched(l, job, event[i].result);
 		else
 			judge(l, "nop, completed", event[i].result);
 	}
@@ -446,9 +494,13 @@ void storm_lane_step(struct storm_lane *l)
 		step_view(l);
 	else if (what < 20)
 		step_drop(l);
-	else if (what < 40)
+	else if (what < 30)
 		begin_nop(l);
-	else if (what < 80)
+	else if (what < 40)
+		step_cancel(l);
+	else if (what < 60)
+		begin_prefetch(l);
+	else if (what < 90)
 		step_look_many(l);
 	else
 		step_look(l);
