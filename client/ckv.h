@@ -423,8 +423,8 @@ long ckv_lookup_many(struct ckv_lane *lane, struct ckv_chain *chains,
  * CKV_DEVICE. Blocks that another engine is just writing are waited for, so of two engines
  * with one new prompt the second need not compute it again. Returns how many leading blocks
  * are there when all that could come has come, or timeout_ns (-1: no limit) have passed: 0
- * at once if nothing is stored and nobody writes. A writer that dies or gives up ends the
- * wait, too.
+ * at once if nothing is stored and nobody writes. A writer that dies, gives up or loses its
+ * connection ends the wait, too.
  *
  * With ret_pin the result is that of ckv_lookup() with ret_handles[n_keys] and `flags`,
  * made before the daemon may let go of what has come. With CKV_VERIFY, what was published

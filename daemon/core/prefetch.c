@@ -5,9 +5,10 @@
  * The task passes its keys from the first one on. A published block is passed. A block
  * that is reserved will be published or given back, so the task stops there and says
  * SPACE_LATER; its owner keeps it in a place of its own and calls space_await(). PUBLISH,
- * ABORT and the end of a lane then move it to the list of those that can go on, from
- * which space_ready() hands it back. A key that is not there, or that is stored under
- * another parent, ends the chain: nothing is coming there.
+ * ABORT, and that a lane is shut or ends, then move it to the list of those that can go
+ * on, from which space_ready() hands it back. A key that is not there, that is stored
+ * under another parent, or that is reserved by a lane that is shut, ends the chain:
+ * nothing is coming there.
  *
  * With `keep`, the last block that was passed is held, and so are all its ancestors
  * (hold.c): the block stays until its reader has pinned it.
@@ -73,6 +74,21 @@ void await_settle(struct space *s, uint32_t slot, int32_t *units)
 		await_end(s, t);
 		ready_put(s, t);
 	}
+}
+
+void space_lane_shut(struct space *s, int number)
+{
+	struct space_task *t, *next;
+
+	lane_of(s, number)->shut = true;
+	for (uint32_t i = 0; s->n_awaited > 0 && i < s->n_awaiting; i++)
+		for (t = s->awaiting[i]; t != NULL; t = next) {
+			next = t->after;
+			if (page_of(s, page_in(s, t->awaited_slot))->lane != number)
+				continue;
+			await_end(s, t);
+			ready_put(s, t);
+		}
 }
 
 void space_await(struct space *s, struct space_task *t)
@@ -142,6 +158,8 @@ static int pass_key(struct space *s, struct space_task *t)
 	if (node_is_view(s, slot) || !follows(s, t, slot))
 		return 0;
 	if (state == TABLE_RESERVED) {
+		if (s->lanes[page_of(s, page_in(s, slot))->lane].shut)
+			return 0;
 		t->awaited_slot = slot;
 		return SPACE_LATER;
 	}

@@ -138,6 +138,12 @@ int space_lane_open(struct space *space, uint32_t client,
 		    const struct space_lane_memory *memory);
 
 /*
+ * No requests of this lane are taken any more, but its client lives and keeps what it
+ * pinned and was lent. Nobody waits for blocks that only this lane could publish.
+ */
+void space_lane_shut(struct space *space, int lane);
+
+/*
  * End a lane whose client is dead or has closed it. From now on its pins and touches
  * are ignored. The caller has cancelled the lane's tasks.
  *

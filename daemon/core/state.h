@@ -97,6 +97,7 @@ struct space_lane {
 	uint32_t touch_pos;	/* the next touch to read from its ring */
 	uint32_t place;		/* in use: index in open_lanes; unused: next unused lane */
 	enum { LANE_UNUSED, LANE_IN_USE, LANE_ENDING } state;
+	bool shut;		/* it publishes nothing any more: space_lane_shut() */
 };
 
 /*

@@ -150,6 +150,26 @@ START_TEST(a_dead_writer_is_waited_for_no_longer)
 }
 END_TEST
 
+/* Its client may live on and keep the page: it cannot publish it any more. */
+START_TEST(a_writer_that_is_not_served_is_waited_for_no_longer)
+{
+	struct ckv_lent two = reserve(a, 0, 2);
+
+	reserve(b, 0, 1);
+	begin_waiting(0, 1, 2, false);
+	begin_waiting(1, 1, 1, true);
+	begin_waiting(2, 2, 1, false);
+	space_lane_shut(core.space, b);
+	ck_assert_int_eq(run_ready(&task[1]), 0);
+	ck_assert_int_eq(run_ready(&task[0]), 0);
+	ck_assert_ptr_null(space_ready(core.space));
+	ck_assert_int_eq(begin(3, 1, 1, false), 0);
+	ck_assert_int_eq(core_publish(&core, a, &two), 0);
+	ck_assert_int_eq(run_ready(&task[2]), 1);
+	space_lane_close(core.space, b);
+}
+END_TEST
+
 /* All that wait for one block go on with it; those that wait for another do not. */
 START_TEST(each_waits_for_its_own_block)
 {
@@ -382,6 +402,7 @@ CHECK_MAIN("core_prefetch",
 	TEST(a_block_being_written_is_waited_for),
 	TEST(what_is_given_back_is_waited_for_no_longer),
 	TEST(a_dead_writer_is_waited_for_no_longer),
+	TEST(a_writer_that_is_not_served_is_waited_for_no_longer),
 	TEST(each_waits_for_its_own_block),
 	TEST(a_cancelled_task_is_in_no_list),
 	TEST(who_wakes_many_pays_for_them),
