@@ -2,6 +2,7 @@
 /*
  * test_config_show.c - what ckvd --check prints of a configuration.
  */
+#include "daemon/shell/config.h"
 #include "tests/lib/check_main.h"
 #include "tests/lib/config.h"
 
@@ -9,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
 
 /* A name that is no UTF-8 is valid JSON all the same; one that is stays as it is. */
 START_TEST(any_name_is_valid_json)
