@@ -344,7 +344,7 @@ END_TEST
  */
 START_TEST(a_view_of_changed_pages_is_thrown_away)
 {
-	enum { CHAINS = 60, PATIENCE = 30, BLOCKS = 120, KEPT = BLOCKS * TOKENS / 8 };
+	enum { CHAINS = 200, PATIENCE = 10, BLOCKS = 120, KEPT = BLOCKS * TOKENS / 8 };
 	uint32_t n_seen = 0;
 
 	begin(NULL, "compress = " EIGHTH "\n");
