@@ -149,7 +149,7 @@ static void check_tips(const struct space *s, uint32_t *n_kids,
 			continue;
 		assert(node_of(s, tip->slot)->state == NODE_PUBLISHED);
 		assert(node_of(s, tip->slot)->mark & NODE_TIP_HELD);
-		n_kids[tip->slot * s->config.n_levels + level_of(s, tip->slot)]++;
+		n_kids[tip->slot * s->config.n_levels + LEND_LEVEL]++;
 		n_held++;
 	}
 	assert(n_held == t->n_held_tips);
@@ -235,6 +235,8 @@ static void check_levels(const struct space *s)
 		const struct level *level = &s->levels[i];
 		uint32_t n = 0;
 
+		if (level->pages == NULL)
+			continue;
 		for (uint32_t at = level->free_head; at != CKV_NONE;
 		     at = level->pages[at].link.next, n++)
 			assert(n < level->config.n_places);

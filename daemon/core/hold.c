@@ -2,8 +2,8 @@
 /*
  * hold.c - keep pages in place while a worker thread reads them.
  *
- * A hold counts as a child of its block (node.n_children), so that neither the
- * block nor any of its ancestors is evicted. When the last hold ends, the block
+ * A hold counts as a child of its block where pages are lent, so that neither the
+ * block's page nor that of any of its ancestors is evicted. When the last hold ends, the block
  * counts as just used. A block whose checksum a worker computes is not held, as
  * that is no use of it: it is marked NODE_SUMMING, which is treated like a pin.
  */
@@ -23,9 +23,9 @@ int space_walk_begin(struct space *s, const struct ckv_key *key,
 	uint32_t deepest;
 
 	if (table_find(s, &place, key, &deepest) != TABLE_PUBLISHED ||
-	    node_is_view(s, deepest))
+	    node_is_view(s, deepest) || !copy_there(s, deepest, LEND_LEVEL))
 		return -ENOENT;
-	node_hold(s, deepest);
+	node_hold(s, deepest, LEND_LEVEL);
 	walk_begin(ret_walk, deepest);
 	return 0;
 }
@@ -40,7 +40,7 @@ int space_walk_on(const struct space *s, struct space_walk *walk,
 			return SPACE_MORE;
 		if (walk->n == n_links_max)
 			return -E2BIG;
-		ckv_entry_load(ckv_index_entry(&s->index, walk->slot), &block);
+		block_load(s, walk->slot, &block);
 		if (walk->n > 0 &&
 		    block.n_tokens != s->config.geometry.block_tokens)
 			walk->part = walk->n;
@@ -82,7 +82,7 @@ void space_scratch_release(struct space *s, uint32_t page)
 void space_release(struct space *s, uint32_t slot)
 {
 	assert(slot < s->n_slots && node_of(s, slot)->state == NODE_PUBLISHED);
-	node_release(s, slot, POLICY_BACK);
+	node_release(s, slot, LEND_LEVEL, POLICY_BACK);
 }
 
 /* ---- checksums ---- */
@@ -122,6 +122,7 @@ int space_sum_next(struct space *s, uint32_t *ret_page)
 		slot = sum_dequeue(s);
 		node = node_of(s, slot);
 		if (node->state != NODE_PUBLISHED ||
+		    !copy_there(s, slot, LEND_LEVEL) ||
 		    (record_of(s, slot)->flags & CKV_ENTRY_SUMMED))
 			continue;
 		node->mark |= NODE_SUMMING;
@@ -140,7 +141,7 @@ void space_sum_done(struct space *s, uint32_t page, bool sum_ok,
 	assert(ckv_record_state(record) == CKV_RECORD_PUBLISHED);
 	assert(node_of(s, slot)->mark & NODE_SUMMING);
 	node_of(s, slot)->mark &= (uint8_t)~NODE_SUMMING;
-	candidates_of(s, slot, level_of(s, slot))->search.full = false;
+	candidates_of(s, slot, LEND_LEVEL)->search.full = false;
 	gauge_sub(&s->stats->unsummed, 1);
 	if (!sum_ok) {
 		sum_enqueue(s, slot);

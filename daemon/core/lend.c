@@ -152,7 +152,7 @@ static void parent_hold(struct space *s, struct space_task *t)
 	if (t->held_slot != CKV_NONE || t->parent_slot == CKV_NONE ||
 	    !t->parent_ok)
 		return;
-	node_hold(s, t->parent_slot);
+	node_hold(s, t->parent_slot, LEND_LEVEL);
 	t->held_slot = t->parent_slot;
 }
 
@@ -162,7 +162,7 @@ static void parent_release(struct space *s, struct space_task *t)
 
 	t->held_slot = CKV_NONE;
 	if (slot != CKV_NONE)
-		node_release(s, slot, POLICY_BACK);
+		node_release(s, slot, LEND_LEVEL, POLICY_BACK);
 }
 
 /* Lend a page for a key that is not in the index, and whose parent is. */

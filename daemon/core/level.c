@@ -104,14 +104,16 @@ static void lose(struct space *s, uint32_t slot, uint32_t level,
 		tip_enqueue(s, slot);
 }
 
-void node_hold(struct space *s, uint32_t slot)
+void node_hold(struct space *s, uint32_t slot, uint32_t level)
 {
-	gain(s, slot, level_of(s, slot));
+	assert(copy_there(s, slot, level));
+	gain(s, slot, level);
 }
 
-void node_release(struct space *s, uint32_t slot, enum policy_origin origin)
+void node_release(struct space *s, uint32_t slot, uint32_t level,
+		  enum policy_origin origin)
 {
-	lose(s, slot, level_of(s, slot), origin);
+	lose(s, slot, level, origin);
 }
 
 void parent_gain(struct space *s, uint32_t slot)

@@ -126,23 +126,26 @@ static bool follows(const struct space *s, const struct space_task *t, uint32_t 
 {
 	const struct ckv_key *keys = t->items;
 	uint32_t parent = node_of(s, slot)->parent;
+	struct ckv_block block;
 
 	if (t->next == 0)
 		return true;
-	return parent != CKV_NONE &&
-	       memcmp(&record_of(s, parent)->key, &keys[t->next - 1],
-		      sizeof keys[0]) == 0;
+	if (parent == CKV_NONE)
+		return false;
+	block_load(s, parent, &block);
+	return memcmp(&block.key, &keys[t->next - 1], sizeof keys[0]) == 0;
 }
 
 /* Hold the block that was passed instead of the one before it. */
 static void keep(struct space *s, struct space_task *t, uint32_t slot)
 {
-	uint32_t before = t->held_slot;
+	uint32_t before = t->held_slot, before_level = t->held_level;
 
-	node_hold(s, slot);
 	t->held_slot = slot;
+	t->held_level = level_of(s, slot);
+	node_hold(s, slot, t->held_level);
 	if (before != CKV_NONE)
-		node_release(s, before, POLICY_BACK);
+		node_release(s, before, before_level, POLICY_BACK);
 }
 
 /* The next key: 1 it is there, 0 the chain ends, SPACE_LATER it is being written. */
@@ -200,5 +203,5 @@ void prefetch_cancel(struct space *s, struct space_task *t)
 	await_end(s, t);
 	t->held_slot = CKV_NONE;
 	if (slot != CKV_NONE)
-		node_release(s, slot, POLICY_BACK);
+		node_release(s, slot, t->held_level, POLICY_BACK);
 }

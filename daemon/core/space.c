@@ -8,13 +8,18 @@
 
 #include <stdlib.h>
 
+uint32_t space_buckets_for(uint64_t n_places)
+{
+	/* 28 entries at 80 %: n / 22.4. */
+	uint64_t n = (n_places * 10 + 223) / 224;
+
+	return n < 2 ? 2 : (uint32_t)n;
+}
+
 uint32_t space_buckets(const struct ckv_pool_shape *pool)
 {
-	uint64_t n = (uint64_t)pool->n_block_pages + pool->n_view_pages;
-
-	/* 28 entries at 80 %: n / 22.4. */
-	n = (n * 10 + 223) / 224;
-	return n < 2 ? 2 : (uint32_t)n;
+	return space_buckets_for((uint64_t)pool->n_block_pages +
+				 pool->n_view_pages);
 }
 
 static uint32_t name_heads(const struct ckv_pool_shape *pool)
@@ -85,7 +90,8 @@ static size_t levels_bytes(const struct space_config *c)
 
 	for (uint32_t i = 0; i < c->n_levels; i++)
 		bytes += sizeof(struct level) +
-			 c->level[i].n_places * sizeof(struct page) +
+			 c->level[i].n_places *
+			 (i == LEND_LEVEL ? sizeof(struct page) : sizeof(uint32_t)) +
 			 c->level[i].policy->private_bytes();
 	return bytes;
 }
@@ -131,6 +137,18 @@ static int candidates_create(struct space *s, struct candidates *c, uint32_t lev
 	return ops->create(c->copies, &c->policy);
 }
 
+/* A page has a struct that says how it is lent; of another place only a number is kept. */
+static int places_allocate(struct level *level, uint32_t i)
+{
+	size_t n = level->config.n_places;
+
+	if (i == LEND_LEVEL)
+		level->pages = calloc(n, sizeof *level->pages);
+	else
+		level->free_places = calloc(n, sizeof *level->free_places);
+	return level->pages != NULL || level->free_places != NULL ? 0 : -ENOMEM;
+}
+
 static int levels_allocate(struct space *s)
 {
 	int r = candidates_create(s, &s->views, LEND_LEVEL, &policy_lru);
@@ -142,8 +160,7 @@ static int levels_allocate(struct space *s)
 		struct level *level = &s->levels[i];
 
 		level->config = s->config.level[i];
-		level->pages = calloc(level->config.n_places, sizeof *level->pages);
-		if (level->pages == NULL)
+		if (places_allocate(level, i) < 0)
 			return -ENOMEM;
 		r = candidates_create(s, &level->blocks, i, level->config.policy);
 	}
@@ -184,7 +201,8 @@ static void level_start(struct level *level)
 {
 	level->free_head = CKV_NONE;
 	for (uint32_t i = level->config.n_places; i-- > 0; ) {
-		level->pages[i].lane = level->pages[i].last_lane = NO_LANE;
+		if (level->pages != NULL)
+			level->pages[i].lane = level->pages[i].last_lane = NO_LANE;
 		place_push(level, i);
 	}
 }
@@ -260,6 +278,7 @@ void space_destroy(struct space *s)
 	for (uint32_t i = 0; s->levels != NULL && i < s->config.n_levels; i++) {
 		candidates_destroy(&s->levels[i].blocks);
 		free(s->levels[i].pages);
+		free(s->levels[i].free_places);
 	}
 	candidates_destroy(&s->views);
 	free(s->levels);

@@ -50,7 +50,7 @@ struct space_config {
 	struct ckv_geometry geometry;
 	struct ckv_pool_shape pool;
 	uint64_t epoch;			/* of the daemon: a part of each lent page's name */
-	uint32_t n_buckets;		/* space_buckets() of the pool */
+	uint32_t n_buckets;		/* space_buckets() of the pool, or more */
 	uint64_t seed[4];		/* random */
 	uint32_t n_lanes_max;		/* < 65535 */
 	uint32_t n_clients_max;		/* client numbers are below this */
@@ -106,8 +106,12 @@ struct space_lane_memory {
 	uint32_t user;			/* the number of the user who owns the client */
 };
 
-/* How many buckets a pool needs, so that at most 80 % of the slots are ever taken. */
+/*
+ * How many buckets are needed, so that at most 80 % of the slots are ever taken: of a pool,
+ * and of the places at all levels with the pool's view pages.
+ */
 uint32_t space_buckets(const struct ckv_pool_shape *pool);
+uint32_t space_buckets_for(uint64_t n_places);
 
 /*
  * Make a space and write its index header. -EINVAL: impossible numbers; -ENOMEM.
@@ -205,7 +209,8 @@ struct space_task {
 	bool parent_known;		/* RESERVE: the parent was found, or there is none */
 	bool parent_ok;			/* RESERVE: ... and blocks may be reserved under it */
 	uint32_t parent_slot;		/* RESERVE: parent of the next key; CKV_NONE: root */
-	uint32_t held_slot;		/* RESERVE: the parent; PREFETCH: what was passed */
+	uint32_t held_slot;		/* RESERVE: the parent; PREFETCH: what was passed ... */
+	uint32_t held_level;		/* PREFETCH: ... and where it is held */
 	uint32_t last_page, n_awaited;	/* ABORT: position in the tree under an item */
 	uint32_t n_wishes;		/* RESERVE: for a place in the next key's buckets */
 	bool keep;			/* PREFETCH, set by the caller: hold what was passed */
@@ -317,7 +322,7 @@ struct space_walk {
 };
 
 /*
- * Hold the chain that ends in `key`: 0 or -ENOENT. It is neither evicted nor dropped
+ * Hold the chain that ends in `key`: 0; -ENOENT: it has no page there. It is neither evicted nor dropped
  * until space_release() of its last slot, which is ret_walk->slot.
  */
 int space_walk_begin(struct space *space, const struct ckv_key *key,

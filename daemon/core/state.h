@@ -127,8 +127,9 @@ struct candidates {
 struct level {
 	struct space_level config;
 	struct candidates blocks;
-	struct page *pages;	/* [n_places] */
-	uint32_t free_head;	/* a stack through page.link.next */
+	struct page *pages;	/* [n_places] of the level where pages are lent */
+	uint32_t free_head;	/* there: a stack through page.link.next */
+	uint32_t *free_places;	/* [n_free] at any other level: the stack itself */
 	uint32_t n_free;
 };
 
@@ -271,7 +272,7 @@ static inline uint32_t level_of(const struct space *s, uint32_t slot)
 	return level;
 }
 
-/* The page of a taken slot. */
+/* The page of a slot that has one, lent or not; CKV_NONE: it is at a farther level only. */
 static inline uint32_t page_in(const struct space *s, uint32_t slot)
 {
 	return copy_of(s, slot, LEND_LEVEL)->place;
@@ -289,10 +290,18 @@ static inline bool candidates_any(const struct candidates *c)
 	return c->ops->next_victim(c->policy, CKV_NONE) != CKV_NONE;
 }
 
-/* The record of the page that a taken slot has. */
+/* The record of the page of a slot that has one. */
 static inline struct ckv_record *record_of(const struct space *s, uint32_t slot)
 {
+	assert(page_in(s, slot) != CKV_NONE);
 	return &s->records[page_in(s, slot)];
+}
+
+/* What the index says about a taken slot: true at every level. */
+static inline void block_load(const struct space *s, uint32_t slot,
+			      struct ckv_block *ret_block)
+{
+	ckv_entry_load(ckv_index_entry(&s->index, slot), ret_block);
 }
 
 /* Prefetch what is written when a block page is lent or freed. */
@@ -307,17 +316,24 @@ static inline uint32_t place_pop(struct level *level)
 {
 	uint32_t place = level->free_head;
 
-	assert(place != CKV_NONE && level->n_free > 0);
-	level->free_head = level->pages[place].link.next;
+	assert(level->n_free > 0);
 	level->n_free--;
+	if (level->free_places != NULL)
+		return level->free_places[level->n_free];
+	assert(place != CKV_NONE);
+	level->free_head = level->pages[place].link.next;
 	return place;
 }
 
 static inline void place_push(struct level *level, uint32_t place)
 {
+	level->n_free++;
+	if (level->free_places != NULL) {
+		level->free_places[level->n_free - 1] = place;
+		return;
+	}
 	level->pages[place].link.next = level->free_head;
 	level->free_head = place;
-	level->n_free++;
 }
 
 static inline uint32_t level_n_used(const struct level *level)
@@ -377,9 +393,13 @@ void copy_new(struct space *s, uint32_t slot);
 bool copy_may_go(const struct space *s, uint32_t slot, uint32_t level);
 /* Children at all levels, and holds; a child counts once for each of its copies. */
 uint32_t node_children(const struct space *s, uint32_t slot);
-/* Hold a block where it is; end the hold. */
-void node_hold(struct space *s, uint32_t slot);
-void node_release(struct space *s, uint32_t slot, enum policy_origin origin);
+/*
+ * Hold a block's copy at a level, and so those of its ancestors at that level or nearer;
+ * end the hold. The holder remembers the level: the block may get nearer copies meanwhile.
+ */
+void node_hold(struct space *s, uint32_t slot, uint32_t level);
+void node_release(struct space *s, uint32_t slot, uint32_t level,
+		  enum policy_origin origin);
 /* Count a slot, with each of its copies, as a child of its parent; count it no longer. */
 void parent_gain(struct space *s, uint32_t slot);
 void parent_lose(struct space *s, uint32_t slot, enum policy_origin origin);

@@ -62,11 +62,11 @@ static void tip_hold(struct space *s, uint32_t i, uint32_t slot,
 		     enum tip_state state)
 {
 	assert(!(node_of(s, slot)->mark & (NODE_TIP_HELD | NODE_DONE)));
-	node_hold(s, slot);
+	node_hold(s, slot, LEND_LEVEL);
 	node_of(s, slot)->mark |= NODE_TIP_HELD;
 	/* A search that found nothing may find this one, as its hold can give way. */
-	candidates_of(s, slot, level_of(s, slot))->search.full = false;
-	candidates_of(s, slot, level_of(s, slot))->search.stage = 0;
+	candidates_of(s, slot, LEND_LEVEL)->search.full = false;
+	candidates_of(s, slot, LEND_LEVEL)->search.stage = 0;
 	s->tips[i] = (struct tip){
 		.state = state, .slot = slot, .serial = s->tip_serial++,
 	};
@@ -120,7 +120,7 @@ static bool tip_revoke(struct space *s, struct tip *tip)
 	if (!tip_holds(tip) || node_children(s, tip->slot) > 1)
 		return false;
 	tip_unhold(s, tip);
-	copy_of(s, tip->slot, level_of(s, tip->slot))->n_children = 0;
+	copy_of(s, tip->slot, LEND_LEVEL)->n_children = 0;
 	tip->state = tip->state == TIP_READING ? TIP_REVOKED : TIP_FREE;
 	return true;
 }
@@ -143,7 +143,7 @@ uint32_t tips_give_way(struct space *s, enum tip_state state, uint32_t n_max)
 		node_of(s, tip->slot)->mark |= NODE_LOST;
 		ckv_count(&s->stats->auto_lost_room, 1);
 		if (pinned_still(s, tip->slot))
-			park(s, candidates_of(s, tip->slot, level_of(s, tip->slot)),
+			park(s, candidates_of(s, tip->slot, LEND_LEVEL),
 			     tip->slot);
 		else
 			batch_add(s, tip->slot, POLICY_HEIR);
@@ -207,6 +207,7 @@ static uint32_t next_published(struct space *s)
 		uint32_t slot = tip_dequeue(s);
 
 		if (node_of(s, slot)->state != NODE_PUBLISHED ||
+		    !copy_there(s, slot, LEND_LEVEL) ||
 		    (node_of(s, slot)->mark & (NODE_DONE | NODE_VIEW)))
 			continue;
 		if (node_children(s, slot) == 0)
@@ -240,7 +241,7 @@ static void tip_release(struct space *s, struct tip *tip)
 {
 	tip->state = TIP_FREE;
 	tip_unhold(s, tip);
-	node_release(s, tip->slot, POLICY_KEPT);
+	node_release(s, tip->slot, LEND_LEVEL, POLICY_KEPT);
 }
 
 /*
@@ -289,11 +290,13 @@ int space_tip_begin(struct space *s, uint32_t *ret_tip, struct ckv_key *ret_key,
 		    struct space_walk *ret_walk)
 {
 	uint32_t tip = tip_begin(s);
+	struct ckv_block block;
 
 	if (tip == CKV_NONE)
 		return 0;
+	block_load(s, s->tips[tip].slot, &block);
 	*ret_tip = tip;
-	*ret_key = record_of(s, s->tips[tip].slot)->key;
+	*ret_key = block.key;
 	walk_begin(ret_walk, s->tips[tip].slot);
 	return 1;
 }
