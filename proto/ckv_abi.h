@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #define CKV_PROTOCOL_VERSION	3u	/* messages on the control socket */
-#define CKV_LAYOUT_VERSION	4u	/* every mapped structure */
+#define CKV_LAYOUT_VERSION	5u	/* every mapped structure */
 
 #define CKV_LINE		64u	/* bytes of one cache line */
 #define CKV_PIECE_BYTES		4096u	/* unit of page size and checksum */

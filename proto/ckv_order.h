@@ -38,9 +38,8 @@
  *     the daemon lets somebody else write them.
  *   STATE_PUT -> STATE_TAKE      ckv_lane_shut() -> ckv_lane_state();
  *     ckv_world_set_life(), ckv_world_raise_epoch() -> ckv_world_alive();
- *     ckv_futex_bump() -> ckv_futex_load(); ckv_record_set_state() ->
- *     ckv_record_state(); ckv_client_set_state() -> ckv_client_state();
- *     ckv_state_store32() -> ckv_state_load32()
+ *     ckv_futex_bump() -> ckv_futex_load(); ckv_client_set_state() ->
+ *     ckv_client_state(); ckv_state_store32() -> ckv_state_load32()
  *     A word that says how something stands. Who sees a new state sees what was
  *     written before it.
  *
@@ -66,6 +65,10 @@
  *     For a daemon that takes over the memory of a dead one: either it sees a pin of
  *     that time, or the client sees the new epoch. Today every start makes new memory,
  *     so nothing is taken over.
+ *
+ * 3. ckv_kill_fence(): what one thread stored when it is killed. The processor makes the
+ * stores of a thread in the order of its instructions, as far as a later process can
+ * tell, so only the compiler must be kept from changing their order.
  *
  * How this is tested. Each order can be weakened for one build, for example by
  * -DCKV_ORDER_PIN_FENCE=memory_order_relaxed; `tests/mutants/run orders` does so with each
@@ -171,6 +174,12 @@ static inline uint32_t ckv_state_load32(const _Atomic uint32_t *word)
 static inline void ckv_state_store32(_Atomic uint32_t *word, uint32_t value)
 {
 	atomic_store_explicit(word, value, CKV_ORDER_STATE_PUT);
+}
+
+/* What stands before it is stored before what stands after it, if a kill comes between. */
+static inline void ckv_kill_fence(void)
+{
+	atomic_signal_fence(memory_order_seq_cst);
 }
 
 /* Only one thread writes a counter, so adding needs no atomic read-modify-write. */

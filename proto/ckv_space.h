@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ckv_space.h - a space's geometry, the shape of its pool, its page records.
+ * ckv_space.h - a space's geometry, and the shape of its pool.
  *
  * A page holds one block, its numbers ordered as the space's layout says, rounded up to
  * 4 KiB. Pages lie in slabs; a slab is one memfd. Page p is page p % slab_pages of slab
@@ -119,51 +119,6 @@ static inline uint64_t ckv_page_offset(const struct ckv_pool_shape *p,
 {
 	return (uint64_t)(page / p->slab_pages) * p->slab_stride +
 	       (uint64_t)(page % p->slab_pages) * p->page_bytes;
-}
-
-/*
- * What the daemon notes of each page, in memory that only it maps. It has all that a
- * later daemon would need to build the index again from the pages; no daemon does that
- * yet. `state` is stored last, so a record with a state is whole.
- */
-enum ckv_record_state {
-	CKV_RECORD_FREE	     = 0,
-	CKV_RECORD_LENT	     = 1,
-	CKV_RECORD_PUBLISHED = 2,
-	CKV_RECORD_VIEW	     = 3,
-};
-#define CKV_RECORD_MAGIC	0x7263u
-
-struct ckv_record {
-	struct ckv_key key;
-	uint64_t fingerprint;	/* XXH3-64 of the space's geometry, with the weights */
-	uint64_t checksum;
-	uint32_t parent_slot;	/* CKV_NONE at a root and in a view */
-	uint32_t slot;
-	uint32_t generation;
-	uint16_t magic;
-	uint8_t	 flags;		/* enum ckv_entry_flag */
-	_Atomic uint8_t state;	/* enum ckv_record_state */
-};
-CKV_AT(struct ckv_record, key, 0, 32);
-CKV_AT(struct ckv_record, fingerprint, 32, 8);
-CKV_AT(struct ckv_record, checksum, 40, 8);
-CKV_AT(struct ckv_record, parent_slot, 48, 4);
-CKV_AT(struct ckv_record, slot, 52, 4);
-CKV_AT(struct ckv_record, generation, 56, 4);
-CKV_AT(struct ckv_record, magic, 60, 2);
-CKV_AT(struct ckv_record, flags, 62, 1);
-CKV_AT(struct ckv_record, state, 63, 1);
-CKV_SIZE(struct ckv_record, 64);
-
-static inline uint8_t ckv_record_state(const struct ckv_record *record)
-{
-	return atomic_load_explicit(&record->state, CKV_ORDER_STATE_TAKE);
-}
-
-static inline void ckv_record_set_state(struct ckv_record *record, uint8_t state)
-{
-	atomic_store_explicit(&record->state, state, CKV_ORDER_STATE_PUT);
 }
 
 #endif

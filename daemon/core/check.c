@@ -29,9 +29,13 @@ static void check_entry(const struct space *s, uint32_t slot, uint8_t level)
 	assert((block.generation & 1) == 0);
 	assert(block.generation == record->generation);
 	assert(memcmp(&block.key, &record->key, sizeof block.key) == 0);
-	assert(record->fingerprint == s->fingerprint);
 	assert(block.parent_slot == node->parent);
 	assert(record->parent_slot == node->parent);
+	if (level != CKV_LEVEL_NONE) {
+		assert(record->n_tokens == block.n_tokens);
+		assert(record->flags == block.flags);
+		assert(record->checksum == block.checksum);
+	}
 	assert(ckv_index_find(&s->index, &place, &record->key, &found_slot,
 			      &found) == (level != CKV_LEVEL_NONE));
 	assert(level == CKV_LEVEL_NONE || found_slot == slot);
@@ -91,13 +95,13 @@ static void check_slot(const struct space *s, uint32_t slot, uint32_t *n_kids,
 		break;
 	case NODE_LENT:
 		t->n_reserved++;
-		assert(ckv_record_state(record_of(s, slot)) == CKV_RECORD_LENT);
+		assert(record_of(s, slot)->state == CKV_RECORD_LENT);
 		assert(page_of(s, page_in(s, slot))->lane != NO_LANE);
 		check_entry(s, slot, CKV_LEVEL_NONE);
 		check_parent(s, slot, n_kids);
 		break;
 	case NODE_PUBLISHED:
-		assert(ckv_record_state(record_of(s, slot)) ==
+		assert(record_of(s, slot)->state ==
 		       (node_is_view(s, slot) ? CKV_RECORD_VIEW :
 			CKV_RECORD_PUBLISHED));
 		check_entry(s, slot, s->levels[level_of(s, slot)].config.number);
@@ -108,12 +112,23 @@ static void check_slot(const struct space *s, uint32_t slot, uint32_t *n_kids,
 	}
 }
 
+/* A later daemon would believe the record. */
+static void check_seal(const struct space *s, uint32_t page)
+{
+	const struct ckv_record *record = &s->records[page];
+
+	assert(ckv_hint_load64(&record->seal) ==
+	       (record->state == CKV_RECORD_FREE ? 0 :
+		ckv_record_seal(record, s->fingerprint, page)));
+}
+
 static void check_page(const struct space *s, uint32_t page, struct tally *t)
 {
 	const struct ckv_record *record = &s->records[page];
 	const struct page *p = page_of(s, page);
 
-	switch (ckv_record_state(record)) {
+	check_seal(s, page);
+	switch (record->state) {
 	case CKV_RECORD_FREE:
 		assert(p->lane == NO_LANE && p->n_holds == 0);
 		t->n_free++;
@@ -124,6 +139,8 @@ static void check_page(const struct space *s, uint32_t page, struct tally *t)
 		assert(p->lane != NO_LANE || p->n_holds > 0);
 		assert(record->slot == CKV_NONE ||
 		       page_in(s, record->slot) == page);
+		assert(p->lane == NO_LANE || record->checksum ==
+		       s->lanes[p->lane].memory.serial);
 		break;
 	case CKV_RECORD_PUBLISHED:
 		assert(p->lane == NO_LANE && p->n_holds == 0);
@@ -170,17 +187,23 @@ static void check_views(const struct space *s, struct tally *t)
 
 	for (uint32_t i = 0; i < p->n_view_pages; i++) {
 		uint32_t page = p->first_view_page + i;
-		uint8_t state = ckv_record_state(&s->records[page]);
+		const struct ckv_view_row *row = &s->view_rows[i];
+		uint8_t state = s->records[page].state;
 		bool used = s->view_used[i / 64] >> i % 64 & 1;
 
+		check_seal(s, page);
 		assert(used == (state != CKV_RECORD_FREE));
 		t->n_view_pages += used;
-		if (state != CKV_RECORD_VIEW ||
-		    s->rows[i].view.first_page != page ||
-		    s->rows[i].view.n_pages == 0)
+		if (state != CKV_RECORD_VIEW || s->runs[i].n_pages == 0) {
+			assert(ckv_hint_load64(&row->seal) == 0);
 			continue;
+		}
+		assert(ckv_hint_load64(&row->seal) ==
+		       ckv_view_row_seal(row, s->fingerprint));
+		assert(row->first_page == page);
+		assert(row->n_pages == s->runs[i].n_pages);
 		assert(i / p->slab_pages ==
-		       (i + s->rows[i].view.n_pages - 1) / p->slab_pages);
+		       (i + s->runs[i].n_pages - 1) / p->slab_pages);
 		assert(page_in(s, s->records[page].slot) == page);
 		t->n_views++;
 	}

@@ -138,7 +138,7 @@ void space_sum_done(struct space *s, uint32_t page, bool sum_ok,
 	struct ckv_record *record = &s->records[page];
 	uint32_t slot = record->slot;
 
-	assert(ckv_record_state(record) == CKV_RECORD_PUBLISHED);
+	assert(record->state == CKV_RECORD_PUBLISHED);
 	assert(node_of(s, slot)->mark & NODE_SUMMING);
 	node_of(s, slot)->mark &= (uint8_t)~NODE_SUMMING;
 	candidates_of(s, slot, LEND_LEVEL)->search.full = false;
@@ -147,8 +147,7 @@ void space_sum_done(struct space *s, uint32_t page, bool sum_ok,
 		sum_enqueue(s, slot);
 		return;
 	}
-	record->checksum = checksum;
-	record->flags |= CKV_ENTRY_SUMMED;
+	ckv_record_sum(record, s->fingerprint, page, checksum);
 	table_set_sum(s, slot, checksum);
 	ckv_count(&s->stats->summed, 1);
 }

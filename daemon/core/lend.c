@@ -27,7 +27,7 @@ void page_push(struct space *s, uint32_t page)
 {
 	struct level *level = lend_level(s);
 
-	ckv_record_set_state(&s->records[page], CKV_RECORD_FREE);
+	ckv_record_free(&s->records[page]);
 	place_push(level, page);
 	ckv_hint_store64(&s->stats->pages_free, level->n_free);
 }
@@ -43,7 +43,7 @@ void block_free(struct space *s, uint32_t slot)
 {
 	const struct ckv_record *record = record_of(s, slot);
 
-	assert(ckv_record_state(record) == CKV_RECORD_PUBLISHED);
+	assert(record->state == CKV_RECORD_PUBLISHED);
 	assert(record->slot == slot);
 	if (!(record->flags & CKV_ENTRY_SUMMED))
 		gauge_sub(&s->stats->unsummed, 1);
@@ -54,21 +54,21 @@ void block_free(struct space *s, uint32_t slot)
 
 /* ---- RESERVE ---- */
 
-/* Fill the record of a page that is about to be lent. */
-static void record_lent(struct space *s, uint32_t page, uint32_t slot,
+/* Fill the record of a page that is about to be lent to a lane. */
+static void record_lent(struct space *s, int lane, uint32_t page, uint32_t slot,
 			const struct ckv_block *block)
 {
 	struct ckv_record *record = &s->records[page];
 
 	record->key = block->key;
-	record->fingerprint = s->fingerprint;
-	record->checksum = 0;
+	record->checksum = s->lanes[lane].memory.serial;
 	record->parent_slot = block->parent_slot;
 	record->slot = slot;
 	record->generation = slot == CKV_NONE ? 0 : table_generation(s, slot);
-	record->magic = CKV_RECORD_MAGIC;
+	record->n_tokens = 0;
 	record->flags = 0;
-	ckv_record_set_state(record, CKV_RECORD_LENT);
+	record->state = CKV_RECORD_LENT;
+	ckv_record_close(record, s->fingerprint, page);
 }
 
 /* Begin a lending: put the page into its lane's queue. Returns the lending's number. */
@@ -185,7 +185,7 @@ static int reserve_absent(struct space *s, struct space_task *t,
 	ret->slot = table_take(s, place, &block);
 	ret->generation = table_generation(s, ret->slot);
 	node_take(s, ret->slot, parent, ret->page);
-	record_lent(s, ret->page, ret->slot, &block);
+	record_lent(s, t->lane, ret->page, ret->slot, &block);
 	ret->lending = lane_take(s, t->lane, ret->page, parent);
 	parent_gain(s, ret->slot);
 	parent_release(s, t);
@@ -373,7 +373,7 @@ int scratch_run(struct space *s, struct space_task *t, int32_t *units)
 			break;
 		}
 		lent[t->next].page = page = page_pop(s);
-		record_lent(s, page, CKV_NONE, &block);
+		record_lent(s, t->lane, page, CKV_NONE, &block);
 		lent[t->next].lending = lane_take(s, t->lane, page, CKV_NONE);
 		t->next++;
 		t->n_done++;

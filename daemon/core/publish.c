@@ -75,8 +75,10 @@ static void publish_one(struct space *s, const struct ckv_publish_item *item,
 	page_of(s, page)->published = true;
 	node->state = NODE_PUBLISHED;
 	record->flags = (uint8_t)item->flags;
+	record->n_tokens = item->n_tokens;
 	record->checksum = summed ? item->checksum : 0;
-	ckv_record_set_state(record, CKV_RECORD_PUBLISHED);
+	record->state = CKV_RECORD_PUBLISHED;
+	ckv_record_close(record, s->fingerprint, page);
 	table_show(s, slot, record->flags, item->n_tokens, record->checksum);
 	copy_new(s, slot);
 	if (node_children(s, slot) == 0)
@@ -140,12 +142,10 @@ int publish_run(struct space *s, struct space_task *t, int32_t *units)
 /* If a job still reads a scratch page, the page becomes free when the job releases it. */
 void lent_abort(struct space *s, uint32_t page, int32_t *units)
 {
-	struct ckv_record *record = &s->records[page];
-	uint32_t slot = record->slot;
+	uint32_t slot = s->records[page].slot;
 
 	lane_leave(s, page);
 	if (slot != CKV_NONE) {
-		record->slot = CKV_NONE;
 		parent_lose(s, slot, POLICY_BACK);
 		node_free(s, slot);
 		await_settle(s, slot, units);

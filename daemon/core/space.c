@@ -110,7 +110,7 @@ size_t space_private_bytes(const struct space_config *config)
 	       config->n_lanes_max * (sizeof(struct space_lane) + sizeof(uint32_t)) +
 	       (config->n_clients_max + config->n_users_max) * sizeof(uint32_t) +
 	       bit_words(p->n_view_pages) * 8 +
-	       p->n_view_pages * sizeof(struct view_row) +
+	       p->n_view_pages * sizeof(struct view_links) +
 	       name_heads(p) * sizeof(uint32_t) +
 	       policy_lru.private_bytes();
 }
@@ -186,13 +186,13 @@ static int space_allocate(struct space *s, void *nodes)
 	s->client_lent = calloc(c->n_clients_max, sizeof *s->client_lent);
 	s->user_lent = calloc(c->n_users_max + 1, sizeof *s->user_lent);
 	s->view_used = calloc(bit_words(p->n_view_pages) + 1, 8);
-	s->rows = calloc(p->n_view_pages + 1, sizeof *s->rows);
+	s->runs = calloc(p->n_view_pages + 1, sizeof *s->runs);
 	s->n_names = name_heads(p);
 	s->names = malloc(s->n_names * sizeof *s->names);
 	if (!s->nodes || !s->witnesses || !s->judged ||
 	    !s->reserved_tags || !s->sums || !s->queued_tips || !s->tips ||
 	    !s->awaiting || !s->lanes || !s->open_lanes || !s->client_lent ||
-	    !s->user_lent || !s->view_used || !s->rows || !s->names)
+	    !s->user_lent || !s->view_used || !s->runs || !s->names)
 		return -ENOMEM;
 	return levels_allocate(s);
 }
@@ -252,6 +252,7 @@ int space_create(const struct space_config *config,
 	s->n_slots = config->n_buckets * CKV_BUCKET_ENTRIES;
 	s->node_bytes = node_bytes(config);
 	s->records = memory->records;
+	s->view_rows = ckv_view_rows(memory->records, &config->pool);
 	s->stats = memory->stats;
 	s->pace = config->pace ? config->pace : &s->own_pace;
 	s->own_nodes = memory->nodes == NULL;
@@ -283,7 +284,7 @@ void space_destroy(struct space *s)
 	candidates_destroy(&s->views);
 	free(s->levels);
 	free(s->names);
-	free(s->rows);
+	free(s->runs);
 	free(s->view_used);
 	free(s->user_lent);
 	free(s->client_lent);

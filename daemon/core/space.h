@@ -32,6 +32,7 @@
 
 #include "daemon/core/policy.h"
 #include "proto/ckv_ops.h"
+#include "proto/ckv_record.h"
 #include "proto/ckv_stats.h"
 
 struct space;
@@ -90,7 +91,7 @@ static inline void space_pace_pay(struct space_pace *pace, uint64_t units)
 /* The caller owns it, hands it over zeroed and keeps it until space_destroy(). */
 struct space_memory {
 	void *index;			/* ckv_index_bytes(n_buckets) */
-	struct ckv_record *records;	/* one per page of all slabs */
+	struct ckv_record *records;	/* ckv_records_bytes() */
 	struct ckv_space_stats *stats;
 	void *nodes;			/* space_node_bytes() on a line; NULL: the core's own */
 };
@@ -104,6 +105,7 @@ struct space_lane_memory {
 	uint32_t n_pins;
 	uint32_t n_touches;		/* power of two */
 	uint32_t user;			/* the number of the user who owns the client */
+	uint64_t serial;		/* noted in records; no other lane ever has it; not 0 */
 };
 
 /*
@@ -129,8 +131,8 @@ void space_set_limits(struct space *space, uint32_t n_lent_max,
 void space_set_user_limit(struct space *space, uint32_t n_user_lent_max);
 
 /*
- * Set the geometry's fingerprint, 0 at first, for records that are written from now
- * on. Older records keep theirs, so the space must be empty (asserted).
+ * Set the geometry's fingerprint, 0 at first. It is part of each record's seal, so the
+ * space must be empty (asserted).
  */
 void space_set_fingerprint(struct space *space, uint64_t fingerprint);
 

@@ -4,7 +4,8 @@
  *
  * Invariants between any two calls (space_check() asserts them):
  *
- *   - A page is free, lent, published, or a view's; its record says which.
+ *   - A page is free, lent, published, or a view's; its record says which, and its
+ *     record's seal is right.
  *   - A slot is free, lent or published; its node says which, and names its parent
  *     and the places of its copies. A lent page without a slot is scratch.
  *   - The parent of a published block is published. The parent of a lent block is
@@ -149,9 +150,9 @@ struct tip {
 	bool outdated;		/* space_set_auto(anew) was called after the hold began */
 };
 
-/* About the view that begins at this view page. */
-struct view_row {
-	struct space_view view;
+/* About the run that begins at this view page; if it is a view, view_rows[] says which. */
+struct view_links {
+	uint32_t n_pages;	/* of the run; 0: none begins here */
 	uint32_t newer, older;	/* views of the same name, as rows; CKV_NONE: none */
 	uint32_t other;		/* if newest of its name: the next name in the hash bucket */
 };
@@ -166,10 +167,11 @@ struct step_cost {
 
 struct space {
 	struct space_config config;
-	uint64_t fingerprint;		/* of the geometry: copied into each record */
+	uint64_t fingerprint;		/* of the geometry: a part of each record's seal */
 	struct ckv_index index;
 	uint32_t n_slots;
 	struct ckv_record *records;
+	struct ckv_view_row *view_rows;	/* [n_view_pages] behind the records */
 	struct ckv_space_stats *stats;
 	char *nodes;			/* [n_slots] of node_bytes each: see node_of() */
 	bool own_nodes;			/* not the shell's memory */
@@ -215,7 +217,8 @@ struct space {
 	uint32_t *client_lent, *user_lent;	/* pages lent, per client and per user */
 
 	uint64_t *view_used;		/* a bit per view page */
-	struct view_row *rows;		/* one per view page */
+	struct view_links *runs;	/* one per view page */
+	uint64_t view_number;		/* of the newest view */
 	uint32_t *names;		/* hash table over names: first row of each bucket */
 	uint32_t n_names;		/* its buckets; a power of two */
 };

@@ -97,7 +97,7 @@ static uint32_t *name_head(const struct space *s, const struct ckv_key *name)
 
 static bool same_name(const struct space *s, uint32_t row, const struct ckv_key *name)
 {
-	return memcmp(&s->rows[row].view.name, name, sizeof *name) == 0;
+	return memcmp(&s->view_rows[row].name, name, sizeof *name) == 0;
 }
 
 /* The newest view of a name, or CKV_NONE; *ret_at is the link to it, or the last link. */
@@ -107,41 +107,41 @@ static uint32_t name_find(const struct space *s, const struct ckv_key *name,
 	uint32_t *at = name_head(s, name);
 
 	while (*at != CKV_NONE && !same_name(s, *at, name))
-		at = &s->rows[*at].other;
+		at = &s->runs[*at].other;
 	*ret_at = at;
 	return *at;
 }
 
 static void name_insert(struct space *s, uint32_t row)
 {
-	uint32_t *at, newest = name_find(s, &s->rows[row].view.name, &at);
+	uint32_t *at, newest = name_find(s, &s->view_rows[row].name, &at);
 
-	s->rows[row].newer = CKV_NONE;
-	s->rows[row].older = newest;
-	s->rows[row].other = CKV_NONE;
+	s->runs[row].newer = CKV_NONE;
+	s->runs[row].older = newest;
+	s->runs[row].other = CKV_NONE;
 	if (newest != CKV_NONE) {
-		s->rows[newest].newer = row;
-		s->rows[row].other = s->rows[newest].other;
+		s->runs[newest].newer = row;
+		s->runs[row].other = s->runs[newest].other;
 	}
 	*at = row;
 }
 
 static void name_remove(struct space *s, uint32_t row)
 {
-	const struct view_row *r = &s->rows[row];
+	const struct view_links *r = &s->runs[row];
 	uint32_t *at;
 
 	if (r->older != CKV_NONE)
-		s->rows[r->older].newer = r->newer;
+		s->runs[r->older].newer = r->newer;
 	if (r->newer != CKV_NONE) {
-		s->rows[r->newer].older = r->older;
+		s->runs[r->newer].older = r->older;
 		return;
 	}
-	(void)name_find(s, &r->view.name, &at);
+	(void)name_find(s, &s->view_rows[row].name, &at);
 	assert(*at == row);
 	*at = r->older != CKV_NONE ? r->older : r->other;
 	if (r->older != CKV_NONE)
-		s->rows[r->older].other = r->other;
+		s->runs[r->older].other = r->other;
 }
 
 /* ---- room ---- */
@@ -203,6 +203,18 @@ void views_spend(struct space *s, uint32_t first, uint32_t end)
 	ckv_count(&s->stats->views_evicted, n_freed);
 }
 
+/* Nobody but a worker of this daemon writes it, so it is lent to no lane. */
+static void record_run(struct space *s, uint32_t page)
+{
+	struct ckv_record *record = &s->records[page];
+
+	*record = (struct ckv_record){
+		.parent_slot = CKV_NONE, .slot = CKV_NONE,
+		.state = CKV_RECORD_LENT,
+	};
+	ckv_record_close(record, s->fingerprint, page);
+}
+
 int64_t space_view_get(struct space *s, uint32_t n_pages, struct space_wait *wait)
 {
 	const struct ckv_pool_shape *p = &s->config.pool;
@@ -218,42 +230,39 @@ int64_t space_view_get(struct space *s, uint32_t n_pages, struct space_wait *wai
 	if (row == CKV_NONE)
 		return room_wait(s, wait, &s->views, n_pages);
 	run_set(s, row, n_pages, true);
-	s->rows[row].view = (struct space_view){
-		.first_page = p->first_view_page + row,
-		.n_pages = n_pages,
-	};
+	s->runs[row].n_pages = n_pages;
 	for (uint32_t i = 0; i < n_pages; i++)
-		ckv_record_set_state(&s->records[p->first_view_page + row + i],
-				     CKV_RECORD_LENT);
+		record_run(s, p->first_view_page + row + i);
 	return p->first_view_page + row;
 }
 
 static void run_free(struct space *s, uint32_t first_page)
 {
 	uint32_t row = row_of(s, first_page);
-	uint32_t n = s->rows[row].view.n_pages;
+	uint32_t n = s->runs[row].n_pages;
 
 	assert(n > 0);
 	for (uint32_t i = 0; i < n; i++)
-		ckv_record_set_state(&s->records[first_page + i],
-				     CKV_RECORD_FREE);
+		ckv_record_free(&s->records[first_page + i]);
 	run_set(s, row, n, false);
-	s->rows[row].view.n_pages = 0;
+	s->runs[row].n_pages = 0;
 }
 
 void space_view_abort(struct space *s, uint32_t first_page)
 {
-	assert(ckv_record_state(&s->records[first_page]) == CKV_RECORD_LENT);
+	assert(s->records[first_page].state == CKV_RECORD_LENT);
 	run_free(s, first_page);
 }
 
 void view_free(struct space *s, uint32_t slot)
 {
-	uint32_t first_page = page_in(s, slot);
+	uint32_t first_page = page_in(s, slot), row = row_of(s, first_page);
 
-	assert(ckv_record_state(&s->records[first_page]) == CKV_RECORD_VIEW);
+	assert(s->records[first_page].state == CKV_RECORD_VIEW);
 	assert(node_is_view(s, slot));
-	name_remove(s, row_of(s, first_page));
+	name_remove(s, row);
+	ckv_hint_store64(&s->view_rows[row].seal, 0);
+	ckv_kill_fence();
 	node_free(s, slot);
 	gauge_sub(&s->stats->views, 1);
 	run_free(s, first_page);
@@ -261,35 +270,70 @@ void view_free(struct space *s, uint32_t slot)
 
 /* ---- publish and find ---- */
 
-static void records_view(struct space *s, const struct space_view *view,
-			 uint32_t slot)
+static void row_write(struct space *s, struct ckv_view_row *row,
+		      const struct space_view *view, uint32_t n_pages)
 {
-	for (uint32_t i = 0; i < view->n_pages; i++) {
-		struct ckv_record *record = &s->records[view->first_page + i];
+	*row = (struct ckv_view_row){
+		.key = view->key, .name = view->name,
+		.n_bytes = view->n_bytes, .checksum = view->checksum,
+		.n_kept_total = view->n_kept_total, .number = ++s->view_number,
+		.sizes = view->sizes,
+		.first_page = view->first_page, .n_pages = n_pages,
+		.n_tokens = view->n_tokens, .n_kept_max = view->n_kept_max,
+		.n_kept_min = view->n_kept_min,
+		.n_always_lost = view->n_always_lost,
+	};
+	ckv_kill_fence();
+	ckv_hint_store64(&row->seal, ckv_view_row_seal(row, s->fingerprint));
+	ckv_kill_fence();
+}
+
+static struct space_view row_read(const struct ckv_view_row *row)
+{
+	return (struct space_view){
+		.key = row->key, .name = row->name,
+		.n_bytes = row->n_bytes, .checksum = row->checksum,
+		.sizes = row->sizes, .n_kept_total = row->n_kept_total,
+		.n_tokens = row->n_tokens, .n_kept_max = row->n_kept_max,
+		.n_kept_min = row->n_kept_min,
+		.n_always_lost = row->n_always_lost,
+		.first_page = row->first_page, .n_pages = row->n_pages,
+	};
+}
+
+/* The records of a run's pages, which are all alike, and the view's row. */
+static void records_view(struct space *s, const struct space_view *view,
+			 uint32_t n_pages, uint32_t slot, uint16_t n_tokens)
+{
+	for (uint32_t i = 0; i < n_pages; i++) {
+		uint32_t page = view->first_page + i;
+		struct ckv_record *record = &s->records[page];
 
 		record->key = view->key;
-		record->fingerprint = s->fingerprint;
 		record->checksum = view->checksum;
 		record->parent_slot = CKV_NONE;
 		record->slot = slot;
 		record->generation = table_generation(s, slot);
-		record->magic = CKV_RECORD_MAGIC;
+		record->n_tokens = n_tokens;
 		record->flags = CKV_ENTRY_VIEW | CKV_ENTRY_SUMMED;
-		ckv_record_set_state(record, CKV_RECORD_VIEW);
+		record->state = CKV_RECORD_VIEW;
+		ckv_record_close(record, s->fingerprint, page);
 	}
+	row_write(s, &s->view_rows[row_of(s, view->first_page)], view, n_pages);
 }
 
 int space_view_publish(struct space *s, const struct space_view *view)
 {
 	struct ckv_place place = ckv_index_place(&s->index, &view->key);
-	struct view_row *row = &s->rows[row_of(s, view->first_page)];
+	uint32_t row = row_of(s, view->first_page);
+	uint16_t n_tokens = view->n_tokens < UINT16_MAX ?
+			    (uint16_t)view->n_tokens : UINT16_MAX;
 	struct ckv_block block = ckv_block_none();
-	uint32_t n_pages = row->view.n_pages, slot;
+	uint32_t n_pages = s->runs[row].n_pages, slot;
 	struct node *node;
 
 	assert(n_pages > 0);
-	assert(ckv_record_state(&s->records[view->first_page]) ==
-	       CKV_RECORD_LENT);
+	assert(s->records[view->first_page].state == CKV_RECORD_LENT);
 	if (table_find(s, &place, &view->key, &slot) != TABLE_ABSENT)
 		return -EEXIST;
 	if (!table_room(s, &place))
@@ -297,17 +341,14 @@ int space_view_publish(struct space *s, const struct space_view *view)
 	block.key = view->key;
 	block.n_pages = n_pages;
 	*ckv_block_page(&block, lend_level(s)->config.number) = view->first_page;
-	row->view = *view;
-	row->view.n_pages = n_pages;
 	slot = table_take(s, &place, &block);
 	node_take(s, slot, CKV_NONE, view->first_page);
 	node = node_of(s, slot);
 	node->mark |= NODE_VIEW;
-	records_view(s, &row->view, slot);
-	table_show(s, slot, CKV_ENTRY_VIEW | CKV_ENTRY_SUMMED,
-		   view->n_tokens < UINT16_MAX ? (uint16_t)view->n_tokens :
-		   UINT16_MAX, view->checksum);
-	name_insert(s, row_of(s, view->first_page));
+	records_view(s, view, n_pages, slot, n_tokens);
+	table_show(s, slot, CKV_ENTRY_VIEW | CKV_ENTRY_SUMMED, n_tokens,
+		   view->checksum);
+	name_insert(s, row);
 	node->state = NODE_PUBLISHED;
 	copy_new(s, slot);
 	ckv_count(&s->stats->views, 1);
@@ -326,7 +367,7 @@ int space_view_find(struct space *s, const struct ckv_key *key,
 		return -ENOENT;
 	s->views.ops->touch(s->views.policy, slot);
 	ckv_count(&s->stats->views_shared, 1);
-	*ret_view = s->rows[row_of(s, page_in(s, slot))].view;
+	*ret_view = row_read(&s->view_rows[row_of(s, page_in(s, slot))]);
 	return 0;
 }
 
@@ -337,6 +378,6 @@ int space_view_newest(const struct space *s, const struct ckv_key *name,
 
 	if (row == CKV_NONE)
 		return -ENOENT;
-	*ret_view = s->rows[row].view;
+	*ret_view = row_read(&s->view_rows[row]);
 	return 0;
 }

@@ -23,13 +23,12 @@ static void count_space(const struct config_space *s,
 			const struct daemon_params *p, struct budget_space *b)
 {
 	struct space_config core;
-	uint64_t slab = ckv_slab_bytes(&s->pool), n_pages;
+	uint64_t slab = ckv_slab_bytes(&s->pool);
 
 	served_core_config(s, p, &core);
-	n_pages = (uint64_t)s->pool.n_slabs * s->pool.slab_pages;
 	b->pages = ckv_pool_bytes(&s->pool);
 	b->index = ckv_index_bytes(core.n_buckets);
-	b->records = n_pages * sizeof(struct ckv_record);
+	b->records = ckv_records_bytes(&s->pool);
 	b->tables = space_private_bytes(&core) + CKV_SPACE_STATS_BYTES;
 	/* 4 KiB of page table for each begun 2 MiB, and 4 KiB for each file's inode. */
 	b->kernel = (s->pool.n_slabs * (slab / CKV_HUGE_BYTES + 2) +

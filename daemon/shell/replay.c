@@ -118,7 +118,7 @@ static int cache_open(struct cache *c, const struct policy_ops *policy,
 
 	*c = (struct cache){ 0 };
 	if (zeroed(ckv_index_bytes(config.n_buckets), &index) == 0 &&
-	    zeroed(n_blocks * sizeof(struct ckv_record), &records) == 0 &&
+	    zeroed(ckv_records_bytes(&config.pool), &records) == 0 &&
 	    zeroed(CKV_SPACE_STATS_BYTES, &stats) == 0) {
 		c->memory = (struct space_memory){
 			.index = index, .records = records, .stats = stats,

@@ -133,7 +133,6 @@ static int create_memory(struct served_space *served, const struct daemon_params
 			 const struct pool_options *options)
 {
 	const struct ckv_pool_shape *shape = &served->config->pool;
-	size_t n_pages = (size_t)shape->n_slabs * shape->slab_pages;
 	int r;
 
 	r = memory_create("ckv-index", ckv_index_bytes(space_buckets(shape)),
@@ -148,7 +147,7 @@ static int create_memory(struct served_space *served, const struct daemon_params
 				      &served->index_huge_bytes) < 0)
 			served->index_huge_bytes = 0;
 	}
-	r = memory_create("ckv-records", n_pages * sizeof(struct ckv_record),
+	r = memory_create("ckv-records", ckv_records_bytes(shape),
 			  MEMORY_PRIVATE, NULL, 0, &served->records);
 	if (r < 0)
 		return r;

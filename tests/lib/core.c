@@ -46,8 +46,7 @@ struct space_config core_config(uint32_t n_pages, uint32_t n_views)
 
 static size_t records_bytes(const struct core *core)
 {
-	return (size_t)core->config.pool.slab_pages *
-	       core->config.pool.n_slabs * sizeof(struct ckv_record);
+	return ckv_records_bytes(&core->config.pool);
 }
 
 void core_open(struct core *core, const struct space_config *config)
@@ -91,6 +90,7 @@ int core_lane_open(struct core *core, int i)
 		.n_pins = CORE_PINS,
 		.n_touches = CORE_TOUCHES,
 		.user = (uint32_t)i / 2,	/* two clients each */
+		.serial = ++core->serial,
 	};
 
 	memset(lane, 0, sizeof *lane);

@@ -27,6 +27,7 @@ struct core {
 	struct ckv_index index;		/* as a client has it */
 	struct ckv_world world;
 	struct core_lane lane[CORE_LANES];
+	uint64_t serial;		/* of the lane opened last */
 };
 
 /* n_pages for blocks in slabs of 8; n_views pages for views behind them. */

@@ -2,8 +2,8 @@
 /*
  * race_state.c - STATE_PUT/STATE_TAKE: what led to a change of state is seen.
  *
- * Four state words use this pair: a lane's state, a client's row, a page's record,
- * and life and epoch of the daemon. A plain note is written before each.
+ * Among others these state words use this pair: a lane's state, a client's row, life
+ * and epoch of the daemon. A plain note is written before each.
  */
 #include "proto/ckv_lane.h"
 #include "proto/ckv_stats.h"
@@ -13,14 +13,13 @@
 #include <unistd.h>
 
 #define ROUNDS	20000u
-#define STATES	5
+#define STATES	4
 
 static const char race_name[] = "who sees a state sees what led to it";
 
 struct round {
 	struct ckv_d_head d;
 	struct ckv_client_row row;
-	struct ckv_record record;
 	struct ckv_world life, epoch;
 	uint32_t note[STATES];	/* plain memory */
 };
@@ -38,10 +37,8 @@ static void *writer(void *arg)
 		r->note[1] = i;
 		ckv_client_set_state(&r->row, CKV_CLIENT_ATTACHED);
 		r->note[2] = i;
-		ckv_record_set_state(&r->record, CKV_RECORD_PUBLISHED);
-		r->note[3] = i;
 		ckv_world_set_life(&r->life, 77);
-		r->note[4] = i;
+		r->note[3] = i;
 		ckv_world_raise_epoch(&r->epoch, 9);
 		if (i % 16 == 0)
 			sched_yield();
@@ -64,15 +61,12 @@ static void *reader(void *arg)
 		while (ckv_client_state(&r->row) != CKV_CLIENT_ATTACHED)
 			race_pause(&spins);
 		race_check(r->note[1] == i);
-		while (ckv_record_state(&r->record) != CKV_RECORD_PUBLISHED)
-			race_pause(&spins);
-		race_check(r->note[2] == i);
 		while (!ckv_world_alive(&r->life, 0))
 			race_pause(&spins);
-		race_check(r->note[3] == i);
+		race_check(r->note[2] == i);
 		while (!ckv_world_alive(&r->epoch, 9))
 			race_pause(&spins);
-		race_check(r->note[4] == i);
+		race_check(r->note[3] == i);
 	}
 	return NULL;
 }

@@ -488,7 +488,7 @@ START_TEST(a_block_costs_little)
 	enum { BLOCKS = 1000000, MOST = 256 };
 	struct space_config config = core_config(BLOCKS, 0);
 	size_t bytes = ckv_index_bytes(config.n_buckets) +
-		       BLOCKS * sizeof(struct ckv_record) +
+		       ckv_records_bytes(&config.pool) +
 		       space_private_bytes(&config);
 
 	ck_assert_uint_le(bytes, (size_t)BLOCKS * MOST);

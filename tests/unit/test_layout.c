@@ -12,6 +12,7 @@
 #include "proto/ckv_attach.h"
 #include "proto/ckv_ops.h"
 #include "proto/ckv_pin.h"
+#include "proto/ckv_record.h"
 #include "proto/ckv_stats.h"
 #include "proto/ckv_view.h"
 #include "tests/lib/check_main.h"
@@ -154,15 +155,31 @@ static const struct row fields[] = {
 	AT(ckv_pool_shape, zero),
 	SIZE(ckv_pool_shape),
 	AT(ckv_record, key),
-	AT(ckv_record, fingerprint),
 	AT(ckv_record, checksum),
+	AT(ckv_record, seal),
 	AT(ckv_record, parent_slot),
 	AT(ckv_record, slot),
 	AT(ckv_record, generation),
-	AT(ckv_record, magic),
+	AT(ckv_record, n_tokens),
 	AT(ckv_record, flags),
 	AT(ckv_record, state),
 	SIZE(ckv_record),
+	AT(ckv_view_row, key),
+	AT(ckv_view_row, name),
+	AT(ckv_view_row, n_bytes),
+	AT(ckv_view_row, checksum),
+	AT(ckv_view_row, n_kept_total),
+	AT(ckv_view_row, number),
+	AT(ckv_view_row, sizes),
+	AT(ckv_view_row, first_page),
+	AT(ckv_view_row, n_pages),
+	AT(ckv_view_row, n_tokens),
+	AT(ckv_view_row, n_kept_max),
+	AT(ckv_view_row, n_kept_min),
+	AT(ckv_view_row, n_always_lost),
+	AT(ckv_view_row, zero),
+	AT(ckv_view_row, seal),
+	SIZE(ckv_view_row),
 	AT(ckv_view_sizes, heads),
 	AT(ckv_view_sizes, positions),
 	AT(ckv_view_sizes, codes),
@@ -387,7 +404,6 @@ static const struct row numbers[] = {
 	NUM(CKV_OP_DROP),
 	NUM(CKV_OP_STAT),
 	NUM(CKV_REQ_SCRATCH),
-	NUM(CKV_RECORD_MAGIC),
 	NUM(CKV_LAYOUT_HEAD_MAJOR),
 	NUM(CKV_LAYOUT_TOKEN_MAJOR),
 	NUM(CKV_LAYOUT_OPAQUE),
@@ -398,6 +414,8 @@ static const struct row numbers[] = {
 	NUM(CKV_KEYS_ENGINE),
 	NUM(CKV_RECORD_FREE),
 	NUM(CKV_RECORD_LENT),
+	NUM(CKV_RECORD_LOADING),
+	NUM(CKV_RECORD_QUARANTINE),
 	NUM(CKV_RECORD_PUBLISHED),
 	NUM(CKV_RECORD_VIEW),
 	NUM(CKV_STATS_MAGIC),
