@@ -17,6 +17,9 @@
  *   drop    a copy goes if copy_may_go() (daemon/core/level.c): no child has a copy at
  *           that level, and no child is nearer than the block is then. A block leaves
  *           with its last copy. The copy that a move reads stays until its end.
+ *   reclaim the place of a copy at the farthest level is needed, in the order of places: the
+ *           copy goes if there is a nearer one, whoever has children there. Otherwise it is
+ *           written anew elsewhere, or the block's descendants are dropped first
  *
  * Promised: a block's parent is there, and not farther than the block.
  *
@@ -27,6 +30,8 @@
  *          NO_SECOND_LOOK (a commit does not ask for it again)
  *          OLD_BLOCK (a move's block was stored anew meanwhile)
  *          SOURCE_GOES (the copy that a move reads goes)
+ *          RECLAIM_PARENT (the last copy goes before the children do, as when only the
+ *          blocks of one segment are put in the order of leaves)
  * BEGIN_NEARER holds: what a commit asks need not be asked when a move begins.
  */
 
@@ -39,6 +44,11 @@
 #define PARENT(b) ((b) == 2 -> 1 : 0)	/* of any but block 0 */
 #define CHILD_AT(b, l) \
 	((b) == 0 && (AT(1, l) || AT(3, l)) || (b) == 1 && AT(2, l))
+#ifdef RECLAIM_PARENT
+#define RECLAIMED(b) true
+#else
+#define RECLAIMED(b) (LEVEL(b) < LEVELS - 1)
+#endif
 #define NOT_NEARER(b, l) ((b) == 0 || LEVEL(PARENT(b)) <= (l))
 
 bool at[BLOCKS * LEVELS];
@@ -181,6 +191,18 @@ active proctype daemon()
 		if
 		:: ok ->
 			AT(b, l) = false;
+			m_old = m_old || moving && m_block == b && !THERE(b)
+		:: else
+		fi;
+		see()
+	}
+	:: atomic {			/* reclaim */
+		choose_block();
+		ok = AT(b, LEVELS - 1) && RECLAIMED(b) &&
+			!(moving && m_block == b && m_from == LEVELS - 1 && !m_old);
+		if
+		:: ok ->
+			AT(b, LEVELS - 1) = false;
 			m_old = m_old || moving && m_block == b && !THERE(b)
 		:: else
 		fi;

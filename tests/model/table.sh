@@ -42,6 +42,34 @@ levels | BEGIN_NEARER     | ok
 levels | NO_SECOND_LOOK   | assertion violated chains_are_whole
 levels | OLD_BLOCK        | assertion violated move_is_true
 levels | SOURCE_GOES      | assertion violated move_is_true
+levels | RECLAIM_PARENT   | assertion violated chains_are_whole
+
+move |                      | ok
+move | REACH_BOTH           | assertion violated not_both
+move | NO_DAEMON_FENCE      | assertion violated nobody_reads
+move | NO_READER_FENCE      | assertion violated nobody_reads
+move | DROP_UNSEEN          | assertion violated nobody_reads
+move | DROP_KEEPS_GENERATION | assertion violated nobody_reads
+move | SHOW_BEFORE_COPY     | assertion violated bytes_are_right
+move | COMMIT_OLD           | assertion violated bytes_are_right
+move | COMMIT_NEARER        | assertion violated levels_fall
+move | COMMIT_OVER          | assertion violated nobody_reads
+move | SOURCE_LEAVES        | ok
+move | TARGET_LEAVES        | assertion violated target_is_held
+move | PUBLISH_UNSEEN       | assertion violated nobody_reads
+move | RESERVATION_NO_CHILD | assertion violated levels_fall
+
+fill |                      | ok
+fill | REACH_MIXED          | assertion violated not_mixed
+fill | LEVEL_AT_FILL        | assertion violated copy_stays
+fill | NO_LOOK_AT_FILL      | assertion violated copy_is_there
+fill | PIN_ANY_LEVEL        | assertion violated copy_is_there
+fill | ONE_PIN              | assertion violated copy_stays
+fill | NO_CONFIRM           | assertion violated (copy_is_there|copy_stays)
+fill | NO_READER_FENCE      | assertion violated (copy_is_there|copy_stays)
+fill | NO_DAEMON_FENCE      | assertion violated (copy_is_there|copy_stays)
+fill | ABOVE_CHILD          | assertion violated copy_stays
+fill | REMOVE_UNSEEN        | assertion violated copy_stays
 
 wake |                        | ok
 wake | REACH_SLEEP            | assertion violated never_blocked
@@ -93,6 +121,35 @@ death | ONLY_PAGES NO_EPOCH_FENCE     | ok
 death | ONLY_PAGES NO_LIFE_CHECK      | ok
 death | ONLY_PAGES NO_EPOCH_FENCE NO_LIFE_CHECK     | assertion violated pinned_page_is_right
 death | ONLY_PAGES NO_EPOCH_FENCE LIFE_BEFORE_EPOCH | assertion violated pinned_page_is_right
+
+restart |                       | ok
+restart | REACH_BOTH            | assertion violated not_both
+restart | REACH_REST            | assertion violated not_rests
+restart | CLOSE_AT_REATTACH     | assertion violated nobody_reads
+restart | NO_READER_FENCE       | assertion violated nobody_reads
+restart | NO_LIFE_OR_EPOCH_CHECK | assertion violated nobody_reads
+restart | ANSWER_BEFORE_BARRIER | assertion violated nobody_reads
+restart | ANSWER_BEFORE_ROW     | assertion violated nobody_reads
+restart | LEND_BEFORE_RECORD    | assertion violated lent_once
+restart | SHOW_BEFORE_RECORD    | assertion violated nobody_reads
+restart | STATE_FIRST           | ok
+restart | NO_SEAL_CHECK         | assertion violated was_published
+restart | NO_SEAL_CHECK NO_DAMAGE | ok
+restart | NO_SEAL_CHECK NO_DAMAGE STATE_FIRST | assertion violated was_published
+restart | SUM_BREAKS            | assertion violated block_is_found
+restart | EPOCH_AFTER_LOOK      | ok
+restart | EPOCH_AFTER_LOOK LIFE_BEFORE_EPOCH | assertion violated nobody_reads
+restart | NO_EPOCH_FENCE LIFE_BEFORE_EPOCH | assertion violated nobody_reads
+restart | PINS_FORGOTTEN        | assertion violated nobody_reads
+restart | ONLY_REATTACHED       | assertion violated nobody_reads
+restart | ENDED_WITH_PIN        | assertion violated nobody_reads
+restart | CLOSE_BY_NUMBER       | assertion violated nobody_reads
+restart | OTHER_SLOT            | assertion violated bytes_are_right
+restart | LENT_IS_FREE          | assertion violated lent_once
+restart | LENT_IS_PUBLISHED     | assertion violated was_published
+restart | BROKEN_IS_FREE        | assertion violated nobody_reads
+restart | REST_FOR_HOLDERS      | assertion violated lent_once
+restart | REST_FOR_ONE          | assertion violated lent_once
 
 reserve |                      | ok
 reserve | REACH_ALL            | assertion violated never_all
