@@ -6,6 +6,10 @@
  * which lane something completed (EVENT), and an eventfd. A thread that reads the socket
  * may find EVENTs of other lanes there. It marks those lanes, and the eventfd is readable
  * while a lane is marked that has not been polled since.
+ *
+ * Answers to byes are read by whichever call reads the socket next. That may be long after,
+ * so while they are due and no lane asks for an event the socket is quiet: what comes over
+ * it does not make the descriptor readable.
  */
 #include "client/lib.h"
 
@@ -52,6 +56,36 @@ void lib_event_taken(struct ckv_lane *lane)
 		lib_sys_eventfd_clear(lane->ckv->ready_fd);
 }
 
+static int any_armed(const struct ckv *ckv)
+{
+	const struct ckv_space *space;
+	const struct ckv_lane *lane;
+
+	for (space = ckv->spaces; space != NULL; space = space->next)
+		for (lane = space->lanes; lane != NULL; lane = lane->next)
+			if (lane->armed)
+				return 1;
+	return 0;
+}
+
+/* A bye was sent. */
+void lib_event_quiet(struct ckv *ckv)
+{
+	if (ckv->quiet || any_armed(ckv))
+		return;
+	ckv->quiet = 1;
+	lib_sys_epoll_change(ckv->event_fd, ckv->sock, 0);
+}
+
+/* All of them are answered, or a lane asks for an event. */
+void lib_event_loud(struct ckv *ckv)
+{
+	if (!ckv->quiet)
+		return;
+	ckv->quiet = 0;
+	lib_sys_epoll_change(ckv->event_fd, ckv->sock, 1);
+}
+
 int ckv_event_fd(const struct ckv *ckv)
 {
 	return lib_forked(ckv->mine) ? lib_plain(ckv, -ECHILD) : ckv->event_fd;
@@ -67,6 +101,7 @@ int ckv_event_arm(struct ckv_lane *lane)
 	lib_lock(lane->ckv);
 	ckv_event_raise(&lane->c->event_arm);
 	lane->armed = 1;
+	lib_event_loud(lane->ckv);
 	/* Its connection is over, though its daemon has not shut it yet: nobody will tell. */
 	if (lane->maps->link != lane->ckv->link)
 		mark(lane);

@@ -22,14 +22,15 @@ int lib_segments_map(struct lib_maps *maps, const struct ckv_lane_opened *msg,
 	void *base;
 	int r;
 
-	if (!ckv_lane_shape_ok(&seg.shape))
+	if (!ckv_lane_shape_ok(&seg.shape) ||
+	    msg->c_offset % CKV_PIECE_BYTES != 0)
 		return -EPROTO;
 	at = ckv_lane_map(&seg.shape);
-	r = lib_map(fds[0], at.c_bytes, 1, &base);
+	r = lib_map(fds[0], msg->c_offset, at.c_bytes, 1, &base);
 	if (r < 0)
 		return r;
 	seg.c_base = base;
-	r = lib_map(fds[1], at.d_bytes, 0, &base);
+	r = lib_map(fds[1], 0, at.d_bytes, 0, &base);
 	if (r < 0)
 		goto err_unmap;
 	seg.d_base = base;

@@ -50,11 +50,15 @@ struct lib_link {
 	uint64_t epoch;
 };
 
-/* The message that closes an attachment or a lane at the daemon. */
+/*
+ * The message that closes an attachment or a lane at the daemon. DETACH is for the daemon
+ * that was attached to. LANE_CLOSE is for whichever there is now, since a daemon takes
+ * over the lanes of the one before it, where it can.
+ */
 struct lib_bye {
 	struct lib_bye *next;
-	uint64_t epoch;		/* of the daemon that holds it */
-	uint32_t id;
+	uint64_t epoch;		/* DETACH: of the daemon that holds the attachment */
+	uint64_t id;		/* LANE_CLOSE: the lane's serial. DETACH: the space */
 	uint16_t type;		/* CKV_LANE_CLOSE, CKV_DETACH */
 };
 
@@ -110,6 +114,7 @@ struct lib_call {
 	struct lib_maps *maps;	/* of an attach, being filled with slabs */
 	uint32_t space_id, n_slabs, n_slabs_seen;
 	uint32_t n_byes;	/* LIB_DONE: sent and not answered */
+	struct lib_bye *sent;	/* LIB_DONE: these, oldest first */
 };
 
 struct ckv {
@@ -122,6 +127,7 @@ struct ckv {
 	int ready_fd;		/* eventfd: readable while n_ready > 0 */
 	uint32_t n_ready;	/* lanes with an event not yet polled for */
 	int sock;		/* -1: none */
+	int quiet;		/* it does not make event_fd readable */
 	struct lib_link *link;	/* welcomed, or NULL */
 	struct ckv_space *spaces;
 	uint32_t n_lanes;
@@ -177,7 +183,7 @@ struct lib_lent_set {
 struct lib_old {
 	struct lib_old *next;
 	struct lib_maps *maps;
-	struct lib_bye *bye;	/* the lane at the daemon, if that still lives */
+	struct lib_bye *bye;	/* closes the lane at the daemon */
 	uint32_t n_pins;
 	struct lib_lent_set lent;
 };
@@ -346,7 +352,8 @@ int lib_why(const struct ckv *ckv, int error, const char *format, ...)
 int lib_plain(const struct ckv *ckv, int error);
 
 /* map.c */
-int lib_map(int fd, size_t bytes, int writable, void **ret_base);
+int lib_map(int fd, uint64_t offset, size_t bytes, int writable,
+	    void **ret_base);
 int lib_map_at(void *place, int fd, size_t bytes, int writable);
 int lib_reserve_range(size_t bytes, char **ret_base);
 int lib_wipe_page(const uint32_t **ret_mine);
@@ -397,6 +404,8 @@ int lib_slab_get(struct ckv_lane *lane, uint32_t slab);
 void lib_event_came(struct ckv *ckv, uint32_t lane_id);
 void lib_event_all(struct ckv *ckv);
 void lib_event_taken(struct ckv_lane *lane);
+void lib_event_quiet(struct ckv *ckv);
+void lib_event_loud(struct ckv *ckv);
 
 /* control.c: packets on the socket */
 struct lib_packet {

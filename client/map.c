@@ -16,41 +16,43 @@ static int protection(int writable)
 }
 
 /* A file shorter than what is mapped would raise SIGBUS later. */
-static int long_enough(int fd, size_t bytes)
+static int long_enough(int fd, uint64_t offset, size_t bytes)
 {
 	size_t has;
 	int r = lib_sys_size(fd, &has);
 
-	return r < 0 ? r : has >= bytes ? 0 : -EPROTO;
+	return r < 0 ? r : has >= bytes && has - bytes >= offset ? 0 : -EPROTO;
 }
 
 /* Map `bytes` of `fd` at `place`, in a range that was reserved. */
 int lib_map_at(void *place, int fd, size_t bytes, int writable)
 {
-	int r = long_enough(fd, bytes);
+	int r = long_enough(fd, 0, bytes);
 	void *base;
 
 	if (r == 0)
 		r = lib_sys_map(place, bytes, protection(writable),
-				MAP_SHARED | MAP_FIXED, fd, &base);
+				MAP_SHARED | MAP_FIXED, fd, 0, &base);
 	if (r < 0)
 		return r;
 	r = lib_sys_advise(place, bytes, MADV_DONTFORK);
 	if (r < 0)	/* nothing there again; if that fails, what is there is not used */
 		(void)lib_sys_map(place, bytes, PROT_NONE,
 				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE |
-				  MAP_FIXED, -1, &base);
+				  MAP_FIXED, -1, 0, &base);
 	return r;
 }
 
-int lib_map(int fd, size_t bytes, int writable, void **ret_base)
+/* Map `bytes` of `fd`, which begin at `offset`. */
+int lib_map(int fd, uint64_t offset, size_t bytes, int writable,
+	    void **ret_base)
 {
-	int r = long_enough(fd, bytes);
+	int r = long_enough(fd, offset, bytes);
 	void *base;
 
 	if (r == 0)
 		r = lib_sys_map(NULL, bytes, protection(writable), MAP_SHARED,
-				fd, &base);
+				fd, offset, &base);
 	if (r < 0)
 		return r;
 	r = lib_sys_advise(base, bytes, MADV_DONTFORK);
@@ -71,7 +73,7 @@ int lib_reserve_range(size_t bytes, char **ret_base)
 	int r;
 
 	r = lib_sys_map(NULL, bytes + huge, PROT_NONE,
-			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, &all);
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0, &all);
 	if (r < 0)
 		return r;
 	base = all;
@@ -97,7 +99,7 @@ int lib_wipe_page(const uint32_t **ret_mine)
 	int r;
 
 	r = lib_sys_map(NULL, bytes, PROT_READ | PROT_WRITE,
-			MAP_PRIVATE | MAP_ANONYMOUS, -1, &page);
+			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, &page);
 	if (r < 0)
 		return r;
 	r = lib_sys_advise(page, bytes, MADV_WIPEONFORK);

@@ -21,7 +21,7 @@ static int map_world(const struct ckv_welcome *msg, int fd,
 
 	if (link == NULL)
 		return -ENOMEM;
-	r = lib_map(fd, CKV_WORLD_BYTES, 0, &base);
+	r = lib_map(fd, 0, CKV_WORLD_BYTES, 0, &base);
 	if (r < 0)
 		goto err_free;
 	link->refs = 1;
@@ -87,7 +87,8 @@ static int on_attached(struct ckv *ckv, const struct lib_packet *packet)
 		return r;
 	call->pending = LIB_SLABS;
 	call->error = r;
-	call->space_id = call->bye->id = packet->attached.space_id;
+	call->space_id = packet->attached.space_id;
+	call->bye->id = call->space_id;
 	call->n_slabs = packet->attached.pool.n_slabs;
 	return 0;
 }
@@ -162,7 +163,7 @@ static int on_lane(struct ckv *ckv, struct lib_packet *packet)
 	if (packet->head.n_bytes != sizeof packet->lane ||
 	    (!packet->truncated && packet->n_fds != 3))
 		return -EPROTO;
-	call->bye->id = packet->lane.lane_id;
+	call->bye->id = packet->lane.serial;
 	if (packet->truncated) {
 		r = -EMFILE;
 	} else if (lane != NULL) {
@@ -211,8 +212,16 @@ static int on_slab_write(struct ckv *ckv, const struct lib_packet *packet)
 /* DONE of a bye, or a refusal of it: the daemon holds nothing of it any more. */
 static void on_done(struct ckv *ckv)
 {
-	if (--ckv->call.n_byes == 0)
-		lib_call_end(ckv, 0, "");
+	struct lib_bye *bye = ckv->call.sent;
+
+	if (bye != NULL) {
+		ckv->call.sent = bye->next;
+		lib_sys_free(bye);
+	}
+	if (--ckv->call.n_byes > 0)
+		return;
+	lib_event_loud(ckv);
+	lib_call_end(ckv, 0, "");
 }
 
 static int on_refused(struct ckv *ckv, const struct lib_packet *packet)

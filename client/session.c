@@ -97,11 +97,27 @@ int lib_session_connect(struct ckv *ckv, struct lib_wait *wait)
 	return r;
 }
 
-/* The session ended: only lanes still have to be closed, over the next session. */
-static void drop_byes(struct ckv *ckv)
+/* Put `bye` behind the last of a list. */
+static void append(struct lib_bye **list, struct lib_bye *bye)
 {
-	struct lib_bye **at = &ckv->byes, *bye;
+	while (*list != NULL)
+		list = &(*list)->next;
+	*list = bye;
+}
 
+/*
+ * The session ended: lanes still have to be closed, over the next session. That is also
+ * so if LANE_CLOSE was sent and not answered: the daemon may have ended before it came to
+ * it, and the next one takes over the lane with its pins.
+ */
+static void keep_lane_byes(struct ckv *ckv)
+{
+	struct lib_bye **at, *bye;
+
+	append(&ckv->call.sent, ckv->byes);
+	ckv->byes = ckv->call.sent;
+	ckv->call.sent = NULL;
+	at = &ckv->byes;
 	while ((bye = *at) != NULL) {
 		if (bye->type == CKV_LANE_CLOSE) {
 			at = &bye->next;
@@ -120,11 +136,12 @@ void lib_session_drop(struct ckv *ckv, int error)
 		lib_sys_close(ckv->sock);
 	}
 	ckv->sock = -1;
+	ckv->quiet = 0;
 	lib_link_put(ckv->link);
 	ckv->link = NULL;
+	keep_lane_byes(ckv);
 	if (ckv->call.pending != LIB_IDLE)
 		lib_call_end(ckv, error, "");
-	drop_byes(ckv);
 	lib_event_all(ckv);
 }
 
@@ -165,10 +182,22 @@ int lib_bye_new(struct ckv *ckv, uint16_t type, struct lib_bye **ret_bye)
 	return 0;
 }
 
+static int send_bye(struct ckv *ckv, const struct lib_bye *bye)
+{
+	struct ckv_lane_close close = { .serial = bye->id };
+	struct ckv_control_id detach = { .id = (uint32_t)bye->id };
+	struct lib_call call = { .pending = LIB_DONE, .sent = ckv->call.sent,
+				 .n_byes = ckv->call.n_byes + 1 };
+
+	return bye->type == CKV_LANE_CLOSE ?
+	       start(ckv, &close, sizeof close, bye->type, -1, call) :
+	       start(ckv, &detach, sizeof detach, bye->type, -1, call);
+}
+
 /*
- * Send byes; nobody waits for one, so several may be under way. Each once: it may
- * have been acted on even if its reply never comes, and then its number may
- * belong to something else.
+ * Send byes; nobody waits for one, so several may be under way. A DETACH is sent once: it
+ * may have been acted on even if its reply never comes, and then its number may belong to
+ * something else. The serial of a lane never does.
  */
 static void send_byes(struct ckv *ckv)
 {
@@ -177,29 +206,29 @@ static void send_byes(struct ckv *ckv)
 		ckv->call.pending == LIB_DONE) &&
 	       ckv->call.n_byes < BYES_MAX) {
 		struct lib_bye *bye = ckv->byes;
-		struct ckv_control_id msg = { .id = bye->id };
-		struct lib_call call = { .pending = LIB_DONE,
-					 .n_byes = ckv->call.n_byes + 1 };
+		int stale = bye->type == CKV_DETACH &&
+			    bye->epoch != ckv->link->epoch;
 
-		if (bye->epoch == ckv->link->epoch &&
-		    start(ckv, &msg, sizeof msg, bye->type, -1, call) < 0)
+		if (!stale && send_bye(ckv, bye) < 0)
 			return;
 		ckv->byes = bye->next;
-		lib_sys_free(bye);
+		bye->next = NULL;
+		if (stale) {
+			lib_sys_free(bye);
+			continue;
+		}
+		append(&ckv->call.sent, bye);
+		lib_event_quiet(ckv);
 	}
 }
 
 /* Give something up at the daemon now, or when the socket is free; takes *bye. */
 void lib_session_bye(struct ckv *ckv, struct lib_bye **bye)
 {
-	struct lib_bye **at = &ckv->byes;
-
 	if (*bye == NULL)
 		return;
-	while (*at != NULL)
-		at = &(*at)->next;
-	*at = *bye;
-	(*at)->next = NULL;
+	(*bye)->next = NULL;
+	append(&ckv->byes, *bye);
 	*bye = NULL;
 	send_byes(ckv);
 }
@@ -315,6 +344,8 @@ int lib_session_lane(struct ckv_lane *lane, struct lib_wait *wait)
 
 void lib_byes_free(struct ckv *ckv)
 {
+	append(&ckv->byes, ckv->call.sent);
+	ckv->call.sent = NULL;
 	while (ckv->byes != NULL) {
 		struct lib_bye *bye = ckv->byes;
 

@@ -52,10 +52,11 @@ void lib_sys_free(void *pointer)
 }
 
 int lib_sys_map(void *place, size_t bytes, int protection, int flags, int fd,
-		void **ret_base)
+		uint64_t offset, void **ret_base)
 {
 	void *base = fault() ? MAP_FAILED :
-			       mmap(place, bytes, protection, flags, fd, 0);
+			       mmap(place, bytes, protection, flags, fd,
+				    (off_t)offset);
 
 	if (base == MAP_FAILED)
 		return -errno;
@@ -108,6 +109,14 @@ int lib_sys_epoll_add(int epoll, int fd)
 
 	return fault() || epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0 ?
 	       -errno : 0;
+}
+
+/* Is the set readable when `fd` is, or only when its other end is closed? */
+void lib_sys_epoll_change(int epoll, int fd, int readable)
+{
+	struct epoll_event event = { .events = readable ? EPOLLIN : 0 };
+
+	epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event);
 }
 
 /*

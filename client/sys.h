@@ -28,7 +28,7 @@ long lib_sys_fault_calls(void);
 void *lib_sys_alloc(size_t n, size_t bytes);
 void lib_sys_free(void *pointer);
 int lib_sys_map(void *place, size_t bytes, int protection, int flags, int fd,
-		void **ret_base);
+		uint64_t offset, void **ret_base);
 int lib_sys_advise(void *base, size_t bytes, int advice);
 void lib_sys_unmap(const void *base, size_t bytes);	/* NULL is allowed */
 size_t lib_sys_page_bytes(void);
@@ -38,6 +38,7 @@ int lib_sys_size(int fd, size_t *ret_bytes);
 void lib_sys_close(int fd);		/* -1 is allowed */
 int lib_sys_epoll(void);
 int lib_sys_epoll_add(int epoll, int fd);
+void lib_sys_epoll_change(int epoll, int fd, int readable);
 void lib_sys_epoll_remove(int epoll, int fd);
 int lib_sys_eventfd(void);
 int lib_sys_eventfd_add(int fd);	/* 0 also when its counter is full */

@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CKV_PROTOCOL_VERSION	3u	/* messages on the control socket */
+#define CKV_PROTOCOL_VERSION	4u	/* messages on the control socket */
 #define CKV_LAYOUT_VERSION	5u	/* every mapped structure */
 
 #define CKV_LINE		64u	/* bytes of one cache line */

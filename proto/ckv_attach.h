@@ -13,7 +13,7 @@
  *   ATTACH  name, geometry, how      ->  ATTACHED     + stats [index]
  *                                        SLABS ...    + slab descriptors, read-only
  *   LANE    space, shape             ->  LANE_OPENED  + C, D, eventfd
- *   LANE_CLOSE lane                  ->  DONE
+ *   LANE_CLOSE serial of a lane      ->  DONE
  *   DETACH  space, or all            ->  DONE
  *   SLAB_WANT slab                   ->  (SLAB_WRITE)
  *   RELOAD                           ->  DONE         keys that changed
@@ -32,6 +32,12 @@
  * more, but their pins and lent pages are kept, until the same process closes the lanes
  * (LANE_CLOSE) over a new connection, or dies. The daemon reads what was sent before the
  * socket was closed, so a client whose last message is DETACH of all leaves nothing.
+ *
+ * A lane has two names. `lane_id` is short, belongs to one connection and is used again.
+ * `serial` is never used again, not even by the next daemon, so LANE_CLOSE can name a lane
+ * that an earlier daemon opened. A daemon that knows nothing of such a lane answers DONE:
+ * nothing is left of it there. So LANE_CLOSE may also be sent again after a connection was
+ * lost before the answer came.
  *
  * RELOAD has the daemon read its configuration again, like SIGHUP, and tells what came of
  * it. It is only a head, may come before HELLO, and only of root and the daemon's own user.
@@ -165,16 +171,27 @@ struct ckv_lane_opened {
 	uint32_t lane_id;	/* names the lane on this connection */
 	uint32_t zero;
 	struct ckv_lane_shape shape; /* granted */
+	uint64_t serial;	/* names the lane at this daemon and all later ones */
+	uint64_t c_offset;	/* where the C segment begins in its descriptor's file */
 };
 CKV_AT(struct ckv_lane_opened, lane_id, 16, 4);
 CKV_AT(struct ckv_lane_opened, zero, 20, 4);
 CKV_AT(struct ckv_lane_opened, shape, 24, 16);
-CKV_SIZE(struct ckv_lane_opened, 40);
+CKV_AT(struct ckv_lane_opened, serial, 40, 8);
+CKV_AT(struct ckv_lane_opened, c_offset, 48, 8);
+CKV_SIZE(struct ckv_lane_opened, 56);
+
+struct ckv_lane_close {
+	struct ckv_control_head head;
+	uint64_t serial;
+};
+CKV_AT(struct ckv_lane_close, serial, 16, 8);
+CKV_SIZE(struct ckv_lane_close, 24);
 
 /*
- * `id` in LANE_CLOSE: a lane. In EVENT: a lane on which a request completed, or which is
- * served no more. In DETACH: a space; CKV_NONE: all of them. In DONE: zero, or the
- * number of keys that a RELOAD changed.
+ * `id` in EVENT: a lane on which a request completed, or which is served no more. In
+ * DETACH: a space; CKV_NONE: all of them. In DONE: zero, or the number of keys that a
+ * RELOAD changed.
  */
 struct ckv_control_id {
 	struct ckv_control_head head;

@@ -71,8 +71,15 @@
  *   - The client forks. The child has no C segment and no pages (MADV_DONTFORK), so it
  *     has no pins, and does not extend the life of its parent's.
  *   - The daemon dies or stops. The kernel marks the life word, or the daemon clears it:
- *     C5 fails from then on. Pinned pages stay mapped and nobody evicts them; a new
- *     daemon makes new memory. The client drops its pins and attaches again.
+ *     C5 fails from then on. Pins that are set stay as they are, and nobody evicts their
+ *     pages while there is no daemon. Where something keeps the daemon's memory for it
+ *     (systemd, a keeper), the next daemon adopts the pages with their blocks, and the pin
+ *     tables: it reads the old tables with its own (D4), so a pin of before holds its block
+ *     until it is cleared (C7), its lane is closed, or its process dies. Without a keeper
+ *     the next daemon makes new memory, and the old pages belong to whoever still has
+ *     them mapped. The client cannot tell which, so it does the same in both cases: it
+ *     attaches again, opens new lanes, and closes an old lane by its serial when the last
+ *     pin and the last lent page of it are given back.
  *
  * tests/model/pin.pml and death.pml are this protocol as a model. Their mutants, each
  * without one rule, show which rules are needed.

@@ -279,6 +279,7 @@ int control_lane_open(struct daemon *d, struct client *client,
 		return control_refuse_room(d, client, r, "the lane cannot be made");
 	lane = &d->lane[r];
 	opened.lane_id = (uint32_t)r;
+	opened.serial = lane->serial;
 	fds[0] = lane->c.fd;
 	fds[1] = memory_reader(lane->d.fd);
 	fds[2] = lane->eventfd;
@@ -324,28 +325,33 @@ int control_reload(struct daemon *d, struct client *client)
  * behind. All processes of other pid namespaces have pid 0, so pid 0 proves nothing.
  */
 static struct lane *lane_of(struct daemon *d, const struct client *client,
-			    uint32_t lane_id)
+			    uint64_t serial)
 {
 	const struct client *owner;
-	struct lane *lane;
+	struct lane *lane = NULL;
 
-	if (lane_id >= d->n_lanes_max || !lane_is_there(&d->lane[lane_id]))
+	for (uint32_t i = 0; lane == NULL && i < d->n_lanes_max; i++)
+		if (d->lane[i].serial == serial && lane_is_there(&d->lane[i]))
+			lane = &d->lane[i];
+	if (lane == NULL)
 		return NULL;
-	lane = &d->lane[lane_id];
 	owner = &d->client[lane->client];
 	return owner == client || (owner->state == CLIENT_DETACHED &&
 				   owner->pid == client->pid &&
 				   client->pid != 0) ? lane : NULL;
 }
 
+/* A lane of an earlier daemon of which nothing is left is closed: DONE. */
 int control_lane_close(struct daemon *d, struct client *client,
-		       uint32_t lane_id)
+		       uint64_t serial)
 {
-	struct lane *lane = lane_of(d, client, lane_id);
+	struct lane *lane = lane_of(d, client, serial);
 
+	if (lane == NULL && serial < d->epoch)
+		return control_done(d, client);
 	if (lane == NULL)
-		return control_refuse(d, client, -EINVAL, "lane %u is not open",
-				      lane_id);
+		return control_refuse(d, client, -EINVAL, "no lane of yours has the "
+				      "serial %llu", (unsigned long long)serial);
 	lane_end(d, lane);
 	lane_await(d, lane, client);
 	return 0;

@@ -155,7 +155,7 @@ static int check(const struct incoming_message *m, char text[232])
 		[CKV_HELLO] = { sizeof(struct ckv_hello), 1 },
 		[CKV_ATTACH] = { sizeof(struct ckv_attach), 0 },
 		[CKV_LANE_OPEN] = { sizeof(struct ckv_lane_open), 0 },
-		[CKV_LANE_CLOSE] = { sizeof(struct ckv_control_id), 0 },
+		[CKV_LANE_CLOSE] = { sizeof(struct ckv_lane_close), 0 },
 		[CKV_DETACH] = { sizeof(struct ckv_control_id), 0 },
 		[CKV_SLAB_WANT] = { sizeof(struct ckv_slabs), 0 },
 		[CKV_RELOAD] = { sizeof(struct ckv_control_head), 0 },
@@ -341,7 +341,8 @@ static int handle(struct daemon *d, struct client *client,
 	case CKV_LANE_OPEN:
 		return control_lane_open(d, client, &message->body.lane_open);
 	case CKV_LANE_CLOSE:
-		return control_lane_close(d, client, message->body.id.id);
+		return control_lane_close(d, client,
+					  message->body.lane_close.serial);
 	case CKV_SLAB_WANT:
 		return control_slab_want(d, client, &message->body.slabs);
 	case CKV_RELOAD:

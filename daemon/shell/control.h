@@ -17,6 +17,7 @@ struct incoming_message {
 		struct ckv_hello hello;
 		struct ckv_attach attach;
 		struct ckv_lane_open lane_open;
+		struct ckv_lane_close lane_close;
 		struct ckv_control_id id;
 		struct ckv_slabs slabs;
 		char all[CKV_CONTROL_BYTES_MAX];
@@ -50,7 +51,7 @@ int control_attach(struct daemon *d, struct client *client,
 int control_lane_open(struct daemon *d, struct client *client,
 		      const struct ckv_lane_open *open);
 int control_lane_close(struct daemon *d, struct client *client,
-		       uint32_t lane_id);
+		       uint64_t serial);
 int control_slab_want(struct daemon *d, struct client *client,
 		      const struct ckv_slabs *want);
 int control_reload(struct daemon *d, struct client *client);

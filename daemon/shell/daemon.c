@@ -173,6 +173,8 @@ static int bring_up(struct daemon *d)
 
 	/* The clock, so that no two starts have the same epoch; never 0. */
 	d->epoch = sys_real_ns() | 1;
+	/* No earlier daemon opened a lane a nanosecond, so none of its serials is used again. */
+	d->next_serial = d->epoch;
 	if (r == 0)
 		r = step("client table", create_clients(d));
 	if (r == 0)

@@ -111,6 +111,7 @@ struct run {
 struct lane {
 	enum lane_state state;
 	uint32_t generation;
+	uint64_t serial;		/* names it at this daemon and all later ones */
 	uint32_t client, space;		/* indexes of daemon.client, daemon.served */
 	int number;			/* the core's number of this lane */
 	uint32_t access;		/* enum ckv_access */
@@ -188,6 +189,7 @@ struct daemon {
 	const char *config_path;
 	struct loop *loop;
 	uint64_t epoch;			/* differs from that of every other start */
+	uint64_t next_serial;		/* of a lane: counts up from the epoch */
 	uint64_t started_ns, now_ns;	/* now_ns: the clock as last read */
 	uint64_t tick_ns;		/* when the next tick is due */
 	uint64_t polled_ns, worked_ns;	/* when the loop was asked, when there was work */

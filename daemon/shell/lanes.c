@@ -153,7 +153,7 @@ int lane_create(struct daemon *d, struct client *client, uint32_t space,
 		.generation = generation, .space = space, .shape = *shape,
 		.client = (uint32_t)(client - d->client),
 		.access = client->attached[space].access, .first_wait = CKV_NONE,
-		.map = ckv_lane_map(shape),
+		.map = ckv_lane_map(shape), .serial = d->next_serial++,
 	};
 	r = map_segments(lane);
 	if (r < 0)

@@ -340,13 +340,13 @@ static void wrong_slab(struct raw_lane *lane)
 static void closes_all_lanes(struct raw_lane *lane)
 {
 	unsigned char bytes[CKV_CONTROL_BYTES_MAX];
-	struct ckv_control_id close_it = { .id = 0 };
+	struct ckv_lane_close close_it = { .serial = 0 };
 	int fds[CKV_FDS_MAX];
 	uint32_t n;
 
 	raw_head(&close_it, CKV_LANE_CLOSE, sizeof close_it, 0);
-	for (uint32_t id = 0; id < 2000; id++) {
-		close_it.id = id;
+	for (uint64_t i = 0; i < 2000; i++) {
+		close_it.serial = lane->serial + 100 - i;
 		if (raw_send(lane->raw->fd, &close_it, sizeof close_it, NULL,
 			     0) != 0 ||
 		    raw_receive(lane->raw->fd, bytes, sizeof bytes, fds,

@@ -280,7 +280,7 @@ int raw_lane_ask(struct raw *raw, struct raw_lane *lane,
 	if (head->type == CKV_REFUSED)
 		return -(int)refused->error;
 	must(head->type == CKV_LANE_OPENED && n_fds == 3);
-	lane->id = opened->lane_id;
+	lane->serial = opened->serial;
 	lane->shape = opened->shape;
 	lane_map(lane, fds);
 	return 0;
@@ -295,12 +295,13 @@ void raw_lane_open(struct raw *raw, struct raw_lane *lane)
 
 void raw_lane_close(struct raw_lane *lane)
 {
-	struct ckv_control_id id = { .id = lane->id };
+	struct ckv_lane_close close_it = { .serial = lane->serial };
+	struct ckv_control_id done;
 	int fds[CKV_FDS_MAX];
 
-	raw_head(&id, CKV_LANE_CLOSE, sizeof id, 0);
-	must(raw_send(lane->raw->fd, &id, sizeof id, NULL, 0) == 0);
-	expect(lane->raw, CKV_DONE, &id, sizeof id, fds, 0);
+	raw_head(&close_it, CKV_LANE_CLOSE, sizeof close_it, 0);
+	must(raw_send(lane->raw->fd, &close_it, sizeof close_it, NULL, 0) == 0);
+	expect(lane->raw, CKV_DONE, &done, sizeof done, fds, 0);
 	munmap(lane->c, lane->map.c_bytes);
 	munmap(lane->d, lane->map.d_bytes);
 	close(lane->eventfd);

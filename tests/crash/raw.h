@@ -34,7 +34,7 @@ struct raw {
 
 struct raw_lane {
 	struct raw *raw;
-	uint32_t id;
+	uint64_t serial;
 	struct ckv_lane_shape shape;
 	struct ckv_lane_map map;
 	char *c, *d;

@@ -186,6 +186,7 @@ union message {
 	struct ckv_hello hello;
 	struct ckv_attach attach;
 	struct ckv_lane_open lane_open;
+	struct ckv_lane_close lane_close;
 	struct ckv_control_id id;
 	struct ckv_slabs slabs;
 	uint8_t bytes[2 * CKV_CONTROL_BYTES_MAX];
@@ -235,6 +236,10 @@ static size_t make_message(union message *m, struct fuzz_input *in)
 					    1u << fuzz_u8(in) % 32;
 		return sizeof m->lane_open;
 	case CKV_LANE_CLOSE:
+		/* Those opened last, one that is not there yet, or any of before. */
+		m->lane_close.serial = daemon_here->next_serial + 1 -
+				       fuzz_u8(in);
+		return sizeof m->lane_close;
 	case CKV_DETACH:
 		m->id.id = fuzz_u8(in);
 		if (m->id.id == 255)

@@ -95,7 +95,7 @@ int wire_hear(int fd, union wire *m, int *fds)
 	return m->head.type;
 }
 
-void wire_hello(int fd, int *fds)
+uint64_t wire_hello(int fd, int *fds)
 {
 	int pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
 	union wire m = { .hello = { .layout_version = CKV_LAYOUT_VERSION,
@@ -106,4 +106,5 @@ void wire_hello(int fd, int *fds)
 	wire_send(fd, &m, sizeof m.hello, &pidfd, 1);
 	close(pidfd);
 	ck_assert_int_eq(wire_hear(fd, &m, fds), CKV_WELCOME);
+	return m.welcome.epoch;
 }

@@ -18,6 +18,7 @@ union wire {
 	struct ckv_welcome welcome;
 	struct ckv_lane_open lane_open;
 	struct ckv_lane_opened lane_opened;
+	struct ckv_lane_close lane_close;
 	struct ckv_control_id id;
 	struct ckv_refused refused;
 	char all[1024];
@@ -37,7 +38,7 @@ void wire_head(union wire *m, uint16_t type, size_t bytes, uint32_t n_fds);
  */
 int wire_hear(int fd, union wire *m, int *fds);
 
-/* HELLO and WELCOME; fds: world, global stats. */
-void wire_hello(int fd, int *fds);
+/* HELLO and WELCOME; fds: world, global stats. Returns the daemon's epoch. */
+uint64_t wire_hello(int fd, int *fds);
 
 #endif

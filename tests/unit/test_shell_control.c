@@ -230,9 +230,10 @@ START_TEST(what_cannot_be_met_is_refused)
 	m = (union wire){ .lane_open = { .space_id = 0 } };
 	wire_head(&m, CKV_LANE_OPEN, sizeof m.lane_open, 0);
 	expect_refusal(fd, &m, sizeof m.lane_open, EINVAL);
+	m = (union wire){ .lane_close = { .serial = UINT64_MAX } };
+	wire_head(&m, CKV_LANE_CLOSE, sizeof m.lane_close, 0);
+	expect_refusal(fd, &m, sizeof m.lane_close, EINVAL);
 	m = (union wire){ .id = { .id = 3 } };
-	wire_head(&m, CKV_LANE_CLOSE, sizeof m.id, 0);
-	expect_refusal(fd, &m, sizeof m.id, EINVAL);
 	wire_head(&m, CKV_DETACH, sizeof m.id, 0);
 	expect_refusal(fd, &m, sizeof m.id, EINVAL);
 	attach(fd);
@@ -248,10 +249,50 @@ START_TEST(what_cannot_be_met_is_refused)
 }
 END_TEST
 
+static int close_lane(int fd, uint64_t serial)
+{
+	union wire m = { .lane_close = { .serial = serial } };
+
+	wire_head(&m, CKV_LANE_CLOSE, sizeof m.lane_close, 0);
+	wire_send(fd, &m, sizeof m.lane_close, NULL, 0);
+	return wire_hear(fd, &m, NULL);
+}
+
+/*
+ * Serials of lanes begin at the daemon's epoch, so one below it is of an earlier daemon:
+ * nothing of it is here, which is what closing it asks for. A lane of another process is
+ * not closed, and one that was closed is not known any more.
+ */
+START_TEST(lanes_are_closed_by_serial)
+{
+	int fd = wire_dial(&daemon_), other = wire_dial(&daemon_);
+	uint64_t epoch = wire_hello(fd, NULL), serial;
+	union wire m;
+
+	wire_hello(other, NULL);
+	attach(fd);
+	m = (union wire){ .lane_open = { .space_id = 0 } };
+	wire_head(&m, CKV_LANE_OPEN, sizeof m.lane_open, 0);
+	wire_send(fd, &m, sizeof m.lane_open, NULL, 0);
+	ck_assert_int_eq(wire_hear(fd, &m, NULL), CKV_LANE_OPENED);
+	serial = m.lane_opened.serial;
+	ck_assert_uint_ge(serial, epoch);
+	ck_assert_uint_eq(m.lane_opened.c_offset, 0);
+	ck_assert_int_eq(close_lane(fd, epoch - 1), CKV_DONE);
+	ck_assert_int_eq(close_lane(other, serial), CKV_REFUSED);
+	ck_assert_int_eq(close_lane(fd, serial + 1), CKV_REFUSED);
+	ck_assert_int_eq(close_lane(fd, serial), CKV_DONE);
+	ck_assert_int_eq(close_lane(fd, serial), CKV_REFUSED);
+	close(fd);
+	close(other);
+}
+END_TEST
+
 /* The limits of lanes and clients are kept, and what was refused cost nothing. */
 START_TEST(limits_are_kept)
 {
 	long before = settled_descriptors();
+	uint64_t serial[2] = { 0, 0 };
 	union wire m;
 	int fd[5];
 
@@ -269,13 +310,15 @@ START_TEST(limits_are_kept)
 		wire_send(fd[0], &m, sizeof m.lane_open, NULL, 0);
 		ck_assert_int_eq(wire_hear(fd[0], &m, NULL),
 				 i < 2 ? CKV_LANE_OPENED : CKV_REFUSED);
+		if (i < 2)
+			serial[i] = m.lane_opened.serial;
 	}
 	ck_assert_uint_eq(m.refused.error, EMFILE);
 	/* Lanes said goodbye to: then the client is forgotten at once. */
 	for (uint32_t lane = 0; lane < 2; lane++) {
-		m = (union wire){ .id = { .id = lane } };
-		wire_head(&m, CKV_LANE_CLOSE, sizeof m.id, 0);
-		wire_send(fd[0], &m, sizeof m.id, NULL, 0);
+		m = (union wire){ .lane_close = { .serial = serial[lane] } };
+		wire_head(&m, CKV_LANE_CLOSE, sizeof m.lane_close, 0);
+		wire_send(fd[0], &m, sizeof m.lane_close, NULL, 0);
 		ck_assert_int_eq(wire_hear(fd[0], &m, NULL), CKV_DONE);
 	}
 	for (int i = 0; i < 5; i++)
@@ -324,6 +367,7 @@ CHECK_MAIN("shell_control",
 	TEST(a_version_mismatch_names_both),
 	TEST(a_geometry_mismatch_names_the_field),
 	TEST(what_cannot_be_met_is_refused),
+	TEST(lanes_are_closed_by_serial),
 	TEST(limits_are_kept),
 	TEST(a_silent_connection_is_closed),
 	TEST(a_client_that_does_not_read_is_disconnected))

@@ -37,7 +37,7 @@ struct client {
 	void *stats;			/* global */
 	uint32_t n_client_rows;
 	struct ckv_space_stats *space;
-	uint32_t lane_id;
+	uint64_t serial;
 	struct ckv_lane_map map;
 	char *c, *d;
 	int eventfd;
@@ -86,7 +86,7 @@ static void open_lane(struct client *c)
 	wire_head(&m, CKV_LANE_OPEN, sizeof m.lane_open, 0);
 	wire_send(c->fd, &m, sizeof m.lane_open, NULL, 0);
 	ck_assert_int_eq(wire_hear(c->fd, &m, fds), CKV_LANE_OPENED);
-	c->lane_id = m.lane_opened.lane_id;
+	c->serial = m.lane_opened.serial;
 	c->map = ckv_lane_map(&m.lane_opened.shape);
 	c->c = map(fds[0], c->map.c_bytes, PROT_READ | PROT_WRITE);
 	c->d = map(fds[1], c->map.d_bytes, PROT_READ);
@@ -177,7 +177,7 @@ static uint32_t why_closed(const struct client *c)
 START_TEST(pages_of_a_liar_stay_lent_until_it_closes_the_lane)
 {
 	const struct ckv_req lie = { .op = CKV_OP_NOP, .zero0 = 1 };
-	union wire m = { .id = { .id = 0 } };
+	union wire m = { .lane_close = { .serial = 0 } };
 	struct client c;
 
 	attach(&c, CKV_ACCESS_WRITE);
@@ -187,9 +187,9 @@ START_TEST(pages_of_a_liar_stay_lent_until_it_closes_the_lane)
 	ck_assert_uint_eq(why_closed(&c), EPROTO);
 	usleep(50000);
 	expect_lent(&c, 3);
-	m.id.id = c.lane_id;
-	wire_head(&m, CKV_LANE_CLOSE, sizeof m.id, 0);
-	wire_send(c.fd, &m, sizeof m.id, NULL, 0);
+	m.lane_close.serial = c.serial;
+	wire_head(&m, CKV_LANE_CLOSE, sizeof m.lane_close, 0);
+	wire_send(c.fd, &m, sizeof m.lane_close, NULL, 0);
 	while (wire_hear(c.fd, &m, NULL) == CKV_SLAB_WRITE)
 		;
 	ck_assert_uint_eq(m.head.type, CKV_DONE);

@@ -92,21 +92,21 @@ static void ask_lane(int fd, uint32_t n_pins)
 	wire_send(fd, &m, sizeof m.lane_open, NULL, 0);
 }
 
-static uint32_t lane(int fd, uint32_t n_pins)
+static uint64_t lane(int fd, uint32_t n_pins)
 {
 	union wire m;
 
 	ask_lane(fd, n_pins);
 	ck_assert_int_eq(wire_hear(fd, &m, NULL), CKV_LANE_OPENED);
-	return m.lane_opened.lane_id;
+	return m.lane_opened.serial;
 }
 
-static void close_lane(int fd, uint32_t id)
+static void close_lane(int fd, uint64_t serial)
 {
-	union wire m = { .id = { .id = id } };
+	union wire m = { .lane_close = { .serial = serial } };
 
-	wire_head(&m, CKV_LANE_CLOSE, sizeof m.id, 0);
-	wire_send(fd, &m, sizeof m.id, NULL, 0);
+	wire_head(&m, CKV_LANE_CLOSE, sizeof m.lane_close, 0);
+	wire_send(fd, &m, sizeof m.lane_close, NULL, 0);
 	ck_assert_int_eq(wire_hear(fd, &m, NULL), CKV_DONE);
 }
 
@@ -158,7 +158,7 @@ END_TEST
 START_TEST(lanes_of_a_user_are_limited)
 {
 	int a, b, other;
-	uint32_t id;
+	uint64_t id;
 
 	start("max_lanes = 7\n", NULL);
 	a = wire_dial(&daemon_);
@@ -195,7 +195,7 @@ END_TEST
 START_TEST(pins_are_limited)
 {
 	int fd[3], other;
-	uint32_t id;
+	uint64_t serial;
 
 	start("", TEST_SPACE_TINY "max_pins = 4096\n");
 	for (int i = 0; i < 3; i++) {
@@ -203,7 +203,7 @@ START_TEST(pins_are_limited)
 		wire_hello(fd[i], NULL);
 		attach(fd[i]);
 	}
-	id = lane(fd[0], 1000);
+	serial = lane(fd[0], 1000);
 	lane(fd[0], 24);
 	ask_lane(fd[0], 1);
 	expect_refused(fd[0], EUSERS, "space tiny: 1024 pins of this client and 1 "
@@ -218,7 +218,7 @@ START_TEST(pins_are_limited)
 		lane(other, 1024);
 		close(other);
 	}
-	close_lane(fd[0], id);
+	close_lane(fd[0], serial);
 	lane(fd[2], 1000);
 	for (int i = 0; i < 3; i++)
 		close(fd[i]);
