@@ -2,12 +2,12 @@
 /*
  * storm.h - many clients that do everything at once, for crash_storm.c.
  *
- * A client is a process with several threads, each with a lane in each space. A
- * thread keeps several requests in flight, holds pins of chains it has read, waits
- * for chains that others write, and now and then aborts, drops, cancels, makes a view,
- * forks a child that dies, closes its lane, or has all threads of its process close
- * everything and open it again. A page's contents are computed from its key, so a wrong
- * byte is noticed whoever wrote it.
+ * A client is a process with several threads, each with a lane in each space. A thread
+ * keeps several requests in flight, holds pins of chains it has read, waits for chains that
+ * others write, and now and then aborts, drops, cancels, makes a view, writes anything into
+ * what it borrowed before it publishes that, forks a child that dies, closes its lane, or
+ * has all threads of its process close everything and open it again. A page's contents are
+ * computed from its key, so a wrong byte is noticed whoever wrote it.
  */
 #ifndef CKV_TESTS_STORM_H
 #define CKV_TESTS_STORM_H

@@ -16,7 +16,7 @@ struct storm_process {
 };
 
 enum storm_job_state {
-	JOB_IDLE, JOB_RESERVING, JOB_PUBLISHING, JOB_PREFETCHING, JOB_NOP,
+	JOB_IDLE, JOB_RESERVING, JOB_WRITING, JOB_PUBLISHING, JOB_PREFETCHING, JOB_NOP,
 };
 
 struct storm_held {		/* a chain that was read and is pinned still */

@@ -107,6 +107,14 @@ static void begin_reserve(struct storm_lane *l, const struct ckv_key *keys,
 		job_sent(l, job, JOB_RESERVING);
 }
 
+static bool is_writing(const struct storm_lane *l)
+{
+	for (int i = 0; i < STORM_JOBS; i++)
+		if (l->job[i].state == JOB_WRITING)
+			return true;
+	return false;
+}
+
 /* In one piece, or in two, the second under what is not published yet. */
 static void begin_chain(struct storm_lane *l, const struct ckv_key *keys,
 			uint32_t n_found, uint32_t depth)
@@ -114,6 +122,9 @@ static void begin_chain(struct storm_lane *l, const struct ckv_key *keys,
 	uint32_t middle = draw(l, 4) ? depth :
 			  n_found + 1 + draw(l, depth - n_found);
 
+	/* Under what is being written nothing may be published yet. */
+	if (is_writing(l))
+		return;
 	begin_reserve(l, keys, n_found, middle);
 	begin_reserve(l, keys, middle, depth);
 }
@@ -168,7 +179,7 @@ static void step_cancel(struct storm_lane *l)
 {
 	int i = (int)draw(l, STORM_JOBS), r;
 
-	if (l->job[i].state == JOB_IDLE)
+	if (l->job[i].state == JOB_IDLE || l->job[i].state == JOB_WRITING)
 		return;
 	r = ckv_cancel(l->lane, tag_of(l, &l->job[i]));
 	judge(l, "cancel", r == -EALREADY ? 0 : r);
@@ -264,6 +275,46 @@ static void publish(struct storm_lane *l, struct storm_job *job, uint32_t n)
 		be_careless(l, job, n);
 }
 
+/* ---- pages that are written for a while ---- */
+
+/* Is something reserved under this block, which would be published before it? */
+static bool has_child(const struct storm_lane *l, const struct ckv_key *key)
+{
+	for (int i = 0; i < STORM_JOBS; i++)
+		if (l->job[i].state == JOB_RESERVING && !l->job[i].rooted &&
+		    memcmp(&l->job[i].parent, key, sizeof *key) == 0)
+			return true;
+	return false;
+}
+
+static bool has_children(const struct storm_lane *l, const struct storm_job *job)
+{
+	for (uint32_t i = 0; i < job->n; i++)
+		if (has_child(l, &job->key[i]))
+			return true;
+	return false;
+}
+
+/*
+ * Anything may be written into a lent page, also after its daemon's death: until it is
+ * given back it is this lane's. Nobody else may ever find this.
+ */
+static void step_write(struct storm_lane *l)
+{
+	for (int i = 0; i < STORM_JOBS; i++) {
+		struct storm_job *job = &l->job[i];
+
+		if (job->state != JOB_WRITING)
+			continue;
+		memset(job->page[draw(l, job->n)].data, (int)draw(l, 256),
+		       l->info.page_bytes);
+		if (draw(l, 32) != 0)
+			continue;
+		job->state = JOB_IDLE;
+		publish(l, job, job->n);
+	}
+}
+
 /* Pages came, or some, or none. What is not published goes back. */
 static void reserved(struct storm_lane *l, struct storm_job *job, long result)
 {
@@ -283,7 +334,10 @@ static void reserved(struct storm_lane *l, struct storm_job *job, long result)
 	n = draw(l, 8) ? n_lent : draw(l, n_lent + 1);
 	if (n < job->n)
 		give_up(l, job, n);
-	if (n > 0)
+	if (n > 0 && job->rooted && draw(l, 16) == 0 && !has_children(l, job)) {
+		job->n = n;
+		job->state = JOB_WRITING;
+	} else if (n > 0)
 		publish(l, job, n);
 	else if (n_lent > 0 && draw(l, 4) == 0)
 		be_careless(l, job, n_lent);
@@ -486,6 +540,7 @@ void storm_lane_step(struct storm_lane *l)
 		return;
 	}
 	collect(l, idle_job(l) == NULL);
+	step_write(l);
 	if (what == 0)
 		storm_lane_close(l);
 	else if (what == 1)
