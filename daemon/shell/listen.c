@@ -20,6 +20,10 @@
 
 #define LOCK_BYTES	(CONFIG_TEXT_BYTES + 8)
 
+/* How often, and after what pause, one connects to a socket whose queue is full. */
+#define FULL_TRIES	100
+#define FULL_PAUSE_NS	10000000u
+
 static void lock_name(const char *path, char name[LOCK_BYTES])
 {
 	snprintf(name, LOCK_BYTES, "%s.lock", path);
@@ -91,6 +95,21 @@ static bool listener_is_gone(int fd)
 	return sys_stat(proc, &s) == -ENOENT;
 }
 
+/*
+ * A queue that is full may be that of a killed daemon, too, and who connects cannot ask
+ * whose it is. That one's is gone soon.
+ */
+static int connect_to(int fd, const char *path)
+{
+	int r = sys_connect(fd, path);
+
+	for (int i = 0; r == -EAGAIN && i < FULL_TRIES; i++) {
+		sys_sleep_ns(FULL_PAUSE_NS);
+		r = sys_connect(fd, path);
+	}
+	return r;
+}
+
 enum place { PLACE_EMPTY, PLACE_STALE, PLACE_SERVED };
 
 /* An enum place: what is at the path; or -errno. *ret_pid: who serves it; 0: unknown. */
@@ -122,7 +141,7 @@ static int look_at(const char *path, pid_t *ret_pid)
 	fd = sys_socket();
 	if (fd < 0)
 		return fd;
-	r = sys_connect(fd, path);
+	r = connect_to(fd, path);
 	if (r == 0 && listener_is_gone(fd))
 		r = -ECONNREFUSED;
 	if (r == 0 && sys_socket_option(fd, SO_PEERCRED, &peer, &bytes) < 0)

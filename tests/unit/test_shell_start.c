@@ -7,10 +7,12 @@
 #include "daemon/shell/log.h"
 #include "daemon/shell/sys.h"
 #include "tests/lib/check_main.h"
+#include "tests/lib/wait.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -137,6 +139,39 @@ START_TEST(what_is_wrong_is_said_before_memory_is_made)
 	snprintf(lines, sizeof lines, "socket = %s/log\n", dir);
 	is_refused(lines, SPACE "pool = 1MiB\n", -EEXIST, "is not a socket");
 	ck_assert_int_eq(sys_descriptors(), 0);
+}
+END_TEST
+
+static int queue_fd;
+
+static void *close_later(void *argument)
+{
+	(void)argument;
+	wait_moment();
+	wait_moment();
+	close(queue_fd);
+	return NULL;
+}
+
+/* The socket of a killed daemon, which many want to connect to, until it is torn down. */
+START_TEST(a_full_queue_may_be_that_of_the_dead)
+{
+	struct config *config = make("", SPACE "pool = 1MiB\n");
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	int other = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0);
+	pthread_t thread;
+	struct daemon *d;
+
+	strcpy(a.sun_path, config->daemon.socket);
+	queue_fd = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+	ck_assert_int_eq(bind(queue_fd, (struct sockaddr *)&a, sizeof a), 0);
+	ck_assert_int_eq(listen(queue_fd, 0), 0);
+	ck_assert_int_eq(connect(other, (struct sockaddr *)&a, sizeof a), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, close_later, NULL), 0);
+	ck_assert_int_eq(daemon_start(config, "test", &d), 0);
+	pthread_join(thread, NULL);
+	close(other);
+	daemon_destroy(d);
 }
 END_TEST
 
@@ -385,6 +420,7 @@ CHECK_MAIN("shell_start",
 	CASE("start", .setup = setup),
 	TEST(a_second_daemon_makes_no_memory),
 	TEST(what_is_wrong_is_said_before_memory_is_made),
+	TEST(a_full_queue_may_be_that_of_the_dead),
 	TEST(a_pool_above_the_machine_makes_no_memory),
 	TEST(memory_is_compared_to_the_byte),
 	TEST(spaces_are_added_up),
