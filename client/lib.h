@@ -538,6 +538,8 @@ struct lib_chain {		/* one lookup as it goes on */
 	struct ckv_handle *handles;
 	struct lib_pin pin;
 	struct lib_found found;
+	struct lib_hit judged;		/* the last block that could not be pinned */
+	int moved;			/* a block had lost its copy when its handle was made */
 	struct lib_search search;
 };
 /* Are the arguments of a lookup what they may be? */

@@ -13,6 +13,10 @@
  * parent; generations need not be compared. If a link is missing, the pin protects
  * nothing above it: pins are given back, and the shorter prefix is pinned anew.
  *
+ * Blocks get copies and lose copies at several levels meanwhile. A pin covers the copies at
+ * one level, so each handle is of the level that the search found, whatever the entry says
+ * by then (tests/model/fill.pml).
+ *
  * If a pin is not confirmed, it is given back and the search is made again, ATTEMPTS
  * times at most. For a block that the daemon is judging the lookup waits a moment, then
  * leaves it out. Nothing here makes a system call while the daemon lives; when it does
@@ -28,20 +32,29 @@ enum {
 	NEAR = 8,		/* blocks whose entries are */
 };
 
-/* Pin one block by its place in the chain; 0, -EAGAIN or -ESTALE. */
-static int pin_at(struct ckv_lane *lane, const struct ckv_key *key,
-		  uint32_t *ret_word)
+/*
+ * Pin block `at` of the chain, the deepest one at this level; 0, -EAGAIN or -ESTALE. It
+ * has a copy there, or the pin would protect none of those of its ancestors.
+ */
+static int pin_at(struct ckv_lane *lane, struct lib_chain *c, uint32_t at,
+		  uint8_t level, uint32_t *ret_word)
 {
-	struct ckv_place place = ckv_index_place(&lane->index, key);
-	struct ckv_block block;
-	uint32_t slot;
+	struct ckv_place place = ckv_index_place(&lane->index, &c->keys[at]);
+	struct lib_hit hit = { .at = at };
 
-	if (!ckv_index_find(&lane->index, &place, key, &slot, &block))
+	if (!ckv_index_find(&lane->index, &place, &c->keys[at], &hit.slot,
+			    &hit.block))
 		return -ESTALE;
-	return lib_pin_take(lane, slot, block.generation, ret_word);
+	c->judged = hit;
+	if (*ckv_block_page(&hit.block, level) == CKV_NONE)
+		return -ESTALE;
+	return lib_pin_take(lane, hit.slot, hit.block.generation, ret_word);
 }
 
-/* Pin the blocks that protect all that was found. On failure nothing is pinned. */
+/*
+ * Pin the blocks that protect all that was found. On failure nothing is pinned, and
+ * c->judged is the block that the daemon may be judging.
+ */
 static int pin_found(struct ckv_lane *lane, struct lib_chain *c)
 {
 	const struct lib_hit *last = &c->found.last;
@@ -49,13 +62,15 @@ static int pin_found(struct ckv_lane *lane, struct lib_chain *c)
 	uint32_t n_device = c->found.n_at[CKV_LEVEL_DEVICE];
 	int r = 0;
 
+	c->judged = *last;
 	if (n_host == last->at + 1)
 		r = lib_pin_take(lane, last->slot, last->block.generation,
 				 &c->pin.word[0]);
 	else if (n_host > 0)
-		r = pin_at(lane, &c->keys[n_host - 1], &c->pin.word[0]);
+		r = pin_at(lane, c, n_host - 1, CKV_LEVEL_HOST, &c->pin.word[0]);
 	if (r == 0 && n_device > 0 && n_device < n_host)
-		r = pin_at(lane, &c->keys[n_device - 1], &c->pin.word[1]);
+		r = pin_at(lane, c, n_device - 1, CKV_LEVEL_DEVICE,
+			   &c->pin.word[1]);
 	if (r < 0)
 		lib_pin_give_all(lane, &c->pin);
 	return r;
@@ -63,26 +78,33 @@ static int pin_found(struct ckv_lane *lane, struct lib_chain *c)
 
 /* ---- handles ---- */
 
-/* Make the handle of one found block. 0: it is a view, or has no page in the pool. */
+/*
+ * Make the handle of one found block, of its copy at `level`, which a pin covers: the entry
+ * may name a nearer one by now, and nothing keeps that. 0: it is a view, or has no page in
+ * the pool. -EAGAIN: it has no such copy any more.
+ */
 static int fill_handle(const struct ckv_lane *lane, const struct ckv_block *block,
-		       struct ckv_handle *handle)
+		       uint8_t level, struct ckv_handle *handle)
 {
-	uint32_t page = block->level == CKV_LEVEL_DEVICE ? block->device_page :
-							   block->host_page;
-
+	handle->data = NULL;
+	handle->page = level == CKV_LEVEL_DEVICE ? block->device_page :
+						   block->host_page;
+	handle->n_tokens = block->n_tokens;
+	handle->level = level;
+	handle->zero = 0;
 	if (block->flags & CKV_ENTRY_VIEW)
 		return 0;
-	handle->data = NULL;
-	handle->page = page;
-	handle->n_tokens = block->n_tokens;
-	handle->level = block->level;
-	handle->zero = 0;
-	if (block->level != CKV_LEVEL_HOST && block->level != CKV_LEVEL_DEVICE)
+	if (level < CKV_LEVEL_HOST)
 		return 1;
-	if (block->host_page < lane->n_pages_host)
-		handle->data = lane->read_base +
-			       ckv_page_offset(&lane->pool, block->host_page);
-	return block->level == CKV_LEVEL_DEVICE || handle->data != NULL;
+	if (handle->page == CKV_NONE)
+		return -EAGAIN;
+	if (level == CKV_LEVEL_DEVICE)
+		return 1;
+	if (block->host_page >= lane->n_pages_host)
+		return 0;
+	handle->data = lane->read_base +
+		       ckv_page_offset(&lane->pool, block->host_page);
+	return 1;
 }
 
 /* CKV_VERIFY: do the bytes match the checksum? A page without a checksum does not pass. */
@@ -100,11 +122,13 @@ static int page_is_whole(struct ckv_lane *lane, const struct ckv_block *block,
 }
 
 static int fill_one(struct ckv_lane *lane, const struct ckv_block *block,
-		    unsigned flags, struct ckv_handle *ret_handle)
+		    uint8_t level, unsigned flags, struct ckv_handle *ret_handle)
 {
-	return fill_handle(lane, block, ret_handle) &&
-	       (!(flags & CKV_VERIFY) ||
-		page_is_whole(lane, block, ret_handle->data));
+	int r = fill_handle(lane, block, level, ret_handle);
+
+	if (r <= 0 || !(flags & CKV_VERIFY))
+		return r;
+	return page_is_whole(lane, block, ret_handle->data);
 }
 
 struct ahead {			/* what of the chain was prefetched */
@@ -126,17 +150,21 @@ static void look_ahead(struct ahead *a, const struct ckv_index *index,
 
 /*
  * Fill the handles of a pinned chain. Returns how many, up to the first block that is not
- * linked or not usable. The search has already prefetched all blocks of a short chain.
+ * linked or not usable; c->moved: the block has lost its copy at the level where the search
+ * found it. The search has already prefetched all blocks of a short chain.
  */
 uint32_t lib_fill(struct ckv_lane *lane, struct lib_chain *c, uint32_t n_found,
 		  unsigned flags)
 {
 	int near = n_found <= c->search.n_places;
 	const struct lib_hit *last = &c->found.last;
+	uint8_t level = CKV_LEVEL_DEVICE;
 	struct ahead ahead;
 	struct ckv_block block;
 	uint32_t slot = 0, before;
+	int r;
 
+	c->moved = 0;
 	ahead.far = ahead.near = 0;
 	for (uint32_t i = 0; i < n_found; i++) {
 		const struct ckv_place *place = &c->search.place[near ? i : 0];
@@ -146,6 +174,8 @@ uint32_t lib_fill(struct ckv_lane *lane, struct lib_chain *c, uint32_t n_found,
 			look_ahead(&ahead, &lane->index, c->keys, i, n_found);
 			place = &ahead.place[i % FAR];
 		}
+		while (level > CKV_LEVEL_REMOTE && i >= c->found.n_at[level])
+			level--;
 		before = slot;
 		if (i == last->at) {
 			here = &last->block;
@@ -154,8 +184,11 @@ uint32_t lib_fill(struct ckv_lane *lane, struct lib_chain *c, uint32_t n_found,
 					   &slot, &block)) {
 			return i;
 		}
-		if ((i > 0 && here->parent_slot != before) ||
-		    !fill_one(lane, here, flags, &c->handles[i]))
+		if (i > 0 && here->parent_slot != before)
+			return i;
+		r = fill_one(lane, here, level, flags, &c->handles[i]);
+		c->moved = r < 0;
+		if (r <= 0)
 			return i;
 	}
 	return n_found;
@@ -188,14 +221,15 @@ static long find_and_pin(struct ckv_lane *lane, struct lib_chain *c,
 			if (n_good == n)
 				return n;
 			lib_pin_give_all(lane, &c->pin);
-			n = n_good;
+			if (!c->moved)
+				n = n_good;
 			continue;
 		}
 		if (!ckv_world_alive(lane->world, lane->epoch))
 			break;
 		ckv_count(&lane->c->count[CKV_CLAIM_PIN_RETRIES], 1);
-		if (!lib_pin_settled(lane, c->found.last.slot))
-			n--;
+		if (!lib_pin_settled(lane, c->judged.slot))
+			n = c->judged.at;
 	}
 	lib_found_none(&c->found);
 	return 0;
@@ -220,7 +254,7 @@ static int find_one(struct ckv_lane *lane, struct lib_chain *c)
 	    lib_pin_take(lane, last->slot, last->block.generation,
 			 &c->pin.word[0]) < 0)
 		return -1;
-	if (!fill_handle(lane, &last->block, c->handles)) {
+	if (fill_handle(lane, &last->block, CKV_LEVEL_HOST, c->handles) <= 0) {
 		lib_pin_give_all(lane, &c->pin);
 		return -1;
 	}

@@ -109,7 +109,9 @@ uint32_t test_index_put(struct test_index *t, const struct ckv_key *key,
 	struct ckv_place place = ckv_index_place(&t->index, key);
 	struct ckv_block block = {
 		.key = *key, .generation = CKV_GENERATION_FIRST, .level = level,
-		.n_tokens = 16, .device_page = CKV_NONE, .host_page = page,
+		.n_tokens = 16,
+		.device_page = level == CKV_LEVEL_DEVICE ? page : CKV_NONE,
+		.host_page = level == CKV_LEVEL_DEVICE ? CKV_NONE : page,
 		.parent_slot = parent, .n_pages = 1,
 	};
 	struct ckv_bucket *b[2] = { &t->index.buckets[place.bucket[0]],

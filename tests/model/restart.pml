@@ -11,8 +11,8 @@
  *   daemon 0  opens a lane for the reader: the segment is stored, the ledger's row
  *             written, then LANE_OPENED; lends a page to the writer (a free one, or
  *             that of a block which it evicts first); does its PUBLISH; sums page 0.
- *             A page's record is three stores: fields, state, seal. The seal is a hash of
- *             fields and state. Killed between any two of its steps.
+ *             A page's record (proto/ckv_record.h) is three stores: fields, state, seal. The
+ *             seal is a hash of fields and state. Killed between any two of its steps.
  *   daemon 1  ckv_world_raise_epoch(), ckv_world_set_life(), looks at lanes and records,
  *             shows what is published at the same slot, then lends pages to writers of
  *             its own time and evicts for them
@@ -28,10 +28,10 @@
  * nothing else happens.
  *
  * The rules of adoption:
- *   FREE, sealed (state 0 and seal 0)	the page is free
- *   LENT, sealed			it stays with its lane; free if there is no such lane
- *   PUBLISHED, sealed			a block, at the same slot
- *   any other				it rests until all lanes of before have ended
+ *   a seal of 0         the page is free
+ *   LENT, sealed        it stays with its lane; free if there is no such lane
+ *   PUBLISHED, sealed   a block, at the same slot
+ *   any other           it rests until all lanes of before have ended
  * A lane of before that holds nothing is ended, unless a page rests: that may be the one
  * that its client writes.
  *
@@ -73,8 +73,7 @@
 
 #include "store_buffer.h"
 
-#define FREE	  0			/* states of a record */
-#define LENT	  1
+#define LENT	  1			/* states of a record */
 #define PUBLISHED 2
 
 #define LANE_WRITER 1			/* fields of a lent page: the lane's serial */
@@ -231,7 +230,6 @@ inline record_set(p, f, s_)
 
 inline record_free(p)
 {
-	state[p] = FREE;
 	seal[p] = 0
 }
 
@@ -356,17 +354,15 @@ inline first_daemon()
 
 /* ---- daemon 1 ---- */
 
+#define IS_FREE(p) (seal[p] == 0)
 #ifdef NO_SEAL_CHECK
 #define SEALED(p) true
-#define IS_FREE(p) (state[p] == FREE)
 #elif defined(SUM_BREAKS)
 #define SEALED(p) (seal[p] == SEAL(fields[p], state[p]))
-#define IS_FREE(p) (state[p] == FREE && seal[p] == 0)
 #else
 #define SEALED(p) (seal[p] == SEAL(fields[p], state[p]) || \
 	(state[p] == PUBLISHED && fields[p] >= SUMMED && \
 	 seal[p] == SEAL(fields[p] - SUMMED, PUBLISHED)))
-#define IS_FREE(p) (state[p] == FREE && seal[p] == 0)
 #endif
 
 /* What its record says of page p. */

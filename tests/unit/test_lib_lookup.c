@@ -132,6 +132,70 @@ START_TEST(two_words_hold_a_chain)
 }
 END_TEST
 
+/* A block that came nearer after the search: its handle is of the copy that the pin covers. */
+START_TEST(handles_are_of_the_level_that_is_pinned)
+{
+	uint32_t n_at[CKV_LEVELS] = { 0, 6, 6, 6, 0 };
+	struct ckv_entry *e;
+	struct ckv_block block;
+	struct ckv_pin pin;
+
+	put_chain(13, n_at);
+	e = ckv_index_entry(&t.index, slots[2]);
+	ckv_entry_load(e, &block);
+	block.level = CKV_DEVICE;
+	block.device_page = 77;
+	ckv_entry_store(e, &block);
+	ck_assert_int_eq(lookup(6, 0, &pin), 6);
+	ck_assert_uint_eq(handles[2].level, CKV_HOST);
+	ck_assert_uint_eq(handles[2].page, 2);
+	ck_assert_ptr_eq(handles[2].data, t.pool + 2 * CKV_PIECE_BYTES);
+	ckv_unpin(&t.lane, &pin);
+	/* One that has lost the copy is no hit, and is not passed over either. */
+	block.host_page = CKV_NONE;
+	ckv_entry_store(e, &block);
+	ck_assert_int_eq(lookup(6, 0, &pin), 0);
+	ck_assert_uint_eq(t.lane.n_pin_free, 8);
+}
+END_TEST
+
+/* A pin is of a block that has a copy at the level that it shall cover. */
+START_TEST(a_pin_covers_a_copy)
+{
+	uint32_t n_at[CKV_LEVELS] = { 0, 9, 9, 9, 3 };
+	struct ckv_entry *e;
+	struct ckv_block block;
+	struct ckv_pin pin;
+
+	put_chain(14, n_at);
+	e = ckv_index_entry(&t.index, slots[2]);
+	ckv_entry_load(e, &block);
+	block.device_page = CKV_NONE;
+	ckv_entry_store(e, &block);
+	ck_assert_int_eq(lookup(2, 0, &pin), 2);
+	ckv_unpin(&t.lane, &pin);
+	ck_assert_int_eq(lookup(9, 0, &pin), 0);
+	ck_assert_uint_eq(claimed(CKV_CLAIM_PIN_RETRIES), 64);
+	ck_assert_uint_eq(t.lane.n_pin_free, 8);
+}
+END_TEST
+
+/* The deepest device block is being judged: it is what is waited for and left out. */
+START_TEST(a_judged_boundary_is_left_out)
+{
+	uint32_t n_at[CKV_LEVELS] = { 0, 50, 40, 30, 10 };
+	struct ckv_pin pin;
+
+	put_chain(15, n_at);
+	ckv_evict_mark(ckv_index_entry(&t.index, slots[9]));
+	ck_assert_int_eq(lookup(50, 0, &pin), 9);
+	ck_assert_uint_eq(claimed(CKV_CLAIM_PIN_RETRIES), 1);
+	ckv_unpin(&t.lane, &pin);
+	ckv_evict_restore(ckv_index_entry(&t.index, slots[9]));
+	ck_assert_int_eq(lookup(50, 0, &pin), 50);
+}
+END_TEST
+
 static void *guarded;
 static uint32_t high_then;
 
@@ -309,6 +373,9 @@ CHECK_MAIN("lib_lookup",
 	LOOP(boundaries_equal_a_walk, 60),
 	TEST(alike_tags_do_not_mislead),
 	TEST(two_words_hold_a_chain),
+	TEST(handles_are_of_the_level_that_is_pinned),
+	TEST(a_pin_covers_a_copy),
+	TEST(a_judged_boundary_is_left_out),
 	TEST(pin_high_is_raised_before_the_pin),
 	TEST(claims_add_up),
 	TEST(deepest_is_touched),
