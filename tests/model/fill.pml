@@ -18,6 +18,9 @@
  *           removes a copy: if the block's child has none at that level, and the block
  *           then is not farther than its child; odd, fence, scan, a new generation. The
  *           place gets somebody else's bytes at once
+ *           replaces a host copy by a device copy, as PUBLISH does: the entry names the
+ *           host copy no more, and the generation stays. The replaced copy is stale: it is
+ *           one of the block's copies until it is removed
  *
  * Promised: a handle's bytes stay while the pins are held.
  *
@@ -29,6 +32,9 @@
  *          NO_CONFIRM  NO_READER_FENCE  NO_DAEMON_FENCE
  *          ABOVE_CHILD (a copy goes although the child has one at that level)
  *          REMOVE_UNSEEN (without a scan)
+ *          STALE_ABOVE_CHILD (a stale copy goes although the child has one at that level)
+ *          STALE_IS_NO_CHILD (a parent's copy goes although the child has a stale one at
+ *          that level, which may be pinned)
  */
 
 #ifndef CHANGES
@@ -53,6 +59,7 @@
 #define EVEN(e) (GENERATION(e) % 2 == 0)
 
 byte has[2];			/* copies of each block, as the daemon knows them */
+byte stale[2];			/* HOST: and a stale one */
 bool handle[4];			/* HANDLE(b, l): the reader reads this copy */
 #define HANDLE(b, l) handle[2 * (b) + ((l) == HOST -> 1 : 0)]
 
@@ -110,7 +117,7 @@ inline fill(b, ret)
 /* The lookup hands out what it has filled. */
 inline hand_out(b, l)
 {
-	copy_is_there = copy_is_there && (has[b] & l) != 0;
+	copy_is_there = copy_is_there && (has[b] & l) + stale[b] != 0;
 	assert(copy_is_there);
 	HANDLE(b, l) = true
 }
@@ -190,10 +197,44 @@ inline remove_copy(b, l)
 	fi
 }
 
+inline replace(b)
+{
+	d_step { has[b] = DEVICE; stale[b] = HOST }
+	ld(DAEMON, ENTRY(b), e);
+	st(DAEMON, ENTRY(b), e + DEVICE - HOST)
+}
+
+inline remove_stale(b)
+{
+	ld(DAEMON, ENTRY(b), e);
+	st(DAEMON, ENTRY(b), e + 4);
+	fence_full(DAEMON);
+	if
+	:: mem[PIN(0)] == 1 + b || mem[PIN(1)] == 1 + b -> st(DAEMON, ENTRY(b), e)
+	:: else ->
+		d_step { stale[b] = 0; n[b]++ }
+		st(DAEMON, ENTRY(b), e + 8);
+		d_step {
+			copy_stays = !HANDLE(b, HOST);
+			assert(copy_stays)
+		}
+	fi
+}
+
+#ifdef STALE_IS_NO_CHILD
+#define ALL_OF(b) has[b]
+#else
+#define ALL_OF(b) (has[b] | stale[b])
+#endif
 #ifdef ABOVE_CHILD
 #define NO_CHILD_AT(b, l) true
 #else
-#define NO_CHILD_AT(b, l) (b == 1 || (has[1] & l) == 0)
+#define NO_CHILD_AT(b, l) (b == 1 || (ALL_OF(1) & l) == 0)
+#endif
+#ifdef STALE_ABOVE_CHILD
+#define STALE_MAY_GO(b) true
+#else
+#define STALE_MAY_GO(b) NO_CHILD_AT(b, HOST)
 #endif
 /* Without a device copy the parent is at the host's level, so its child must be, too; and a
  * block without any copy has no child. */
@@ -210,8 +251,12 @@ end:
 	:: has[0] != 0 && (has[0] & DEVICE) == 0 -> has[0] = has[0] + DEVICE; add(0, DEVICE)
 	:: has[1] != 0 && (has[1] & DEVICE) == 0 && (has[0] & DEVICE) != 0 ->
 		has[1] = has[1] + DEVICE; add(1, DEVICE)
-	:: has[0] == DEVICE -> has[0] = DEVICE + HOST; add(0, HOST)
-	:: has[1] == DEVICE -> has[1] = DEVICE + HOST; add(1, HOST)
+	:: has[0] == DEVICE && stale[0] == 0 -> has[0] = DEVICE + HOST; add(0, HOST)
+	:: has[1] == DEVICE && stale[1] == 0 -> has[1] = DEVICE + HOST; add(1, HOST)
+	:: has[0] == HOST -> replace(0)
+	:: has[1] == HOST && (has[0] & DEVICE) != 0 -> replace(1)
+	:: stale[0] != 0 && STALE_MAY_GO(0) && n[0] < CHANGES -> remove_stale(0)
+	:: stale[1] != 0 && n[1] < CHANGES -> remove_stale(1)
 	:: (has[0] & DEVICE) != 0 && NO_CHILD_AT(0, DEVICE) && NOT_FARTHER(0, DEVICE) &&
 	   n[0] < CHANGES -> remove_copy(0, DEVICE)
 	:: (has[0] & HOST) != 0 && NO_CHILD_AT(0, HOST) && NOT_FARTHER(0, HOST) &&

@@ -15,11 +15,12 @@
  *            generation stays, so pins stay, and no pin word is read
  *   drop     one copy of two goes: odd, fence, scan; then a new generation
  *   evict    the block goes with all its copies: odd, fence, scan, new generation
- *   reserve  a near page for a block that is far; publish: the page becomes its near
- *            copy and the farther one goes, with a new generation; if the block is pinned,
- *            the near copy is added and the farther one stays. A move under way is void
+ *   reserve  a near page for a block that is far; publish: the page becomes its near copy,
+ *            and the farther one is stale: the entry names it no more, the generation stays,
+ *            and it is dropped later like any copy. A move under way is cancelled
  *   reader   copies the entry, pins, confirms the generation, reads the page that the
- *            copy names, or the one that the entry names now
+ *            copy names, or the one that the entry names now; or its far page, as the
+ *            handle of a block that came nearer after the search
  *
  * A place that is given back gets somebody else's bytes at once.
  *
@@ -31,10 +32,9 @@
  *          SHOW_BEFORE_COPY (the copy is added when the move begins)
  *          COMMIT_OLD (the generation is not asked again)
  *          COMMIT_NEARER (the parent is not asked again)
- *          COMMIT_OVER (a copy that came meanwhile is not looked for)
- *          TARGET_LEAVES (the place that the mover writes is given back before its end);
- *          SOURCE_LEAVES holds: who reads a place that was given back has an old generation
- *          PUBLISH_UNSEEN (PUBLISH replaces without a scan)
+ *          COMMIT_OVER (a copy that PUBLISH made meanwhile is not looked for)
+ *          TARGET_LEAVES (the place that the mover writes is given back before its end)
+ *          PUBLISH_UNSEEN (what PUBLISH replaces is given back without a scan)
  *          RESERVATION_NO_CHILD (a reservation does not keep the parent near)
  */
 
@@ -70,11 +70,6 @@
 #define NEAR_OF(pages) ((pages) % 5)
 #define FAR_OF(pages)  ((pages) / 5)
 #define MOVING (m_from != 0)
-#ifdef SOURCE_LEAVES
-#define SOURCE_STAYS false
-#else
-#define SOURCE_STAYS true
-#endif
 #ifdef SHOW_BEFORE_COPY
 #define SHOWN(p) true
 #else
@@ -92,49 +87,43 @@ bool levels_fall = true, not_both = true;
 
 proctype reader()
 {
-	byte k, g, pages, p, n;
+	byte k, g, pages, p;
 
-	do
-	:: n < 2 ->
-		n++;
-		d_step { mem[SEQ] == 0; k = mem[KEY]; g = mem[GEN]; pages = mem[PAGES] }
-		if
-		:: k == 0 || g % 2 == 1 -> goto next
-		:: else
-		fi;
-		st(READER, PIN, 1);
+	d_step { mem[SEQ] == 0; k = mem[KEY]; g = mem[GEN]; pages = mem[PAGES] }
+	if
+	:: k == 0 || g % 2 == 1 -> goto done
+	:: else
+	fi;
+	st(READER, PIN, 1);
 #ifndef NO_READER_FENCE
-		fence_full(READER);
+	fence_full(READER);
 #endif
-		if
-		:: mem[GEN] != g -> goto unpin
-		:: else
-		fi;
-		if
-		:: true
-		:: pages = mem[PAGES]
-		fi;
-		if
-		:: NEAR_OF(pages) != 0 -> p = NEAR_OF(pages)
-		:: FAR_OF(pages) != 0 -> p = FAR_OF(pages)
-		fi;
-		d_step {
-			reading[p]++;
-			bytes_are_right = data[p] == k;
-			assert(bytes_are_right);
+	if
+	:: mem[GEN] != g -> goto unpin
+	:: else
+	fi;
+	if
+	:: true
+	:: pages = mem[PAGES]
+	fi;
+	if
+	:: NEAR_OF(pages) != 0 -> p = NEAR_OF(pages)
+	:: NEAR_OF(pages) == 0 || FAR_OF(pages) != 0 -> p = FAR_OF(pages)
+	fi;
+	d_step {
+		reading[p]++;
+		bytes_are_right = data[p] == k;
+		assert(bytes_are_right);
 #ifdef REACH_BOTH
-			not_both = !(IS_FAR(p) && NEAR_OF(mem[PAGES]) != 0 && w_page == 0);
-			assert(not_both)
+		not_both = !(IS_FAR(p) && NEAR_OF(mem[PAGES]) != 0 && w_page == 0);
+		assert(not_both)
 #endif
-		}
-		d_step { reading[p]--; p = 0 }
+	}
+	d_step { reading[p]--; p = 0 }
 unpin:
-		st(READER, PIN, 0);
-next:
-		skip;
-		d_step { k = 0; g = 0; pages = 0 }
-	:: else -> break
-	od
+	st(READER, PIN, 0);
+done:
+	skip
 }
 
 proctype mover()
@@ -158,7 +147,7 @@ end:
 inline give(p)
 {
 	if
-	:: MOVING && m_from == p && SOURCE_STAYS -> own[p] = SOURCE
+	:: MOVING && m_from == p -> own[p] = SOURCE
 	:: else ->
 		nobody_reads = nobody_reads && reading[p] == 0;
 		assert(nobody_reads);
@@ -214,7 +203,7 @@ inline commit()
 	ok = ok && (IS_FAR(m_to) || parent_near);
 #endif
 #ifndef COMMIT_OVER
-	ok = ok && (IS_FAR(m_to) -> far : near) == 0;
+	ok = ok && (IS_FAR(m_to) -> far : near) == 0 && !cancelled;
 #endif
 	ok = ok && key != 0 && own[m_to] == TARGET
 }
@@ -233,8 +222,8 @@ inline levels()
 
 proctype daemon()
 {
-	byte near, far = 3, gen, key = B, m_gen, pages, old;
-	bool pinned, ok;
+	byte near, far = 3, stale, gen, key = B, m_gen, pages, old;
+	bool pinned, ok, cancelled;
 end:
 	do
 	:: d_step { key != 0 && !MOVING && near == 0 && parent_near && FREE_NEAR != 0 ->
@@ -275,6 +264,7 @@ end:
 	   d_step {
 		old = m_from;
 		m_from = 0; m_to = 0; m_done = false; m_gen = 0; ok = false;
+		cancelled = false;
 		if
 		:: own[old] == SOURCE -> give(old)
 		:: else
@@ -319,6 +309,10 @@ end:
 			if
 			:: old != 0 -> give(old)
 			:: else
+			fi;
+			if
+			:: stale != 0 -> give(stale); stale = 0
+			:: else
 			fi
 #ifdef TARGET_LEAVES
 			;
@@ -337,13 +331,6 @@ end:
 	   }
 	   change(5 * old, gen, C);
 	   old = 0
-	:: d_step { key == 0 && FREE_NEAR != 0 && parent_near ->
-		old = FREE_NEAR;
-		own[old] = COPY;
-		data[old] = C
-	   }
-	   change(old, gen, C);
-	   old = 0
 	:: d_step { key != 0 && near == 0 && w_page == 0 && parent_near && FREE_NEAR != 0 ->
 		w_page = FREE_NEAR;
 		own[w_page] = LENT;
@@ -354,23 +341,31 @@ end:
 		data[w_page] = X;
 		w_page = 0
 	   }
-	:: d_step { w_page != 0 && key == data[w_page] && near == 0 && gen < 2 * CHANGES ->
-		own[w_page] = COPY;
-		old = far
-	   }						/* publish */
+	:: d_step { w_page != 0 && key == data[w_page] && near == 0 && stale == 0 ->
+		own[w_page] = COPY;		/* publish */
+		cancelled = MOVING
+	   }
+	   d_step { stale = far; pages = w_page }
+	   change(pages, gen, key);
+	   d_step {
+		w_page = 0; pages = 0;
 #ifdef PUBLISH_UNSEEN
-	   pinned = false;
-#else
-	   judge();
+		give(stale);
+		stale = 0;
 #endif
+		levels()
+	   }
+	:: stale != 0 && key != 0 && gen < 2 * CHANGES ->	/* drop what is stale */
+	   judge();
 	   if
-	   :: pinned -> change(w_page + 5 * far, gen, key)
+	   :: pinned -> st(DAEMON, GEN, gen)
 	   :: else ->
-		change(w_page, gen + 2, key);
+		d_step { pages = near + 5 * far; old = stale; stale = 0 }
+		change(pages, gen + 2, key);
 		fence_full(DAEMON);
 		d_step { give(old) }
 	   fi;
-	   d_step { pinned = false; old = 0; w_page = 0; levels() }
+	   d_step { pinned = false; pages = 0; old = 0 }
 	:: d_step { parent_near && PARENT_MAY_GO -> parent_near = false }
 	:: d_step { !parent_near -> parent_near = true }
 	od

@@ -54,7 +54,6 @@ move | SHOW_BEFORE_COPY     | assertion violated bytes_are_right
 move | COMMIT_OLD           | assertion violated bytes_are_right
 move | COMMIT_NEARER        | assertion violated levels_fall
 move | COMMIT_OVER          | assertion violated nobody_reads
-move | SOURCE_LEAVES        | ok
 move | TARGET_LEAVES        | assertion violated target_is_held
 move | PUBLISH_UNSEEN       | assertion violated nobody_reads
 move | RESERVATION_NO_CHILD | assertion violated levels_fall
@@ -70,6 +69,8 @@ fill | NO_READER_FENCE      | assertion violated (copy_is_there|copy_stays)
 fill | NO_DAEMON_FENCE      | assertion violated (copy_is_there|copy_stays)
 fill | ABOVE_CHILD          | assertion violated copy_stays
 fill | REMOVE_UNSEEN        | assertion violated copy_stays
+fill | STALE_ABOVE_CHILD    | assertion violated copy_stays
+fill | STALE_IS_NO_CHILD    | assertion violated copy_stays
 
 wake |                        | ok
 wake | REACH_SLEEP            | assertion violated never_blocked
