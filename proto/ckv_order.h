@@ -63,8 +63,8 @@
  *                pin words
  *   PIN_FENCE    client: stores its pin word, loads the epoch
  *     For a daemon that takes over the memory of a dead one: either it sees a pin of
- *     that time, or the client sees the new epoch. Today every start makes new memory,
- *     so nothing is taken over.
+ *     that time, or the client sees the new epoch. The life word covers for it: no pin
+ *     is confirmed until that is the new daemon's, and it is stored after the epoch.
  *
  * 3. ckv_kill_fence(): what one thread stored when it is killed. The processor makes the
  * stores of a thread in the order of its instructions, as far as a later process can

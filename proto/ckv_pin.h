@@ -15,8 +15,9 @@
  * A generation belongs to a slot of the index. It is even while the block may be
  * pinned, and odd while the daemon judges whether the block leaves. Each time the slot
  * is freed it grows to the next even number, so an old pin never fits a new block. It
- * would also have to grow when a block gets another page, which no daemon does yet. A
- * slot whose generation comes near 2^32 is never used again.
+ * grows, too, when a page of the block that clients read is taken away. It stays when the
+ * block gets one more: whoever reads an older one reads on. A slot whose generation comes
+ * near 2^32 is never used again.
  *
  *   client, in ckv_lookup()              daemon's reactor, in space_step()
  *   C1 find the entry of the deepest     D1 choose a batch of victims: a block only
@@ -47,6 +48,10 @@
  *   - One pin protects all ancestors of its block, because of D1 and D5: a block never
  *     leaves before its descendants. So a lookup pins only the deepest block it returns
  *     (and the deepest one on the device, where there are some).
+ *   - With several levels this holds for each of them: a copy leaves its level only when
+ *     no child has a copy there. So a pin covers the copies at one level, of its block and
+ *     of all ancestors. The block has a copy there in the entry that is pinned, and the
+ *     lookup returns pages of that level, whatever nearer ones the entries name by then.
  *   - The daemon compares slots only. A pin that protects too much costs room; one that
  *     is overlooked would cost a reader its bytes.
  *   - Several words may be set before one fence; each is confirmed after it.
@@ -81,8 +86,9 @@
  *     attaches again, opens new lanes, and closes an old lane by its serial when the last
  *     pin and the last lent page of it are given back.
  *
- * tests/model/pin.pml and death.pml are this protocol as a model. Their mutants, each
- * without one rule, show which rules are needed.
+ * tests/model/pin.pml and death.pml are this protocol as a model; fill.pml and move.pml
+ * have several levels, restart.pml the next daemon. Their mutants, each without one rule,
+ * show which rules are needed.
  */
 #ifndef CKV_PIN_H
 #define CKV_PIN_H
