@@ -131,8 +131,9 @@ static void admit(struct daemon *d, int fd)
 	client->since_ns = d->now_ns;
 	client->n_requests = client->n_lanes = client->n_fds_unread = 0;
 	client->n_ending = client->n_awaited = client->owed = 0;
-	client->sparse = false;
-	client->turn_lane = CKV_NONE;
+	client->sparse = client->noted = false;
+	client->serial = client->ticket = 0;
+	client->turn_lane = client->opening = client->ledger_row = CKV_NONE;
 	r = loop_watch(d->loop, fd, watch_token(WATCH_SOCKET, client->generation,
 						(uint32_t)(client - d->client)));
 	if (r < 0) {
@@ -178,12 +179,8 @@ void clients_accept(struct daemon *d)
 
 /* ---- identify the process ---- */
 
-/*
- * The process that a pidfd names, as its fdinfo says. 0: it is in a pid namespace that
- * this process does not see; -1: it has ended. -EINVAL: the descriptor is no pidfd. The
- * fdinfo of any other kind of file is not read, because that could block.
- */
-static int pidfd_pid(int pidfd, pid_t *ret_pid)
+/* The fdinfo of any other kind of file is not read, because that could block. */
+int client_pidfd_pid(int pidfd, pid_t *ret_pid)
 {
 	char path[64], text[1024], *line;
 	ssize_t n;
@@ -231,7 +228,7 @@ static int identify_by_claim(const struct client *client, uint32_t claimed_pid,
 			 claimed_pid, (int)client->pid);
 		return -EPROTO;
 	}
-	r = pidfd_pid(pidfd, &named);
+	r = client_pidfd_pid(pidfd, &named);
 	if (r < 0 || named != client->pid) {
 		snprintf(text, 232, "the pidfd in HELLO names process %d, the "
 			 "kernel says %d", (int)named, (int)client->pid);

@@ -5,6 +5,7 @@
  */
 #include "daemon/shell/control.h"
 #include "daemon/shell/geometry.h"
+#include "daemon/shell/keep.h"
 #include "daemon/shell/log.h"
 #include "daemon/shell/reload.h"
 #include "daemon/shell/sys.h"
@@ -166,7 +167,7 @@ static int check_model(struct daemon *d, struct client *client, uint32_t space,
 	}
 	if (r == 0 && attach->any_geometry != CKV_WANT_ANY)
 		r = geometry_compare(served->config->name, &served->geometry,
-				     &attach->geometry, text);
+				     &attach->geometry, "at the client", text);
 	if (r == 0)
 		r = weights_attach(d, space, attach, text,
 				   &client->attached[space].holds_weights);
@@ -259,28 +260,47 @@ static int grant(struct daemon *d, struct client *client,
 int control_lane_open(struct daemon *d, struct client *client,
 		      const struct ckv_lane_open *open)
 {
-	struct ckv_lane_opened opened = { .shape = open->shape };
+	struct ckv_lane_shape shape = open->shape;
 	struct lane *lane;
 	char text[232];
-	int fds[3], r;
+	int r;
 
 	if (open->space_id >= d->n_spaces ||
 	    client->attached[open->space_id].access < CKV_ACCESS_READ)
 		return control_refuse(d, client, -EINVAL, "space %u is not "
 				      "attached to read", open->space_id);
-	if (grant(d, client, &opened.shape) < 0)
+	if (grant(d, client, &shape) < 0)
 		return 0;
-	r = user_may_open_lane(d, client, open->space_id, opened.shape.n_pins,
-			       text);
+	r = user_may_open_lane(d, client, open->space_id, shape.n_pins, text);
 	if (r < 0)
 		return control_refuse(d, client, r, "%s", text);
-	r = lane_create(d, client, open->space_id, &opened.shape);
+	r = lane_create(d, client, open->space_id, &shape);
 	if (r < 0)
 		return control_refuse_room(d, client, r, "the lane cannot be made");
 	lane = &d->lane[r];
-	opened.lane_id = (uint32_t)r;
-	opened.serial = lane->serial;
-	fds[0] = lane->c.fd;
+	r = keep_lane(d, lane);
+	if (r == 0)
+		return control_lane_opened(d, client, lane);
+	if (r > 0)
+		return 0;
+	lane_end(d, lane);
+	return control_refuse_room(d, client, r, "the lane cannot be stored");
+}
+
+int control_lane_opened(struct daemon *d, struct client *client, struct lane *lane)
+{
+	struct ckv_lane_opened opened = {
+		.lane_id = (uint32_t)(lane - d->lane), .shape = lane->shape,
+		.serial = lane->serial,
+		.c_offset = lane->part * lane->arena->part_bytes,
+	};
+	int fds[3], r = keep_note_lane(d, lane);
+
+	if (r < 0) {
+		lane_end(d, lane);
+		return control_refuse_room(d, client, r, "no more lanes can be noted");
+	}
+	fds[0] = lane->arena->fd;
 	fds[1] = memory_reader(lane->d.fd);
 	fds[2] = lane->eventfd;
 	r = fds[1] < 0 ? control_refuse_room(d, client, fds[1],
@@ -330,7 +350,7 @@ static struct lane *lane_of(struct daemon *d, const struct client *client,
 	const struct client *owner;
 	struct lane *lane = NULL;
 
-	for (uint32_t i = 0; lane == NULL && i < d->n_lanes_max; i++)
+	for (uint32_t i = 0; lane == NULL && i < d->n_lane_rows; i++)
 		if (d->lane[i].serial == serial && lane_is_there(&d->lane[i]))
 			lane = &d->lane[i];
 	if (lane == NULL)

@@ -3,6 +3,7 @@
  * clients.c - end connections; accept.c begins them. The states are in daemon.h.
  */
 #include "daemon/shell/control.h"
+#include "daemon/shell/keep.h"
 #include "daemon/shell/leave.h"
 #include "daemon/shell/log.h"
 #include "daemon/shell/sys.h"
@@ -19,7 +20,7 @@ static uint32_t index_of(const struct daemon *d, const struct client *client)
 struct client *client_by_token(struct daemon *d, uint64_t token)
 {
 	uint32_t index = (uint32_t)token;
-	struct client *client = index < d->n_clients_max ? &d->client[index] :
+	struct client *client = index < d->n_client_rows ? &d->client[index] :
 				NULL;
 
 	if (client == NULL || client->state == CLIENT_FREE ||
@@ -62,6 +63,7 @@ void client_free(struct daemon *d, struct client *client)
 		client->state = CLIENT_ENDING;
 		return;
 	}
+	arenas_destroy(d, client);
 	client->state = CLIENT_FREE;
 	client->user->n_clients--;
 	client->user = NULL;
@@ -83,6 +85,7 @@ void client_forget(struct daemon *d, struct client *client)
 	assert(client->state != CLIENT_FREE);
 	while (client->turn_lane != CKV_NONE)
 		lane_end(d, &d->lane[client->turn_lane]);
+	keep_forget_client(d, client);
 	if (client->pidfd >= 0) {
 		loop_unwatch(d->loop, client->pidfd,
 			     watch_token(WATCH_DEATH, client->generation, index));
@@ -98,6 +101,18 @@ void client_forget(struct daemon *d, struct client *client)
 	stats_client(d, client, NULL);
 	d->n_clients--;
 	ckv_hint_store64(&d->stats->clients, d->n_clients);
+}
+
+void client_drop(struct daemon *d, struct client *client)
+{
+	if (client->state == CLIENT_FREE)
+		return;
+	/* Do not wait for one that has not read its descriptors. */
+	client->n_fds_unread = 0;
+	(void)close_socket(d, client);
+	sys_close(client->pidfd);
+	arenas_drop(client);
+	client->state = CLIENT_FREE;
 }
 
 void client_awaited(struct daemon *d, struct client *client)

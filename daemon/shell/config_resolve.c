@@ -14,6 +14,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
+/* Few slabs: storing the descriptor of one costs the start milliseconds (keep.h). */
+#define SLAB_USUAL_MAX	(64ull << 30)
+
 static bool power_of_two(uint64_t n)
 {
 	return n != 0 && (n & (n - 1)) == 0;
@@ -165,8 +168,8 @@ static int resolve_geometry(struct config_space *space, char text[CONFIG_WHY_BYT
 
 /*
  * How many pages a slab has. If `slab` is unset it is 1/16 of the pool, so that in a
- * small pool, too, views can have slabs of their own; but larger if there would be more
- * than CONFIG_SLABS_MAX.
+ * small pool, too, views can have slabs of their own; in a large one at most
+ * SLAB_USUAL_MAX, but larger if there would be more than CONFIG_SLABS_MAX.
  */
 static uint64_t slab_pages(const struct space_params *p, uint64_t page,
 			   uint64_t n_pages)
@@ -175,7 +178,7 @@ static uint64_t slab_pages(const struct space_params *p, uint64_t page,
 
 	if (slab == CONFIG_NONE) {
 		slab = p->pool / 16;
-		slab = slab > 1u << 30 ? 1u << 30 : slab;
+		slab = slab > SLAB_USUAL_MAX ? SLAB_USUAL_MAX : slab;
 		slab = slab < CKV_HUGE_BYTES ? CKV_HUGE_BYTES : slab;
 	}
 	n = slab < page ? 1 : slab / page;

@@ -12,6 +12,7 @@
  * reactor, and a message that takes much work counts as that many.
  */
 #include "daemon/shell/control.h"
+#include "daemon/shell/keep.h"
 #include "daemon/shell/leave.h"
 #include "daemon/shell/log.h"
 #include "daemon/shell/reload.h"
@@ -318,6 +319,10 @@ static int handle(struct daemon *d, struct client *client,
 	char text[232];
 	int r = judge(d, client, message, text);
 
+	/* It stays in the socket until the store has room for what a lane needs. */
+	if (r == 0 && message->body.head.type == CKV_LANE_OPEN &&
+	    !keep_has_room(d, client))
+		return 0;
 	if (r == 0) {
 		r = take(d, client, message);
 		if (r < 0)
@@ -411,8 +416,11 @@ void control_serve(struct daemon *d)
 					  client->state != CLIENT_ATTACHED))
 			continue;
 		d->sockets_wait = true;
-		/* Its LANE_CLOSE or DETACH is finished only when the lanes have ended. */
-		if (client->n_awaited > 0)
+		/*
+		 * Its LANE_CLOSE or DETACH is finished only when the lanes have ended,
+		 * its LANE_OPEN when the lane is stored.
+		 */
+		if (client->n_awaited > 0 || client->opening != CKV_NONE)
 			continue;
 		if (work >= MESSAGES_PER_TURN) {
 			d->next_client = index;

@@ -50,6 +50,8 @@ int control_attach(struct daemon *d, struct client *client,
 		   const struct ckv_attach *attach);
 int control_lane_open(struct daemon *d, struct client *client,
 		      const struct ckv_lane_open *open);
+/* Send LANE_OPENED: what the lane needs is stored. */
+int control_lane_opened(struct daemon *d, struct client *client, struct lane *lane);
 int control_lane_close(struct daemon *d, struct client *client,
 		       uint64_t serial);
 int control_slab_want(struct daemon *d, struct client *client,

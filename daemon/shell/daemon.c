@@ -8,7 +8,9 @@
  * daemon lives, is set just before the socket; at the end it is cleared first.
  */
 #include "daemon/shell/daemon.h"
+#include "daemon/shell/adopt.h"
 #include "daemon/shell/budget.h"
+#include "daemon/shell/keep.h"
 #include "daemon/shell/served.h"
 #include "daemon/shell/jobs.h"
 #include "daemon/shell/leave.h"
@@ -28,12 +30,13 @@ static int create_clients(struct daemon *d)
 	int r;
 
 	d->n_clients_max = (uint32_t)d->config->daemon.max_clients;
-	r = sys_alloc(d->n_clients_max, sizeof d->client[0], &d->client);
+	d->n_client_rows = d->n_clients_max + d->n_old_clients;
+	r = sys_alloc(d->n_client_rows, sizeof d->client[0], &d->client);
 	if (r < 0)
 		return r;
 	for (uint32_t i = 0; i < d->config->n_spaces; i++)
 		n_words += (d->config->space[i].pool.n_slabs + 63) / 64;
-	for (uint32_t i = 0; i < d->n_clients_max; i++) {
+	for (uint32_t i = 0; i < d->n_client_rows; i++) {
 		struct client *client = &d->client[i];
 
 		client->socket = client->pidfd = -1;
@@ -57,24 +60,30 @@ static int create_lanes(struct daemon *d)
 	int r;
 
 	d->n_lanes_max = (uint32_t)d->config->daemon.max_lanes;
+	d->n_lane_rows = d->n_lanes_max + d->n_old_lanes;
 	d->ending_head = d->ending_tail = CKV_NONE;
-	r = sys_alloc(d->n_lanes_max, sizeof d->lane[0], &d->lane);
+	r = sys_alloc(d->n_lane_rows, sizeof d->lane[0], &d->lane);
 	if (r == 0)
-		r = sys_alloc(d->n_clients_max, sizeof d->serving[0],
+		r = sys_alloc(d->n_client_rows, sizeof d->serving[0],
 			      &d->serving);
 	return r;
 }
 
 static int create_spaces(struct daemon *d)
 {
+	struct served_start start = {
+		.params = &d->config->daemon, .placement = d->placement,
+		.epoch = d->epoch, .n_old_clients = d->n_old_clients,
+		.n_old_lanes = d->n_old_lanes,
+	};
 	int r;
 
 	r = sys_alloc(d->config->n_spaces, sizeof d->served[0], &d->served);
 	if (r < 0)
 		return r;
 	for (uint32_t i = 0; i < d->config->n_spaces; i++) {
-		r = served_create(&d->config->space[i], &d->config->daemon,
-				d->placement, d->epoch, &d->served[i].pace, &d->served[i]);
+		start.adopt = adopt_space(d, i);
+		r = served_create(&d->config->space[i], &start, &d->served[i]);
 		if (r < 0)
 			return r;
 		d->n_spaces++;
@@ -86,10 +95,11 @@ static int create_world(struct daemon *d)
 {
 	struct ckv_world head = { .magic = CKV_WORLD_MAGIC,
 				  .layout_version = CKV_LAYOUT_VERSION };
-	int r;
+	int r = adopt_world(d);
 
-	r = memory_create("ckv-world", CKV_WORLD_BYTES, MEMORY_OURS, &head,
-			  2 * sizeof(uint32_t), &d->world_memory);
+	if (r == -ENOENT)
+		r = memory_create("ckv-world", CKV_WORLD_BYTES, MEMORY_KEPT, &head,
+				  2 * sizeof(uint32_t), &d->world_memory);
 	if (r < 0)
 		return r;
 	d->world = d->world_memory.base;
@@ -130,6 +140,9 @@ static int judge_memory(struct daemon *d, pid_t pid, struct budget_given *ret_gi
 	budget_count(d->config, &budget);
 	budget_look(d->placement ? (int)d->config->daemon.numa_node :
 		    MACHINE_ANY_NODE, pid, ret_given);
+	/* What is taken over is part of the budget, and is there already. */
+	if (ret_given->memory.free_bytes != MACHINE_UNKNOWN)
+		ret_given->memory.free_bytes += adopt_bytes(d);
 	return budget_judge(d->config, &budget, ret_given, &refused, &warned);
 }
 
@@ -148,7 +161,7 @@ static int judge(struct daemon *d, bool only_look, struct budget_given *ret_give
 {
 	const struct daemon_params *p = &d->config->daemon;
 	uint32_t n_watches = 8 + 2 * (uint32_t)p->max_clients +
-			     (uint32_t)p->max_lanes;
+			     (uint32_t)p->max_lanes + d->n_old_clients;
 	pid_t pid = 0;
 	int r;
 
@@ -166,15 +179,28 @@ static int judge(struct daemon *d, bool only_look, struct budget_given *ret_give
 	return r;
 }
 
+/*
+ * The clock, so that no two starts have the same epoch; never 0. If the clock was set
+ * back, the epoch is above that of before all the same, and above its serials.
+ */
+static void begin_epoch(struct daemon *d)
+{
+	uint64_t before = adopt_epoch(d);
+
+	d->epoch = sys_real_ns() | 1;
+	if (d->epoch <= before)
+		d->epoch = before + 1;
+	d->next_serial = d->epoch + 1;
+}
+
 static int bring_up(struct daemon *d)
 {
 	struct budget_given given;
-	int r = judge(d, false, &given);
+	int r = step("what an earlier daemon left", adopt_look(d));
 
-	/* The clock, so that no two starts have the same epoch; never 0. */
-	d->epoch = sys_real_ns() | 1;
-	/* No earlier daemon opened a lane a nanosecond, so none of its serials is used again. */
-	d->next_serial = d->epoch;
+	if (r == 0)
+		r = judge(d, false, &given);
+	begin_epoch(d);
 	if (r == 0)
 		r = step("client table", create_clients(d));
 	if (r == 0)
@@ -183,6 +209,8 @@ static int bring_up(struct daemon *d)
 		r = step("closer", leave_create(d));
 	if (r == 0)
 		r = step("lane table", create_lanes(d));
+	if (r == 0)
+		r = step("descriptor store", keep_create(d));
 	if (r == 0)
 		r = step("table of waits", waits_create(d));
 	if (r == 0)
@@ -196,24 +224,21 @@ static int bring_up(struct daemon *d)
 	if (r == 0)
 		r = step("world page", create_world(d));
 	if (r == 0)
+		r = step("clients of before", adopt_clients(d));
+	if (r == 0)
+		keep_start(d);
+	if (r == 0)
 		r = step("socket", listen_open(d));
 	return r;
 }
 
-static void destroy_clients(struct daemon *d)
+/* Nothing that a client holds is taken back: there may be a successor (keep.h). */
+static void drop_clients(struct daemon *d)
 {
-	for (uint32_t i = 0; d->client && i < d->n_clients_max; i++) {
-		/* Do not wait for clients that have not read their descriptors. */
-		d->client[i].n_fds_unread = 0;
-		if (d->client[i].state != CLIENT_FREE &&
-		    d->client[i].state != CLIENT_ENDING)
-			client_forget(d, &d->client[i]);
-	}
-	while (d->lane && lanes_end(d))
-		;
-	for (uint32_t i = 0; d->client && i < d->n_clients_max; i++) {
-		if (d->client[i].state == CLIENT_ENDING)
-			client_free(d, &d->client[i]);
+	for (uint32_t i = 0; d->lane && i < d->n_lane_rows; i++)
+		lane_drop(&d->lane[i]);
+	for (uint32_t i = 0; d->client && i < d->n_client_rows; i++) {
+		client_drop(d, &d->client[i]);
 		sys_free(d->client[i].slab_bits);
 		sys_free(d->client[i].attached);
 	}
@@ -234,7 +259,9 @@ static void take_down(struct daemon *d)
 	listen_close(d);
 	waits_end_all(d);
 	jobs_destroy(d);
-	destroy_clients(d);
+	drop_clients(d);
+	keep_destroy(d);
+	adopt_destroy(d);
 	waits_destroy(d);
 	sys_close(d->signal_fd);
 	memory_destroy(&d->stats_memory);
@@ -302,6 +329,7 @@ int daemon_start(struct config *config, const char *config_path,
 	log_line(LOG_INFO, "version " CKV_VERSION ", loop %s, %u spaces, "
 		 "socket %s", loop_name(d->loop), d->n_spaces,
 		 config->daemon.socket);
+	adopt_end(d);
 	*ret_daemon = d;
 	return 0;
 }

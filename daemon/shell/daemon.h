@@ -16,7 +16,8 @@
  *   DETACHED   its socket is closed, but its process lives and has lanes, which are
  *              SHUT. The process may still read pages that it pinned and write pages
  *              that were lent to it, so both stay until it dies, or closes the lanes
- *              over a later connection
+ *              over a later connection. So is a client of before, which was attached
+ *              to an earlier daemon, and whose memory this one has taken over
  *   ENDING     its process is dead or has given all back; waits until its lanes have
  *              ended and no descriptor that was sent to it is unread in the socket
  *   FREE       this entry of the table is unused
@@ -28,7 +29,8 @@
  *              client why. Requests are not served. Its pins count and its lent
  *              pages stay lent, as the client may still use them, until LANE_CLOSE,
  *              DETACH or the client's death. If the client is DETACHED, LANE_CLOSE
- *              may come over another connection of the same process
+ *              may come over another connection of the same process. A lane of before
+ *              is ended by the daemon when nothing is pinned or lent on it
  *   ENDING     closed, or its client is dead. Its pins count no more. Its lent pages
  *              are taken back, some in each turn; until that is done, neither this
  *              entry of the lane table nor its client's entry is used again
@@ -67,7 +69,7 @@
 /* A watch's token says what its reports are about: kind 8 | generation 24 | index 32. */
 enum watch_kind {
 	WATCH_LISTEN = 1, WATCH_SIGNAL, WATCH_JOBS, WATCH_SOCKET, WATCH_DEATH,
-	WATCH_LANE,
+	WATCH_LANE, WATCH_STORE,
 };
 
 static inline uint64_t watch_token(enum watch_kind kind, uint32_t generation,
@@ -87,12 +89,15 @@ struct served_space {
 	struct memory index, records, stats_memory;
 	struct ckv_space_stats *stats;
 	uint64_t index_huge_bytes;
-	char *nodes;			/* the core's, in large pages if there are */
-	size_t node_bytes;
+	struct memory nodes;		/* the core's, in large pages if there are */
 	struct space_pace pace;		/* limits the time that its scans take */
 	uint64_t step_debt;		/* what its last step added to the pace's debt */
 	uint64_t n_pins;		/* pin words of all its lanes */
 	char compress_text[CKV_METHOD_TEXT_BYTES]; /* method of automatic views; empty: none */
+	uint64_t seed[4];		/* of the index */
+	uint64_t fingerprint;		/* of `geometry` */
+	uint32_t ledger_row;		/* of its row in the ledger; CKV_NONE: it has none */
+	bool adopted;			/* pool and records were an earlier daemon's */
 };
 
 enum lane_state { LANE_FREE, LANE_OPEN, LANE_SHUT, LANE_ENDING };
@@ -115,10 +120,13 @@ struct lane {
 	uint32_t client, space;		/* indexes of daemon.client, daemon.served */
 	int number;			/* the core's number of this lane */
 	uint32_t access;		/* enum ckv_access */
-	int eventfd;			/* the client writes it to wake the reactor */
-	struct memory c, d;		/* the segments that client and daemon write */
+	int eventfd;			/* the client writes it to wake the reactor; -1: of before */
+	struct memory c, d;		/* the segments that client and daemon write; of before: no d */
+	struct arena *arena;		/* c is a part of it: */
+	uint32_t part;
+	uint32_t ledger_row;		/* of its row in the ledger; CKV_NONE: it has none */
 	struct ckv_c_head *c_head;	/* mapped read-only here */
-	struct ckv_d_head *d_head;
+	struct ckv_d_head *d_head;	/* NULL: of before */
 	struct ckv_lane_shape shape;
 	struct ckv_lane_map map;
 	struct ckv_ring_end requests, completions;
@@ -175,6 +183,12 @@ struct client {
 	uint32_t slabs_space;		/* ... of this space */
 	struct attachment *attached;	/* [n_spaces] */
 	uint64_t *slab_bits;		/* memory of attached[].slab_sent */
+	struct arena *arenas;		/* C segments of its lanes (arena.h) */
+	uint32_t opening;		/* a lane whose LANE_OPENED waits for the store; CKV_NONE */
+	uint64_t ticket;		/* ... until this is done (store.h) */
+	uint64_t serial;		/* under which its pidfd is stored; 0: it is not */
+	uint32_t ledger_row;		/* of its row in the ledger; CKV_NONE: it has none */
+	bool noted;			/* the row is written */
 };
 
 struct jobs;
@@ -183,6 +197,9 @@ struct closer;
 struct leaving;
 struct placement;
 struct user;
+struct store;
+struct ledger;
+struct adopt;
 
 struct daemon {
 	struct config *config;
@@ -213,16 +230,18 @@ struct daemon {
 	struct placement *placement;	/* NULL: not bound to a NUMA node */
 	struct served_space *served;	/* [n_spaces] */
 	uint32_t n_spaces;
-	struct client *client;		/* [max_clients] */
+	struct client *client;		/* [n_client_rows]: max_clients, then those of before */
+	uint32_t n_client_rows;
 	uint32_t n_clients_max, n_clients;
 	uint32_t n_mute;		/* connections that have not sent HELLO */
-	struct user *user;		/* [n_users_max], users.h */
+	struct user *user;		/* [n_users_max], users.h; the last are of before */
 	uint64_t *user_pins;		/* memory of user[].n_pins */
 	uint32_t n_users_max;
 	uint64_t input_bytes;		/* inputs that all jobs have copied or will copy */
 	uint32_t n_fds_max;		/* descriptors that this process may have open */
-	struct lane *lane;		/* [max_lanes] */
-	uint32_t n_lanes_max, n_lanes;
+	struct lane *lane;		/* [n_lane_rows]: max_lanes, then those of before */
+	uint32_t n_lane_rows;
+	uint32_t n_lanes_max, n_lanes;	/* n_lanes: without those of before */
 	uint32_t *serving;		/* [n_serving] clients that have lanes to serve */
 	uint32_t n_serving;
 	uint32_t first_served;		/* in serving: who is served first in this turn */
@@ -234,6 +253,12 @@ struct daemon {
 	uint32_t next_row, next_pin;	/* how far stats_turn() has come: stats.c */
 	struct jobs *jobs;
 	struct waits *waits;		/* waits.h */
+	struct store *store;		/* NULL: nothing outlives the daemon (keep.h) */
+	struct ledger *ledger;		/* NULL: the same */
+	bool store_lost;		/* it was said that the store is broken */
+	struct adopt *adopt;		/* at start: what an earlier daemon left (adopt.h) */
+	uint32_t n_old_clients, n_old_lanes; /* of before, that were taken over */
+	uint32_t n_old_open;		/* of these lanes, those that have not ended */
 };
 
 /* ---- start and stop: daemon.c, listen.c ---- */
@@ -275,6 +300,12 @@ void tick(struct daemon *d);
 
 /* ---- clients: accept.c, clients.c, control.c ---- */
 
+/* Was it attached to an earlier daemon, and not to this one? */
+static inline bool client_is_old(const struct daemon *d, const struct client *client)
+{
+	return client - d->client >= (ptrdiff_t)d->n_clients_max;
+}
+
 void clients_accept(struct daemon *d);
 /* Read some of the messages that wait in clients' sockets, and answer them. */
 void control_serve(struct daemon *d);
@@ -287,6 +318,8 @@ void client_died(struct daemon *d, struct client *client);
 void client_hang_up(struct daemon *d, struct client *client);
 /* End its lanes and its attachments, and close its descriptors. */
 void client_forget(struct daemon *d, struct client *client);
+/* The daemon stops: close its descriptors, after lane_drop() of its lanes. */
+void client_drop(struct daemon *d, struct client *client);
 /* A lane whose end it waits for has ended: send DONE after the last one. */
 void client_awaited(struct daemon *d, struct client *client);
 /* One of its own lanes has ended. */
@@ -307,6 +340,11 @@ struct client *client_by_token(struct daemon *d, uint64_t token);
  */
 int client_identify(struct client *client, uint32_t claimed_pid, int *pidfd,
 		    char text[232]);
+/*
+ * The process that a pidfd names, as its fdinfo says. 0: it is in a pid namespace that
+ * this process does not see; -1: it has ended. -EINVAL: the descriptor is no pidfd.
+ */
+int client_pidfd_pid(int pidfd, pid_t *ret_pid);
 /* It has sent HELLO, or ends without: count it among the mute ones no longer. */
 void client_count_known(struct daemon *d, struct client *client);
 
@@ -325,8 +363,12 @@ int control_send_slab(struct daemon *d, struct client *client, uint32_t space,
  */
 int lane_create(struct daemon *d, struct client *client, uint32_t space,
 		const struct ckv_lane_shape *shape);
+/* A lane of before, whose memory is not mapped yet: it is SHUT. -errno: it is FREE. */
+int lane_adopt(struct daemon *d, struct client *client, struct lane *lane);
 /* Begin to end a lane that is closed or whose client is dead. */
 void lane_end(struct daemon *d, struct lane *lane);
+/* The daemon stops: free what is in this process, and leave the rest as it is. */
+void lane_drop(struct lane *lane);
 /* Tell this client when the lane has ended. */
 void lane_await(struct daemon *d, struct lane *lane, struct client *client);
 /* One turn's work on ENDING lanes. False: there are none. */

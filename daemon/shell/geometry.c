@@ -54,7 +54,8 @@ static void show_model(const char model[CKV_MODEL_BYTES], size_t from,
 }
 
 static int compare_model(const char *space, const struct ckv_geometry *ours,
-			 const struct ckv_geometry *theirs, char text[232])
+			 const struct ckv_geometry *theirs, const char *where,
+			 char text[232])
 {
 	char here[MODEL_TEXT], there[MODEL_TEXT];
 	size_t same = 0, from;
@@ -67,13 +68,14 @@ static int compare_model(const char *space, const struct ckv_geometry *ours,
 	from = same < MODEL_SHOWN / 4 ? 0 : same - MODEL_SHOWN / 4;
 	show_model(ours->model, from, here);
 	show_model(theirs->model, from, there);
-	snprintf(text, 232, "space %s: model is %s here, %s at the client", space,
-		 here, there);
+	snprintf(text, 232, "space %s: model is %s here, %s %s", space, here, there,
+		 where);
 	return -EINVAL;
 }
 
 int geometry_compare(const char *space, const struct ckv_geometry *ours,
-		     const struct ckv_geometry *theirs, char text[232])
+		     const struct ckv_geometry *theirs, const char *where,
+		     char text[232])
 {
 	const struct {
 		const char *name;
@@ -92,7 +94,7 @@ int geometry_compare(const char *space, const struct ckv_geometry *ours,
 		{ "block_bytes", ours->opaque_bytes, theirs->opaque_bytes, NULL },
 		{ "key_scheme", ours->key_scheme, theirs->key_scheme, scheme_word },
 	};
-	int r = compare_model(space, ours, theirs, text);
+	int r = compare_model(space, ours, theirs, where, text);
 
 	if (r < 0)
 		return r;
@@ -100,15 +102,15 @@ int geometry_compare(const char *space, const struct ckv_geometry *ours,
 		if (field[i].ours == field[i].theirs)
 			continue;
 		if (field[i].word != NULL)
-			snprintf(text, 232, "space %s: %s is %s here, %s (%u) at the "
-				 "client", space, field[i].name,
+			snprintf(text, 232, "space %s: %s is %s here, %s (%u) %s",
+				 space, field[i].name,
 				 field[i].word((uint32_t)field[i].ours),
 				 field[i].word((uint32_t)field[i].theirs),
-				 (uint32_t)field[i].theirs);
+				 (uint32_t)field[i].theirs, where);
 		else
 			snprintf(text, 232, "space %s: %s is %" PRIu64 " here, %"
-				 PRIu64 " at the client", space, field[i].name,
-				 field[i].ours, field[i].theirs);
+				 PRIu64 " %s", space, field[i].name, field[i].ours,
+				 field[i].theirs, where);
 		return -EINVAL;
 	}
 	return 0;

@@ -6,7 +6,8 @@
  * ENDING is in the daemon's queue instead: in each turn some of the pages that were
  * lent on it are taken back, and after the last one its memory is freed.
  */
-#include "daemon/shell/daemon.h"
+#include "daemon/shell/arena.h"
+#include "daemon/shell/keep.h"
 #include "daemon/shell/log.h"
 #include "daemon/shell/sys.h"
 #include "daemon/shell/users.h"
@@ -20,30 +21,55 @@
 
 static struct lane *free_lane(struct daemon *d)
 {
+	/* The rows behind these were made for lanes of before. */
 	for (uint32_t i = 0; i < d->n_lanes_max; i++)
 		if (d->lane[i].state == LANE_FREE)
 			return &d->lane[i];
 	return NULL;
 }
 
-/* Make and map both segments, and set up this side of the rings in them. */
-static int map_segments(struct lane *lane)
+/* Take and map a part of an arena of the client. */
+static int map_c(struct daemon *d, struct lane *lane)
 {
-	struct ckv_c_head c = { .magic = CKV_C_MAGIC,
-				.layout_version = CKV_LAYOUT_VERSION };
+	struct ckv_c_head head = { .magic = CKV_C_MAGIC,
+				   .layout_version = CKV_LAYOUT_VERSION };
+	struct client *client = &d->client[lane->client];
+	ssize_t bytes = 2 * sizeof(uint32_t);
+	uint64_t offset;
+	int r;
+
+	r = arena_take(d, client, lane->map.c_bytes, &lane->arena, &lane->part);
+	if (r < 0)
+		return r;
+	offset = lane->part * lane->arena->part_bytes;
+	r = sys_pwrite(lane->arena->fd, &head, (size_t)bytes, (off_t)offset) == bytes ?
+	    memory_part(lane->arena->fd, offset, lane->map.c_bytes, &lane->c) : -ENOMEM;
+	if (r < 0)
+		arena_give(d, client, lane->arena, lane->part);
+	return r;
+}
+
+static void unmap_c(struct daemon *d, struct lane *lane)
+{
+	memory_destroy(&lane->c);
+	arena_give(d, &d->client[lane->client], lane->arena, lane->part);
+}
+
+/* Make and map both segments, and set up this side of the rings in them. */
+static int map_segments(struct daemon *daemon, struct lane *lane)
+{
 	struct ckv_d_head d = { .magic = CKV_D_MAGIC,
 				.layout_version = CKV_LAYOUT_VERSION };
 	char *base;
 	int r;
 
-	r = memory_create("ckv-lane-c", lane->map.c_bytes, MEMORY_THEIRS, &c,
-			  2 * sizeof(uint32_t), &lane->c);
+	r = map_c(daemon, lane);
 	if (r < 0)
 		return r;
 	r = memory_create("ckv-lane-d", lane->map.d_bytes, MEMORY_OURS, &d,
 			  2 * sizeof(uint32_t), &lane->d);
 	if (r < 0) {
-		memory_destroy(&lane->c);
+		unmap_c(daemon, lane);
 		return r;
 	}
 	lane->c_head = lane->c.base;
@@ -79,11 +105,11 @@ static int map_areas(struct lane *lane)
 	return 0;
 }
 
-static void unmap(struct lane *lane)
+static void unmap(struct daemon *d, struct lane *lane)
 {
 	sys_unmap(lane->argument, 2 * lane->area_bytes);
 	memory_destroy(&lane->d);
-	memory_destroy(&lane->c);
+	unmap_c(d, lane);
 }
 
 /* Add a lane to its client's ring. With the first one the client enters d->serving. */
@@ -133,6 +159,7 @@ static int enter_space(struct daemon *d, struct lane *lane)
 		.n_pins = lane->shape.n_pins,
 		.n_touches = lane->shape.n_touches,
 		.user = user_number(d, d->client[lane->client].user),
+		.serial = lane->serial,
 	};
 
 	return space_lane_open(d->served[lane->space].core, lane->client, &memory);
@@ -153,9 +180,10 @@ int lane_create(struct daemon *d, struct client *client, uint32_t space,
 		.generation = generation, .space = space, .shape = *shape,
 		.client = (uint32_t)(client - d->client),
 		.access = client->attached[space].access, .first_wait = CKV_NONE,
-		.map = ckv_lane_map(shape), .serial = d->next_serial++,
+		.map = ckv_lane_map(shape), .ledger_row = CKV_NONE,
+		.serial = keep_serial(d),
 	};
-	r = map_segments(lane);
+	r = map_segments(d, lane);
 	if (r < 0)
 		return r;
 	r = map_areas(lane);
@@ -185,11 +213,38 @@ err_leave:
 err_close:
 	sys_close(lane->eventfd);
 err_unmap:
-	sys_unmap(lane->argument, 2 * lane->area_bytes);
+	unmap(d, lane);
+	return r;
 err_segments:
 	memory_destroy(&lane->d);
-	memory_destroy(&lane->c);
+	unmap_c(d, lane);
 	return r;
+}
+
+int lane_adopt(struct daemon *d, struct client *client, struct lane *lane)
+{
+	int r = memory_part(lane->arena->fd, lane->part * lane->arena->part_bytes,
+			    lane->map.c_bytes, &lane->c);
+
+	if (r < 0)
+		return r;
+	lane->c_head = lane->c.base;
+	lane->number = enter_space(d, lane);
+	if (lane->number < 0) {
+		memory_destroy(&lane->c);
+		return lane->number;
+	}
+	space_lane_shut(d->served[lane->space].core, lane->number);
+	lane->state = LANE_SHUT;
+	lane->arena->used |= 1u << lane->part;
+	lane->arena->n_lanes++;
+	for (int i = 0; i < CKV_CLAIMS; i++)
+		lane->claim[i] = ckv_hint_load64(&lane->c_head->count[i]);
+	lane->n_pins_used = space_lane_pins(d->served[lane->space].core, lane->number,
+					    0, lane->shape.n_pins);
+	enter_ring(d, client, (uint32_t)(lane - d->lane));
+	user_count_lane(d, client, lane->space, lane->shape.n_pins);
+	return 0;
 }
 
 static void stop_serving(struct daemon *d, struct lane *lane)
@@ -252,7 +307,10 @@ void lane_end(struct daemon *d, struct lane *lane)
 	lane_fold_claims(d, lane);
 	if (lane->state == LANE_OPEN)
 		stop_serving(d, lane);
-	ckv_lane_shut(lane->d_head, ESHUTDOWN);
+	if (lane->d_head != NULL)
+		ckv_lane_shut(lane->d_head, ESHUTDOWN);
+	/* Its client needs it no more, whatever becomes of this daemon from here on. */
+	keep_forget_lane(d, lane);
 	leave_ring(d, client, index);
 	space_lane_end(d->served[lane->space].core, lane->number);
 	lane->state = LANE_ENDING;
@@ -294,12 +352,29 @@ static void lane_free(struct daemon *d, struct lane *lane)
 
 	d->ending_head = lane->next_ending;
 	sys_close(lane->eventfd);
-	unmap(lane);
+	unmap(d, lane);
 	lane->state = LANE_FREE;
 	client->n_ending--;
 	user_uncount_lane(d, client, lane->space, lane->shape.n_pins);
 	tell_asker(d, lane);
 	client_lane_ended(d, client);
+}
+
+/*
+ * The daemon stops. Nothing is taken back: records and ledger stay as they are, for a
+ * successor, which finds the client with its pins and its pages as it was left.
+ */
+void lane_drop(struct lane *lane)
+{
+	if (lane->state == LANE_FREE)
+		return;
+	if (lane->d_head != NULL)
+		ckv_lane_shut(lane->d_head, ESHUTDOWN);
+	sys_close(lane->eventfd);
+	sys_unmap(lane->argument, 2 * lane->area_bytes);
+	memory_destroy(&lane->d);
+	memory_destroy(&lane->c);
+	lane->state = LANE_FREE;
 }
 
 bool lanes_end(struct daemon *d)

@@ -17,6 +17,57 @@
 #endif
 
 #define SMAPS_BYTES (1u << 16)
+#define SIZE_SEALS (F_SEAL_SHRINK | F_SEAL_GROW)
+
+int memory_file(const char *name, size_t bytes)
+{
+	int fd = sys_memfd(name), r;
+
+	if (fd < 0)
+		return fd;
+	r = sys_chmod(fd, 0600);
+	if (r == 0)
+		r = sys_truncate(fd, bytes);
+	/*
+	 * Seal it before any client has it: a client that could shrink it could
+	 * make the daemon die of SIGBUS.
+	 */
+	if (r == 0)
+		r = sys_seal(fd, SIZE_SEALS | F_SEAL_SEAL);
+	if (r < 0) {
+		sys_close(fd);
+		return r;
+	}
+	return fd;
+}
+
+/* Map it, and see to it that forked children do not get the mapping. */
+static int map(int fd, uint64_t offset, size_t bytes, int prot, void **ret_base)
+{
+	void *base;
+	int r = offset == 0 ? sys_map(fd, bytes, prot, &base) :
+		sys_map_part(fd, offset, bytes, prot, &base);
+
+	if (r < 0)
+		return r;
+	r = sys_advise(base, bytes, MADV_DONTFORK);
+	if (r < 0) {
+		sys_unmap(base, bytes);
+		return r;
+	}
+	*ret_base = base;
+	return 0;
+}
+
+int memory_part(int fd, uint64_t offset, size_t bytes, struct memory *ret_memory)
+{
+	struct memory m = { .fd = -1, .bytes = bytes };
+	int r = map(fd, offset, bytes, PROT_READ, &m.base);
+
+	if (r == 0)
+		*ret_memory = m;
+	return r;
+}
 
 int memory_create(const char *name, size_t bytes, enum memory_kind kind,
 		  const void *head, size_t head_bytes,
@@ -34,23 +85,18 @@ int memory_create(const char *name, size_t bytes, enum memory_kind kind,
 	if (r == 0 && head_bytes > 0 &&
 	    sys_pwrite(m.fd, head, head_bytes, 0) != (ssize_t)head_bytes)
 		r = -ENOMEM;
-	if (r < 0)
-		goto err_close;
-	r = sys_map(m.fd, bytes, kind == MEMORY_THEIRS ? PROT_READ :
-		    PROT_READ | PROT_WRITE, &m.base);
+	if (r == 0)
+		r = map(m.fd, 0, bytes, PROT_READ | PROT_WRITE, &m.base);
 	if (r < 0)
 		goto err_close;
 	/*
-	 * Seal it before any client has it: a client that could shrink it could
-	 * make the daemon die of SIGBUS. After FUTURE_WRITE no new mapping can
-	 * write, so the one above is the only one that does.
+	 * After FUTURE_WRITE no new mapping can write, so the one above is the only
+	 * one that does.
 	 */
-	r = sys_seal(m.fd, F_SEAL_SHRINK | F_SEAL_GROW |
-		     (kind == MEMORY_THEIRS ? 0 : F_SEAL_FUTURE_WRITE));
+	r = sys_seal(m.fd, SIZE_SEALS |
+		     (kind == MEMORY_OURS ? F_SEAL_FUTURE_WRITE : 0));
 	if (r == 0)
 		r = sys_seal(m.fd, F_SEAL_SEAL);
-	if (r == 0)
-		r = sys_advise(m.base, bytes, MADV_DONTFORK);
 	if (r < 0)
 		goto err_unmap;
 	*ret_memory = m;
@@ -70,6 +116,30 @@ void memory_destroy(struct memory *memory)
 	sys_unmap(memory->base, memory->bytes);
 	sys_close(memory->fd);
 	*memory = (struct memory){ .fd = -1 };
+}
+
+int memory_check(int fd, uint64_t bytes)
+{
+	int seals = sys_seals(fd), r;
+	struct stat s;
+
+	if (seals < 0)
+		return seals;
+	r = sys_stat_fd(fd, &s);
+	if (r < 0)
+		return r;
+	return seals == (SIZE_SEALS | F_SEAL_SEAL) && s.st_size >= 0 &&
+	       (uint64_t)s.st_size == bytes ? 0 : -EINVAL;
+}
+
+int memory_adopt(int fd, size_t bytes, struct memory *ret_memory)
+{
+	struct memory m = { .fd = fd, .bytes = bytes };
+	int r = map(fd, 0, bytes, PROT_READ | PROT_WRITE, &m.base);
+
+	if (r == 0)
+		*ret_memory = m;
+	return r;
 }
 
 int memory_reader(int fd)

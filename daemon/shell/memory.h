@@ -2,7 +2,9 @@
 /*
  * memory.h - memory that the daemon shares with clients.
  *
- * Each piece is a memfd of sealed size and mode 0600. (A new memfd has mode 0777, with
+ * Each piece is a memfd of sealed size and mode 0600. What outlives the daemon has no seal
+ * against new writable mappings, since its successor needs one; then the mode alone keeps
+ * other users out. (A new memfd has mode 0777, with
  * which another user could open it for writing through /proc.) A client that may only
  * read gets a descriptor that was opened read-only.
  */
@@ -16,8 +18,7 @@
 
 enum memory_kind {
 	MEMORY_OURS,		/* the daemon writes it; sealed so that nobody else can */
-	MEMORY_THEIRS,		/* a client writes it; the daemon maps it read-only */
-	MEMORY_PRIVATE,		/* no client gets it */
+	MEMORY_KEPT,		/* the same, and a later daemon can map it to write, too */
 };
 
 struct memory {
@@ -33,7 +34,19 @@ struct memory {
 int memory_create(const char *name, size_t bytes, enum memory_kind kind,
 		  const void *head, size_t head_bytes,
 		  struct memory *ret_memory);
+/* Only a memfd of sealed size, which a client will write: its descriptor; or -errno. */
+int memory_file(const char *name, size_t bytes);
+/* Map a part of such a one to read it; the memory has no descriptor of its own. */
+int memory_part(int fd, uint64_t offset, size_t bytes, struct memory *ret_memory);
 void memory_destroy(struct memory *memory);	/* a zeroed one is allowed */
+
+/*
+ * Is this a memfd of `bytes`, sealed like MEMORY_KEPT, or one that a client writes, so
+ * that it can be mapped without danger? 0; -EINVAL: it is not; another -errno.
+ */
+int memory_check(int fd, uint64_t bytes);
+/* Map a MEMORY_KEPT of an earlier daemon, which memory_check() has passed. It takes fd. */
+int memory_adopt(int fd, size_t bytes, struct memory *ret_memory);
 
 /* A read-only descriptor of the same memory; the caller closes it. */
 int memory_reader(int fd);
@@ -58,9 +71,15 @@ struct pool_options {
 	/* Called before anything is touched; may be NULL. */
 	void (*bind)(void *bind_context, void *base, size_t bytes);
 	void *bind_context;
+	/* [n_slabs], slabs of an earlier daemon, which are mapped as they are; or NULL */
+	const int *kept;
 };
 
-/* Map and touch all slabs. -ENOMEM, -EMFILE, ...: nothing is left behind. */
+/*
+ * Map and touch all slabs. Those of an earlier daemon are not touched, as their memory is
+ * there, and the pool takes their descriptors. -ENOMEM, -EMFILE, ...: nothing is left
+ * behind, and nothing is taken.
+ */
 int pool_create(const struct ckv_pool_shape *shape,
 		const struct pool_options *options, struct pool *ret_pool);
 void pool_destroy(struct pool *pool);		/* a zeroed one is allowed */

@@ -3,8 +3,12 @@
  * pool.c - make the slabs of a space, at equal distances in one range of addresses.
  *
  * All slabs are made and their pages touched before the first client connects, so a
- * machine that has too little memory is found out at start. A slab's file is as large
- * as its pages, so the gaps between slabs take addresses but no memory.
+ * machine that has too little memory is found out at start. Slabs that an earlier daemon
+ * made have their memory, in large pages or small ones, and are only mapped; what is read
+ * first by this process costs a page fault, but the start does not wait for that.
+ *
+ * A slab's file is as large as its pages, so the gaps between slabs take addresses but no
+ * memory.
  */
 #include "daemon/shell/memory.h"
 #include "daemon/shell/sys.h"
@@ -116,27 +120,27 @@ static int touch_all(struct pool *pool, const struct pool_options *options)
 	return t.error == -EFAULT || t.error == -EHWPOISON ? -ENOMEM : t.error;
 }
 
-static int create_slab(struct pool *pool, uint32_t i)
+static int map_slab(struct pool *pool, uint32_t i, int fd)
 {
 	char *at = (char *)pool->base + i * pool->shape.slab_stride;
-	size_t bytes = ckv_slab_bytes(&pool->shape);
-	int fd = sys_memfd("ckv-slab"), r;
+	int r = sys_map_at(fd, at, ckv_slab_bytes(&pool->shape),
+			   PROT_READ | PROT_WRITE);
+
+	if (r == 0)
+		pool->fds[i] = fd;
+	return r;
+}
+
+static int create_slab(struct pool *pool, uint32_t i)
+{
+	int fd = memory_file("ckv-slab", ckv_slab_bytes(&pool->shape)), r;
 
 	if (fd < 0)
 		return fd;
-	r = sys_chmod(fd, 0600);
-	if (r == 0)
-		r = sys_truncate(fd, bytes);
-	if (r == 0)
-		r = sys_seal(fd, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
-	if (r == 0)
-		r = sys_map_at(fd, at, bytes, PROT_READ | PROT_WRITE);
-	if (r < 0) {
+	r = map_slab(pool, i, fd);
+	if (r < 0)
 		sys_close(fd);
-		return r;
-	}
-	pool->fds[i] = fd;
-	return 0;
+	return r;
 }
 
 /*
@@ -175,7 +179,8 @@ int pool_create(const struct ckv_pool_shape *shape,
 		goto err_free;
 	pool.base = (void *)ckv_round_up((uintptr_t)pool.range, CKV_HUGE_BYTES);
 	for (; n < shape->n_slabs; n++) {
-		r = create_slab(&pool, n);
+		r = options->kept ? map_slab(&pool, n, options->kept[n]) :
+				    create_slab(&pool, n);
 		if (r < 0)
 			goto err_slabs;
 	}
@@ -185,18 +190,18 @@ int pool_create(const struct ckv_pool_shape *shape,
 	if (options->bind)
 		options->bind(options->bind_context, pool.base, bytes);
 	advise_slabs(&pool, options->huge_pages);
-	r = touch_all(&pool, options);
+	r = options->kept ? 0 : touch_all(&pool, options);
 	if (r < 0)
 		goto err_slabs;
-	if (options->huge_pages && memory_huge_bytes(pool.base, bytes,
+	if (options->huge_pages && !options->kept && memory_huge_bytes(pool.base, bytes,
 						     &pool.huge_bytes) < 0)
 		pool.huge_bytes = 0;
 	*ret_pool = pool;
 	return 0;
 
 err_slabs:
-	while (n > 0)
-		sys_close(pool.fds[--n]);
+	while (n-- > 0 && !options->kept)
+		sys_close(pool.fds[n]);
 	sys_unmap(pool.range, pool.range_bytes);
 err_free:
 	sys_free(pool.fds);

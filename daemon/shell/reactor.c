@@ -15,8 +15,10 @@
  * reactor announces that it sleeps, looks once more, and waits in the kernel until a
  * client wakes it, a request has waited long enough, or the tick is due.
  */
+#include "daemon/shell/adopt.h"
 #include "daemon/shell/auto.h"
 #include "daemon/shell/jobs.h"
+#include "daemon/shell/keep.h"
 #include "daemon/shell/leave.h"
 #include "daemon/shell/log.h"
 #include "daemon/shell/sys.h"
@@ -53,6 +55,9 @@ static void report(struct daemon *d, uint64_t token)
 		client = client_by_token(d, token);
 		if (client)
 			client_died(d, client);
+		break;
+	case WATCH_STORE:
+		keep_collect(d);
 		break;
 	case WATCH_LANE:	/* it only had to wake the reactor */
 		break;
@@ -92,7 +97,7 @@ void tick(struct daemon *d)
 	uint64_t patience_ns = d->config->daemon.hello_timeout;
 
 	d->tick_ns = d->now_ns + TICK_NS;
-	for (uint32_t i = 0; i < d->n_clients_max; i++)
+	for (uint32_t i = 0; i < d->n_client_rows; i++)
 		if (d->client[i].state == CLIENT_CONNECTED &&
 		    d->now_ns - d->client[i].since_ns > patience_ns) {
 			ckv_count(&d->stats->clients_refused, 1);
@@ -104,6 +109,7 @@ void tick(struct daemon *d)
 	d->accepting = d->sockets_wait = true;
 	/* Also before each sleep, but a reactor that is always busy does not sleep. */
 	(void)auto_begin(d);
+	adopt_tick(d);
 	stats_tick(d);
 	sd_notify(0, "WATCHDOG=1");
 }

@@ -3,6 +3,7 @@
  * served.c - make a space's memory and its core, and take them down.
  */
 #include "daemon/shell/served.h"
+#include "daemon/shell/adopt.h"
 #include "daemon/shell/auto.h"
 #include "daemon/shell/log.h"
 #include "daemon/shell/placement.h"
@@ -87,24 +88,22 @@ static void make_huge(void *base, size_t bytes)
 		memory_collapse(base, bytes);
 }
 
-static int create_nodes(struct served_space *served, const struct daemon_params *p,
-			struct placement *placement, size_t bytes)
+static int create_nodes(struct served_space *served, const struct served_start *start,
+			size_t bytes)
 {
-	int r = sys_map_private(bytes, PROT_READ | PROT_WRITE, &served->nodes);
+	int r = memory_create("ckv-nodes", bytes, MEMORY_KEPT, NULL, 0, &served->nodes);
 
 	if (r < 0)
 		return r;
-	served->node_bytes = bytes;
-	placement_bind(placement, served->nodes, bytes);
-	if (p->huge_pages)
-		make_huge(served->nodes, bytes);
+	placement_bind(start->placement, served->nodes.base, bytes);
+	if (start->params->huge_pages)
+		make_huge(served->nodes.base, bytes);
 	return 0;
 }
 
-static int create_core(struct served_space *served, const struct daemon_params *p,
-		       struct placement *placement, uint64_t epoch,
-		       struct space_pace *pace)
+static int create_core(struct served_space *served, const struct served_start *start)
 {
+	const struct adopt_space *old = start->adopt;
 	struct space_config config;
 	struct space_memory memory = {
 		.index = served->index.base, .records = served->records.base,
@@ -112,43 +111,61 @@ static int create_core(struct served_space *served, const struct daemon_params *
 	};
 	int r;
 
-	served_core_config(served->config, p, &config);
-	r = create_nodes(served, p, placement, space_node_bytes(&config));
+	served_core_config(served->config, start->params, &config);
+	config.n_lanes_max += start->n_old_lanes;
+	config.n_clients_max += start->n_old_clients;
+	config.n_users_max += start->n_old_clients;
+	r = create_nodes(served, start, space_node_bytes(&config));
 	if (r < 0)
 		return r;
-	memory.nodes = served->nodes;
-	config.epoch = epoch;
-	config.pace = pace;
-	r = sys_random(config.seed, sizeof config.seed);
-	if (r >= 0)
-		r = space_create(&config, &memory, &served->core);
+	memory.nodes = served->nodes.base;
+	config.epoch = start->epoch;
+	config.pace = &served->pace;
+	if (old != NULL)
+		memcpy(config.seed, old->ledger->seed, sizeof config.seed);
+	else
+		r = sys_random(config.seed, sizeof config.seed);
+	if (r < 0)
+		return r;
+	memcpy(served->seed, config.seed, sizeof served->seed);
+	r = space_create(&config, &memory, &served->core);
 	if (r == 0) {
-		weights_init(served);
+		weights_init(served, old ? &old->ledger->geometry : NULL,
+			     old && old->ledger->weights_known != 0);
 		auto_configure(served);
 	}
 	return r;
 }
 
-static int create_memory(struct served_space *served, const struct daemon_params *p,
-			 const struct pool_options *options)
+static int create_index(struct served_space *served, const struct served_start *start)
 {
-	const struct ckv_pool_shape *shape = &served->config->pool;
-	int r;
+	uint32_t n_buckets = space_buckets(&served->config->pool);
+	int r = memory_create("ckv-index", ckv_index_bytes(n_buckets), MEMORY_OURS,
+			      NULL, 0, &served->index);
 
-	r = memory_create("ckv-index", ckv_index_bytes(space_buckets(shape)),
-			  MEMORY_OURS, NULL, 0, &served->index);
 	if (r < 0)
 		return r;
-	placement_bind(options->bind_context, served->index.base,
-		       served->index.bytes);
-	if (p->huge_pages) {
-		make_huge(served->index.base, served->index.bytes);
-		if (memory_huge_bytes(served->index.base, served->index.bytes,
-				      &served->index_huge_bytes) < 0)
-			served->index_huge_bytes = 0;
-	}
-	r = memory_create("ckv-records", ckv_records_bytes(shape),
-			  MEMORY_PRIVATE, NULL, 0, &served->records);
+	placement_bind(start->placement, served->index.base, served->index.bytes);
+	if (!start->params->huge_pages)
+		return 0;
+	make_huge(served->index.base, served->index.bytes);
+	if (memory_huge_bytes(served->index.base, served->index.bytes,
+			      &served->index_huge_bytes) < 0)
+		served->index_huge_bytes = 0;
+	return 0;
+}
+
+static int create_memory(struct served_space *served, const struct served_start *start,
+			 struct pool_options *options)
+{
+	const struct ckv_pool_shape *shape = &served->config->pool;
+	int r = create_index(served, start);
+
+	if (r < 0)
+		return r;
+	r = start->adopt ? adopt_records(start->adopt, &served->records) :
+	    memory_create("ckv-records", ckv_records_bytes(shape), MEMORY_KEPT, NULL, 0,
+			  &served->records);
 	if (r < 0)
 		return r;
 	r = memory_create("ckv-space-stats", CKV_SPACE_STATS_BYTES, MEMORY_OURS,
@@ -156,42 +173,52 @@ static int create_memory(struct served_space *served, const struct daemon_params
 	if (r < 0)
 		return r;
 	served->stats = served->stats_memory.base;
-	return pool_create(shape, options, &served->pool);
+	return start->adopt ? adopt_pool(start->adopt, options, &served->pool) :
+	       pool_create(shape, options, &served->pool);
 }
 
-int served_create(struct config_space *config, const struct daemon_params *p,
-		struct placement *placement, uint64_t epoch,
-		struct space_pace *pace, struct served_space *served)
+int served_create(struct config_space *config, const struct served_start *start,
+		  struct served_space *served)
 {
 	uint64_t now = sys_now_ns();
 	struct progress progress = { served, now, now };
+	const struct daemon_params *p = start->params;
 	struct pool_options options = {
 		.huge_pages = p->huge_pages, .n_threads = config_touch_threads(p),
 		.progress = say_progress, .context = &progress,
-		.bind = placement_bind, .bind_context = placement,
+		.bind = placement_bind, .bind_context = start->placement,
 	};
 	int r;
 
-	*served = (struct served_space){ .config = config };
-	r = create_memory(served, p, &options);
+	*served = (struct served_space){
+		.config = config, .adopted = start->adopt != NULL,
+		.ledger_row = start->adopt ? start->adopt->row : CKV_NONE,
+	};
+	r = create_memory(served, start, &options);
 	log_progress_end();
 	if (r == 0)
-		r = create_core(served, p, placement, epoch, pace);
+		r = create_core(served, start);
 	if (r < 0) {
 		log_line(LOG_ERROR, "space %s: it cannot be set up: %s",
 			 config->name, strerror(-r));
 		served_destroy(served);
 		return r;
 	}
-	say_pages(p, served);
+	if (!served->adopted)
+		say_pages(p, served);
+	return 0;
+}
+
+int served_adopt(struct served_space *served)
+{
+	(void)served;
 	return 0;
 }
 
 void served_destroy(struct served_space *served)
 {
 	space_destroy(served->core);
-	if (served->nodes != NULL)
-		sys_unmap(served->nodes, served->node_bytes);
+	memory_destroy(&served->nodes);
 	pool_destroy(&served->pool);
 	memory_destroy(&served->stats_memory);
 	memory_destroy(&served->records);

@@ -57,7 +57,7 @@ int stats_create(struct daemon *d)
 	struct ckv_stats_head head = {
 		.magic = CKV_STATS_MAGIC, .layout_version = CKV_LAYOUT_VERSION,
 		.pid = (uint32_t)getpid(), .n_spaces = d->n_spaces,
-		.n_client_rows = d->n_clients_max,
+		.n_client_rows = d->n_client_rows,
 		.n_workers = config_workers(&d->config->daemon),
 		.started_s = sys_real_ns() / 1000000000u,
 	};
@@ -66,7 +66,7 @@ int stats_create(struct daemon *d)
 	copy_name(head.version, CKV_VERSION);
 	copy_name(head.loop, loop_name(d->loop));
 	r = memory_create("ckv-stats", ckv_stats_bytes(d->n_spaces,
-						       d->n_clients_max),
+						       d->n_client_rows),
 			  MEMORY_OURS, &head, sizeof head, &d->stats_memory);
 	if (r < 0)
 		return r;
@@ -150,10 +150,10 @@ bool stats_turn(struct daemon *d)
 	for (uint32_t i = 0; i < ROWS_PER_TURN; i++, d->next_row++) {
 		uint32_t row = d->next_row;
 
-		if (row >= d->n_lanes_max + d->n_clients_max)
+		if (row >= d->n_lane_rows + d->n_client_rows)
 			return i > 0;
-		if (row >= d->n_lanes_max) {
-			struct client *client = &d->client[row - d->n_lanes_max];
+		if (row >= d->n_lane_rows) {
+			struct client *client = &d->client[row - d->n_lane_rows];
 
 			if (client->state == CLIENT_ATTACHED ||
 			    client->state == CLIENT_DETACHED)

@@ -158,10 +158,10 @@ int sys_chown_path(const char *path, uid_t uid, gid_t gid)
 }
 
 static int map(void *at, size_t bytes, int prot, int flags, int fd,
-	       void **ret_base)
+	       uint64_t offset, void **ret_base)
 {
 	void *base = sys_fault() ? MAP_FAILED :
-		     mmap(at, bytes, prot, flags, fd, 0);
+		     mmap(at, bytes, prot, flags, fd, (off_t)offset);
 
 	if (base == MAP_FAILED)
 		return -errno;
@@ -191,7 +191,16 @@ static void *huge_hint(size_t bytes)
 
 int sys_map(int fd, size_t bytes, int prot, void *ret_base)
 {
-	int r = map(huge_hint(bytes), bytes, prot, MAP_SHARED, fd, ret_base);
+	int r = map(huge_hint(bytes), bytes, prot, MAP_SHARED, fd, 0, ret_base);
+
+	if (r == 0)
+		count(&n_mapped_bytes, (long)bytes);
+	return r;
+}
+
+int sys_map_part(int fd, uint64_t offset, size_t bytes, int prot, void *ret_base)
+{
+	int r = map(NULL, bytes, prot, MAP_SHARED, fd, offset, ret_base);
 
 	if (r == 0)
 		count(&n_mapped_bytes, (long)bytes);
@@ -203,13 +212,13 @@ int sys_map_at(int fd, void *at, size_t bytes, int prot)
 	void *base;
 
 	/* This replaces a part of a reserved range, whose bytes are counted already. */
-	return map(at, bytes, prot, MAP_SHARED | MAP_FIXED, fd, &base);
+	return map(at, bytes, prot, MAP_SHARED | MAP_FIXED, fd, 0, &base);
 }
 
 int sys_map_private(size_t bytes, int prot, void *ret_base)
 {
 	int r = map(NULL, bytes, prot,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, ret_base);
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0, ret_base);
 
 	if (r == 0)
 		count(&n_mapped_bytes, (long)bytes);
@@ -271,6 +280,13 @@ ssize_t sys_write(int fd, const void *data, size_t bytes)
 ssize_t sys_pwrite(int fd, const void *data, size_t bytes, off_t offset)
 {
 	ssize_t n = sys_fault() ? -1 : pwrite(fd, data, bytes, offset);
+
+	return n < 0 ? -errno : n;
+}
+
+ssize_t sys_pread(int fd, void *data, size_t bytes, off_t offset)
+{
+	ssize_t n = sys_fault() ? -1 : pread(fd, data, bytes, offset);
 
 	return n < 0 ? -errno : n;
 }

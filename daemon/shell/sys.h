@@ -49,9 +49,36 @@ int sys_chmod_path(const char *path, mode_t mode);
 int sys_chown_path(const char *path, uid_t uid, gid_t gid);
 int sys_map(int fd, size_t bytes, int prot, void *ret_base);
 int sys_map_at(int fd, void *at, size_t bytes, int prot);
+int sys_map_part(int fd, uint64_t offset, size_t bytes, int prot, void *ret_base);
 int sys_map_private(size_t bytes, int prot, void *ret_base);
 void sys_unmap(void *base, size_t bytes);
 int sys_advise(void *base, size_t bytes, int advice);
+
+/*
+ * Memory that outlives the daemon, and the service manager that holds it: a program that
+ * speaks systemd's protocol, on the socket that $NOTIFY_SOCKET names.
+ */
+#define SYS_FDS_START 3
+int sys_dup(int fd);
+int sys_seals(int fd);		/* F_SEAL_...; -EINVAL: it is no memfd */
+int sys_punch(int fd, uint64_t offset, uint64_t bytes);	/* these bytes are zeros then */
+bool sys_readable(int fd);	/* without waiting */
+bool sys_has_manager(void);
+/*
+ * The descriptors that the manager has passed to this process: their number n, and their
+ * names, which sys_free_names() frees. They are SYS_FDS_START and the following. A
+ * second call gives none.
+ */
+int sys_take_fds(char ***ret_names);
+void sys_free_names(char **names);
+/*
+ * Have the manager hold a descriptor, forget the one of a name, say that it has done all
+ * that was sent before. Each of them can wait. `poll`: it forgets a descriptor by itself
+ * that hangs up.
+ */
+int sys_store_put(const char *name, int fd, bool poll);
+int sys_store_remove(const char *name);
+int sys_store_barrier(uint64_t wait_ns);
 
 /* Files and descriptors. */
 int sys_open(const char *path, int flags, mode_t mode);
@@ -59,6 +86,7 @@ int sys_close(int fd);		/* negative: nothing to close */
 ssize_t sys_read(int fd, void *data, size_t bytes);
 ssize_t sys_write(int fd, const void *data, size_t bytes);
 ssize_t sys_pwrite(int fd, const void *data, size_t bytes, off_t offset);
+ssize_t sys_pread(int fd, void *data, size_t bytes, off_t offset);
 int sys_chown(int fd, uid_t uid, gid_t gid);
 int sys_access(const char *path, int mode);
 int sys_in_group(gid_t gid);	/* may this process give a file that group? 0 or -EPERM */

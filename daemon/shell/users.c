@@ -23,7 +23,8 @@ uint32_t users_max(const struct daemon_params *p)
 
 int users_create(struct daemon *d)
 {
-	uint32_t n = users_max(&d->config->daemon), n_spaces = d->config->n_spaces;
+	uint32_t n = users_max(&d->config->daemon) + d->n_old_clients;
+	uint32_t n_spaces = d->config->n_spaces;
 	int r;
 
 	r = sys_alloc(n, sizeof d->user[0], &d->user);
@@ -52,9 +53,10 @@ static bool is_used(const struct user *user)
 
 struct user *user_of(struct daemon *d, uid_t uid)
 {
+	uint32_t n = users_max(&d->config->daemon);
 	struct user *unused = NULL;
 
-	for (uint32_t i = 0; i < d->n_users_max; i++) {
+	for (uint32_t i = 0; i < n; i++) {
 		struct user *user = &d->user[i];
 
 		if (is_used(user) && user->uid == uid)
@@ -219,8 +221,21 @@ void user_count_pins(struct daemon *d, struct client *client, uint32_t space, in
 
 	client->attached[space].n_pins += n;
 	client->user->n_pins[space] += n;
-	d->served[space].n_pins += n;
+	if (!client_is_old(d, client))
+		d->served[space].n_pins += n;
 	assert(client->user->n_pins[space] <= INT64_MAX);
+}
+
+/* What a client of before holds counts against no limit of the others. */
+static uint32_t *lanes_of(struct daemon *d, const struct client *client)
+{
+	return client_is_old(d, client) ? &d->n_old_open : &d->n_lanes;
+}
+
+static void show_lanes(struct daemon *d)
+{
+	ckv_hint_store64(&d->stats->lanes, d->n_lanes + d->n_old_open);
+	ckv_hint_store64(&d->stats->lanes_of_before, d->n_old_open);
 }
 
 void user_count_lane(struct daemon *d, struct client *client, uint32_t space,
@@ -228,9 +243,9 @@ void user_count_lane(struct daemon *d, struct client *client, uint32_t space,
 {
 	client->n_lanes++;
 	client->user->n_lanes++;
-	d->n_lanes++;
+	*lanes_of(d, client) += 1;
 	user_count_pins(d, client, space, (int)n_pins);
-	ckv_hint_store64(&d->stats->lanes, d->n_lanes);
+	show_lanes(d);
 }
 
 void user_uncount_lane(struct daemon *d, struct client *client, uint32_t space,
@@ -239,9 +254,9 @@ void user_uncount_lane(struct daemon *d, struct client *client, uint32_t space,
 	assert(client->n_lanes > 0 && client->user->n_lanes > 0);
 	client->n_lanes--;
 	client->user->n_lanes--;
-	d->n_lanes--;
+	*lanes_of(d, client) -= 1;
 	user_count_pins(d, client, space, -(int)n_pins);
-	ckv_hint_store64(&d->stats->lanes, d->n_lanes);
+	show_lanes(d);
 }
 
 /* ---- jobs ---- */

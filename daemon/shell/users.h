@@ -6,7 +6,8 @@
  * can run out is counted per user as well; by default one user gets at most half of
  * it. Root is counted like any user. A user has a row in the table from its first
  * connection until it has neither connections nor jobs; the row's index is the number
- * by which the cores know the user.
+ * by which the cores know the user. A client of before has a row of its own behind the
+ * others, so nothing that it holds counts against the limits of its user's new clients.
  */
 #ifndef CKV_USERS_H
 #define CKV_USERS_H

@@ -3,6 +3,7 @@
  * weights.c - the fingerprint of the model weights whose keys and values a space holds.
  */
 #include "daemon/shell/weights.h"
+#include "daemon/shell/keep.h"
 #include "daemon/shell/log.h"
 
 #include <errno.h>
@@ -52,17 +53,19 @@ static int differ(const struct served_space *served, const uint8_t *theirs, char
 	return -EINVAL;
 }
 
-/* Of the whole geometry, weights included: it goes into each record. */
-static uint64_t fingerprint(const struct served_space *served)
+/* Of the whole geometry, weights included: it is part of the seal of each record. */
+static void name_fingerprint(struct served_space *served)
 {
-	return XXH3_64bits(&served->geometry, sizeof served->geometry);
+	served->fingerprint = XXH3_64bits(&served->geometry, sizeof served->geometry);
+	space_set_fingerprint(served->core, served->fingerprint);
 }
 
-void weights_init(struct served_space *served)
+void weights_init(struct served_space *served, const struct ckv_geometry *held,
+		  bool known)
 {
-	served->geometry = served->config->geometry;
-	served->weights_known = served->config->params.weights[0] != 0;
-	space_set_fingerprint(served->core, fingerprint(served));
+	served->geometry = held ? *held : served->config->geometry;
+	served->weights_known = known || served->config->params.weights[0] != 0;
+	name_fingerprint(served);
 }
 
 /* Does nothing belong to the present fingerprint, so that a client may name another? */
@@ -73,7 +76,7 @@ static bool is_free(const struct daemon *d, uint32_t space)
 	if (served->config->params.weights[0] != 0 ||
 	    !space_is_empty(served->core))
 		return false;
-	for (uint32_t i = 0; i < d->n_clients_max; i++) {
+	for (uint32_t i = 0; i < d->n_client_rows; i++) {
 		const struct attachment *a = &d->client[i].attached[space];
 
 		if (a->access != 0 && a->holds_weights)
@@ -93,7 +96,8 @@ static void set_weights(struct daemon *d, uint32_t space,
 		return;
 	memcpy(served->geometry.weights, weights, CKV_WEIGHTS_BYTES);
 	served->weights_known = true;
-	space_set_fingerprint(served->core, fingerprint(served));
+	name_fingerprint(served);
+	keep_weights(d, space);
 	stats_weights(d, space);
 	show(weights, CKV_WEIGHTS_BYTES, text);
 	log_limited(LOG_INFO, d->now_ns, "space %s: weights are %s",

@@ -13,8 +13,12 @@
 
 #include "daemon/shell/daemon.h"
 
-/* At start: take the fingerprint from the configuration, if it has one. */
-void weights_init(struct served_space *served);
+/*
+ * At start: take the fingerprint from `held`, the geometry that an earlier daemon left, of
+ * which `known` says whether its weights were named; NULL: from the configuration.
+ */
+void weights_init(struct served_space *served, const struct ckv_geometry *held,
+		  bool known);
 
 /*
  * A client is about to attach: take its fingerprint, or compare it. 0, and *ret_named

@@ -106,13 +106,18 @@ void raw_head(void *message, uint16_t type, size_t bytes, uint32_t n_fds)
 	memcpy(message, &head, sizeof head);
 }
 
-static void *map(int fd, size_t bytes, int prot)
+static void *map_from(int fd, uint64_t offset, size_t bytes, int prot)
 {
-	void *base = mmap(NULL, bytes, prot, MAP_SHARED, fd, 0);
+	void *base = mmap(NULL, bytes, prot, MAP_SHARED, fd, (off_t)offset);
 
 	must(base != MAP_FAILED);
 	close(fd);
 	return base;
+}
+
+static void *map(int fd, size_t bytes, int prot)
+{
+	return map_from(fd, 0, bytes, prot);
 }
 
 static size_t fd_bytes(int fd)
@@ -240,10 +245,10 @@ void raw_close(struct raw *raw)
 	close(raw->fd);
 }
 
-static void lane_map(struct raw_lane *lane, const int *fds)
+static void lane_map(struct raw_lane *lane, uint64_t c_offset, const int *fds)
 {
 	lane->map = ckv_lane_map(&lane->shape);
-	lane->c = map(fds[0], lane->map.c_bytes, PROT_READ | PROT_WRITE);
+	lane->c = map_from(fds[0], c_offset, lane->map.c_bytes, PROT_READ | PROT_WRITE);
 	lane->d = map(fds[1], lane->map.d_bytes, PROT_READ);
 	lane->eventfd = fds[2];
 	lane->c_head = (void *)lane->c;
@@ -282,7 +287,7 @@ int raw_lane_ask(struct raw *raw, struct raw_lane *lane,
 	must(head->type == CKV_LANE_OPENED && n_fds == 3);
 	lane->serial = opened->serial;
 	lane->shape = opened->shape;
-	lane_map(lane, fds);
+	lane_map(lane, opened->c_offset, fds);
 	return 0;
 }
 

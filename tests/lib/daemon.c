@@ -49,6 +49,15 @@ static int connects(const struct test_daemon *daemon)
 	return r == 0 && peer.pid == daemon->pid;
 }
 
+static void (*before)(void *context);
+static void *before_context;
+
+void test_daemon_before(void (*call)(void *context), void *context)
+{
+	before = call;
+	before_context = context;
+}
+
 static void run(const struct test_daemon *daemon)
 {
 	char path[512];
@@ -61,6 +70,8 @@ static void run(const struct test_daemon *daemon)
 	else
 		built("ckvd", path, sizeof path);
 	test_mode_enter();
+	if (before != NULL)
+		before(before_context);
 	execl(path, path, "--config", daemon->config, (char *)NULL);
 	fprintf(stderr, "%s: %s\n", path, strerror(errno));
 	_exit(127);

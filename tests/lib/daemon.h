@@ -17,6 +17,9 @@ struct test_daemon {
 	char log[FOLDER_BYTES + 16];		/* what it wrote to stderr */
 };
 
+/* Each daemon that is started from now on calls this just before its exec; NULL: nothing. */
+void test_daemon_before(void (*call)(void *context), void *context);
+
 /* A small model: 2 layers, 2 heads, dim 32, 16 tokens, f32: 16 KiB pages. */
 #define TEST_TINY_MODEL		\
 	"model = tiny\n"	\

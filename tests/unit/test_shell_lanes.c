@@ -88,7 +88,10 @@ static void open_lane(struct client *c)
 	ck_assert_int_eq(wire_hear(c->fd, &m, fds), CKV_LANE_OPENED);
 	c->serial = m.lane_opened.serial;
 	c->map = ckv_lane_map(&m.lane_opened.shape);
-	c->c = map(fds[0], c->map.c_bytes, PROT_READ | PROT_WRITE);
+	c->c = mmap(NULL, c->map.c_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fds[0],
+		    (off_t)m.lane_opened.c_offset);
+	ck_assert_ptr_ne(c->c, MAP_FAILED);
+	close(fds[0]);
 	c->d = map(fds[1], c->map.d_bytes, PROT_READ);
 	c->eventfd = fds[2];
 	c->requests = (struct ckv_ring_end){

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,14 +101,21 @@ END_TEST
 /* What the client writes is mapped read-only here: a slip of ours faults. */
 START_TEST(memory_of_a_client_is_not_written_here)
 {
-	struct memory m = make(MEMORY_THEIRS);
-	int status;
-	char *theirs = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED,
-			    m.fd, 0);
+	int fd = memory_file("t", 16384), status;
+	struct memory m;
+	char *theirs = mmap(NULL, 16384, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
+	ck_assert_int_eq(memory_part(fd, 8192, 8192, &m), 0);
 	ck_assert_ptr_ne(theirs, MAP_FAILED);
-	theirs[100] = 7;
+	theirs[8192 + 100] = 7;
 	ck_assert_int_eq(((volatile char *)m.base)[100], 7);
+	if (fork() == 0) {
+		((volatile char *)m.base)[100] = 8;
+		_exit(0);
+	}
+	wait(&status);
+	ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+	ck_assert_int_eq(memory_check(fd, 16384), 0);
 	if (fork() == 0) {
 		/* Not even mapped in a child. */
 		unsigned char in;
@@ -116,8 +124,33 @@ START_TEST(memory_of_a_client_is_not_written_here)
 	}
 	wait(&status);
 	ck_assert_int_eq(status, 0);
-	munmap(theirs, 8192);
+	munmap(theirs, 16384);
 	memory_destroy(&m);
+	sys_close(fd);
+}
+END_TEST
+
+/* What outlives the daemon: a successor maps it to write, and knows it from other memory. */
+START_TEST(memory_that_is_kept_takes_a_writer)
+{
+	struct memory m = make(MEMORY_KEPT), again, ours = make(MEMORY_OURS);
+	int fd = sys_dup(m.fd), plain = sys_memfd("t");
+
+	ck_assert_int_eq(memory_check(fd, 8192), 0);
+	ck_assert_int_eq(memory_check(fd, 4096), -EINVAL);
+	ck_assert_int_eq(memory_check(ours.fd, 8192), -EINVAL);
+	ck_assert_int_eq(sys_truncate(plain, 8192), 0);
+	ck_assert_int_eq(memory_check(plain, 8192), -EINVAL);
+	ck_assert_int_eq(memory_check(0, 8192), -EINVAL);
+	memory_destroy(&m);
+	ck_assert_int_eq(memory_adopt(fd, 8192, &again), 0);
+	ck_assert_uint_eq(*(uint32_t *)again.base, 42);
+	*(uint32_t *)again.base = 43;
+	memory_destroy(&again);
+	memory_destroy(&ours);
+	sys_close(plain);
+	ck_assert_int_eq(sys_descriptors(), 0);
+	ck_assert_int_eq(sys_mapped_bytes(), 0);
 }
 END_TEST
 
@@ -166,9 +199,10 @@ END_TEST
 
 CHECK_MAIN("shell_memory",
 	CASE("memory"),
-	LOOP(the_size_is_sealed, 3),
+	LOOP(the_size_is_sealed, 2),
 	TEST(memory_of_the_daemon_takes_no_new_writer),
 	TEST(another_user_cannot_reopen_a_reader_for_writing),
 	TEST(memory_of_a_client_is_not_written_here),
+	TEST(memory_that_is_kept_takes_a_writer),
 	LOOP(slabs_lie_where_pages_say, 2),
 	TEST(huge_bytes_are_what_the_kernel_says))

@@ -4,6 +4,7 @@
  *
  * A daemon in this process, whose reactor does not run: the test makes its turns.
  */
+#include "daemon/shell/arena.h"
 #include "daemon/shell/daemon.h"
 #include "daemon/shell/log.h"
 #include "daemon/shell/users.h"
@@ -49,7 +50,8 @@ static void open_client(void)
 		ck_assert_int_ge(r, 0);
 		lane[i] = &d->lane[r];
 		c_head[i] = mmap(NULL, CKV_SEGMENT_HEAD_BYTES, PROT_READ | PROT_WRITE,
-				 MAP_SHARED, lane[i]->c.fd, 0);
+				 MAP_SHARED, lane[i]->arena->fd,
+				 (off_t)(lane[i]->part * lane[i]->arena->part_bytes));
 		ck_assert_ptr_ne(c_head[i], MAP_FAILED);
 	}
 }
@@ -253,8 +255,9 @@ START_TEST(a_long_list_costs_something)
 	struct ckv_ring_end end;
 	struct ckv_msg message;
 	char *c = mmap(NULL, lane[0]->c.bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
-		       lane[0]->c.fd, 0);
+		       lane[0]->arena->fd, 0);
 
+	ck_assert_uint_eq(lane[0]->part, 0);
 	ck_assert_ptr_ne(c, MAP_FAILED);
 	end = lane[0]->requests;
 	end.slots = (void *)(c + lane[0]->map.requests);

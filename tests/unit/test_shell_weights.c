@@ -38,13 +38,13 @@ static void setup(void)
 	config.geometry.layout = CKV_LAYOUT_HEAD_MAJOR;
 	served = (struct served_space){ .config = &config, .core = core.space };
 	d = (struct daemon){ .served = &served, .n_spaces = 1, .client = client,
-			     .n_clients_max = CLIENTS };
+			     .n_clients_max = CLIENTS, .n_client_rows = CLIENTS };
 	d.stats_memory.base = calloc(1, ckv_stats_bytes(1, CLIENTS));
 	for (int i = 0; i < CLIENTS; i++)
 		client[i] = (struct client){ .state = CLIENT_ATTACHED,
 					     .attached = &attached[i] };
 	memset(attached, 0, sizeof attached);
-	weights_init(&served);
+	weights_init(&served, NULL, false);
 }
 
 static void teardown(void)
@@ -227,7 +227,7 @@ START_TEST(configured_ones_stay)
 {
 	memset(config.params.weights, 'a', 2 * CKV_WEIGHTS_BYTES);
 	memset(config.geometry.weights, _i == 0 ? 0xaa : 0, CKV_WEIGHTS_BYTES);
-	weights_init(&served);
+	weights_init(&served, NULL, false);
 	stats_weights(&d, 0);
 	expect_weights(_i == 0 ? 0xaa : 0);
 	ck_assert_int_eq(attach(0, CKV_ACCESS_WRITE, CKV_WANT_SAME, 0xb2), -EINVAL);
@@ -303,9 +303,9 @@ START_TEST(a_field_that_differs_is_named)
 	};
 	struct ckv_geometry theirs = ours;
 
-	ck_assert_int_eq(geometry_compare("s", &ours, &theirs, text), 0);
+	ck_assert_int_eq(geometry_compare("s", &ours, &theirs, "at the client", text), 0);
 	((uint8_t *)&theirs)[field[_i].at]++;
-	ck_assert_int_eq(geometry_compare("s", &ours, &theirs, text), -EINVAL);
+	ck_assert_int_eq(geometry_compare("s", &ours, &theirs, "at the client", text), -EINVAL);
 	ck_assert_str_eq(text, field[_i].says);
 }
 END_TEST
@@ -319,14 +319,14 @@ START_TEST(long_names_are_compared_whole)
 	memset(space, 's', CONFIG_SPACE_NAME_MAX);
 	memset(a.model, 'm', CKV_MODEL_BYTES - 1);
 	b = a;
-	ck_assert_int_eq(geometry_compare(space, &a, &b, text), 0);
+	ck_assert_int_eq(geometry_compare(space, &a, &b, "at the client", text), 0);
 	b.model[CKV_MODEL_BYTES - 2] = 'n';
-	ck_assert_int_eq(geometry_compare(space, &a, &b, text), -EINVAL);
+	ck_assert_int_eq(geometry_compare(space, &a, &b, "at the client", text), -EINVAL);
 	ck_assert_ptr_nonnull(strstr(text, "m here, ..."));
 	ck_assert_ptr_nonnull(strstr(text, "mn at the client"));
 	b = a;
 	memset(b.model, 'x', CKV_MODEL_BYTES - 1);
-	ck_assert_int_eq(geometry_compare(space, &a, &b, text), -EINVAL);
+	ck_assert_int_eq(geometry_compare(space, &a, &b, "at the client", text), -EINVAL);
 	ck_assert_ptr_nonnull(strstr(text, "mm... here, xx"));
 	ck_assert_ptr_nonnull(strstr(text, "xx... at the client"));
 }
@@ -340,7 +340,7 @@ START_TEST(a_name_without_an_end_differs)
 	memset(a.model, 'm', CKV_MODEL_BYTES - 1);
 	memset(b, 'X', sizeof *b);
 	memset(b->model, 'm', sizeof b->model);
-	ck_assert_int_eq(geometry_compare("s", &a, b, text), -EINVAL);
+	ck_assert_int_eq(geometry_compare("s", &a, b, "at the client", text), -EINVAL);
 	ck_assert_ptr_null(strchr(text, 'X'));
 	ck_assert_ptr_nonnull(strstr(text, "model is ...m"));
 	free(b);
