@@ -37,8 +37,9 @@
  *                      run without a valid row rest; nobody was told of the view.
  *   a view is freed    Its row's seal, then its records. It was found unpinned as a block
  *                      is.
- *   any -> QUARANTINE  The fields, then the seal, by a later daemon: in between no seal is
- *                      right, and the page rests as well.
+ *   any -> QUARANTINE, LENT -> LENT
+ *                      By a later daemon. The fields, then the seal: in between no seal is
+ *                      right, and the page rests.
  */
 #ifndef CKV_RECORD_H
 #define CKV_RECORD_H
@@ -155,6 +156,23 @@ static inline void ckv_record_close(struct ckv_record *record, uint64_t fingerpr
 	ckv_kill_fence();
 	ckv_hint_store64(&record->seal, ckv_record_seal(record, fingerprint, page));
 	ckv_kill_fence();
+}
+
+/*
+ * Write and seal the record of a page that holds no block. Until then it has the seal that
+ * it had: if that was 0 the page is free, else it rests.
+ */
+static inline void ckv_record_blank(struct ckv_record *record, uint64_t fingerprint,
+				    uint32_t page, uint8_t state, uint64_t checksum)
+{
+	memset(&record->key, 0, sizeof record->key);
+	record->checksum = checksum;
+	record->parent_slot = record->slot = CKV_NONE;
+	record->generation = 0;
+	record->n_tokens = 0;
+	record->flags = 0;
+	record->state = state;
+	ckv_record_close(record, fingerprint, page);
 }
 
 static inline void ckv_record_free(struct ckv_record *record)

@@ -9,7 +9,7 @@
 struct tally {
 	uint64_t n_free, n_lent, n_blocks, n_views, n_view_pages, n_unsummed;
 	uint64_t n_queued_tips, n_queued_sums, n_held_tips, n_parked;
-	uint64_t n_scratch, n_reserved;
+	uint64_t n_scratch, n_reserved, n_resting;
 };
 
 static void check_entry(const struct space *s, uint32_t slot, uint8_t level)
@@ -139,14 +139,18 @@ static void check_page(const struct space *s, uint32_t page, struct tally *t)
 		assert(p->lane != NO_LANE || p->n_holds > 0);
 		assert(record->slot == CKV_NONE ||
 		       page_in(s, record->slot) == page);
-		assert(p->lane == NO_LANE || record->checksum ==
-		       s->lanes[p->lane].memory.serial);
+		assert(record->checksum == (p->lane == NO_LANE ? 0 :
+					    s->lanes[p->lane].memory.serial));
 		break;
 	case CKV_RECORD_PUBLISHED:
 		assert(p->lane == NO_LANE && p->n_holds == 0);
 		assert(page_in(s, record->slot) == page);
 		t->n_unsummed += !(record->flags & CKV_ENTRY_SUMMED);
 		t->n_blocks++;
+		break;
+	case CKV_RECORD_QUARANTINE:
+		assert(p->lane == NO_LANE && p->n_holds == 0);
+		t->n_resting++;
 		break;
 	default:
 		assert(!"a block page holds something else");
@@ -194,6 +198,7 @@ static void check_views(const struct space *s, struct tally *t)
 		check_seal(s, page);
 		assert(used == (state != CKV_RECORD_FREE));
 		t->n_view_pages += used;
+		t->n_resting += state == CKV_RECORD_QUARANTINE;
 		if (state != CKV_RECORD_VIEW || s->runs[i].n_pages == 0) {
 			assert(ckv_hint_load64(&row->seal) == 0);
 			continue;
@@ -212,7 +217,7 @@ static void check_views(const struct space *s, struct tally *t)
 static void check_lanes(const struct space *s)
 {
 	uint64_t n_lent = 0, n_claimed = 0, n_users = 0;
-	uint32_t n_open = 0;
+	uint32_t n_open = 0, n_before = 0;
 
 	for (uint32_t i = 0; i < s->config.n_lanes_max; i++) {
 		const struct space_lane *lane = &s->lanes[i];
@@ -223,6 +228,7 @@ static void check_lanes(const struct space *s)
 		if (lane->state == LANE_IN_USE) {
 			assert(s->open_lanes[lane->place] == i);
 			n_open++;
+			n_before += lane->before;
 		}
 		for (uint32_t page = lane->lent.head; page != CKV_NONE;
 		     page = page_of(s, page)->link.next, n++)
@@ -235,7 +241,7 @@ static void check_lanes(const struct space *s)
 	for (uint32_t i = 0; i <= s->config.n_users_max; i++)
 		n_users += s->user_lent[i];
 	assert(n_lent == n_claimed && n_lent == n_users);
-	assert(n_open == s->n_open);
+	assert(n_open == s->n_open && n_before == s->n_before);
 }
 
 /* A slot is taken exactly if it has a block, a view or a reservation, or is retired. */
@@ -322,6 +328,8 @@ void space_check(const struct space *s)
 		assert(s->judged[i] == 0);
 	assert(s->n_batch == 0);
 	assert(t.n_free == ckv_hint_load64(&s->stats->pages_free));
+	assert(t.n_resting == s->n_resting);
+	assert(t.n_resting == ckv_hint_load64(&s->stats->pages_resting));
 	assert(t.n_lent == ckv_hint_load64(&s->stats->pages_lent));
 	assert(t.n_blocks == ckv_hint_load64(&s->stats->blocks));
 	assert(t.n_unsummed == ckv_hint_load64(&s->stats->unsummed));

@@ -47,6 +47,7 @@ void space_lane_end(struct space *s, int number)
 	s->open_lanes[lane->place] = last;
 	s->lanes[last].place = lane->place;
 	lane->state = LANE_ENDING;
+	s->n_before -= lane->before;
 	/* Its pins count no longer, so a new search may find something to evict. */
 	s->views.search.full = false;
 	for (uint32_t i = 0; i < s->config.n_levels; i++)
@@ -91,6 +92,11 @@ uint32_t space_user_lent(const struct space *s, uint32_t user)
 {
 	assert(user <= s->config.n_users_max);
 	return s->user_lent[user];
+}
+
+uint32_t space_lane_lent(const struct space *s, int number)
+{
+	return lane_of(s, number)->lent.n;
 }
 
 uint32_t space_lane_pins(const struct space *s, int number, uint32_t first,

@@ -71,9 +71,7 @@ static void record_lent(struct space *s, int lane, uint32_t page, uint32_t slot,
 	ckv_record_close(record, s->fingerprint, page);
 }
 
-/* Begin a lending: put the page into its lane's queue. Returns the lending's number. */
-static uint32_t lane_take(struct space *s, int number, uint32_t page,
-			  uint32_t parent)
+uint32_t lane_take(struct space *s, int number, uint32_t page, uint32_t parent)
 {
 	struct space_lane *lane = lane_of(s, number);
 	struct page *p = page_of(s, page);

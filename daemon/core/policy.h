@@ -55,6 +55,7 @@ enum policy_origin {
 	POLICY_HEIR,		/* its last child was a victim, whose recency it inherits */
 	POLICY_BACK,		/* it was pinned or held, or its child aborted or dropped */
 	POLICY_KEPT,		/* held for an automatic view, which is no use: old place */
+	POLICY_KNOWN,		/* of an earlier daemon; these come before all, the oldest first */
 };
 
 struct policy;

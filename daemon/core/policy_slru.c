@@ -102,7 +102,9 @@ static void slru_insert(struct policy *slru, uint32_t slot,
 	} else {
 		enter(slru, slot, copy->heat ? PROTECTED : PROBATION);
 	}
-	keep_share(slru);
+	/* The oldest protected ones come first, when their share is still small. */
+	if (origin != POLICY_KNOWN)
+		keep_share(slru);
 }
 
 static void slru_touch(struct policy *slru, uint32_t slot)

@@ -152,6 +152,9 @@ void lent_abort(struct space *s, uint32_t page, int32_t *units)
 	}
 	if (page_of(s, page)->n_holds == 0)
 		lent_free(s, page);
+	else	/* lent to nobody, for a later daemon, which has no such job */
+		ckv_record_blank(&s->records[page], s->fingerprint, page,
+				 CKV_RECORD_LENT, 0);
 }
 
 /* Pages reserved directly under a lent page; a scratch page has none, only holds. */

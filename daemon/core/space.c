@@ -176,8 +176,8 @@ static int space_allocate(struct space *s, void *nodes)
 	s->witnesses = calloc(s->n_slots, sizeof *s->witnesses);
 	s->judged = calloc(bit_words(s->n_slots), 8);
 	s->reserved_tags = calloc(s->n_slots, sizeof *s->reserved_tags);
-	s->sums = calloc(s->n_slots, sizeof *s->sums);
-	s->queued_tips = calloc(s->n_slots, sizeof *s->queued_tips);
+	s->sums = calloc(2 * (size_t)s->n_slots, sizeof *s->sums);
+	s->queued_tips = s->sums + s->n_slots;
 	s->tips = calloc(c->n_tips_max + 1, sizeof *s->tips);
 	s->n_awaiting = awaiting(c);
 	s->awaiting = calloc(s->n_awaiting, sizeof *s->awaiting);
@@ -190,7 +190,7 @@ static int space_allocate(struct space *s, void *nodes)
 	s->n_names = name_heads(p);
 	s->names = malloc(s->n_names * sizeof *s->names);
 	if (!s->nodes || !s->witnesses || !s->judged ||
-	    !s->reserved_tags || !s->sums || !s->queued_tips || !s->tips ||
+	    !s->reserved_tags || !s->sums || !s->tips ||
 	    !s->awaiting || !s->lanes || !s->open_lanes || !s->client_lent ||
 	    !s->user_lent || !s->view_used || !s->runs || !s->names)
 		return -ENOMEM;
@@ -205,6 +205,19 @@ static void level_start(struct level *level)
 			level->pages[i].lane = level->pages[i].last_lane = NO_LANE;
 		place_push(level, i);
 	}
+}
+
+/* Of an earlier daemon's nodes only what says how a block was used stays. */
+static void node_start(struct space *s, uint32_t slot)
+{
+	struct node *node = node_of(s, slot);
+
+	*node = (struct node){ .mark = node->mark & (NODE_DONE | NODE_LOST) };
+	for (uint32_t l = 0; l < s->config.n_levels; l++)
+		node->copy[l] = (struct copy){
+			.stamp = node->copy[l].stamp,
+			.heat = node->copy[l].heat != 0, .place = CKV_NONE,
+		};
 }
 
 static void space_start(struct space *s, void *index)
@@ -228,8 +241,7 @@ static void space_start(struct space *s, void *index)
 		s->unused_lane = i;
 	}
 	for (uint32_t i = 0; i < s->n_slots; i++)
-		for (uint32_t l = 0; l < s->config.n_levels; l++)
-			copy_of(s, i, l)->place = CKV_NONE;
+		node_start(s, i);
 	for (uint32_t i = 0; i < s->config.n_levels; i++)
 		level_start(&s->levels[i]);
 	ckv_hint_store64(&s->stats->pages_total, lend_level(s)->config.n_places);
@@ -292,7 +304,6 @@ void space_destroy(struct space *s)
 	free(s->lanes);
 	free(s->awaiting);
 	free(s->tips);
-	free(s->queued_tips);
 	free(s->sums);
 	free(s->reserved_tags);
 	free(s->judged);

@@ -88,12 +88,17 @@ static inline void space_pace_pay(struct space_pace *pace, uint64_t units)
 	pace->debt -= units < pace->debt ? units : pace->debt;
 }
 
-/* The caller owns it, hands it over zeroed and keeps it until space_destroy(). */
+/*
+ * The caller owns it, hands it over zeroed and keeps it until space_destroy(). Records and
+ * nodes may be those of an earlier daemon with the same configuration and layout version;
+ * then space_adopt() follows.
+ */
 struct space_memory {
 	void *index;			/* ckv_index_bytes(n_buckets) */
 	struct ckv_record *records;	/* ckv_records_bytes() */
 	struct ckv_space_stats *stats;
 	void *nodes;			/* space_node_bytes() on a line; NULL: the core's own */
+	bool nodes_kept;		/* nodes are of an earlier daemon: hints for space_adopt() */
 };
 
 /* A lane's memory. Its client writes what the pointers name: nothing there is believed. */
@@ -162,13 +167,47 @@ bool space_lane_take_back(struct space *space, int lane, int32_t *units);
 /* Both at once, however long it takes: for tests and tools. */
 void space_lane_close(struct space *space, int lane);
 
-/* Pages lent to a client, or to a user, now. */
+/* Pages lent to a client, to a user, or on a lane, now. */
 uint32_t space_client_lent(const struct space *space, uint32_t client);
 uint32_t space_user_lent(const struct space *space, uint32_t user);
+uint32_t space_lane_lent(const struct space *space, int lane);
 
 /* How many of a lane's n_words pin words from `first` on are in use. */
 uint32_t space_lane_pins(const struct space *space, int lane, uint32_t first,
 			 uint32_t n_words);
+
+/* ---- after a restart ---- */
+
+struct space_adopted {		/* what space_adopt() found, in pages if not said otherwise */
+	uint32_t n_blocks, n_views;	/* blocks and views that are there again */
+	uint32_t n_lent;	/* lent to lanes of before */
+	uint32_t n_given_up;	/* lent to lanes that have ended: now free */
+	uint32_t n_resting;	/* they rest, because: */
+	uint32_t n_bad;		/* - the record was not whole, or had impossible numbers */
+	uint32_t n_doubles;	/* - two records named one slot, or one key */
+	uint32_t n_orphans;	/* - an ancestor of the block was not there */
+	uint32_t n_rested;	/* - they did already */
+};
+
+/*
+ * Build the space again from memory->records: blocks and views at the slots and with
+ * the generations that they had. First set the fingerprint of before, and open the lanes of
+ * before whose clients live, with their serials, and shut them; a lane that is not opened
+ * by then has ended. Nothing else was called before. Pages that are lent stay with
+ * their lanes, but for no key any more.
+ *
+ * Pages of which it is not known what they hold rest, until all lanes of before have
+ * ended. So a lane of before that holds nothing, which means that space_lane_lent() and
+ * space_lane_pins() are 0, is to be kept while space_resting() is not 0.
+ */
+void space_adopt(struct space *space, struct space_adopted *ret_n);
+uint32_t space_resting(const struct space *space);
+
+/*
+ * To be called now and then: free the pages that rest, if the last lane of before has
+ * ended, while *units is positive. False: there are more.
+ */
+bool space_rest_end(struct space *space, int32_t *units);
 
 /* ---- requests ---- */
 

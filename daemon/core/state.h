@@ -4,8 +4,8 @@
  *
  * Invariants between any two calls (space_check() asserts them):
  *
- *   - A page is free, lent, published, or a view's; its record says which, and its
- *     record's seal is right.
+ *   - A page is free, lent, published, a view's, or it rests; its record says which,
+ *     and the record's seal is right.
  *   - A slot is free, lent or published; its node says which, and names its parent
  *     and the places of its copies. A lent page without a slot is scratch.
  *   - The parent of a published block is published. The parent of a lent block is
@@ -99,6 +99,7 @@ struct space_lane {
 	uint32_t place;		/* in use: index in open_lanes; unused: next unused lane */
 	enum { LANE_UNUSED, LANE_IN_USE, LANE_ENDING } state;
 	bool shut;		/* it publishes nothing any more: space_lane_shut() */
+	bool before;		/* an earlier daemon opened it */
 };
 
 /*
@@ -201,7 +202,7 @@ struct space {
 	uint32_t batch[BATCH_MAX];	/* slots */
 	uint32_t n_batch;
 
-	uint32_t *sums;			/* ring of slots that wait for a checksum */
+	uint32_t *sums;			/* ring of slots that wait for a checksum; with queued_tips */
 	uint32_t sum_head, n_sums;
 
 	enum space_auto automatic;
@@ -214,6 +215,9 @@ struct space {
 	uint32_t *open_lanes, n_open;	/* numbers of lanes in use: their pins count */
 	uint32_t unused_lane;		/* a stack through lane.place */
 	uint32_t drain_place;		/* in open_lanes: whose touches were read last */
+	uint32_t n_before;		/* lanes of before in use; without any, nothing rests: */
+	uint32_t n_resting;		/* pages that rest ... */
+	uint32_t rest_page;		/* ... of which none is below this one */
 	uint32_t *client_lent, *user_lent;	/* pages lent, per client and per user */
 
 	uint64_t *view_used;		/* a bit per view page */
@@ -369,6 +373,9 @@ void table_give(struct space *s, uint32_t slot);
 /* Prefetch the entry and the node of a slot, or of the one that table_take() will take. */
 void table_prefetch(const struct space *s, uint32_t slot);
 void table_prefetch_room(const struct space *s, const struct ckv_place *place);
+/* Put a block of an earlier daemon back into its slot, for readers to find. */
+void table_restore(struct space *s, uint32_t slot, const struct ckv_place *place,
+		   const struct ckv_block *block);
 uint32_t table_generation(const struct space *s, uint32_t slot);
 
 /* ---- lane.c ---- */
@@ -417,6 +424,8 @@ void node_free(struct space *s, uint32_t slot);
 uint32_t page_pop(struct space *s);
 /* Put a page on that stack. */
 void page_push(struct space *s, uint32_t page);
+/* Begin a lending: put the page into its lane's queue. Returns the lending's number. */
+uint32_t lane_take(struct space *s, int number, uint32_t page, uint32_t parent);
 /* Take a lent page back; nothing may be reserved under it. */
 void lent_abort(struct space *s, uint32_t page, int32_t *units);
 /*
@@ -536,12 +545,22 @@ void tip_yield(struct space *s, uint32_t slot);
 /* Note what the batch from index `first` on, which is about to be evicted, means for tips. */
 void tips_leave(struct space *s, uint32_t first);
 
+/* ---- rest.c ---- */
+
+/* Have a page rest, whatever its record says. */
+void page_rest(struct space *s, uint32_t page);
+
 /* ---- hold.c, view.c ---- */
 
 /* Begin to list the chain that ends in a published block, which is held. */
 void walk_begin(struct space_walk *walk, uint32_t deepest);
 /* Queue a published block that has no checksum. */
 void sum_enqueue(struct space *s, uint32_t slot);
+/* Does a view page belong to a run, or rest? Take n of them, or give them back. */
+bool view_page_used(const struct space *s, uint32_t row);
+void view_run_set(struct space *s, uint32_t row, uint32_t n, bool used);
+/* Make a view, whose row is written, the newest of its name. */
+void view_name(struct space *s, uint32_t row);
 /* Free a published view, which is in no policy. */
 void view_free(struct space *s, uint32_t slot);
 /* Put views to evict into the batch. False: there are none left. */

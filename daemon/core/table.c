@@ -193,6 +193,19 @@ void table_give(struct space *s, uint32_t slot)
 		ckv_count(&s->stats->slots_retired, 1);
 }
 
+void table_restore(struct space *s, uint32_t slot, const struct ckv_place *place,
+		   const struct ckv_block *block)
+{
+	struct ckv_bucket *bucket = bucket_of(s, slot);
+	uint32_t i = slot % CKV_BUCKET_ENTRIES;
+
+	ckv_bucket_open(bucket);
+	ckv_entry_store(&bucket->entry[i], block);
+	ckv_bucket_set_tag(bucket, i, place->tag);
+	ckv_bucket_set_used(bucket, i, true);
+	ckv_bucket_close(bucket);
+}
+
 uint32_t table_generation(const struct space *s, uint32_t slot)
 {
 	return ckv_entry_generation(ckv_index_entry(&s->index, slot));

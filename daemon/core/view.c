@@ -18,15 +18,15 @@ static uint32_t row_of(const struct space *s, uint32_t first_page)
 	return first_page - s->config.pool.first_view_page;
 }
 
-static bool bit(const struct space *s, uint32_t i)
+bool view_page_used(const struct space *s, uint32_t i)
 {
 	return s->view_used[i / 64] >> i % 64 & 1;
 }
 
-static void run_set(struct space *s, uint32_t row, uint32_t n, bool used)
+void view_run_set(struct space *s, uint32_t row, uint32_t n, bool used)
 {
 	for (uint32_t i = row; i < row + n; i++) {
-		assert(bit(s, i) != used);
+		assert(view_page_used(s, i) != used);
 		s->view_used[i / 64] ^= 1ull << i % 64;
 	}
 	if (used)
@@ -54,7 +54,7 @@ static uint32_t run_within(const struct space *s, uint32_t from, uint32_t end,
 			i += 64;
 			continue;
 		}
-		length = bit(s, i++) ? 0 : length + 1;
+		length = view_page_used(s, i++) ? 0 : length + 1;
 		if (length == n)
 			return i - n;
 	}
@@ -112,7 +112,7 @@ static uint32_t name_find(const struct space *s, const struct ckv_key *name,
 	return *at;
 }
 
-static void name_insert(struct space *s, uint32_t row)
+void view_name(struct space *s, uint32_t row)
 {
 	uint32_t *at, newest = name_find(s, &s->view_rows[row].name, &at);
 
@@ -206,13 +206,8 @@ void views_spend(struct space *s, uint32_t first, uint32_t end)
 /* Nobody but a worker of this daemon writes it, so it is lent to no lane. */
 static void record_run(struct space *s, uint32_t page)
 {
-	struct ckv_record *record = &s->records[page];
-
-	*record = (struct ckv_record){
-		.parent_slot = CKV_NONE, .slot = CKV_NONE,
-		.state = CKV_RECORD_LENT,
-	};
-	ckv_record_close(record, s->fingerprint, page);
+	ckv_record_blank(&s->records[page], s->fingerprint, page,
+			 CKV_RECORD_LENT, 0);
 }
 
 int64_t space_view_get(struct space *s, uint32_t n_pages, struct space_wait *wait)
@@ -229,7 +224,7 @@ int64_t space_view_get(struct space *s, uint32_t n_pages, struct space_wait *wai
 	row = run_find(s, n_pages);
 	if (row == CKV_NONE)
 		return room_wait(s, wait, &s->views, n_pages);
-	run_set(s, row, n_pages, true);
+	view_run_set(s, row, n_pages, true);
 	s->runs[row].n_pages = n_pages;
 	for (uint32_t i = 0; i < n_pages; i++)
 		record_run(s, p->first_view_page + row + i);
@@ -244,7 +239,7 @@ static void run_free(struct space *s, uint32_t first_page)
 	assert(n > 0);
 	for (uint32_t i = 0; i < n; i++)
 		ckv_record_free(&s->records[first_page + i]);
-	run_set(s, row, n, false);
+	view_run_set(s, row, n, false);
 	s->runs[row].n_pages = 0;
 }
 
@@ -348,7 +343,7 @@ int space_view_publish(struct space *s, const struct space_view *view)
 	records_view(s, view, n_pages, slot, n_tokens);
 	table_show(s, slot, CKV_ENTRY_VIEW | CKV_ENTRY_SUMMED, n_tokens,
 		   view->checksum);
-	name_insert(s, row);
+	view_name(s, row);
 	node->state = NODE_PUBLISHED;
 	copy_new(s, slot);
 	ckv_count(&s->stats->views, 1);

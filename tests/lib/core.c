@@ -11,6 +11,8 @@
 
 enum { SLAB_PAGES = 8 };
 
+uint64_t core_epoch;
+
 struct space_config core_config(uint32_t n_pages, uint32_t n_views)
 {
 	uint32_t block_slabs = (n_pages + SLAB_PAGES - 1) / SLAB_PAGES;
@@ -49,37 +51,49 @@ static size_t records_bytes(const struct core *core)
 	return ckv_records_bytes(&core->config.pool);
 }
 
-void core_open(struct core *core, const struct space_config *config)
+/* What each daemon makes anew. */
+static void begin(struct core *core)
 {
+	const struct space_config *config = &core->config;
 	int r;
 
-	memset(core, 0, sizeof *core);
-	core->config = *config;
 	core->memory.index = calloc(1, ckv_index_bytes(config->n_buckets));
-	core->memory.records = calloc(1, records_bytes(core));
 	core->memory.stats = calloc(1, CKV_SPACE_STATS_BYTES);
-	assert(core->memory.index && core->memory.records &&
-	       core->memory.stats);
+	assert(core->memory.index && core->memory.stats);
 	r = space_create(config, &core->memory, &core->space);
 	assert(r == 0);
-	space_set_fingerprint(core->space, 0x1234);
+	space_set_fingerprint(core->space, core->fingerprint);
 	core->index.buckets = (void *)((char *)core->memory.index +
 				       CKV_INDEX_HEAD_BYTES);
 	core->index.n_buckets = config->n_buckets;
 	memcpy(core->index.seed, config->seed, sizeof core->index.seed);
-	ckv_world_raise_epoch(&core->world, CORE_EPOCH);
+	core_epoch = config->epoch;
+	ckv_world_raise_epoch(&core->world, core_epoch);
 	ckv_world_set_life(&core->world, 1);
 }
 
-void core_close(struct core *core)
+void core_open(struct core *core, const struct space_config *config)
+{
+	size_t bytes = ckv_round_up(space_node_bytes(config), CKV_LINE);
+
+	memset(core, 0, sizeof *core);
+	core->config = *config;
+	core->fingerprint = 0x1234;
+	core->memory.records = calloc(1, records_bytes(core));
+	core->memory.nodes = aligned_alloc(CKV_LINE, bytes);
+	assert(core->memory.records && core->memory.nodes);
+	memset(core->memory.nodes, 0, bytes);
+	begin(core);
+}
+
+static void end(struct core *core)
 {
 	space_destroy(core->space);
 	free(core->memory.index);
-	free(core->memory.records);
 	free(core->memory.stats);
 }
 
-int core_lane_open(struct core *core, int i)
+static int lane_enter(struct core *core, int i)
 {
 	struct core_lane *lane = &core->lane[i];
 	struct space_lane_memory memory = {
@@ -90,11 +104,44 @@ int core_lane_open(struct core *core, int i)
 		.n_pins = CORE_PINS,
 		.n_touches = CORE_TOUCHES,
 		.user = (uint32_t)i / 2,	/* two clients each */
-		.serial = ++core->serial,
+		.serial = lane->serial,
 	};
 
-	memset(lane, 0, sizeof *lane);
 	return space_lane_open(core->space, (uint32_t)i, &memory);
+}
+
+struct space_adopted core_again(struct core *core, uint32_t alive)
+{
+	struct space_adopted adopted;
+
+	end(core);
+	core->memory.nodes_kept = true;
+	core->config.epoch++;
+	begin(core);
+	for (int i = 0; i < CORE_LANES; i++) {
+		if (!(alive >> i & 1))
+			continue;
+		core->lane[i].number = lane_enter(core, i);
+		space_lane_shut(core->space, core->lane[i].number);
+	}
+	space_set_auto(core->space, core->automatic, false);
+	space_adopt(core->space, &adopted);
+	return adopted;
+}
+
+void core_close(struct core *core)
+{
+	end(core);
+	free(core->memory.records);
+	free(core->memory.nodes);
+}
+
+int core_lane_open(struct core *core, int i)
+{
+	memset(&core->lane[i], 0, sizeof core->lane[i]);
+	core->lane[i].serial = ++core->serial;
+	core->lane[i].number = lane_enter(core, i);
+	return core->lane[i].number;
 }
 
 struct ckv_key core_key(uint32_t i)
@@ -139,7 +186,7 @@ bool core_pin(struct core *core, int l, uint32_t w, uint32_t i)
 		ckv_hint_store32(&lane->pin_high, w + 1);
 	ckv_pin_set(&lane->pins[w], slot, block.generation);
 	if (ckv_pin_confirm(ckv_index_entry(&core->index, slot),
-			    block.generation, &core->world, CORE_EPOCH))
+			    block.generation, &core->world, core_epoch))
 		return true;
 	ckv_pin_drop(&lane->pins[w]);
 	return false;
@@ -183,7 +230,7 @@ int core_reserve(struct core *core, int lane, uint32_t parent, uint32_t i,
 
 struct ckv_page_name core_name(const struct ckv_lent *lent)
 {
-	return (struct ckv_page_name){ lent->page, lent->lending, CORE_EPOCH };
+	return (struct ckv_page_name){ lent->page, lent->lending, core_epoch };
 }
 
 struct ckv_page_name core_last_name(const struct core *core, uint32_t page)
@@ -192,7 +239,7 @@ struct ckv_page_name core_last_name(const struct core *core, uint32_t page)
 
 	return (struct ckv_page_name){
 		page, page < n_pages ? page_of(core->space, page)->lending : 1,
-		CORE_EPOCH };
+		core_epoch };
 }
 
 int core_abort(struct core *core, int lane, const struct ckv_lent *lent)

@@ -18,6 +18,8 @@ struct core_lane {
 	_Atomic uint32_t pin_high;
 	_Atomic uint32_t touches[CORE_TOUCHES];
 	_Atomic uint32_t touch_tail;
+	uint64_t serial;		/* of the lane that has this memory */
+	int number;
 };
 
 struct core {
@@ -28,12 +30,22 @@ struct core {
 	struct ckv_world world;
 	struct core_lane lane[CORE_LANES];
 	uint64_t serial;		/* of the lane opened last */
+	uint64_t fingerprint;
+	enum space_auto automatic;	/* set by a daemon that adopts */
 };
 
 /* n_pages for blocks in slabs of 8; n_views pages for views behind them. */
 struct space_config core_config(uint32_t n_pages, uint32_t n_views);
 void core_open(struct core *core, const struct space_config *config);
 void core_close(struct core *core);
+
+/*
+ * The daemon is gone, and another one adopts what it left. `alive`: bit i set, the lane with
+ * memory i has not ended; the others have. Index and counters are new.
+ */
+struct space_adopted core_again(struct core *core, uint32_t alive);
+/* The epoch of the present daemon, a part of each page's name. */
+extern uint64_t core_epoch;
 
 /* Opens lane memory i (0 ..) for client i; returns the lane's number. */
 int core_lane_open(struct core *core, int i);

@@ -17,6 +17,7 @@ uint32_t scratch_holds[HOLDS], n_lent_max;
 bool scratch_orphan[HOLDS];
 enum space_auto automatic;
 uint64_t rng, seed, event, n_published, n_dropped;
+struct old_lane old_lane[LANES];
 
 static struct lending {		/* the last one of a page */
 	uint32_t number;
@@ -79,7 +80,7 @@ void mark_kept(uint32_t also)
 		    model[k].state == LENT)
 			keep_chain(k);
 	keep_chain(also);
-	for (int l = 0; l < LANES; l++) {
+	for (int l = 0; l < CORE_LANES; l++) {
 		uint32_t high = ckv_hint_load32(&core.lane[l].pin_high);
 
 		for (uint32_t w = 0; w < high && w < CORE_PINS; w++)
@@ -133,6 +134,11 @@ void see_evictions(uint64_t n_before)
 
 /* ---- lendings ---- */
 
+void lendings_forget(void)
+{
+	memset(lending, 0, sizeof lending);
+}
+
 void lending_ends(uint32_t page, int how)
 {
 	MUST(lending[page].over == 0);
@@ -141,7 +147,7 @@ void lending_ends(uint32_t page, int how)
 
 struct ckv_page_name name_of(uint32_t page)
 {
-	return (struct ckv_page_name){ page, lending[page].number, CORE_EPOCH };
+	return (struct ckv_page_name){ page, lending[page].number, core_epoch };
 }
 
 static void lending_begins(int l, const struct ckv_lent *lent)
@@ -158,7 +164,7 @@ static int judge_name(int l, const struct ckv_page_name *name)
 {
 	const struct lending *at = &lending[name->page];
 
-	if (name->epoch != CORE_EPOCH || name->lending != at->number ||
+	if (name->epoch != core_epoch || name->lending != at->number ||
 	    at->lane != lane[l])
 		return -ESTALE;
 	return at->over;
@@ -180,6 +186,9 @@ static void lend(uint32_t k, int l, const struct ckv_lent *lent)
 	MUST(model[k].state == ABSENT && lent->page < PAGES);
 	for (uint32_t i = 1; i <= KEYS; i++)
 		MUST(model[i].state == ABSENT || model[i].page != lent->page);
+	for (int i = 0; i < LANES; i++)
+		for (uint32_t n = 0; n < old_lane[i].n_pages; n++)
+			MUST(old_lane[i].page[n] != lent->page);
 	model[k].state = LENT;
 	model[k].lane = l;
 	model[k].page = lent->page;

@@ -49,6 +49,15 @@ extern uint32_t n_lent_max;
 extern enum space_auto automatic;
 extern uint64_t rng, seed, event, n_published, n_dropped;
 
+/*
+ * What is left of client l's lane of before a restart, if it has not ended: its memory is
+ * core.lane[LANES + l], and these pages are lent to it.
+ */
+extern struct old_lane {
+	bool there;
+	uint32_t page[PAGES], n_pages;
+} old_lane[LANES];
+
 /* Check's own assertions write to a pipe each time: too slow for this. */
 #define MUST(x) do {							\
 	if (!(x))							\
@@ -67,6 +76,8 @@ uint32_t client_lent(int l);
  */
 void mark_kept(uint32_t also);
 void leave(uint32_t k);
+/* All lendings were an earlier daemon's. */
+void lendings_forget(void);
 /* The lending of a page is over: -EEXIST published, -ECANCELED given back. */
 void lending_ends(uint32_t page, int how);
 /* The name under which the page was lent last. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_core_model.c - a million random events on the core and on a model that
- * is too simple to be wrong.
+ * test_core_model.c - random events on the core and on a model that is too simple to be
+ * wrong; in some runs the daemon is replaced by another one again and again.
  *
  * Whom an eviction takes is the core's choice; the model checks that it was
  * allowed to go. Everything else must be as predicted, answer by answer.
@@ -22,6 +22,9 @@ static struct turn {		/* of the tip of this number; k 0: none */
 	bool outdated;
 } turns[CORE_TIPS];
 static uint64_t n_made, n_turns;
+static bool restarts;
+static uint64_t n_restarts, n_kept_pages;
+static struct ckv_space_stats past;	/* sums over the daemons of before */
 
 /* ---- readers, honest and not ---- */
 
@@ -311,6 +314,123 @@ static void do_view_pin(int l)
 		MUST(core_pin(&core, l, 2, FIRST_VIEW + v) == views[v].there);
 }
 
+/* ---- another daemon ---- */
+
+static void old_lane_forget(int l)
+{
+	old_lane[l] = (struct old_lane){ 0 };
+	memset(&core.lane[LANES + l], 0, sizeof core.lane[LANES + l]);
+}
+
+static void old_lane_end(int l)
+{
+	if (!old_lane[l].there)
+		return;
+	space_lane_close(core.space, core.lane[LANES + l].number);
+	old_lane_forget(l);
+}
+
+/* The lane of client l becomes one of before, with what it has. */
+static void lane_grows_old(int l)
+{
+	struct old_lane *old = &old_lane[l];
+
+	*old = (struct old_lane){ .there = true };
+	memcpy(&core.lane[LANES + l], &core.lane[l], sizeof core.lane[l]);
+	for (uint32_t i = 0; i < n_scratch[l]; i++)
+		old->page[old->n_pages++] = scratch[l][i];
+	for (uint32_t k = 1; k <= KEYS; k++)
+		if (model[k].state == LENT && model[k].lane == l)
+			old->page[old->n_pages++] = model[k].page;
+	n_kept_pages += old->n_pages;
+}
+
+/* Of each client's lane and its lane of before at most one lives on. */
+static uint32_t who_lives(void)
+{
+	uint32_t alive = 0;
+
+	for (int l = 0; l < LANES; l++) {
+		cancel_paused(l);
+		if (below(3) == 0)
+			lane_grows_old(l);
+		else if (below(2))
+			old_lane_forget(l);
+		alive |= (uint32_t)old_lane[l].there << (LANES + l);
+		n_scratch[l] = 0;
+	}
+	return alive;
+}
+
+static void forget(void)
+{
+	lendings_forget();
+	memset(holds, 0, sizeof holds);
+	memset(scratch_holds, 0, sizeof scratch_holds);
+	memset(scratch_orphan, 0, sizeof scratch_orphan);
+	memset(turns, 0, sizeof turns);
+	n_orphans = n_sums = 0;
+	n_made = n_published = n_dropped = 0;
+	for (uint32_t k = KEYS; k > 0; k--) {
+		model[k].n_holds = 0;
+		model[k].summing = false;
+		if (model[k].state == LENT)
+			leave(k);
+	}
+}
+
+static void see_adopted(const struct space_adopted *adopted)
+{
+	uint32_t n_blocks = 0, n_views = 0, n_lent = 0;
+
+	for (uint32_t k = 1; k <= KEYS; k++) {
+		see_one(k);
+		n_blocks += model[k].state == PUBLISHED;
+	}
+	for (int v = 0; v < VIEWS; v++) {
+		n_views += views[v].there;
+		MUST(core_has(&core, FIRST_VIEW + (uint32_t)v) == views[v].there);
+	}
+	for (int l = 0; l < LANES; l++)
+		n_lent += old_lane[l].n_pages;
+	MUST(adopted->n_blocks == n_blocks && adopted->n_views == n_views);
+	MUST(adopted->n_lent == n_lent && adopted->n_resting == 0);
+}
+
+static void count_past(void)
+{
+	const struct ckv_space_stats *now = core.memory.stats;
+
+	ckv_count(&past.evicted, ckv_hint_load64(&now->evicted));
+	ckv_count(&past.auto_lost_room, ckv_hint_load64(&now->auto_lost_room));
+	ckv_count(&past.auto_lost_busy, ckv_hint_load64(&now->auto_lost_busy));
+}
+
+static void do_restart(void)
+{
+	uint32_t alive = who_lives();
+	struct space_adopted adopted;
+
+	forget();
+	count_past();
+	core.automatic = automatic;
+	adopted = core_again(&core, alive);
+	space_set_limits(core.space, n_lent_max, PAGES);
+	see_adopted(&adopted);
+	for (int l = 0; l < LANES; l++)
+		lane[l] = core_lane_open(&core, l);
+	n_restarts++;
+}
+
+/* What a client of before still can do: give back its pins, one by one, or everything. */
+static void do_old(int l)
+{
+	if (below(3) == 0)
+		old_lane_end(l);
+	else
+		core_unpin(&core, LANES + l, below(3));
+}
+
 /* ---- the run ---- */
 
 static void see_all(void)
@@ -327,6 +447,9 @@ static void see_all(void)
 		n_lent += n_scratch[l];
 		MUST(space_client_lent(core.space, (uint32_t)l) ==
 		     client_lent(l));
+		MUST(space_client_lent(core.space, LANES + (uint32_t)l) ==
+		     old_lane[l].n_pages);
+		n_lent += old_lane[l].n_pages;
 	}
 	for (uint32_t t = 0; t < CORE_TIPS; t++)
 		if (turns[t].k != 0 && space_tip_held(core.space, t))
@@ -343,6 +466,10 @@ static void one_event(void)
 	int l = (int)below(LANES);
 	uint32_t what = below(1000);
 
+	if (restarts && below(1500) == 0)
+		do_restart();
+	if (restarts && below(400) == 0)
+		do_old(l);
 	/* A lane does one request at a time. */
 	if ((what < 590 || (what >= 855 && what < 890)) && do_paused(l))
 		return;
@@ -395,25 +522,27 @@ static uint64_t number(const char *name, uint64_t otherwise)
 
 /*
  * Whatever happens in whatever order, the core answers as the model predicts and
- * never lets go of what is needed. Runs: {both policies} x {roomy, tight index}.
+ * never lets go of what is needed. Runs: {both policies} x {roomy, tight index}, and the
+ * same with restarts.
  */
 START_TEST(core_is_as_the_model)
 {
 	struct space_config config = core_config(PAGES, VIEW_PAGES);
-	uint64_t n_events = number("CKV_EVENTS", 1000000) / 4;
+	uint64_t n_events = number("CKV_EVENTS", 1000000) / (_i < 4 ? 4 : 8);
 
 	seed = number("CKV_SEED", (uint64_t)time(NULL) * 1000003);
 	fprintf(stderr, "CKV_SEED=%llu run %d\n", (unsigned long long)seed, _i);
 	rng = (seed + (uint64_t)_i) * 0x9e3779b97f4a7c15u | 1;
 	plant_forest();
+	restarts = _i >= 4;
 	config.pace = &pace;
 	config.level[0].policy = policy_at((uint32_t)_i % 2);
-	for (int l = 0; l < _i % 3; l++) {	/* farther levels, where nothing comes */
+	for (int l = 0; l < _i % 4 % 3; l++) {	/* farther levels, where nothing comes */
 		config.level[l + 1] = config.level[l];
 		config.level[l + 1].number--;
 		config.n_levels++;
 	}
-	config.n_buckets = _i < 2 ? config.n_buckets : 2;
+	config.n_buckets = _i % 4 < 2 ? config.n_buckets : 2;
 	n_lent_max = PAGES;
 	core_open(&core, &config);
 	for (int l = 0; l < LANES; l++)
@@ -423,15 +552,17 @@ START_TEST(core_is_as_the_model)
 		if (event % CHECK_EVERY == 0)
 			see_all();
 	}
-	MUST(CORE_STAT(&core, evicted) > n_events / 100);
+	count_past();
+	MUST(ckv_hint_load64(&past.evicted) > n_events / 100);
 	MUST(n_turns > n_events / 1000);
 	MUST(n_paused > n_events / 100);
-	MUST(CORE_STAT(&core, auto_lost_room) > 0);
-	MUST(CORE_STAT(&core, auto_lost_busy) > 0);
+	MUST(ckv_hint_load64(&past.auto_lost_room) > 0);
+	MUST(ckv_hint_load64(&past.auto_lost_busy) > 0);
+	MUST(!restarts || (n_restarts > n_events / 3000 && n_kept_pages > n_restarts));
 	core_close(&core);
 }
 END_TEST
 
 CHECK_MAIN("core_model",
 	CASE("model", .timeout = 250),
-	LOOP(core_is_as_the_model, 4))
+	LOOP(core_is_as_the_model, 8))
