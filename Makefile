@@ -48,6 +48,7 @@ CLI     := $(call objs,client/cli/*.c)
 ENGINE  := $(call objs,client/examples/engine/*.c)
 CORE    := $(call objs,daemon/core/*.c)
 SHELL_O := $(call objs,daemon/shell/*.c)
+KEEPER  := $(call objs,daemon/keeper*.c)
 KERNELS := $(call objs,kernels/*.c)
 CUDA_O  := $(if $(filter yes,$(CUDA)),$(patsubst %.cu,build/%.cu.o,$(sort $(wildcard kernels/*.cu))))
 TESTLIB := $(call objs,tests/lib/*.c)
@@ -66,7 +67,7 @@ UNIT    := $(patsubst tests/unit/%.c,$B/tests/%,$(sort $(wildcard tests/unit/tes
 all: $B/ckvd $B/ckv $B/libckv.so $B/libckv.a $B/ckv-engine
 
 $B/libckv.a: $(CLIENT) $(KERNELS)
-$B/libckvd.a: $(CORE) $(SHELL_O)
+$B/libckvd.a: $(CORE) $(SHELL_O) $(KEEPER)
 $B/libckvk.a: $(KERNELS)
 $B/libckvcli.a: $(filter-out %/main.o,$(CLI))
 $B/libckvtest.a: $(TESTLIB)
@@ -284,7 +285,7 @@ tests: $(UNIT) $(FUZZERS) $(CRASH) $B/golden $B/tests/in_mode $(if $(SAN),,$(RAC
 twins: all $(filter $B/tests/test_core_% $B/tests/test_engine_vec $B/tests/test_kernels_% \
 	$B/tests/test_lib_% $B/tests/test_proto_%,$(UNIT))
 
-objects: $(CLIENT) $(CLI) $(ENGINE) $(CORE) $(SHELL_O) $(KERNELS) $B/daemon/main.o
+objects: $(CLIENT) $(CLI) $(ENGINE) $(CORE) $(SHELL_O) $(KEEPER) $(KERNELS) $B/daemon/main.o
 
 simt:
 	@$(call deps,test)

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * main.c - parse the command line, and run the daemon.
+ * main.c - parse the command line, and run the daemon, or the keeper of one.
  *
  * Exit status: 0 a clean stop (or --check found nothing), 1 it could not start
  * (or --check found why) or broke, 2 wrong arguments, EX_CONFIG a file with which
  * no start succeeds.
  */
+#include "daemon/keeper.h"
 #include "daemon/shell/budget.h"
 #include "daemon/shell/config.h"
 #include "daemon/shell/daemon.h"
@@ -27,7 +28,7 @@
 #define LINE_BYTES 8192		/* of a complaint: a path, a line of it, what was expected */
 
 static const char usage[] =
-	"usage: ckvd [--config FILE]\n"
+	"usage: ckvd [--keeper] [--config FILE]\n"
 	"       ckvd --check [--json] [--config FILE]\n"
 	"       ckvd --reload [--config FILE]\n"
 	"       ckvd --replay TRACE [--policy NAME|all] [--blocks N]\n"
@@ -37,6 +38,8 @@ static const char usage[] =
 	"Serve a key-value cache to the inference processes of this machine.\n"
 	"\n"
 	"  --config FILE   configuration (default " DEFAULT_CONFIG ")\n"
+	"  --keeper        run it as a child, start it again when it ends, and hold its\n"
+	"                  memory meanwhile, as systemd does for the unit\n"
 	"  --check         check it as a start would, print every number, exit\n"
 	"  --json          print JSON\n"
 	"  --reload        have the running daemon read it again; fails when it is wrong\n"
@@ -150,10 +153,22 @@ static int usage_error(const char *what)
 	return 2;
 }
 
+static int keep(char *argv0, char *config)
+{
+	static char option[] = "--config";
+	char *child[] = { argv0, option, config, NULL };
+	char path[KEEPER_PATH_BYTES];
+
+	if (config == NULL)
+		child[1] = NULL;
+	return keeper_run(keeper_program(argv0, path), child);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "config", required_argument, NULL, 'c' },
+		{ "keeper", no_argument, NULL, 'p' },
 		{ "check", no_argument, NULL, 'k' },
 		{ "reload", no_argument, NULL, 'r' },
 		{ "json", no_argument, NULL, 'j' },
@@ -161,10 +176,10 @@ int main(int argc, char **argv)
 		{ "version", no_argument, NULL, 'v' },
 		{ NULL, 0, NULL, 0 },
 	};
-	const char *path = DEFAULT_CONFIG;
+	char *path = NULL;
 	static char replay[] = "--replay";
 	enum task task = TASK_SERVE;
-	bool json = false;
+	bool json = false, keeper = false;
 	int c;
 
 	for (int i = 1; i < argc; i++)
@@ -184,6 +199,9 @@ int main(int argc, char **argv)
 				return 2;
 			}
 			path = optarg;
+			break;
+		case 'p':
+			keeper = true;
 			break;
 		case 'k':
 			task = TASK_CHECK;
@@ -209,5 +227,10 @@ int main(int argc, char **argv)
 		return usage_error(argv[optind]);
 	if (json && task != TASK_CHECK)
 		return usage_error("--json without --check");
-	return written(run(path, task, json));
+	if (keeper && task != TASK_SERVE)
+		return usage_error(task == TASK_CHECK ? "--keeper with --check" :
+				   "--keeper with --reload");
+	if (keeper)
+		return keep(argv[0], path);
+	return written(run(path != NULL ? path : DEFAULT_CONFIG, task, json));
 }

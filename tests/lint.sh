@@ -48,6 +48,10 @@ report "the core makes no system call and reads no clock" "$(
 		$(sources 'daemon/core/*.[ch]')
 	grep -nE '#include "daemon/shell' $(sources 'daemon/core/*.[ch]'))"
 
+report "the keeper knows nothing of the daemon" "$(
+	grep -nE '#include "' $(sources 'daemon/keeper*.[ch]') |
+		grep -vE '#include "(daemon/keeper(_[a-z]+)?|proto/ckv_text)\.h"')"
+
 report "the core knows levels by number, not by what they are made of" "$(
 	grep -niwE 'host|device|disk|remote' $(sources 'daemon/core/*.[ch]'))"
 

@@ -9,12 +9,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -34,7 +36,7 @@ static void give_up(const struct test_daemon *daemon, const char *why)
  * Does this daemon answer? A killed one's socket may answer for a while too:
  * its ring is torn down later than its process ends.
  */
-static int connects(const struct test_daemon *daemon)
+static int connects(struct test_daemon *daemon)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
 	struct ucred peer = { .pid = -1 };
@@ -46,6 +48,9 @@ static int connects(const struct test_daemon *daemon)
 	if (r == 0)
 		r = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &bytes);
 	close(fd);
+	/* Which process it is that a keeper started, its socket tells. */
+	if (r == 0 && daemon->keeper > 0 && peer.pid != daemon->killed)
+		daemon->pid = peer.pid;
 	return r == 0 && peer.pid == daemon->pid;
 }
 
@@ -58,13 +63,14 @@ void test_daemon_before(void (*call)(void *context), void *context)
 	before_context = context;
 }
 
-static void run(const struct test_daemon *daemon)
+/* A keeper that is told to stop takes its daemon along. */
+static void run(const struct test_daemon *daemon, int kept)
 {
 	char path[512];
 	int fd = open(daemon->log, O_WRONLY | O_CREAT | O_APPEND, 0600);
 
 	dup2(fd, 2);
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	prctl(PR_SET_PDEATHSIG, kept ? SIGTERM : SIGKILL);
 	if (getenv("CKVD") != NULL)
 		snprintf(path, sizeof path, "%s", getenv("CKVD"));
 	else
@@ -72,22 +78,21 @@ static void run(const struct test_daemon *daemon)
 	test_mode_enter();
 	if (before != NULL)
 		before(before_context);
-	execl(path, path, "--config", daemon->config, (char *)NULL);
+	execl(path, path, "--config", daemon->config, kept ? "--keeper" : NULL,
+	      (char *)NULL);
 	fprintf(stderr, "%s: %s\n", path, strerror(errno));
 	_exit(127);
 }
 
-void test_daemon_restart(struct test_daemon *daemon)
+static void wait_until_it_answers(struct test_daemon *daemon)
 {
-	fflush(NULL);
-	daemon->pid = fork();
-	if (daemon->pid == 0)
-		run(daemon);
+	pid_t child = daemon->keeper > 0 ? daemon->keeper : daemon->pid;
+
 	for (int i = 0; i < WAIT_MOMENTS; i++) {
 		if (connects(daemon))
 			return;
-		if (waitpid(daemon->pid, NULL, WNOHANG) == daemon->pid) {
-			daemon->pid = 0;
+		if (waitpid(child, NULL, WNOHANG) == child) {
+			daemon->pid = daemon->keeper = 0;
 			give_up(daemon, "it ended at once");
 		}
 		wait_moment();
@@ -95,7 +100,18 @@ void test_daemon_restart(struct test_daemon *daemon)
 	give_up(daemon, "it does not answer");
 }
 
-void test_daemon_start(struct test_daemon *daemon, const char *params,
+void test_daemon_restart(struct test_daemon *daemon)
+{
+	fflush(NULL);
+	if (daemon->keeper == 0) {
+		daemon->pid = fork();
+		if (daemon->pid == 0)
+			run(daemon, 0);
+	}
+	wait_until_it_answers(daemon);
+}
+
+static void make_place(struct test_daemon *daemon, const char *params,
 		       const char *spaces)
 {
 	FILE *out;
@@ -112,27 +128,53 @@ void test_daemon_start(struct test_daemon *daemon, const char *params,
 		test_mode_params(), params ? params : "",
 		spaces ? spaces : TEST_SPACE_TINY);
 	fclose(out);
+}
+
+void test_daemon_start(struct test_daemon *daemon, const char *params,
+		       const char *spaces)
+{
+	make_place(daemon, params, spaces);
 	test_daemon_restart(daemon);
+}
+
+void test_daemon_start_kept(struct test_daemon *daemon, const char *params,
+			    const char *spaces)
+{
+	make_place(daemon, params, spaces);
+	fflush(NULL);
+	daemon->keeper = fork();
+	if (daemon->keeper == 0)
+		run(daemon, 1);
+	wait_until_it_answers(daemon);
 }
 
 int test_daemon_stop(struct test_daemon *daemon)
 {
+	pid_t child = daemon->keeper > 0 ? daemon->keeper : daemon->pid;
 	int status = 0;
 
-	if (daemon->pid <= 0)
+	if (child <= 0)
 		return -1;
-	kill(daemon->pid, SIGTERM);
-	waitpid(daemon->pid, &status, 0);
-	daemon->pid = 0;
+	kill(child, SIGTERM);
+	waitpid(child, &status, 0);
+	daemon->pid = daemon->keeper = 0;
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
 void test_daemon_kill(struct test_daemon *daemon)
 {
+	struct pollfd end = { .events = POLLIN };
+
 	if (daemon->pid <= 0)
 		return;
+	end.fd = (int)syscall(SYS_pidfd_open, daemon->pid, 0);
 	kill(daemon->pid, SIGKILL);
-	waitpid(daemon->pid, NULL, 0);
+	if (daemon->keeper > 0)
+		poll(&end, 1, -1);	/* the keeper's child, not this process's */
+	else
+		waitpid(daemon->pid, NULL, 0);
+	close(end.fd);
+	daemon->killed = daemon->pid;
 	daemon->pid = 0;
 }
 

@@ -11,6 +11,8 @@
 
 struct test_daemon {
 	pid_t pid;
+	pid_t keeper;	/* its parent, ckvd --keeper; 0: it has none */
+	pid_t killed;	/* the daemon before it that was killed */
 	char dir[FOLDER_BYTES];	/* removed at stop */
 	char socket[FOLDER_BYTES + 16];
 	char config[FOLDER_BYTES + 16];
@@ -42,7 +44,14 @@ void test_daemon_before(void (*call)(void *context), void *context);
 void test_daemon_start(struct test_daemon *daemon, const char *params,
 		       const char *spaces);
 
-/* Start it again at the same place, after test_daemon_kill() or _stop(). */
+/* The same under ckvd --keeper, which starts it again when it ends. */
+void test_daemon_start_kept(struct test_daemon *daemon, const char *params,
+			    const char *spaces);
+
+/*
+ * Start it again at the same place, after test_daemon_kill() or _stop(); where there is a
+ * keeper that lives, wait until that has.
+ */
 void test_daemon_restart(struct test_daemon *daemon);
 
 /* SIGTERM, wait: its exit status. The directory stays until _remove(). */
