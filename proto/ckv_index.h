@@ -468,6 +468,21 @@ static inline void ckv_entry_store(struct ckv_entry *entry,
 			      CKV_ORDER_GEN_STORE);
 }
 
+/* Daemon, between open and close: change these words of an entry; the rest stays. */
+static inline void ckv_entry_show(struct ckv_entry *entry, uint8_t level,
+				  uint8_t flags, uint16_t n_tokens,
+				  uint64_t checksum)
+{
+	uint64_t meta = atomic_load_explicit(&entry->meta, CKV_RELAXED);
+
+	atomic_store_explicit(&entry->checksum, checksum, CKV_RELAXED);
+	/* GEN_STORE: who sees the new level sees the checksum that was stored above. */
+	atomic_store_explicit(&entry->meta,
+			      ckv_meta_pack((uint32_t)meta, level, flags,
+					    n_tokens),
+			      CKV_ORDER_GEN_STORE);
+}
+
 /* Daemon, between open and close: set or clear (0) the tag of entry i. */
 static inline void ckv_bucket_set_tag(struct ckv_bucket *bucket, uint32_t i,
 				      uint16_t tag)

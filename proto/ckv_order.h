@@ -28,8 +28,9 @@
  *     changes the bucket. The reader copies an entry, passes the acquire fence, loads
  *     the number again. If its copy has any word of the change, this load reads the
  *     odd number or a later one: the reader knows that the copy is a mixture.
- *   GEN_STORE -> GEN_LOAD        daemon ckv_entry_store(), ckv_entry_set_generation()
- *                                -> ckv_entry_load(), ckv_pin_confirm()
+ *   GEN_STORE -> GEN_LOAD        daemon ckv_entry_store(), ckv_entry_show(),
+ *                                ckv_entry_set_generation() -> ckv_entry_load(),
+ *                                ckv_pin_confirm()
  *     The word of an index entry that holds its generation. Page numbers that are
  *     loaded after it are those of this generation, or newer.
  *   PIN_DROP -> PIN_SCAN         client ckv_pin_drop() -> daemon ckv_pin_slot(),

@@ -9,7 +9,9 @@
  */
 #include "daemon/core/state.h"
 
-#define AHEAD 8u		/* keys: prefetched so far ahead, see look_ahead() */
+/* Prefetched are the buckets of the key so far ahead, and the slot of a nearer one. */
+#define FAR	16u
+#define NEAR	8u
 
 uint32_t page_pop(struct space *s)
 {
@@ -64,7 +66,7 @@ static void record_lent(struct space *s, int lane, uint32_t page, uint32_t slot,
 	record->checksum = s->lanes[lane].memory.serial;
 	record->parent_slot = block->parent_slot;
 	record->slot = slot;
-	record->generation = slot == CKV_NONE ? 0 : table_generation(s, slot);
+	record->generation = block->generation;
 	record->n_tokens = 0;
 	record->flags = 0;
 	record->state = CKV_RECORD_LENT;
@@ -170,9 +172,10 @@ static int reserve_absent(struct space *s, struct space_task *t,
 {
 	uint32_t parent = t->parent_slot;
 	struct ckv_block block = ckv_block_none();
+	uint32_t slot = table_choose(s, place);
 	int r;
 
-	r = table_room(s, place) ? lend_page(s, t) : bucket_wait(s, t, place);
+	r = slot != CKV_NONE ? lend_page(s, t) : bucket_wait(s, t, place);
 	if (r < 0)
 		return r;
 	ret->page = page_pop(s);
@@ -180,8 +183,9 @@ static int reserve_absent(struct space *s, struct space_task *t,
 	block.parent_slot = parent;
 	block.n_pages = 1;
 	*ckv_block_page(&block, lend_level(s)->config.number) = ret->page;
-	ret->slot = table_take(s, place, &block);
-	ret->generation = table_generation(s, ret->slot);
+	table_take(s, slot, place->tag, &block);
+	ret->slot = slot;
+	ret->generation = block.generation;
 	node_take(s, ret->slot, parent, ret->page);
 	record_lent(s, t->lane, ret->page, ret->slot, &block);
 	ret->lending = lane_take(s, t->lane, ret->page, parent);
@@ -192,12 +196,12 @@ static int reserve_absent(struct space *s, struct space_task *t,
 }
 
 static int reserve_key(struct space *s, struct space_task *t,
-		       const struct ckv_key *key, struct ckv_lent *ret)
+		       const struct ckv_key *key,
+		       const struct ckv_place *place, struct ckv_lent *ret)
 {
-	struct ckv_place place = ckv_index_place(&s->index, key);
 	uint32_t slot;
 
-	switch (table_find(s, &place, key, &slot)) {
+	switch (table_find(s, place, key, &slot)) {
 	case TABLE_PUBLISHED:
 		/*
 		 * Refuse a block whose parent is not the one that the client
@@ -220,7 +224,7 @@ static int reserve_key(struct space *s, struct space_task *t,
 	}
 	if (!t->parent_ok)
 		return -ENOENT;
-	return reserve_absent(s, t, key, &place, ret);
+	return reserve_absent(s, t, key, place, ret);
 }
 
 static void count_refusal(struct space *s, int status)
@@ -247,23 +251,21 @@ static bool key_zero(const struct ckv_key *key)
 	return memcmp(key, &zero, sizeof zero) == 0;
 }
 
-/*
- * Prefetch the buckets of key number `far`, and the entry that key number `near` is
- * going to take, whose buckets were prefetched earlier.
- */
-CKV_ASK look_ahead(const struct space *s, const struct ckv_key *keys,
-		       uint32_t n, uint32_t far, uint32_t near)
-{
-	struct ckv_place place;
+/* Where the next keys may be: number i at i % FAR. */
+struct places {
+	struct ckv_place at[FAR];
+};
 
-	if (far < n) {
-		place = ckv_index_place(&s->index, &keys[far]);
-		ckv_index_prefetch(&s->index, &place);
-	}
-	if (near < n) {
-		place = ckv_index_place(&s->index, &keys[near]);
-		table_prefetch_room(s, &place);
-	}
+/* Work out where key number i may be, and prefetch its buckets. */
+static void place_ahead(const struct space *s, const struct space_task *t,
+			uint32_t i, struct places *places)
+{
+	const struct ckv_key *keys = t->items;
+
+	if (i >= t->n)
+		return;
+	places->at[i % FAR] = ckv_index_place(&s->index, &keys[i]);
+	ckv_index_prefetch(&s->index, &places->at[i % FAR]);
 }
 
 static int reserve_begin(struct space_task *t, int32_t *units)
@@ -312,23 +314,27 @@ int reserve_run(struct space *s, struct space_task *t, int32_t *units)
 {
 	const struct ckv_key *keys = t->items;
 	struct ckv_lent *lent = t->answers;
+	struct places places;
 	int r;
 
 	if (!t->begun_keys && reserve_begin(t, units) < 0)
 		return -EINVAL;
 	if (!t->parent_known && t->next == 0)
 		reserve_find(s, t);
-	for (uint32_t i = t->next; i < t->next + 2 * AHEAD; i++)
-		look_ahead(s, keys, t->n, i, CKV_NONE);
+	for (uint32_t i = t->next; i < t->next + FAR; i++)
+		place_ahead(s, t, i, &places);
 	while (t->next < t->n) {
 		uint32_t i = t->next;
+		struct ckv_place place = places.at[i % FAR];
 
 		if (*units <= 0)
 			return reserve_pause(s, t, SPACE_MORE);
-		look_ahead(s, keys, t->n, i + 2 * AHEAD, i + AHEAD);
+		place_ahead(s, t, i + FAR, &places);
+		if (i + NEAR < t->n)
+			table_prefetch_room(s, &places.at[(i + NEAR) % FAR]);
 		*units -= UNITS_LEND;
 		lent[i] = lent_none;
-		r = reserve_key(s, t, &keys[i], &lent[i]);
+		r = reserve_key(s, t, &keys[i], &place, &lent[i]);
 		*units -= (int32_t)t->owed;
 		t->owed = 0;
 		if (r == SPACE_WAIT)

@@ -66,18 +66,13 @@ void copy_new(struct space *s, uint32_t slot)
 
 	copy->heat = 0;
 	copy->stamp = 0;
-	c->ops->insert(c->policy, slot, POLICY_NEW);
-	if (!copy_may_go(s, slot, LEND_LEVEL))
-		c->ops->remove(c->policy, slot);
-}
-
-uint32_t node_children(const struct space *s, uint32_t slot)
-{
-	uint32_t n = 0;
-
-	for (uint32_t l = 0; l < s->config.n_levels; l++)
-		n += copy_of(s, slot, l)->n_children;
-	return n;
+	if (copy_may_go(s, slot, LEND_LEVEL)) {
+		c->ops->insert(c->policy, slot, POLICY_NEW);
+		return;
+	}
+	/* It has got a child before: what counts is when that was, and no use. */
+	c->ops->touch(c->policy, slot);
+	copy->heat = 0;
 }
 
 /* One more needs the block at this level: what may not go any more is no candidate. */

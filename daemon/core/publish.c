@@ -81,8 +81,7 @@ static void publish_one(struct space *s, const struct ckv_publish_item *item,
 	ckv_record_close(record, s->fingerprint, page);
 	table_show(s, slot, record->flags, item->n_tokens, record->checksum);
 	copy_new(s, slot);
-	if (node_children(s, slot) == 0)
-		tip_enqueue(s, slot);
+	tip_enqueue(s, slot);
 	await_settle(s, slot, units);
 	gauge_sub(&s->stats->pages_lent, 1);
 	ckv_count(&s->stats->blocks, 1);

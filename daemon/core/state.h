@@ -279,6 +279,17 @@ static inline uint32_t level_of(const struct space *s, uint32_t slot)
 	return level;
 }
 
+/* Children at all levels, and holds; a child counts once for each of its copies. */
+static inline uint32_t node_children(const struct space *s, uint32_t slot)
+{
+	const struct copy *copy = node_of(s, slot)->copy;
+	uint32_t n = 0;
+
+	for (uint32_t l = 0; l < s->config.n_levels; l++)
+		n += copy[l].n_children;
+	return n;
+}
+
 /* The page of a slot that has one, lent or not; CKV_NONE: it is at a farther level only. */
 static inline uint32_t page_in(const struct space *s, uint32_t slot)
 {
@@ -359,18 +370,21 @@ enum table_state { TABLE_ABSENT, TABLE_RESERVED, TABLE_PUBLISHED };
 
 enum table_state table_find(const struct space *s, const struct ckv_place *place,
 			    const struct ckv_key *key, uint32_t *ret_slot);
-/* Is there room in one of the two buckets? */
-bool table_room(const struct space *s, const struct ckv_place *place);
-/* Take a slot for a key, after table_room() said yes. Readers do not find it yet. */
-uint32_t table_take(struct space *s, const struct ckv_place *place,
-		    const struct ckv_block *block);
+/* The slot that a new key would get; CKV_NONE: its two buckets are full. */
+uint32_t table_choose(const struct space *s, const struct ckv_place *place);
+/*
+ * Give that slot to the block's key, which has this tag. Readers do not find it yet. Sets
+ * the block's generation and level.
+ */
+void table_take(struct space *s, uint32_t slot, uint16_t tag,
+		struct ckv_block *block);
 /* Show a taken slot: readers find it from now on. Its generation stays. */
 void table_show(struct space *s, uint32_t slot, uint8_t flags,
 		uint16_t n_tokens, uint64_t checksum);
 void table_set_sum(struct space *s, uint32_t slot, uint64_t checksum);
 /* Free a slot with a new generation; retire it if there is no new generation left. */
 void table_give(struct space *s, uint32_t slot);
-/* Prefetch the entry and the node of a slot, or of the one that table_take() will take. */
+/* Prefetch the entry and the node of a slot, or of the one that a key will get. */
 void table_prefetch(const struct space *s, uint32_t slot);
 void table_prefetch_room(const struct space *s, const struct ckv_place *place);
 /* Put a block of an earlier daemon back into its slot, for readers to find. */
@@ -401,8 +415,6 @@ void copy_new(struct space *s, uint32_t slot);
  * nearer than the block then.
  */
 bool copy_may_go(const struct space *s, uint32_t slot, uint32_t level);
-/* Children at all levels, and holds; a child counts once for each of its copies. */
-uint32_t node_children(const struct space *s, uint32_t slot);
 /*
  * Hold a block's copy at a level, and so those of its ancestors at that level or nearer;
  * end the hold. The holder remembers the level: the block may get nearer copies meanwhile.
@@ -528,7 +540,7 @@ void buckets_choose(struct space *s);
 
 /* ---- tip.c ---- */
 
-/* SPACE_AUTO_PUBLISH: queue a block that is the last of its chain now. */
+/* SPACE_AUTO_PUBLISH: queue a block if it is the last of its chain now. */
 void tip_enqueue(struct space *s, uint32_t slot);
 /* SPACE_AUTO_DEMOTE: hold a victim instead of evicting it. False: it is not held. */
 bool tip_defer(struct space *s, uint32_t slot);

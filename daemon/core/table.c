@@ -3,9 +3,9 @@
  * table.c - write the index of a space, and find keys in it.
  *
  * ckv_place_choose() says which slot a key gets; an entry never moves. The entry of a
- * reserved key has tag 0, so that readers do not find it. Its real tag is in
- * `reserved_tags`, private to the daemon, so that a lookup compares the keys of few
- * reserved entries: a client that reserves much and publishes nothing slows nobody.
+ * reserved key has tag 0, so that readers do not find it. Its real tag, which PUBLISH
+ * shows, is in `reserved_tags`, private to the daemon, so that a lookup compares the keys
+ * of few reserved entries: a client that reserves much and publishes nothing slows nobody.
  *
  * A slot that is freed gets a new generation. When its generations are used up it is
  * retired: it stays taken, with tag 0 and no key, for as long as the daemon runs.
@@ -76,24 +76,17 @@ enum table_state table_find(const struct space *s, const struct ckv_place *place
 	return TABLE_ABSENT;
 }
 
-/* Where a new entry would go: 0 or 1, which of the key's buckets; -1: both are full. */
-static int choose(const struct space *s, const struct ckv_place *place,
-		  uint32_t *ret_entry)
+uint32_t table_choose(const struct space *s, const struct ckv_place *place)
 {
 	const struct ckv_bucket *buckets = s->index.buckets;
 	uint32_t used[2] = {
 		ckv_hint_load32(&buckets[place->bucket[0]].used),
 		ckv_hint_load32(&buckets[place->bucket[1]].used),
 	};
-
-	return ckv_place_choose(place, used, ret_entry);
-}
-
-bool table_room(const struct space *s, const struct ckv_place *place)
-{
 	uint32_t i;
+	int b = ckv_place_choose(place, used, &i);
 
-	return choose(s, place, &i) >= 0;
+	return b < 0 ? CKV_NONE : place->bucket[b] * CKV_BUCKET_ENTRIES + i;
 }
 
 CKV_ASK ask_slot(const struct space *s, uint32_t slot)
@@ -110,35 +103,28 @@ void table_prefetch(const struct space *s, uint32_t slot)
 
 void table_prefetch_room(const struct space *s, const struct ckv_place *place)
 {
-	uint32_t i;
-	int b = choose(s, place, &i);
+	uint32_t slot = table_choose(s, place);
 
-	if (b >= 0)
-		ask_slot(s, place->bucket[b] * CKV_BUCKET_ENTRIES + i);
+	if (slot != CKV_NONE)
+		ask_slot(s, slot);
 }
 
-uint32_t table_take(struct space *s, const struct ckv_place *place,
-		    const struct ckv_block *block)
+void table_take(struct space *s, uint32_t slot, uint16_t tag,
+		struct ckv_block *block)
 {
-	struct ckv_block mine = *block;
-	struct ckv_bucket *bucket;
-	uint32_t i, bucket_no;
-	int b = choose(s, place, &i);
+	struct ckv_bucket *bucket = bucket_of(s, slot);
+	uint32_t i = slot % CKV_BUCKET_ENTRIES;
 
-	assert(b >= 0);
-	bucket_no = place->bucket[b];
-	bucket = &s->index.buckets[bucket_no];
-	mine.generation = ckv_entry_generation(&bucket->entry[i]);
-	if (mine.generation < CKV_GENERATION_FIRST)
-		mine.generation = CKV_GENERATION_FIRST;
-	assert((mine.generation & 1) == 0);
-	mine.level = CKV_LEVEL_NONE;
+	block->generation = ckv_entry_generation(&bucket->entry[i]);
+	if (block->generation < CKV_GENERATION_FIRST)
+		block->generation = CKV_GENERATION_FIRST;
+	assert((block->generation & 1) == 0);
+	block->level = CKV_LEVEL_NONE;
 	ckv_bucket_open(bucket);
-	ckv_entry_store(&bucket->entry[i], &mine);
+	ckv_entry_store(&bucket->entry[i], block);
 	ckv_bucket_set_used(bucket, i, true);
 	ckv_bucket_close(bucket);
-	s->reserved_tags[bucket_no * CKV_BUCKET_ENTRIES + i] = place->tag;
-	return bucket_no * CKV_BUCKET_ENTRIES + i;
+	s->reserved_tags[slot] = tag;
 }
 
 void table_show(struct space *s, uint32_t slot, uint8_t flags,
@@ -146,17 +132,12 @@ void table_show(struct space *s, uint32_t slot, uint8_t flags,
 {
 	struct ckv_bucket *bucket = bucket_of(s, slot);
 	uint32_t i = slot % CKV_BUCKET_ENTRIES;
-	struct ckv_block block;
+	uint8_t level = s->levels[level_of(s, slot)].config.number;
 
-	ckv_entry_load(&bucket->entry[i], &block);
-	assert(block.level == CKV_LEVEL_NONE);
-	block.level = s->levels[level_of(s, slot)].config.number;
-	block.flags = flags;
-	block.n_tokens = n_tokens;
-	block.checksum = checksum;
+	assert(node_of(s, slot)->state != NODE_FREE);
 	ckv_bucket_open(bucket);
-	ckv_entry_store(&bucket->entry[i], &block);
-	ckv_bucket_set_tag(bucket, i, ckv_index_place(&s->index, &block.key).tag);
+	ckv_entry_show(&bucket->entry[i], level, flags, n_tokens, checksum);
+	ckv_bucket_set_tag(bucket, i, s->reserved_tags[slot]);
 	ckv_bucket_close(bucket);
 }
 

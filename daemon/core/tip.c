@@ -31,7 +31,8 @@
 void tip_enqueue(struct space *s, uint32_t slot)
 {
 	if (s->automatic != SPACE_AUTO_PUBLISH || node_is_view(s, slot) ||
-	    (node_of(s, slot)->mark & (NODE_TIP_QUEUED | NODE_DONE)))
+	    (node_of(s, slot)->mark & (NODE_TIP_QUEUED | NODE_DONE)) ||
+	    node_children(s, slot) > 0)
 		return;
 	assert(s->n_queued_tips < s->n_slots);
 	node_of(s, slot)->mark |= NODE_TIP_QUEUED;

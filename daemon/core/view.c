@@ -331,12 +331,13 @@ int space_view_publish(struct space *s, const struct space_view *view)
 	assert(s->records[view->first_page].state == CKV_RECORD_LENT);
 	if (table_find(s, &place, &view->key, &slot) != TABLE_ABSENT)
 		return -EEXIST;
-	if (!table_room(s, &place))
+	slot = table_choose(s, &place);
+	if (slot == CKV_NONE)
 		return -EXFULL;
 	block.key = view->key;
 	block.n_pages = n_pages;
 	*ckv_block_page(&block, lend_level(s)->config.number) = view->first_page;
-	slot = table_take(s, &place, &block);
+	table_take(s, slot, place.tag, &block);
 	node_take(s, slot, CKV_NONE, view->first_page);
 	node = node_of(s, slot);
 	node->mark |= NODE_VIEW;

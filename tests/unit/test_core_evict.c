@@ -497,6 +497,27 @@ START_TEST(use_before_publish_does_not_count)
 }
 END_TEST
 
+/* A block whose child was reserved before it was published was not used for that. */
+START_TEST(early_child_is_no_use)
+{
+	struct space_config config = core_config(64, 0);
+	struct ckv_lent lent[2];
+
+	core_close(&core);
+	config.level[0].policy = &policy_slru;
+	core_open(&core, &config);
+	a = core_lane_open(&core, 0);
+	for (uint32_t i = 10; i < 42; i++)
+		ck_assert_int_eq(core_put(&core, a, 0, i), 0);
+	ck_assert_int_eq(core_reserve_list(&core, a, 0, 1, 2, lent), 2);
+	ck_assert_int_eq(core_publish(&core, a, &lent[0]), 0);
+	ck_assert_int_eq(core_abort(&core, a, &lent[1]), 0);
+	for (uint32_t i = 0; i < 64; i++)
+		ck_assert_int_eq(core_put(&core, a, 0, 100 + i), 0);
+	ck_assert(!core_has(&core, 1));
+}
+END_TEST
+
 /* Every policy is found by its name; the default is the first. */
 START_TEST(policies_have_names)
 {
@@ -532,4 +553,5 @@ CHECK_MAIN("core_evict",
 	TEST(views_push_out_old_views),
 	TEST(scan_resistance_differs),
 	TEST(use_before_publish_does_not_count),
+	TEST(early_child_is_no_use),
 	TEST(policies_have_names))
