@@ -30,6 +30,9 @@ head -c 100000 $model/model.safetensors >"$dir/model.safetensors"
 cp $model/config.json $model/vocab.txt "$dir"
 expected="truncated"
 check "a truncated model is refused" refuses build/ckv-engine --model "$dir" --prompt a
+lost() { "$@" 2>"$dir/err" >/dev/full; [ $? = 1 ] && grep -q "could not be written" "$dir/err"; }
+check "help that is lost is no success" lost build/ckv-engine --help
+check "an answer that is lost is no success" lost engine --prompt a
 
 cat >"$dir/ckvd.conf" <<EOF
 [daemon]

@@ -60,15 +60,24 @@ static int run(const struct options *o)
 	return r == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+/* The exit status: `r`, unless what was printed did not get out. */
+static int written(int r)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return r;
+	fputs("ckv-engine: the output could not be written\n", stderr);
+	return EXIT_FAILURE;
+}
+
 int main(int argc, char **argv)
 {
 	struct options o;
 	int r;
 
 	if (argc > 1 && strcmp(argv[1], "--demo") == 0)
-		return demo_main(argc - 1, argv + 1);
+		return written(demo_main(argc - 1, argv + 1));
 	r = options_parse(argc, argv, &o);
 	if (r != 0)
-		return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
-	return run(&o);
+		return written(r < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
+	return written(run(&o));
 }
