@@ -164,6 +164,18 @@ static int keep(char *argv0, char *config)
 	return keeper_run(keeper_program(argv0, path), child);
 }
 
+/* A task that the command line names: one at most. False: it names two, which is told. */
+static bool choose(enum task *task, enum task named)
+{
+	if (*task == TASK_SERVE || *task == named) {
+		*task = named;
+		return true;
+	}
+	log_line(LOG_ERROR, "--check and --reload cannot be done at once. Try ckvd "
+		 "--help.");
+	return false;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -204,10 +216,9 @@ int main(int argc, char **argv)
 			keeper = true;
 			break;
 		case 'k':
-			task = TASK_CHECK;
-			break;
 		case 'r':
-			task = TASK_RELOAD;
+			if (!choose(&task, c == 'k' ? TASK_CHECK : TASK_RELOAD))
+				return 2;
 			break;
 		case 'j':
 			json = true;

@@ -98,14 +98,15 @@ static int take_over(struct daemon *d, const struct config *wanted,
 	struct complaints refused = { .level = LOG_WARNING };
 	int n = config_reload(d->config, wanted, &changed,
 			      &(struct config_complaint){ say_refused, &refused });
+	const char *keys = n == 1 ? "key" : "keys";
 
 	apply(d);
-	log_line(LOG_INFO, "reload: %d keys changed", n);
+	log_line(LOG_INFO, "reload: %d %s changed", n, keys);
 	if (refused.n == 0)
 		return n;
 	/* The end of a long reason may be cut, so that the number after it stays. */
-	snprintf(text, RELOAD_TEXT_BYTES, "%.180s; %d keys changed%s", refused.first,
-		 n, refused.n > 1 ? "; the log has more" : "");
+	snprintf(text, RELOAD_TEXT_BYTES, "%.180s; %d %s changed%s", refused.first,
+		 n, keys, refused.n > 1 ? "; the log has more" : "");
 	return -EBUSY;
 }
 

@@ -74,7 +74,8 @@ static int hear(const struct ckv_refused *answer, const char *path)
 
 	if (answer->head.magic == CKV_CONTROL_MAGIC &&
 	    answer->head.type == CKV_DONE && answer->head.n_bytes == sizeof *done) {
-		log_line(LOG_INFO, "reload: %u keys changed", done->id);
+		log_line(LOG_INFO, "reload: %u %s changed", done->id,
+			 done->id == 1 ? "key" : "keys");
 		return (int)done->id;
 	}
 	if (answer->head.magic == CKV_CONTROL_MAGIC &&

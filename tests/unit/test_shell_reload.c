@@ -42,9 +42,10 @@ static void write_config(const char *params, const char *spaces)
 
 enum journal { NO_JOURNAL, JOURNAL, JOURNAL_ELSEWHERE };
 
-static void exec_ckvd(int fd, enum journal journal, const char *option)
+static void exec_ckvd(int fd, enum journal journal, const char *options)
 {
-	char path[512], stream[64];
+	char path[512], stream[64], words[64], *second = words;
+	const char *first;
 	struct stat s;
 
 	built("ckvd", path, sizeof path);
@@ -56,13 +57,15 @@ static void exec_ckvd(int fd, enum journal journal, const char *option)
 	unsetenv("JOURNAL_STREAM");
 	if (journal != NO_JOURNAL)
 		setenv("JOURNAL_STREAM", stream, 1);
+	snprintf(words, sizeof words, "%s", options == NULL ? "" : options);
+	first = strsep(&second, " ");
 	execl(getenv("CKVD") ? getenv("CKVD") : path, "ckvd", "--config",
-	      daemon_.config, option, (char *)NULL);
+	      daemon_.config, *first ? first : NULL, second, (char *)NULL);
 	_exit(99);
 }
 
-/* Run ckvd with an option more (NULL: none) and keep what it says: its exit status. */
-static int run_ckvd(enum journal journal, const char *option)
+/* Run ckvd with one or two options more, or none (NULL); keep what it says: its exit status. */
+static int run_ckvd(enum journal journal, const char *options)
 {
 	char path[128];
 	ssize_t n;
@@ -72,7 +75,7 @@ static int run_ckvd(enum journal journal, const char *option)
 	fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_APPEND, 0600);
 	ck_assert_int_ge(fd, 0);
 	if (fork() == 0)
-		exec_ckvd(fd, journal, option);
+		exec_ckvd(fd, journal, options);
 	wait(&status);
 	n = pread(fd, said, sizeof said - 1, 0);
 	said[n > 0 ? n : 0] = 0;
@@ -97,7 +100,7 @@ START_TEST(a_good_reload_ends_with_0_when_it_is_done)
 {
 	write_config("spin_max = 33us\n", TEST_SPACE_TINY);
 	ck_assert_int_eq(run_ckvd(NO_JOURNAL, "--reload"), 0);
-	ck_assert_str_eq(said, "ckvd: reload: 1 keys changed\n");
+	ck_assert_str_eq(said, "ckvd: reload: 1 key changed\n");
 	ck_assert(test_daemon_logged(&daemon_, "spin_max is 33us"));
 	ck_assert_int_eq(run_ckvd(NO_JOURNAL, "--reload"), 0);
 	ck_assert_str_eq(said, "ckvd: reload: 0 keys changed\n");
@@ -165,9 +168,24 @@ START_TEST(what_needs_a_restart_fails_by_name)
 		     "kv_heads = 1\nhead_dim = 64\npool = 1M\n");
 	ck_assert_int_eq(run_ckvd(NO_JOURNAL, "--reload"), 1);
 	ck_assert_ptr_nonnull(strstr(said, "max_clients stays 128; 7 needs a restart; "
-				     "1 keys changed; the log has more"));
+				     "1 key changed; the log has more"));
 	ck_assert(test_daemon_logged(&daemon_, "spin_max is 35us"));
 	ck_assert(test_daemon_logged(&daemon_, "space more: a new space needs"));
+}
+END_TEST
+
+/* Which of the two is meant? The daemon is not asked. */
+START_TEST(one_task_at_a_time)
+{
+	static const char *const options[] = { "--check --reload", "--reload --check" };
+
+	write_config("spin_max = 36us\n", TEST_SPACE_TINY);
+	for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+		ck_assert_int_eq(run_ckvd(NO_JOURNAL, options[i]), 2);
+		ck_assert_ptr_nonnull(strstr(said, "--check and --reload"));
+	}
+	ck_assert_int_eq(run_ckvd(NO_JOURNAL, "--check --check"), 0);
+	ck_assert(test_daemon_keeps_quiet(&daemon_, "spin_max is"));
 }
 END_TEST
 
@@ -261,6 +279,7 @@ CHECK_MAIN("shell_reload",
 	TEST(the_daemon_answers_with_what_is_wrong),
 	TEST(a_daemon_waits_for_no_pipe),
 	TEST(what_needs_a_restart_fails_by_name),
+	TEST(one_task_at_a_time),
 	TEST(no_daemon_is_said),
 	TEST(other_users_may_not),
 	TEST(a_client_may_ask_too),
