@@ -73,11 +73,30 @@ progress() {
 	END { if (terminal) print "" }'
 }
 
-set -o pipefail
-if ! { $as_root apt-get update && $as_root env DEBIAN_FRONTEND=noninteractive \
-	apt-get install -y --no-install-recommends -o APT::Status-Fd=1 $missing; } 2>&1 |
-	tee "$log" | progress; then
+failed() {
 	grep -v '^[dp][lm]status:' "$log" | tail -n 20 >&2
 	echo "ckv: apt-get failed, see above" >&2
 	exit 1
-fi
+}
+
+# Another apt-get may be at work, a daily one say. One that installs is waited for if apt-get
+# is told so; one that updates never is.
+wait_s=${CKV_DEPS_WAIT:-120}
+
+update() {
+	local left=$wait_s
+	while ! $as_root env LC_ALL=C apt-get update >"$log" 2>&1; do
+		if [ "$left" -le 0 ] || ! grep -q '^E: Could not get lock' "$log"; then
+			return 1
+		fi
+		[ "$left" != "$wait_s" ] || echo "ckv: waiting for another apt-get, at most $wait_s s"
+		sleep 1
+		left=$((left - 1))
+	done
+}
+
+set -o pipefail
+update || failed
+$as_root env DEBIAN_FRONTEND=noninteractive \
+	apt-get install -y --no-install-recommends -o APT::Status-Fd=1 \
+	-o "DPkg::Lock::Timeout=$wait_s" $missing 2>&1 | tee "$log" | progress || failed
