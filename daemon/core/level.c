@@ -41,6 +41,13 @@ static void take_out(struct space *s, uint32_t slot, uint32_t level)
 		c->ops->remove(c->policy, slot);
 }
 
+/* The copy may go: who searched before, and found nothing, may find this one. */
+static void put_in(struct candidates *c, uint32_t slot, enum policy_origin origin)
+{
+	c->ops->insert(c->policy, slot, origin);
+	c->search.full = false;
+}
+
 void node_put(struct space *s, uint32_t slot, enum policy_origin origin)
 {
 	for (uint32_t l = 0; l < s->config.n_levels; l++) {
@@ -48,7 +55,7 @@ void node_put(struct space *s, uint32_t slot, enum policy_origin origin)
 
 		if (copy_there(s, slot, l) && !is_candidate(copy_of(s, slot, l)) &&
 		    copy_may_go(s, slot, l))
-			c->ops->insert(c->policy, slot, origin);
+			put_in(c, slot, origin);
 	}
 }
 
@@ -67,7 +74,7 @@ void copy_new(struct space *s, uint32_t slot)
 	copy->heat = 0;
 	copy->stamp = 0;
 	if (copy_may_go(s, slot, LEND_LEVEL)) {
-		c->ops->insert(c->policy, slot, POLICY_NEW);
+		put_in(c, slot, POLICY_NEW);
 		return;
 	}
 	/* It has got a child before: what counts is when that was, and no use. */

@@ -350,6 +350,30 @@ START_TEST(moved_pins_of_views_keep_nobody_waiting)
 }
 END_TEST
 
+/* The end of a hold, too, leaves something to find. */
+START_TEST(memory_forgets_at_the_end_of_a_hold)
+{
+	struct ckv_key key = core_key(1);
+	struct space_link link;
+	struct space_task t;
+
+	put_roots(2, PAGES - 1, true);
+	ck_assert_int_eq(core_put(&core, a, 0, 1), 0);
+	ck_assert_int_eq(space_chain_hold(core.space, &key, &link, 1), 1);
+	ck_assert_int_eq(core_put(&core, a, 0, 101), -ENOSPC);
+	pace.debt += 2 * SPACE_PACE_FREE;
+	t = reserve(a, 0, 101, 1, 0);
+	ck_assert_int_eq(run(&t, 100), 0);
+	ck_assert_int_eq(lent[0][0].status, -ENOSPC);
+	space_release(core.space, link.slot);
+	t = reserve(a, 0, 101, 1, 0);
+	ck_assert_int_eq(run(&t, 100), SPACE_WAIT);
+	step();
+	ck_assert_int_eq(run(&t, 100), 1);
+	ck_assert(!core_has(&core, 1));
+}
+END_TEST
+
 /* While a long scan is not paid for, a search that found nothing is answered at once. */
 START_TEST(memory_answers_while_scans_are_paced)
 {
@@ -517,6 +541,7 @@ CHECK_MAIN("core_step",
 	LOOP(a_search_looks_at_all_that_is_parked, 15),
 	TEST(moved_pins_keep_nobody_waiting),
 	TEST(moved_pins_of_views_keep_nobody_waiting),
+	TEST(memory_forgets_at_the_end_of_a_hold),
 	TEST(memory_answers_while_scans_are_paced),
 	TEST(a_step_is_bounded),
 	TEST(a_drop_pays_for_its_step),
