@@ -76,19 +76,24 @@ void await_settle(struct space *s, uint32_t slot, int32_t *units)
 	}
 }
 
-void space_lane_shut(struct space *s, int number)
+uint32_t space_lane_shut(struct space *s, int number)
 {
 	struct space_task *t, *next;
+	uint32_t n_looks = 0;
 
 	lane_of(s, number)->shut = true;
+	if (lane_of(s, number)->lent.n == 0)
+		return 0;	/* nobody waits for it */
 	for (uint32_t i = 0; s->n_awaited > 0 && i < s->n_awaiting; i++)
 		for (t = s->awaiting[i]; t != NULL; t = next) {
+			n_looks++;
 			next = t->after;
 			if (page_of(s, page_in(s, t->awaited_slot))->lane != number)
 				continue;
 			await_end(s, t);
 			ready_put(s, t);
 		}
+	return n_looks * UNITS_LOOK;
 }
 
 void space_await(struct space *s, struct space_task *t)

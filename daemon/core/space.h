@@ -150,9 +150,10 @@ int space_lane_open(struct space *space, uint32_t client,
 
 /*
  * No requests of this lane are taken any more, but its client lives and keeps what it
- * pinned and was lent. Nobody waits for blocks that only this lane could publish.
+ * pinned and was lent. Nobody waits for blocks that only this lane could publish: all
+ * PREFETCHes that wait are looked at. Returns what that cost, in work units.
  */
-void space_lane_shut(struct space *space, int lane);
+uint32_t space_lane_shut(struct space *space, int lane);
 
 /*
  * End a lane whose client is dead or has closed it. From now on its pins and touches

@@ -175,7 +175,7 @@ struct client {
 	uint32_t n_ending;		/* of these, ENDING */
 	uint32_t turn_lane;		/* the lane that is served next; CKV_NONE: no lane */
 	uint32_t serving_place;		/* its index in daemon.serving, if it has a lane */
-	uint32_t owed;			/* units used beyond its share in the last turn */
+	uint32_t owed;			/* units beyond its shares, to be paid with the next ones */
 	bool sparse;			/* it used less than its share when last served */
 	uint32_t n_awaited;		/* lanes that must end before DONE is sent to it */
 	uint32_t n_fds_unread;		/* descriptors sent to it, and perhaps not received */

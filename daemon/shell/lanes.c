@@ -280,7 +280,8 @@ void lane_shut(struct daemon *d, struct lane *lane, uint32_t why)
 	if (lane->state != LANE_OPEN)
 		return;
 	stop_serving(d, lane);
-	space_lane_shut(d->served[lane->space].core, lane->number);
+	d->client[lane->client].owed +=
+		space_lane_shut(d->served[lane->space].core, lane->number);
 	lane->state = LANE_SHUT;
 	ckv_lane_shut(lane->d_head, why);
 	ckv_futex_bump(&lane->d_head->futex);

@@ -21,6 +21,7 @@ static void serve_client(struct daemon *d, struct client *client, int32_t share)
 	int32_t units = share - (int32_t)client->owed;
 	uint32_t at = client->turn_lane, next;
 
+	client->owed = 0;
 	for (uint32_t n = client->n_lanes; n > 0 && units > 0; n--, at = next) {
 		struct lane *lane = &d->lane[at];
 
@@ -29,7 +30,8 @@ static void serve_client(struct daemon *d, struct client *client, int32_t share)
 			lane_serve(d, lane, &units);
 	}
 	client->turn_lane = at;
-	client->owed = units < 0 ? (uint32_t)-units : 0;
+	/* A lane that was shut meanwhile has added what that cost. */
+	client->owed += units < 0 ? (uint32_t)-units : 0;
 	client->sparse = units > 0;
 }
 
