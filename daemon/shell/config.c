@@ -28,6 +28,7 @@ struct section {
 	struct config_space *space;	/* NULL: [daemon] */
 	uint64_t given;			/* bit i: the section has the key of row i */
 	int line;			/* where it begins */
+	int key_line[PARAMS_MAX];	/* where the key of row i is given */
 	int n_bad;			/* number of complaints before it began */
 };
 
@@ -98,6 +99,18 @@ static bool is_required(const struct section *s, const struct param *param)
 	return true;
 }
 
+/* The line of the key with which a message begins; the section's if it is not given. */
+static int line_of(const struct section *s, const char *text)
+{
+	size_t n = strcspn(text, " :,");
+
+	for (int i = 0; s->param[i].name; i++)
+		if ((s->given >> i & 1) && strlen(s->param[i].name) == n &&
+		    memcmp(s->param[i].name, text, n) == 0)
+			return s->key_line[i];
+	return s->line;
+}
+
 /* At the end of a section: are all required keys there, and do they fit together? */
 static void end_section(struct reader *r)
 {
@@ -112,10 +125,10 @@ static void end_section(struct reader *r)
 				 section_name(r), s->param[i].name);
 	if (r->n_bad == s->n_bad && s->space != NULL &&
 	    config_resolve_space(s->space, text) < 0)
-		complain(r, s->line, "space %s: %s", section_name(r), text);
+		complain(r, line_of(s, text), "space %s: %s", section_name(r), text);
 	if (r->n_bad == s->n_bad && s->space == NULL &&
 	    config_resolve_daemon(&r->config->daemon, text) < 0)
-		complain(r, s->line, "daemon: %s", text);
+		complain(r, line_of(s, text), "daemon: %s", text);
 	s->param = NULL;
 }
 
@@ -320,6 +333,7 @@ static int take_key(void *context, const char *section, const char *name,
 			complain(r, r->line, "%s = %s: expected %s", name,
 				 value, expected);
 		s->given |= 1ull << i;
+		s->key_line[i] = r->line;
 		return 1;
 	}
 	near = nearest_key(s->param, name);

@@ -118,6 +118,9 @@ uint32_t config_touch_threads(const struct daemon_params *params);
 bool config_allows(const struct config_space *space, uint32_t access,
 		   uid_t uid, const gid_t *gids, size_t n_gids);
 
+/* Are both lists empty, so that nobody, root neither, may attach? */
+bool config_allows_nobody(const struct config_space *space);
+
 /* ---- shared by config*.c and params.c ---- */
 
 enum param_type {

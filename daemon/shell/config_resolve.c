@@ -364,6 +364,12 @@ static bool in_list(const struct config_allow *allow, uid_t uid,
 	return allow->all;
 }
 
+bool config_allows_nobody(const struct config_space *space)
+{
+	return !space->allow_read.all && space->allow_read.n == 0 &&
+	       !space->allow_write.all && space->allow_write.n == 0;
+}
+
 /* Users that may write may also read. Stats may be read by those that may read. */
 bool config_allows(const struct config_space *space, uint32_t access,
 		   uid_t uid, const gid_t *gids, size_t n_gids)

@@ -165,6 +165,7 @@ static int judge(struct daemon *d, bool only_look, struct budget_given *ret_give
 	pid_t pid = 0;
 	int r;
 
+	users_warn(d->config);
 	r = step("socket", only_look ? listen_look(d, &pid) : listen_claim(d));
 	if (p->numa_node != CONFIG_NONE && (r == 0 || only_look))
 		r = first(r, step("NUMA node",

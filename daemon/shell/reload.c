@@ -101,6 +101,7 @@ static int take_over(struct daemon *d, const struct config *wanted,
 	const char *keys = n == 1 ? "key" : "keys";
 
 	apply(d);
+	users_warn(d->config);
 	log_line(LOG_INFO, "reload: %d %s changed", n, keys);
 	if (refused.n == 0)
 		return n;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* users.c - see users.h. */
 #include "daemon/shell/users.h"
+#include "daemon/shell/log.h"
 #include "daemon/shell/sys.h"
 
 #include <assert.h>
@@ -14,6 +15,15 @@
 static uint64_t half(uint64_t n)
 {
 	return n / 2 + n % 2;
+}
+
+void users_warn(const struct config *config)
+{
+	for (uint32_t i = 0; i < config->n_spaces; i++)
+		if (config_allows_nobody(&config->space[i]))
+			log_line(LOG_WARNING, "space %s: allow_read and allow_write "
+				 "are empty, so nobody may attach to it",
+				 config->space[i].name);
 }
 
 uint32_t users_max(const struct daemon_params *p)

@@ -29,6 +29,9 @@ struct user {
 int users_create(struct daemon *d);
 void users_destroy(struct daemon *d);
 
+/* Warn of spaces that are closed to everybody. */
+void users_warn(const struct config *config);
+
 /* How many rows there can be: one for each client and each job. */
 uint32_t users_max(const struct daemon_params *p);
 

@@ -45,15 +45,15 @@ static const struct {
 	{ "[daemon]\nsocket_mode = 0998\n" GOOD,
 	  "f.conf:2: socket_mode = 0998: expected an octal mode, 0 to 0777" },
 	{ "[daemon]\nlane_slots = 48\n" GOOD,
-	  "f.conf:1: daemon: lane_slots and max_lane_slots: expected powers of "
+	  "f.conf:2: daemon: lane_slots and max_lane_slots: expected powers of "
 	  "two, not 48 and 1024" },
 	{ "[daemon]\nlane_pins = 2000\nmax_lane_pins = 1000\n" GOOD,
-	  "f.conf:1: daemon: lane_pins is 2000, above max_lane_pins, 1000" },
+	  "f.conf:2: daemon: lane_pins is 2000, above max_lane_pins, 1000" },
 	{ "[daemon]\nsocket_mode = 0444\n" GOOD,
-	  "f.conf:1: daemon: socket_mode is 0444: who connects needs the permission to "
+	  "f.conf:2: daemon: socket_mode is 0444: who connects needs the permission to "
 	  "write, and nobody has it" },
 	{ "[daemon]\nspin_min = 50us\nspin_max = 40us\n" GOOD,
-	  "f.conf:1: daemon: spin_min is longer than spin_max" },
+	  "f.conf:2: daemon: spin_min is longer than spin_max" },
 	{ "[daemon]\nworkers = 1\nworkers = 2\n" GOOD,
 	  "f.conf:3: workers = 2: this key was given already in this section" },
 	{ "[daemon]\n[daemon]\n" GOOD,
@@ -85,73 +85,73 @@ static const struct {
 	{ GOOD "dtype = int7\n",
 	  "f.conf:7: dtype = int7: expected one of f32|f16|bf16|f8_e4m3" },
 	{ GOOD "policy = random\n",
-	  "f.conf:1: space a: policy = random: expected default or " },
+	  "f.conf:7: space a: policy = random: expected default or " },
 	{ GOOD "views = 95\n",
 	  "f.conf:7: views = 95: expected a number in percent, 0 to 90" },
 	{ "[space a]\nmodel = m\nlayers = 100\nkv_heads = 100\nhead_dim = 100\n"
 	  "pool = 1M\n",
-	  "f.conf:1: space a: pool is 1048576 bytes, less than one page of "
+	  "f.conf:6: space a: pool is 1048576 bytes, less than one page of "
 	  "64000000 bytes" },
 	{ "[space a]\nmodel = m\nlayers = 1024\nkv_heads = 1024\nhead_dim = 65536\n"
 	  "block_tokens = 65535\npool = 1G\n",
-	  "f.conf:1: space a: layers, kv_heads, head_dim and block_tokens make a "
+	  "f.conf:3: space a: layers, kv_heads, head_dim and block_tokens make a "
 	  "block of 18014123631575040 bytes; at most 64 GiB" },
 	{ GOOD "slab = 4096\nslab = 8192\n",
 	  "f.conf:8: slab = 8192: this key was given already in this section" },
 	{ GOOD "slab = 4096\n",
-	  "f.conf:1: space a: slab: the pool would be cut into 16384 slabs; at "
+	  "f.conf:7: space a: slab: the pool would be cut into 16384 slabs; at "
 	  "most 4096: expected 16384 bytes or more, or no slab= at all" },
 	{ "[space a]\nmodel = m\nlayers = 1\nkv_heads = 1\nhead_dim = 8\n"
 	  "pool = 16TiB\n",
-	  "f.conf:1: space a: pool: 4294967296 pages of 4096 bytes; at most "
+	  "f.conf:6: space a: pool: 4294967296 pages of 4096 bytes; at most "
 	  "3374617136: expected a smaller pool or more block_tokens" },
 	{ GOOD "allow_write = root, nobody-of-this-name\n",
-	  "f.conf:1: space a: allow_write: there is no user nobody-of-this-name" },
+	  "f.conf:7: space a: allow_write: there is no user nobody-of-this-name" },
 	{ GOOD "allow_read = @no-such-group\n",
-	  "f.conf:1: space a: allow_read: there is no group @no-such-group" },
+	  "f.conf:7: space a: allow_read: there is no group @no-such-group" },
 	{ GOOD "secret_file = /nowhere\n",
-	  "f.conf:1: space a: secret_file = /nowhere: No such file or directory" },
+	  "f.conf:7: space a: secret_file = /nowhere: No such file or directory" },
 	{ GOOD "secret_file = /dev/null\n",
-	  "f.conf:1: space a: secret_file = /dev/null: it is not a regular file" },
+	  "f.conf:7: space a: secret_file = /dev/null: it is not a regular file" },
 	{ GOOD "compress = keydif(keep=1/4)\n",
-	  "f.conf:1: space a: compress = keydif(keep=1/4): there is no method keydif; "
+	  "f.conf:7: space a: compress = keydif(keep=1/4): there is no method keydif; "
 	  "did you mean keydiff?" },
 	{ GOOD "compress = snapkv(keep=1/4)\n",
-	  "f.conf:1: space a: compress = snapkv(keep=1/4): it needs queries, which only "
+	  "f.conf:7: space a: compress = snapkv(keep=1/4): it needs queries, which only "
 	  "an engine has; l2norm, keydiff, streamingllm, random and encodings alone do "
 	  "without" },
 	{ GOOD "compress = tova(keep=1/4) + fp8\n", "it needs queries, which only" },
 	{ GOOD "compress = h2o(keep=1/4)\n",
 	  "it needs column sums of attention, which only" },
 	{ GOOD "compress = keydiff(bytes=0.000001)\n",
-	  "f.conf:1: space a: compress = keydiff(bytes=0.000001): keydiff: bytes=" },
+	  "f.conf:7: space a: compress = keydiff(bytes=0.000001): keydiff: bytes=" },
 	{ GOOD "views = 0\ncompress = fp8\n",
-	  "f.conf:1: space a: compress = fp8: the pool has no pages for views; expected" },
+	  "f.conf:8: space a: compress = fp8: the pool has no pages for views; expected" },
 	{ GOOD "dtype = f8_e4m3\ncompress = fp8\n",
-	  "f.conf:1: space a: compress = fp8: blocks of this dtype are not compressed; "
+	  "f.conf:8: space a: compress = fp8: blocks of this dtype are not compressed; "
 	  "expected f32, f16 or bf16" },
 	{ GOOD "layout = token-major\ncompress = fp8\n",
-	  "f.conf:1: space a: compress = fp8: layout token-major cannot be compressed; "
+	  "f.conf:8: space a: compress = fp8: layout token-major cannot be compressed; "
 	  "expected head-major" },
 	{ OPAQUE "block_bytes = 4K\ncompress = fp8\n",
-	  "f.conf:1: space a: compress = fp8: layout opaque cannot be compressed; "
+	  "f.conf:6: space a: compress = fp8: layout opaque cannot be compressed; "
 	  "expected head-major" },
-	{ OPAQUE, "f.conf:1: space a: layout = opaque: the key block_bytes is missing" },
+	{ OPAQUE, "f.conf:3: space a: layout = opaque: the key block_bytes is missing" },
 	{ OPAQUE "block_bytes = 0\n", "f.conf:5: block_bytes = 0: expected a size in" },
 	{ GOOD "block_bytes = 4K\n",
-	  "f.conf:1: space a: block_bytes: only with layout = opaque" },
+	  "f.conf:7: space a: block_bytes: only with layout = opaque" },
 	{ GOOD "layout = 2\n",
 	  "f.conf:7: layout = 2: expected one of head-major|token-major|opaque" },
 	{ "[space a]\nmodel = m\nlayout = token-major\npool = 1M\n",
 	  "f.conf:1: space a: the key layers is missing" },
 	{ GOOD "weights = 12\n",
-	  "f.conf:1: space a: weights = 12: expected 64 hex digits" },
+	  "f.conf:7: space a: weights = 12: expected 64 hex digits" },
 	{ GOOD "weights = " HEX_63 "\n", HEX_63 ": expected 64 hex digits" },
 	{ GOOD "weights = " HEX_63 "g\n", HEX_63 "g: expected 64 hex digits" },
 	{ GOOD "weights = " HEX_63 "@\n", HEX_63 "@: expected 64 hex digits" },
 	{ GOOD "weights = " HEX_63 "00\n", HEX_63 "00: expected 0 to 64 letters" },
 	{ GOOD "floor = 1\ncompress = random(keep=1/2) + kivi(bits=2, group=32)\n",
-	  "f.conf:1: space a: compress = random(keep=1/2) + kivi(bits=2, group=32): floor "
+	  "f.conf:8: space a: compress = random(keep=1/2) + kivi(bits=2, group=32): floor "
 	  "1 %: random + kivi(bits=2, group=32) is not recorded; " },
 	{ GOOD "compress_on = eviction\n",
 	  "f.conf:7: compress_on = eviction: expected one of publish|pressure|demote" },
@@ -161,7 +161,7 @@ static const struct {
 	{ GOOD "model = -\n",
 	  "f.conf:7: model = -: this key was given already in this section" },
 	{ GOOD "quota = 4095\n",
-	  "f.conf:1: space a: quota is 4095 bytes, less than one page of 4096 bytes: "
+	  "f.conf:7: space a: quota is 4095 bytes, less than one page of 4096 bytes: "
 	  "nothing could be stored" },
 	{ GOOD "max_pins = 1000\n",
 	  "f.conf: space a: max_pins is 1000, less than a lane has that asks for none: "

@@ -152,6 +152,7 @@ START_TEST(a_reload_ends_no_attachment)
 		"allow_write =\n", daemon_.socket);
 	fclose(out);
 	kill(daemon_.pid, SIGHUP);
+	ck_assert(test_daemon_logged(&daemon_, "so nobody may attach to it"));
 	ck_assert(test_daemon_logged(&daemon_, "keys changed"));
 	ck_assert_int_eq(attach(new, &m), CKV_REFUSED);
 	ck_assert_int_eq((int)m.refused.error, EACCES);
