@@ -86,7 +86,8 @@ struct ckv_queries_layout {
  *
  *   Blocks:  never
  *   Threads: any
- *   Errors:  -EINVAL  no such type; or the space is not CKV_HEAD_MAJOR
+ *   Errors:  -EINVAL  no such type; the space is not CKV_HEAD_MAJOR; or absurd counts,
+ *                     whose product no 64 bits hold
  */
 int ckv_queries_lay_out(const struct ckv_space *space,
 			const struct ckv_queries *queries,

@@ -9,6 +9,8 @@
 
 #include <errno.h>
 
+#define INPUTS_MAX	(1ull << 62)	/* bytes: far beyond what any space has room for */
+
 static int method_ok(const struct ckv_lane *lane, const char *method)
 {
 	size_t n = strlen(method);
@@ -36,26 +38,43 @@ static int queries_ok(const struct ckv_lane *lane,
 	return 0;
 }
 
+/* A part of a * b * c items begins at *at; false: it would end beyond INPUTS_MAX. */
+static bool lay_part(uint64_t a, uint64_t b, uint64_t c, uint64_t item_bytes,
+		     uint64_t *at)
+{
+	uint64_t n;
+
+	if (__builtin_mul_overflow(a, b, &n) || __builtin_mul_overflow(n, c, &n) ||
+	    __builtin_mul_overflow(n, item_bytes, &n) || *at > INPUTS_MAX ||
+	    n > INPUTS_MAX - *at)
+		return false;
+	*at += ckv_round_up(n, CKV_LINE);
+	return true;
+}
+
 int ckv_queries_lay_out(const struct ckv_space *space,
 			const struct ckv_queries *queries,
 			struct ckv_queries_layout *ret_layout)
 {
 	const struct ckv_geometry *g = &space->geometry;
-	uint64_t rows = (uint64_t)g->n_layers * queries->n_query_heads *
-			queries->n_window;
-	uint64_t width = ckv_dtype_bytes(queries->type);
+	const struct ckv_queries *q = queries;
+	uint64_t width = ckv_dtype_bytes(q->type), at = 0;
 	struct ckv_queries_layout l = { .queries = 0 };
 
-	if ((queries->n_window > 0 && width == 0) ||
+	if ((q->n_window > 0 && width == 0) ||
 	    g->layout != CKV_LAYOUT_HEAD_MAJOR)
 		return lib_plain(space->ckv, -EINVAL);
-	l.lse = ckv_round_up(rows * g->dim_k * width, CKV_LINE);
-	l.sums = l.lse + (queries->with_lse ?
-			  ckv_round_up(rows * sizeof(float), CKV_LINE) : 0);
-	l.bytes = l.sums + ckv_round_up((uint64_t)g->n_layers *
-					queries->n_sum_heads *
-					queries->n_sum_tokens * sizeof(float),
-					CKV_LINE);
+	if (!lay_part(g->n_layers, q->n_query_heads, q->n_window, g->dim_k * width,
+		      &at))
+		return lib_plain(space->ckv, -EINVAL);
+	l.lse = at;
+	if (q->with_lse &&
+	    !lay_part(g->n_layers, q->n_query_heads, q->n_window, sizeof(float), &at))
+		return lib_plain(space->ckv, -EINVAL);
+	l.sums = at;
+	if (!lay_part(g->n_layers, q->n_sum_heads, q->n_sum_tokens, sizeof(float), &at))
+		return lib_plain(space->ckv, -EINVAL);
+	l.bytes = at;
 	*ret_layout = l;
 	return 0;
 }

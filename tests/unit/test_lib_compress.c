@@ -537,9 +537,27 @@ START_TEST(a_stop_does_not_wait_for_all_jobs)
 }
 END_TEST
 
+/* Counts whose product would wrap around to a small layout. */
+START_TEST(absurd_inputs_are_refused)
+{
+	static const struct ckv_queries absurd[] = {
+		{ .n_query_heads = 1u << 31, .n_window = 1u << 31, .type = CKV_BF16 },
+		{ .n_query_heads = 0xc0000000, .n_window = 0xaaaaaaab, .type = CKV_BF16 },
+		{ .n_sum_heads = 1u << 31, .n_sum_tokens = 1u << 31 },
+		{ .n_query_heads = 1u << 30, .n_window = 1u << 25, .type = CKV_BF16,
+		  .n_sum_heads = 1u << 30, .n_sum_tokens = 1u << 29 },
+	};
+	struct ckv_queries_layout at;
+
+	for (size_t i = 0; i < sizeof absurd / sizeof absurd[0]; i++)
+		ck_assert_int_eq(ckv_queries_lay_out(space, &absurd[i], &at), -EINVAL);
+}
+END_TEST
+
 CHECK_MAIN("lib_compress",
 	CASE("views", .setup = setup, .teardown = teardown),
 	EACH(every_method_makes_a_view, method),
+	TEST(absurd_inputs_are_refused),
 	TEST(only_what_is_read_counts),
 	TEST(refusals_say_what_and_where),
 	TEST(what_cannot_be_encoded_gives_its_pages_back),
