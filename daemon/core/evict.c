@@ -50,6 +50,7 @@ void batch_add(struct space *s, uint32_t slot, enum policy_origin heir)
 	assert(node_children(s, slot) == 0);
 	judged_set(s, slot, true);
 	s->batch[s->n_batch++] = slot;
+	table_prefetch(s, slot);
 	parent_lose(s, slot, heir);
 }
 
@@ -102,16 +103,11 @@ static void scan_lane(struct space *s, uint32_t number)
 	}
 }
 
-/* Make the batch's generations odd; the index is not in the cache, so prefetch it. */
+/* Make the batch's generations odd. batch_add() has prefetched the entries. */
 static void batch_mark(struct space *s)
 {
-	for (uint32_t i = 0; i < s->n_batch + AHEAD; i++) {
-		if (i < s->n_batch)
-			table_prefetch(s, s->batch[i]);
-		if (i >= AHEAD)
-			ckv_evict_mark(ckv_index_entry(&s->index,
-						       s->batch[i - AHEAD]));
-	}
+	for (uint32_t i = 0; i < s->n_batch; i++)
+		ckv_evict_mark(ckv_index_entry(&s->index, s->batch[i]));
 }
 
 void batch_judge(struct space *s)

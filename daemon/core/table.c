@@ -169,9 +169,10 @@ void table_give(struct space *s, uint32_t slot)
 	ckv_entry_store(&bucket->entry[i], &none);
 	ckv_bucket_set_used(bucket, i, retired);
 	ckv_bucket_close(bucket);
+	if (!retired)
+		return;
 	s->reserved_tags[slot] = 0;	/* no key has it: a retired slot is not found */
-	if (retired)
-		ckv_count(&s->stats->slots_retired, 1);
+	ckv_count(&s->stats->slots_retired, 1);
 }
 
 void table_restore(struct space *s, uint32_t slot, const struct ckv_place *place,
