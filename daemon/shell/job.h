@@ -36,6 +36,7 @@ enum job_stage {
 	JOB_SELECT,		/* worker */
 	JOB_ROOM,		/* waits for a step of the space, to get view pages */
 	JOB_WRITE,		/* worker */
+	JOB_ENDING,		/* jobs that followed it are answered, some in each turn */
 };
 
 /* Memory of a job that has ended, unmapped a piece in each turn. */
@@ -81,6 +82,8 @@ struct job {
 	int result;
 	char text[CKV_METHOD_WHY_BYTES]; /* why it failed */
 	struct job *leader;		/* FOLLOW: the job that makes the same view */
+	struct ckv_view_reply reply;	/* ENDING: to all */
+	uint32_t next_follower;		/* ENDING: jobs before this one are answered */
 	struct leftover leftover[2];	/* a FREE job that still has any is not used yet */
 };
 
@@ -100,6 +103,7 @@ struct jobs {
 	uint32_t n_queued;		/* jobs from DIGEST to their end */
 	uint32_t n_listed;		/* own jobs in LIST */
 	uint32_t n_rooms;		/* jobs in ROOM */
+	uint32_t n_ending;		/* jobs in ENDING */
 	uint32_t n_leftovers;
 	bool uncollected;		/* workers may have finished more jobs */
 	uint32_t n_links_max;		/* longest chain that can be compressed, in blocks */

@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 
 #define COLLECT_MAX	4u	/* finished stages that one call takes back */
+#define FOLLOWERS_MAX	4u	/* jobs that end with another one, in a turn */
 #define LIST_UNITS	128	/* work units per turn for listing chains of own jobs */
 #define UNMAP_BYTES	(512u << 10)	/* of leftovers, unmapped in a turn */
 
@@ -235,30 +236,53 @@ static void end(struct job *job, const struct ckv_view_reply *reply)
 	count_queued(jobs);
 }
 
-/* End a job, and the jobs that follow it. `view` is set if result is 0. */
-static void finish(struct job *job, int result, const struct space_view *view)
+/* End some of the jobs that follow this one; then, if that were all, this one. */
+static void end_some(struct job *job)
 {
 	struct jobs *jobs = job->jobs;
-	struct ckv_view_reply reply = { .n_pages = 0 };
+	uint32_t n = 0;
 
-	job->result = result;
-	if (result == 0)
-		job_reply(view, &reply);
-	else
-		memcpy(reply.text, job->text, sizeof reply.text);
-	for (uint32_t i = 0; i < jobs->n_jobs; i++) {
-		struct job *follower = &jobs->job[i];
+	for (; job->next_follower < jobs->n_jobs; job->next_follower++) {
+		struct job *follower = &jobs->job[job->next_follower];
 
 		if (follower->stage != JOB_FOLLOW || follower->leader != job)
 			continue;
-		if (result == 0)
+		if (n++ == FOLLOWERS_MAX)
+			return;
+		if (job->result == 0)
 			(void)space_view_find(job->served->core, &job->key,
 					      &(struct space_view){ 0 });
 		assert(follower->inputs.memory == NULL);
-		follower->result = result;
-		end(follower, &reply);
+		follower->result = job->result;
+		end(follower, &job->reply);
 	}
-	end(job, &reply);
+	jobs->n_ending--;
+	end(job, &job->reply);
+}
+
+/* End a job, and the jobs that follow it. `view` is set if result is 0. */
+static void finish(struct job *job, int result, const struct space_view *view)
+{
+	job->result = result;
+	job->reply = (struct ckv_view_reply){ .n_pages = 0 };
+	if (result == 0)
+		job_reply(view, &job->reply);
+	else
+		memcpy(job->reply.text, job->text, sizeof job->reply.text);
+	job->stage = JOB_ENDING;
+	job->next_follower = 0;
+	job->jobs->n_ending++;
+	end_some(job);
+}
+
+/* Go on with the first job that has followers left. */
+static void end_more(struct jobs *jobs)
+{
+	for (uint32_t i = 0; i < jobs->n_jobs; i++)
+		if (jobs->job[i].stage == JOB_ENDING) {
+			end_some(&jobs->job[i]);
+			return;
+		}
 }
 
 /* ---- between the stages ---- */
@@ -488,6 +512,10 @@ bool jobs_turn(struct daemon *d)
 
 	if (jobs->uncollected)
 		jobs_collect(d);
+	if (jobs->n_ending > 0) {
+		end_more(jobs);
+		worked = true;
+	}
 	if (jobs->n_leftovers > 0) {
 		unmap_some(jobs);
 		worked = true;

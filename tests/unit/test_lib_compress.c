@@ -388,6 +388,26 @@ static void send_all(struct ckv_lane *l, uint32_t n, struct ckv_view_info *views
 	}
 }
 
+/* More requests wait for one view than are answered in a turn: all are answered. */
+START_TEST(all_who_wait_for_a_view_get_it)
+{
+	enum { WAITERS = 8 };
+	struct ckv_view_info views[WAITERS];
+	struct ckv_event events[WAITERS];
+
+	store(0);
+	for (uint32_t i = 0; i < WAITERS; i++)
+		ck_assert_int_eq(ckv_submit_compress(lane, last_key(), "fp8", NULL,
+						     &views[i], i), 0);
+	for (uint32_t i = 0; i < WAITERS; i++) {
+		ck_assert_int_eq(ckv_wait(lane, 5000000000, events, 1), 1);
+		ck_assert_int_eq((int)events[0].result, 0);
+	}
+	for (uint32_t i = 1; i < WAITERS; i++)
+		ck_assert_mem_eq(views[i].key, views[0].key, sizeof views[0].key);
+}
+END_TEST
+
 /* Equal requests of processes at the same time make one view each, for all. */
 START_TEST(equal_requests_make_one_view)
 {
@@ -562,6 +582,7 @@ CHECK_MAIN("lib_compress",
 	TEST(refusals_say_what_and_where),
 	TEST(what_cannot_be_encoded_gives_its_pages_back),
 	TEST(a_damaged_page_is_a_miss),
+	TEST(all_who_wait_for_a_view_get_it),
 	TEST(equal_requests_make_one_view),
 	TEST(a_dead_readers_pin_goes),
 	TEST(a_dead_writers_views_are_made),
