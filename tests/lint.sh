@@ -103,13 +103,28 @@ report "each word of CONTRIBUTING.md is in the file that defines it" "$(
 			done
 		done 2>&1)"
 
+# missing_tests TEXT: names between backquotes that no test has.
+missing_tests() {
+	grep -oE '`[a-z_]+`' <<<"$1" | tr -d '`' | while read -r test; do
+		grep -qE "(START_TEST|LIE)\($test\)|^static void $test\(struct scribbler" -r tests ||
+			echo "there is no test $test"
+	done
+}
+
 report "each test of CONTRIBUTING.md's table of claims exists" "$(
 	table=$(sed -n '/^## What shows/,/^## Commits/p' CONTRIBUTING.md | grep '^| [a-z]')
 	[ "$(wc -l <<<"$table")" -ge 20 ] || echo "the table of claims is gone"
-	grep -oE '`[a-z_]+`' <<<"${table//close()/}" | tr -d '`' | while read -r test; do
-		grep -qE "(START_TEST|LIE)\($test\)|^static void $test\(struct scribbler" -r tests ||
-			echo "there is no test $test"
-	done)"
+	missing_tests "${table//close()/}")"
+
+# The last cell of a row names its tests.
+report "each row of proto/death.md names tests, and they exist" "$(
+	table=$(grep '^| [a-z`]' proto/death.md | grep -v '^| what |')
+	[ "$(wc -l <<<"$table")" -ge 15 ] || echo "the table is gone"
+	while read -r row; do
+		tests=${row%|*} tests=${tests##*|}
+		grep -q '`' <<<"$tests" || echo "no test in: $row"
+		missing_tests "$tests"
+	done <<<"$table")"
 
 # Texts over several lines of the source are one.
 report "each text that ckv-troubleshooting.7 quotes is printed by something" "$(
