@@ -15,6 +15,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define REST_UNITS 128	/* work units per turn for pages that rest no longer */
+
 /* ---- the descriptors ---- */
 
 static int take_items(struct adopt *a)
@@ -53,7 +55,8 @@ int adopt_look(struct daemon *d)
 		a->space[i] = (struct adopt_space){ .space = CKV_NONE, .row = i };
 	a->began_ns = sys_now_ns();
 	r = take_items(a);
-	/* Not yet: if (r == 0 && a->n_items > 0) r = adopt_judge(d, a); */
+	if (r == 0 && a->n_items > 0)
+		r = adopt_judge(d, a);
 	if (!a->ledger_used) {
 		ledger_destroy(d->ledger);
 		d->ledger = NULL;
@@ -133,6 +136,21 @@ int adopt_pool(struct adopt_space *s, struct pool_options *options, struct pool 
 	if (r == 0)
 		ret_pool->huge_bytes = s->ledger->huge_bytes;
 	sys_free(fds);
+	return r;
+}
+
+int adopt_nodes(struct adopt_space *s, size_t bytes, struct memory *ret_memory)
+{
+	int r = s->nodes != NULL ? memory_check(s->nodes->fd, bytes) : -EINVAL;
+
+	if (r == -EINVAL)
+		return -ENOENT;
+	if (r == 0)
+		r = memory_adopt(s->nodes->fd, bytes, ret_memory);
+	if (r == 0) {
+		(void)take(s->nodes);
+		s->nodes->used = true;
+	}
 	return r;
 }
 
@@ -246,7 +264,9 @@ int adopt_clients(struct daemon *d)
 	r = adopt_lanes(d);
 	for (uint32_t i = 0; i < d->n_spaces && r == 0; i++)
 		if (d->served[i].adopted)
-			r = served_adopt(&d->served[i]);
+			served_adopt(&d->served[i]);
+	if (r == 0)
+		adopt_tick(d);
 	d->adopt->built_ns = sys_now_ns();
 	return r;
 }
@@ -254,17 +274,29 @@ int adopt_clients(struct daemon *d)
 /*
  * A pin that is set after the epoch was raised is never confirmed, so a lane without pins
  * gets none any more; and no page is lent on it. The pins are those of the last count,
- * which stats_turn() makes.
+ * which stats_turn() makes. But while pages rest, their lane may be any one.
  */
 void adopt_tick(struct daemon *d)
 {
 	for (uint32_t i = d->n_lanes_max; i < d->n_lane_rows && d->n_old_open > 0; i++) {
 		struct lane *lane = &d->lane[i];
+		const struct space *core = d->served[lane->space].core;
 
 		if (lane->state == LANE_SHUT && lane->n_pins_used == 0 &&
-		    space_client_lent(d->served[lane->space].core, lane->client) == 0)
+		    space_lane_lent(core, lane->number) == 0 &&
+		    space_resting(core) == 0)
 			lane_end(d, lane);
 	}
+}
+
+bool adopt_turn(struct daemon *d)
+{
+	int32_t units = REST_UNITS;
+	bool more = false;
+
+	for (uint32_t i = 0; i < d->n_spaces && units > 0; i++)
+		more |= !space_rest_end(d->served[i].core, &units);
+	return more;
 }
 
 /* ---- the end of the start ---- */

@@ -92,6 +92,8 @@ struct adopt_space *adopt_space(const struct daemon *d, uint32_t space);
 /* Its slabs and its records; the space has their descriptors then. */
 int adopt_pool(struct adopt_space *s, struct pool_options *options, struct pool *ret_pool);
 int adopt_records(struct adopt_space *s, struct memory *ret_memory);
+/* The core's nodes, of this size: 0, or -ENOENT: they must be made. */
+int adopt_nodes(struct adopt_space *s, size_t bytes, struct memory *ret_memory);
 /* Map the world page of before: 0, or -ENOENT: there is none, a new one must be made. */
 int adopt_world(struct daemon *d);
 
@@ -99,6 +101,8 @@ int adopt_world(struct daemon *d);
 int adopt_clients(struct daemon *d);
 /* End the lanes of before on which nothing is pinned or lent. Called at each tick. */
 void adopt_tick(struct daemon *d);
+/* Free some of the pages that rested until the lanes of before have ended. More to do? */
+bool adopt_turn(struct daemon *d);
 
 /* Have the manager forget what is not used any more. *ticket: the last one, if there is any. */
 void adopt_forget_rest(struct daemon *d, uint64_t *ticket);

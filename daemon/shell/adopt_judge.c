@@ -118,6 +118,9 @@ static int judge_ledger(struct daemon *d, struct adopt *a)
 	item->fd = -1;
 	if (!ledger_is_valid(d->ledger))
 		return all_cold("a start was not finished, or the manager failed before");
+	/* Epochs are times, so such a one is damage; and serials must not overflow. */
+	if (adopt_epoch(d) > UINT64_MAX / 2)
+		return all_cold("the ledger has an impossible epoch");
 	r = judge_world(a);
 	if (r != 0)
 		return r;

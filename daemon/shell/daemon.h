@@ -90,6 +90,7 @@ struct served_space {
 	struct ckv_space_stats *stats;
 	uint64_t index_huge_bytes;
 	struct memory nodes;		/* the core's, in large pages if there are */
+	bool nodes_kept;		/* they were an earlier daemon's */
 	struct space_pace pace;		/* limits the time that its scans take */
 	uint64_t step_debt;		/* what its last step added to the pace's debt */
 	uint64_t n_pins;		/* pin words of all its lanes */

@@ -96,8 +96,10 @@ static void put_space(struct daemon *d, const struct served_space *served,
 		snprintf(name, sizeof name, "records-%u", row);
 		put(d, name, served->records.fd, ticket);
 	}
-	snprintf(name, sizeof name, "nodes-%u", row);
-	put(d, name, served->nodes.fd, ticket);
+	if (!served->nodes_kept) {
+		snprintf(name, sizeof name, "nodes-%u", row);
+		put(d, name, served->nodes.fd, ticket);
+	}
 }
 
 static void note_space(struct daemon *d, uint32_t space)

@@ -168,6 +168,7 @@ static int turn_slow(struct daemon *d)
 	}
 	d->worked |= serve_sockets(d);
 	drain_touches(d);
+	d->worked |= adopt_turn(d);
 	d->worked |= waits_expire(d);
 	if (d->now_ns >= d->tick_ns)
 		tick(d);

@@ -91,7 +91,12 @@ static void make_huge(void *base, size_t bytes)
 static int create_nodes(struct served_space *served, const struct served_start *start,
 			size_t bytes)
 {
-	int r = memory_create("ckv-nodes", bytes, MEMORY_KEPT, NULL, 0, &served->nodes);
+	int r = start->adopt ? adopt_nodes(start->adopt, bytes, &served->nodes) : -ENOENT;
+
+	served->nodes_kept = r == 0;
+	if (r != -ENOENT)
+		return r;
+	r = memory_create("ckv-nodes", bytes, MEMORY_KEPT, NULL, 0, &served->nodes);
 
 	if (r < 0)
 		return r;
@@ -119,6 +124,7 @@ static int create_core(struct served_space *served, const struct served_start *s
 	if (r < 0)
 		return r;
 	memory.nodes = served->nodes.base;
+	memory.nodes_kept = served->nodes_kept;
 	config.epoch = start->epoch;
 	config.pace = &served->pace;
 	if (old != NULL)
@@ -209,10 +215,20 @@ int served_create(struct config_space *config, const struct served_start *start,
 	return 0;
 }
 
-int served_adopt(struct served_space *served)
+void served_adopt(struct served_space *served)
 {
-	(void)served;
-	return 0;
+	struct space_adopted n;
+
+	space_adopt(served->core, &n);
+	log_line(LOG_INFO, "space %s: %u blocks and %u views taken over; %u pages are lent "
+		 "to processes of before, %u came back", served->config->name,
+		 n.n_blocks, n.n_views, n.n_lent, n.n_given_up);
+	if (n.n_resting > 0)
+		log_line(LOG_WARNING, "space %s: %u pages rest until the processes of "
+			 "before have ended (%u records are damaged, %u double, %u "
+			 "without their parent, %u rested before)",
+			 served->config->name, n.n_resting, n.n_bad, n.n_doubles,
+			 n.n_orphans, n.n_rested);
 }
 
 void served_destroy(struct served_space *served)

@@ -31,8 +31,8 @@ struct served_start {
  */
 int served_create(struct config_space *config, const struct served_start *start,
 		  struct served_space *served);
-/* Take over the blocks and views of before. Its lanes of before are open. */
-int served_adopt(struct served_space *served);
+/* Take over the blocks and views of before, after the lanes of before; and log how many. */
+void served_adopt(struct served_space *served);
 void served_destroy(struct served_space *served);		/* a zeroed one is allowed */
 
 #endif
