@@ -8,8 +8,8 @@
  * knows which is right. A block counts only if all its ancestors do. A page whose record
  * does not count rests (rest.c).
  *
- * This takes four walks: over all records, to claim the slots that they name; over the
- * claimed blocks, to see whether their chains reach a root; over all slots, to sort what
+ * This takes a few walks: over all records, to claim the slots that they name; over them
+ * and over the claimed blocks, to see whose chains reach a root; over all slots, to sort what
  * was found by its age; and over the sorted slots, to fill the policies. In each of them
  * what is read at random is prefetched. Its memory is that of queues that are empty now.
  *
@@ -23,12 +23,12 @@
 enum {
 	NODE_CLAIMED = NODE_PUBLISHED + 1, /* a record names this slot */
 	NODE_DOUBLE,			/* two do, or another slot has the same key */
-	NODE_PASSED,			/* claimed, and passed on the way up to a root */
 };
 
 struct adoption {
 	struct space *space;
 	struct space_adopted n;		/* counts for the caller */
+	uint32_t n_claimed;		/* slots, by blocks */
 };
 
 static void rests(struct adoption *a, uint32_t page, uint32_t *why)
@@ -56,14 +56,12 @@ static bool is_free(struct ckv_record *record)
 }
 
 /* Could the index have had this block in its slot? */
-static bool is_possible(const struct space *s, const struct ckv_record *record,
-			const struct ckv_place *place)
+static bool is_possible(const struct ckv_record *record, const struct ckv_place *place)
 {
 	static const struct ckv_key zero;
 	uint32_t bucket = record->slot / CKV_BUCKET_ENTRIES;
 
-	return record->slot < s->n_slots &&
-	       (bucket == place->bucket[0] || bucket == place->bucket[1]) &&
+	return (bucket == place->bucket[0] || bucket == place->bucket[1]) &&
 	       record->generation % 2 == 0 &&
 	       record->generation >= CKV_GENERATION_FIRST &&
 	       record->generation < CKV_GENERATION_LAST &&
@@ -85,7 +83,7 @@ static bool claim(struct adoption *a, uint32_t page, uint32_t n_pages,
 	uint32_t other;
 
 	*ret_why = &a->n.n_bad;
-	if (!is_possible(s, record, &place))
+	if (!is_possible(record, &place))
 		return false;
 	*ret_why = &a->n.n_doubles;
 	node = node_of(s, record->slot);
@@ -100,6 +98,7 @@ static bool claim(struct adoption *a, uint32_t page, uint32_t n_pages,
 	node->state = NODE_CLAIMED;
 	node->parent = record->parent_slot;
 	node->copy[LEND_LEVEL].place = page;
+	node->copy[LEND_LEVEL].link = (struct link){ CKV_NONE, CKV_NONE };
 	block.key = record->key;
 	block.generation = record->generation;
 	block.level = lend_level(s)->config.number;
@@ -118,9 +117,7 @@ static bool block_is_possible(const struct space *s, const struct ckv_record *re
 	return record->n_tokens > 0 &&
 	       record->n_tokens <= s->config.geometry.block_tokens &&
 	       (record->flags & ~CKV_ENTRY_SUMMED) == 0 &&
-	       (record->parent_slot == CKV_NONE ||
-		(record->parent_slot < s->n_slots &&
-		 record->parent_slot != record->slot));
+	       (record->parent_slot == CKV_NONE || record->parent_slot < s->n_slots);
 }
 
 /* The number of the lane with this serial, by which open_lanes is sorted; or -1. */
@@ -149,7 +146,7 @@ static void adopt_lent(struct adoption *a, uint32_t page)
 {
 	struct space *s = a->space;
 	uint64_t serial = s->records[page].checksum;
-	int lane = serial == 0 ? -1 : lane_find(s, serial);
+	int lane = lane_find(s, serial);
 
 	if (lane < 0) {
 		a->n.n_given_up++;
@@ -160,6 +157,13 @@ static void adopt_lent(struct adoption *a, uint32_t page)
 			 serial);
 	(void)lane_take(s, lane, page, CKV_NONE);
 	a->n.n_lent++;
+}
+
+static void claimed(struct adoption *a, const struct ckv_record *record)
+{
+	a->n_claimed++;
+	if (!(record->flags & CKV_ENTRY_SUMMED))
+		node_of(a->space, record->slot)->mark |= NODE_SUM_QUEUED;
 }
 
 static void adopt_page(struct adoption *a, uint32_t page)
@@ -179,6 +183,8 @@ static void adopt_page(struct adoption *a, uint32_t page)
 	else if (record->state != CKV_RECORD_PUBLISHED ||
 		 !block_is_possible(s, record) || !claim(a, page, 1, &why))
 		rests(a, page, why);
+	else
+		claimed(a, record);
 }
 
 /* Prefetch what claim() reads for a record, which is not checked yet. */
@@ -314,51 +320,29 @@ static void settle_views(struct adoption *a)
 
 /* ---- 2. chains ---- */
 
-static void found(struct adoption *a, uint32_t slot)
-{
-	struct space *s = a->space;
-	struct node *node = node_of(s, slot);
-
-	node->state = NODE_PUBLISHED;
-	if (node->parent != CKV_NONE)
-		copy_of(s, node->parent, LEND_LEVEL)->n_children++;
-	a->n.n_blocks++;
-	if (record_of(s, slot)->flags & CKV_ENTRY_SUMMED)
-		return;
-	node->mark |= NODE_SUM_QUEUED;
-	ckv_count(&s->stats->unsummed, 1);
-}
-
-static void lost(struct adoption *a, uint32_t slot, uint32_t *why)
-{
-	rests(a, page_in(a->space, slot), why);
-	node_free(a->space, slot);
-}
-
 /*
- * Go up from a claimed block to one that is settled, then the same way again: all of it
- * counts if that one does, or if a root was reached. A chain that meets itself has none.
+ * Each claimed block is put into the list of its parent's children, or if it is a root into
+ * a queue. Then the queue takes in the children of each block that it has, and all that
+ * comes into it counts. What hangs on nothing, or on itself, never comes into it. (Going up
+ * from each block instead would wait for memory at each step.)
+ *
+ * link.prev is a block's first child, link.next its next sibling.
  */
-static void settle_chain(struct adoption *a, uint32_t slot)
+static void child_or_root(struct space *s, uint32_t slot, uint32_t *queue, uint32_t *n)
 {
-	struct space *s = a->space;
-	uint32_t at = slot, up;
-	bool ok;
+	struct copy *copy = copy_of(s, slot, LEND_LEVEL), *parent;
+	uint32_t up = node_of(s, slot)->parent;
 
-	while (at != CKV_NONE && node_of(s, at)->state == NODE_CLAIMED &&
-	       !node_is_view(s, at)) {
-		node_of(s, at)->state = NODE_PASSED;
-		at = node_of(s, at)->parent;
+	if (up == CKV_NONE) {
+		queue[(*n)++] = slot;
+		return;
 	}
-	ok = at == CKV_NONE || node_of(s, at)->state == NODE_PUBLISHED;
-	for (at = slot; at != CKV_NONE && node_of(s, at)->state == NODE_PASSED;
-	     at = up) {
-		up = node_of(s, at)->parent;
-		if (ok)
-			found(a, at);
-		else
-			lost(a, at, &a->n.n_orphans);
-	}
+	if (node_of(s, up)->state != NODE_CLAIMED || node_is_view(s, up))
+		return;
+	parent = copy_of(s, up, LEND_LEVEL);
+	parent->n_children++;
+	copy->link.next = parent->link.prev;
+	parent->link.prev = slot;
 }
 
 CKV_ASK chain_ahead(const struct space *s, uint32_t page)
@@ -371,23 +355,53 @@ CKV_ASK chain_ahead(const struct space *s, uint32_t page)
 		__builtin_prefetch(node_of(s, record->parent_slot), 1);
 }
 
+static void queue_put(const struct space *s, uint32_t *queue, uint32_t *n, uint32_t slot)
+{
+	if (slot == CKV_NONE)
+		return;
+	__builtin_prefetch(node_of(s, slot), 1);
+	queue[(*n)++] = slot;
+}
+
+static void lost(struct adoption *a, uint32_t slot)
+{
+	struct space *s = a->space;
+	struct node *node = node_of(s, slot);
+
+	rests(a, page_in(s, slot), node->state == NODE_DOUBLE ? &a->n.n_doubles :
+	      &a->n.n_orphans);
+	node->copy[LEND_LEVEL].n_children = 0;
+	node_free(s, slot);
+}
+
 static void settle_chains(struct adoption *a)
 {
 	struct space *s = a->space;
-	uint32_t n_pages = lend_level(s)->config.n_places;
+	uint32_t n_pages = lend_level(s)->config.n_places, n = 0;
+	uint32_t *queue = s->sums;
 
 	for (uint32_t page = 0; page < n_pages; page++) {
-		uint32_t slot = s->records[page].slot;
+		const struct ckv_record *record = &s->records[page];
 
 		if (page + AHEAD < n_pages)
 			chain_ahead(s, page + AHEAD);
-		if (s->records[page].state != CKV_RECORD_PUBLISHED)
-			continue;
-		if (node_of(s, slot)->state == NODE_DOUBLE)
-			lost(a, slot, &a->n.n_doubles);
-		else
-			settle_chain(a, slot);
+		if (record->state == CKV_RECORD_PUBLISHED &&
+		    node_of(s, record->slot)->state == NODE_CLAIMED)
+			child_or_root(s, record->slot, queue, &n);
 	}
+	for (uint32_t i = 0; i < n; i++) {
+		struct node *node = node_of(s, queue[i]);
+
+		node->state = NODE_PUBLISHED;
+		queue_put(s, queue, &n, node->copy[LEND_LEVEL].link.prev);
+		queue_put(s, queue, &n, node->copy[LEND_LEVEL].link.next);
+	}
+	a->n.n_blocks = n;
+	for (uint32_t slot = 0; n < a->n_claimed && slot < s->n_slots; slot++)
+		if (node_of(s, slot)->state > NODE_PUBLISHED && !node_is_view(s, slot)) {
+			lost(a, slot);
+			n++;
+		}
 	ckv_count(&s->stats->blocks, a->n.n_blocks);
 	ckv_hint_store64(&s->stats->pages_free, lend_level(s)->n_free);
 }
@@ -520,6 +534,7 @@ static void restore_queues(struct space *s)
 		if (node->state == NODE_PUBLISHED && node_children(s, slot) == 0)
 			tip_enqueue(s, slot);
 	}
+	ckv_count(&s->stats->unsummed, s->n_sums);
 }
 
 /* ---- all ---- */

@@ -11,7 +11,7 @@
 
 #include "daemon/core/state.h"
 
-enum { PAGES = 12, VIEW_PAGES = 8, FIRST_VIEW = 16, ALL_PAGES = 24, KEYS = 9,
+enum { PAGES = 12, VIEW_PAGES = 7, FIRST_VIEW = 16, ALL_PAGES = 24, KEYS = 9,
        A = 1, B = 2, VIEW = 200 };
 
 static struct core core;
@@ -376,6 +376,26 @@ START_TEST(impossible_views_do_not_count)
 }
 END_TEST
 
+/* Behind the last view page there is a page of the same slab. */
+START_TEST(views_end_with_their_pages)
+{
+	struct ckv_view_row *rows = ckv_view_rows(core.memory.records, &core.config.pool);
+	struct ckv_record *first = &core.memory.records[FIRST_VIEW];
+
+	rows[5] = rows[0];
+	rows[5].first_page += 5;
+	rows[5].n_pages = 3;
+	seal_row(&rows[5]);
+	for (int i = 5; i < 8; i++) {
+		first[i] = first[0];
+		seal(&first[i]);
+	}
+	ckv_hint_store64(&rows[0].seal, 0);
+	ck_assert_uint_eq(adopt().n_views, 0);
+	absent(KEYS);
+}
+END_TEST
+
 /* Two rows want the same pages, or the same slot, or that of a block. */
 START_TEST(views_do_not_share)
 {
@@ -454,5 +474,6 @@ CHECK_MAIN("core_forged",
 	LOOP(odd_parents_do_not_count, 4),
 	LOOP(seals_are_of_a_page_and_a_space, 2),
 	LOOP(impossible_views_do_not_count, 16),
+	TEST(views_end_with_their_pages),
 	LOOP(views_do_not_share, 3),
 	LOOP(noise, 4))
