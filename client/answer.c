@@ -28,7 +28,7 @@ static int lent_place(struct ckv_lane *lane, const struct ckv_lent *lent,
 		return -EPROTO;
 	r = lib_slab_get(lane, lent->page / lane->pool.slab_pages);
 	if (r == 0)
-		*ret_place = lane->maps->write_base +
+		*ret_place = lane->maps->pool->write_base +
 			     ckv_page_offset(&lane->pool, lent->page);
 	return r;
 }

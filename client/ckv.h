@@ -23,7 +23,8 @@
  *             briefly     system calls that do not wait, and locks that no thread holds
  *                         while it waits
  *             for answer  until the daemon has answered, without a limit while it lives,
- *                         and up to 100 ms after its death
+ *                         and up to 100 ms after its death. If the daemon is back and the
+ *                         lane is just being attached again, for that first, 100 ms at most
  *             10 s        until the daemon has answered, 10 s at most; before that for
  *                         other threads in such a call of the same connection
  *   Threads:  any         several threads at a time
@@ -45,11 +46,17 @@
  *             -EINVAL  also: the request needs more argument bytes than the lane has
  *
  * When the daemon is gone, lookups find 0 blocks. The library attaches again by itself,
- * inside other calls and without waiting for the daemon: each lane tries at most once in
- * 100 ms, and after a refusal no lane of the connection does for as long; ckv_why() says
- * what the daemon answered. The call that succeeds maps the new index, which takes
- * milliseconds if that is large. Handles and lent pages of before are to be dropped: pins
- * with ckv_unpin(), because they keep the old memory mapped; lent pages are lost.
+ * inside other calls: they connect, attach the space and open the lane, each call as far as
+ * the daemon's answers allow that have come. Calls that wait for the daemon wait for these
+ * answers; others never do, so lookups one after the other find again within milliseconds,
+ * and of rare ones the fourth. A connection is tried every 1 to 100 ms, more rarely the
+ * longer the daemon is away; after a refusal nothing is for 100 ms, and ckv_why() says what
+ * the daemon answered.
+ *
+ * Handles and lent pages of before are to be dropped: pins with ckv_unpin(), lent pages
+ * with ckv_abort(). Their memory stays mapped as long, and if the new daemon has taken over
+ * the memory of the one before (ckvd(8)), it leaves these blocks and pages alone as long.
+ * What was written to lent pages is lost.
  *
  * Caveats
  *
@@ -344,10 +351,10 @@ enum {				/* levels, nearest last */
 };
 
 struct ckv_handle {		/* one found block */
-	const void *data;	/* its page, readable until ckv_unpin(); NULL: not on the host */
+	const void *data;	/* its page, readable until ckv_unpin(); NULL: not at CKV_HOST */
 	uint32_t    page;	/* number in the pool of its level */
 	uint16_t    n_tokens;
-	uint8_t	    level;
+	uint8_t	    level;	/* at which it is pinned */
 	uint8_t	    zero;
 };
 

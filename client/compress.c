@@ -168,8 +168,10 @@ int ckv_compress(struct ckv_lane *lane, const uint8_t *chain, const char *method
 {
 	LIB_INSIDE(lane);
 	struct lib_request *request;
-	int r = send_compress(lane, chain, method, queries, ret_info, &request);
+	int r;
 
+	lib_lane_settle(lane);
+	r = send_compress(lane, chain, method, queries, ret_info, &request);
 	return r < 0 ? r : (int)lib_request_wait(lane, request);
 }
 
@@ -183,6 +185,7 @@ int ckv_view_find(struct ckv_lane *lane, const uint8_t *chain,
 
 	if (r < 0)
 		return r;
+	lib_lane_settle(lane);
 	request = lib_request_new(lane, CKV_OP_STAT,
 				  sizeof(struct ckv_view_reply), &r);
 	if (request == NULL)

@@ -20,10 +20,12 @@ void lib_lock(struct ckv *ckv)
 void lib_unlock(struct ckv *ckv)
 {
 	struct lib_maps *dead = ckv->dead_maps;
+	struct lib_pool *dead_pools = ckv->dead_pools;
 
 	ckv->dead_maps = NULL;
+	ckv->dead_pools = NULL;
 	pthread_mutex_unlock(&ckv->lock);
-	lib_maps_free(dead);
+	lib_dead_free(dead, dead_pools);
 }
 
 void lib_call_enter(struct ckv *ckv, struct ckv_space *space)

@@ -78,9 +78,9 @@ static void lane_aim(struct ckv_lane *lane)
 	lane->world = maps->link->world;
 	lane->epoch = maps->link->epoch;
 	lane->index = maps->index;
-	lane->read_base = maps->read_base;
-	lane->pool = maps->pool;
-	lane->n_pages_host = maps->pool.n_slabs * maps->pool.slab_pages;
+	lane->read_base = maps->pool->read_base;
+	lane->pool = maps->pool->shape;
+	lane->n_pages_host = lane->pool.n_slabs * lane->pool.slab_pages;
 	lane->at = at;
 	lane->c = (struct ckv_c_head *)seg->c_base;
 	lane->d = (struct ckv_d_head *)seg->d_base;
@@ -108,8 +108,8 @@ static void pins_reset(struct ckv_lane *lane)
 }
 
 /*
- * Keep the maps in use in `olds` if the caller has pins or lent pages of them. If their
- * daemon lives the lane is not closed there before, so the daemon reuses none of them.
+ * Keep the maps in use in `olds` if the caller has pins or lent pages of them. The lane
+ * is not closed at a daemon before, so one that has this memory reuses none of them.
  */
 static void put_aside(struct ckv_lane *lane)
 {
@@ -120,9 +120,14 @@ static void put_aside(struct ckv_lane *lane)
 		return;
 	*old = (struct lib_old){ .next = lane->olds, .maps = lane->maps,
 				 .bye = lane->seg.bye,
+				 .c_base = lane->seg.c_base,
+				 .c_bytes = lane->at.c_bytes,
+				 .pins = lane->pins,
+				 .pin_high = lane->pin_high,
 				 .n_pins = lane->n_pins_held,
 				 .lent = lane->lent };
 	lane->seg.bye = NULL;
+	lane->seg.c_base = NULL;
 	lane->lent = (struct lib_lent_set){ .n = 0 };
 	old->maps->refs++;
 	lane->olds = old;
@@ -148,6 +153,7 @@ int lib_lane_move(struct ckv_lane *lane)
 	lane_aim(lane);
 	pins_reset(lane);
 	lane->failed = 0;
+	lane->ckv->lost_ns = 0;
 	return 0;
 }
 
@@ -224,12 +230,10 @@ void lib_lane_end(struct ckv_lane *lane)
 		ckv->n_lanes--;
 	}
 	lib_event_taken(lane);
+	lib_pins_clear(lane->pins, lane->pin_high);
 	lib_segments_leave(&lane->seg);
 	lib_segments_leave(&lane->fresh);
-	for (struct lib_old *old = lane->olds; old != NULL; old = old->next) {
-		lib_session_bye(ckv, &old->bye);
-		lib_maps_put(old->maps);
-	}
+	lib_lane_end_olds(lane);
 	lib_lane_free(lane);
 }
 

@@ -4,7 +4,8 @@
  *
  *   struct ckv          connection: one control socket, its spaces
  *   struct lib_link     one daemon's life as seen from here: socket, world page
- *   struct lib_maps     one attachment of a space under one link: index, pool
+ *   struct lib_maps     one attachment of a space under one link: index
+ *   struct lib_pool     the pages of a space, shared by attachments to the same memory
  *   struct ckv_space    a space across restarts; its maps are replaced
  *   struct ckv_lane     one thread's rings and pins; moves to new maps by itself
  *
@@ -16,9 +17,11 @@
  * `space->lock` guards the copies of pool and secret that outlive an attachment; it is
  * taken last.
  *
- * No mapping is replaced where it is. A lane holds a reference to the maps that it uses.
- * When it moves to new ones it keeps the old ones in `olds`, until every pin and lent page
- * that its caller has of them is given back.
+ * No mapping is replaced where it is. A lane holds a reference to the maps that it uses,
+ * and these hold one to their pool. When the lane moves to new ones it keeps the old ones
+ * in `olds`, with its old C segment, until every pin and lent page that its caller has of
+ * them is given back. If the new daemon has the memory of the one before, the new maps
+ * have the same pool, so nothing of it is mapped or unmapped.
  *
  * A reply of the daemon can open something there: an attachment, a lane. Before the
  * request is sent a lib_bye is allocated, the message that closes it again. It is sent if
@@ -28,6 +31,7 @@
 #define CKV_LIB_H
 
 #include "client/ckv.h"
+#include "client/maps.h"
 #include "client/sys.h"
 #include "proto/ckv_attach.h"
 #include "proto/ckv_ops.h"
@@ -44,12 +48,6 @@
 #define LIB_SPIN_MIN_NS		5000	/* before a waiting thread sleeps */
 #define LIB_SPIN_MAX_NS		100000
 
-struct lib_link {
-	unsigned refs;
-	const struct ckv_world *world;
-	uint64_t epoch;
-};
-
 /*
  * The message that closes an attachment or a lane at the daemon. DETACH is for the daemon
  * that was attached to. LANE_CLOSE is for whichever there is now, since a daemon takes
@@ -60,32 +58,6 @@ struct lib_bye {
 	uint64_t epoch;		/* DETACH: of the daemon that holds the attachment */
 	uint64_t id;		/* LANE_CLOSE: the lane's serial. DETACH: the space */
 	uint16_t type;		/* CKV_LANE_CLOSE, CKV_DETACH */
-};
-
-enum lib_slab {			/* the write mapping of a slab */
-	LIB_SLAB_NONE = 0,
-	LIB_SLAB_MAPPED = 1,
-	LIB_SLAB_LOST = 2,	/* it came and could not be mapped */
-};
-
-struct lib_maps {
-	unsigned refs;
-	uint64_t serial;	/* of the attachment; what a pin remembers */
-	struct ckv *ckv;
-	struct lib_maps *next_dead;
-	struct lib_link *link;
-	struct lib_bye *bye;
-	uint32_t space_id;
-	struct ckv_index index;
-	char *index_base;
-	int populated;		/* the index; or somebody is at it */
-	struct ckv_geometry geometry;
-	struct ckv_pool_shape pool;
-	char *read_base;	/* the pool, read-only */
-	char *write_base;	/* the same range again for lent pages, or NULL */
-	uint8_t *writable;	/* per slab: enum lib_slab */
-	int write_error;	/* why a slab was lost */
-	uint8_t secret[32];
 };
 
 /* What the socket is waiting for; one request at a time. */
@@ -117,6 +89,12 @@ struct lib_call {
 	struct lib_bye *sent;	/* LIB_DONE: these, oldest first */
 };
 
+/* When something may be asked again over the same connection; over another, at once. */
+struct lib_try {
+	int64_t next_ns;
+	uint32_t connection;
+};
+
 struct ckv {
 	pthread_mutex_t turn;
 	pthread_mutex_t lock;
@@ -133,7 +111,10 @@ struct ckv {
 	uint32_t n_lanes;
 	uint32_t n_calls;	/* threads that have or await the turn */
 	struct lib_maps *dead_maps; /* unmapped when the lock is let go */
+	struct lib_pool *dead_pools; /* so are these */
 	struct lib_bye *byes;	/* to be sent, oldest first */
+	uint32_t n_connections;	/* made so far */
+	int64_t lost_ns;	/* when the first try to connect again was made; 0: attached */
 	int64_t next_connect_ns;
 	int64_t next_try_ns;	/* of anything, after a refusal */
 	struct lib_call call;
@@ -151,7 +132,7 @@ struct ckv_space {
 	uint32_t access;
 	uint32_t n_calls;	/* threads that open or close a lane */
 	enum ckv_want again;	/* what must be equal when it is attached again */
-	int64_t next_try_ns;	/* of attaching it again */
+	struct lib_try try;	/* of attaching it again */
 	pthread_mutex_t lock;
 	struct ckv_geometry geometry;
 	struct ckv_pool_shape pool;
@@ -184,6 +165,10 @@ struct lib_old {
 	struct lib_old *next;
 	struct lib_maps *maps;
 	struct lib_bye *bye;	/* closes the lane at the daemon */
+	char *c_base;		/* its C segment, which has the pin words */
+	size_t c_bytes;
+	_Atomic uint64_t *pins;
+	uint32_t pin_high;
 	uint32_t n_pins;
 	struct lib_lent_set lent;
 };
@@ -255,7 +240,7 @@ struct ckv_lane {
 	uint8_t failed;			/* requests ended: the lane is of no use */
 	uint8_t ready;			/* it has come; ckv->lock */
 	uint32_t refusals_seen;
-	int64_t next_try_ns;		/* of opening it again */
+	struct lib_try try;		/* of opening it again */
 	struct lib_args args;
 
 	_Atomic uint32_t n_inside;	/* calls of it under way, one in the other */
@@ -331,6 +316,17 @@ static inline int lib_lane_alive(const struct ckv_lane *lane)
  */
 int lib_lane_recover(struct ckv_lane *lane);
 
+/* Wait for the answers that this needs, if a daemon is there, 100 ms at most. */
+void lib_lane_await(struct ckv_lane *lane);
+
+/* A call that waits for the daemon begins. */
+static inline void lib_lane_settle(struct ckv_lane *lane)
+{
+	if (!lib_forked(lane->mine) &&
+	    !(lib_lane_alive(lane) && ckv_lane_state(lane->d) == 0))
+		lib_lane_await(lane);
+}
+
 static inline int lib_lane_ready(struct ckv_lane *lane)
 {
 	if (lib_lane_alive(lane) && ckv_lane_state(lane->d) == 0)
@@ -350,14 +346,6 @@ int lib_why(const struct ckv *ckv, int error, const char *format, ...)
  * it. Those that say why there is no daemon stay, as it is the same reason.
  */
 int lib_plain(const struct ckv *ckv, int error);
-
-/* map.c */
-int lib_map(int fd, uint64_t offset, size_t bytes, int writable,
-	    void **ret_base);
-int lib_map_at(void *place, int fd, size_t bytes, int writable);
-int lib_reserve_range(size_t bytes, char **ret_base);
-int lib_wipe_page(const uint32_t **ret_mine);
-void lib_wipe_free(const uint32_t *mine);
 
 /*
  * conn.c: a number that nothing else of this process has or had, so connections,
@@ -384,18 +372,6 @@ static inline int lib_gone(int error)
 /* space.c: under ckv->lock */
 int lib_space_used(const struct ckv_space *space);
 void lib_space_end(struct ckv_space *space);
-
-/* maps.c: under ckv->lock */
-void lib_link_put(struct lib_link *link);
-int lib_attached_ok(const struct ckv_attached *msg);
-int lib_maps_new(struct ckv *ckv, const struct ckv_attached *msg,
-		 const int *fds, struct lib_maps **ret_maps);
-int lib_maps_add_slabs(struct lib_maps *maps, uint32_t first, uint32_t n,
-		       const int *fds);
-void lib_maps_add_write(struct lib_maps *maps, uint32_t slab, int fd);
-void lib_maps_populate(struct lib_maps *maps);
-void lib_maps_put(struct lib_maps *maps);
-void lib_maps_free(struct lib_maps *dead);
 
 /* slab.c: the write mapping of a lent page, asked for again if it was lost */
 int lib_slab_get(struct ckv_lane *lane, uint32_t slab);
@@ -465,7 +441,9 @@ void lib_lane_free(struct ckv_lane *lane);
 void lib_lane_end(struct ckv_lane *lane);
 
 /* old.c: what was handed out of maps that a lane has left */
-void lib_lane_unpin_old(struct ckv_lane *lane, uint64_t serial);
+void lib_lane_unpin_old(struct ckv_lane *lane, const struct lib_pin *pin);
+void lib_lane_end_olds(struct ckv_lane *lane);
+void lib_pins_clear(_Atomic uint64_t *pins, uint32_t n);
 void lib_lane_forget_old(struct ckv_lane *lane, uint64_t serial, uint32_t page,
 			 uint32_t lending);
 

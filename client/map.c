@@ -24,6 +24,19 @@ static int long_enough(int fd, uint64_t offset, size_t bytes)
 	return r < 0 ? r : has >= bytes && has - bytes >= offset ? 0 : -EPROTO;
 }
 
+/* No child gets what is mapped at `place`. If that fails there is nothing there again. */
+static int keep_from_children(void *place, size_t bytes)
+{
+	int r = lib_sys_advise(place, bytes, MADV_DONTFORK);
+	void *base;
+
+	if (r < 0)	/* if this fails, too, what is there is not used */
+		(void)lib_sys_map(place, bytes, PROT_NONE,
+				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE |
+				  MAP_FIXED, -1, 0, &base);
+	return r;
+}
+
 /* Map `bytes` of `fd` at `place`, in a range that was reserved. */
 int lib_map_at(void *place, int fd, size_t bytes, int writable)
 {
@@ -33,14 +46,15 @@ int lib_map_at(void *place, int fd, size_t bytes, int writable)
 	if (r == 0)
 		r = lib_sys_map(place, bytes, protection(writable),
 				MAP_SHARED | MAP_FIXED, fd, 0, &base);
-	if (r < 0)
-		return r;
-	r = lib_sys_advise(place, bytes, MADV_DONTFORK);
-	if (r < 0)	/* nothing there again; if that fails, what is there is not used */
-		(void)lib_sys_map(place, bytes, PROT_NONE,
-				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE |
-				  MAP_FIXED, -1, 0, &base);
-	return r;
+	return r < 0 ? r : keep_from_children(place, bytes);
+}
+
+/* Map at `place` what is mapped at `mapped`, too. */
+int lib_map_again(void *place, void *mapped, size_t bytes)
+{
+	int r = lib_sys_map_again(place, mapped, bytes);
+
+	return r < 0 ? r : keep_from_children(place, bytes);
 }
 
 /* Map `bytes` of `fd`, which begin at `offset`. */

@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * maps.c - one attachment of a space: its index and its pool, mapped.
+ * maps.c - one attachment of a space: its index, mapped, and a pool (pool.c).
  *
- * The pool's whole range is reserved at once, so that page p lies at the same
- * distance from the base in every slab; slabs are mapped into it as their
- * descriptors come. Writers reserve the range a second time: a slab is mapped
- * there, writable, when the daemon lends a page in it. The daemon is trusted, but may be
- * of another build: the numbers that it sends are checked for sense.
+ * The daemon is trusted, but may be of another build: the numbers that it sends are
+ * checked for sense.
  */
 #include "client/lib.h"
 
@@ -50,6 +47,15 @@ int lib_attached_ok(const struct ckv_attached *msg)
 	       geometry_ok(&msg->geometry);
 }
 
+/* A reference less. What nobody refers to any more is unmapped when the lock is let go. */
+static void pool_put(struct ckv *ckv, struct lib_pool *pool)
+{
+	if (pool == NULL || --pool->refs > 0)
+		return;
+	pool->next_dead = ckv->dead_pools;
+	ckv->dead_pools = pool;
+}
+
 static size_t index_range_bytes(uint32_t n_buckets)
 {
 	return ckv_round_up(ckv_index_bytes(n_buckets), CKV_HUGE_BYTES);
@@ -79,27 +85,37 @@ static int map_index(struct lib_maps *maps, uint32_t n_buckets, int fd)
 }
 
 /*
- * The first lookup of each page of the index would fault, a thousand times a lookup's
- * cost. Before Linux 5.14 they do. A large index takes a while, so ckv->lock, which is
- * held, is let go meanwhile.
+ * The first lookup of each page of the index would fault, a few times a lookup's cost.
+ * Before Linux 5.14 they do. In small pages a large index takes long (84 MB of one million
+ * blocks: 40 ms; in huge pages 0.1 ms), so ckv->lock, which is held, is let go meanwhile,
+ * and when `most_ns` have passed the rest is left to the lookups.
  */
-void lib_maps_populate(struct lib_maps *maps)
+void lib_maps_populate(struct lib_maps *maps, int64_t most_ns)
 {
+	size_t bytes = ckv_index_bytes(maps->index.n_buckets), at = 0, n;
+	int64_t start = lib_now_ns();
+	int r = 0;
+
 	if (maps->populated)
 		return;
 	maps->populated = 1;
 	maps->refs++;
 	lib_unlock(maps->ckv);
-	(void)lib_sys_advise(maps->index_base,
-			     ckv_index_bytes(maps->index.n_buckets),
-			     MADV_POPULATE_READ);
+	for (; r == 0 && at < bytes && lib_now_ns() - start < most_ns; at += n) {
+		n = bytes - at < CKV_HUGE_BYTES ? bytes - at : CKV_HUGE_BYTES;
+		r = lib_sys_advise(maps->index_base + at, n, MADV_POPULATE_READ);
+	}
 	lib_lock(maps->ckv);
 	lib_maps_put(maps);
 }
 
-/* fds: stats, index. The caller owns a reference to *ret_maps, without slabs yet. */
+/*
+ * fds: stats, index. `before`: the pool of the attachment before it, or NULL. The caller
+ * owns a reference to *ret_maps, without slabs yet.
+ */
 int lib_maps_new(struct ckv *ckv, const struct ckv_attached *msg,
-		 const int *fds, struct lib_maps **ret_maps)
+		 const int *fds, struct lib_pool *before,
+		 struct lib_maps **ret_maps)
 {
 	struct lib_maps *maps = lib_sys_alloc(1, sizeof *maps);
 	int r;
@@ -112,20 +128,23 @@ int lib_maps_new(struct ckv *ckv, const struct ckv_attached *msg,
 	maps->link->refs++;
 	maps->space_id = msg->space_id;
 	maps->geometry = msg->geometry;
-	maps->pool = msg->pool;
 	memcpy(maps->secret, msg->secret, sizeof maps->secret);
 	maps->index.n_buckets = msg->n_buckets;
 	r = map_index(maps, msg->n_buckets, fds[1]);
 	if (r < 0)
 		goto err_put;
-	r = lib_reserve_range(ckv_pool_range(&maps->pool), &maps->read_base);
-	if (r < 0)
-		goto err_put;
-	maps->writable = lib_sys_alloc(maps->pool.n_slabs, 1);
-	if (maps->writable == NULL) {
+	maps->told = lib_sys_alloc(msg->pool.n_slabs, 1);
+	if (maps->told == NULL) {
 		r = -ENOMEM;
 		goto err_put;
 	}
+	maps->shares = lib_pool_share(before, &msg->pool);
+	if (maps->shares)
+		maps->pool = before;
+	else
+		r = lib_pool_new(&msg->pool, &maps->pool);
+	if (r < 0)
+		goto err_put;
 	maps->serial = lib_next_serial();
 	*ret_maps = maps;
 	return 0;
@@ -135,14 +154,34 @@ err_put:
 	return r;
 }
 
-/* Map one slab into a reserved range: its pages, which is all its file has. */
-static int map_slab(const struct lib_maps *maps, char *base, uint32_t slab,
-		    int fd, int writable)
+/* It is other memory from this slab on: a pool of its own. */
+static int part(struct lib_maps *maps, uint32_t slab)
 {
-	const struct ckv_pool_shape *pool = &maps->pool;
+	struct lib_pool *pool;
+	int r = lib_pool_part(maps->pool, slab, &pool);
 
-	return lib_map_at(base + (size_t)slab * pool->slab_stride, fd,
-			  ckv_slab_bytes(pool), writable);
+	if (r < 0)
+		return r;
+	pool_put(maps->ckv, maps->pool);
+	maps->pool = pool;
+	maps->shares = 0;
+	return 0;
+}
+
+/* The next slab: it is mapped already, or is mapped now. */
+static int add_slab(struct lib_maps *maps, uint32_t slab, int fd)
+{
+	int r;
+
+	if (maps->shares) {
+		r = lib_pool_same(maps->pool, slab, fd);
+		if (r != 0)
+			return r < 0 ? r : 0;
+		r = part(maps, slab);
+		if (r < 0)
+			return r;
+	}
+	return lib_pool_add(maps->pool, slab, fd);
 }
 
 /* The next n slabs, for reading. */
@@ -152,28 +191,10 @@ int lib_maps_add_slabs(struct lib_maps *maps, uint32_t first, uint32_t n,
 	int r = 0;
 
 	for (uint32_t i = 0; r == 0 && i < n; i++)
-		r = map_slab(maps, maps->read_base, first + i, fds[i], 0);
+		r = add_slab(maps, first + i, fds[i]);
 	return r;
 }
 
-/* A slab for writing; again is no error. fd -1: there was no room for it here. */
-void lib_maps_add_write(struct lib_maps *maps, uint32_t slab, int fd)
-{
-	int r = fd < 0 ? -EMFILE : 0;
-
-	if (maps->writable[slab] == LIB_SLAB_MAPPED)
-		return;
-	if (r == 0 && maps->write_base == NULL)
-		r = lib_reserve_range(ckv_pool_range(&maps->pool),
-				      &maps->write_base);
-	if (r == 0)
-		r = map_slab(maps, maps->write_base, slab, fd, 1);
-	maps->writable[slab] = r < 0 ? LIB_SLAB_LOST : LIB_SLAB_MAPPED;
-	if (r < 0)
-		maps->write_error = r;
-}
-
-/* What nobody refers to any more is unmapped when the lock is let go. */
 void lib_maps_put(struct lib_maps *maps)
 {
 	if (maps == NULL || --maps->refs > 0)
@@ -181,19 +202,24 @@ void lib_maps_put(struct lib_maps *maps)
 	maps->next_dead = maps->ckv->dead_maps;
 	maps->ckv->dead_maps = maps;
 	lib_link_put(maps->link);
+	pool_put(maps->ckv, maps->pool);
 }
 
-void lib_maps_free(struct lib_maps *dead)
+void lib_dead_free(struct lib_maps *dead, struct lib_pool *dead_pools)
 {
+	while (dead_pools != NULL) {
+		struct lib_pool *pool = dead_pools;
+
+		dead_pools = pool->next_dead;
+		lib_pool_free(pool);
+	}
 	while (dead != NULL) {
 		struct lib_maps *maps = dead;
 
 		dead = maps->next_dead;
 		lib_sys_unmap(maps->index_base,
 			      index_range_bytes(maps->index.n_buckets));
-		lib_sys_unmap(maps->read_base, ckv_pool_range(&maps->pool));
-		lib_sys_unmap(maps->write_base, ckv_pool_range(&maps->pool));
-		lib_sys_free(maps->writable);
+		lib_sys_free(maps->told);
 		lib_sys_free(maps->bye);
 		lib_sys_free(maps);
 	}

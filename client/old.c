@@ -2,12 +2,31 @@
 /*
  * old.c - pins and lent pages of an attachment that a lane has left.
  *
- * When the daemon has died its memory stays mapped here while the caller may read a
- * pinned page or write a lent one; when the last of them is given back it is unmapped. If
- * only the connection was lost, the daemon keeps the old lane as long, and is then told
- * to close it.
+ * Its pool stays mapped here while the caller may read a pinned page or write a lent one,
+ * and so does its C segment, where each pin keeps its word until it is given back: a
+ * daemon that adopted the memory of the one before, or that lost the connection only,
+ * still reads these words. When the last pin and page are given back the lane is closed
+ * at the daemon there is, and what nothing else uses is unmapped.
  */
 #include "client/lib.h"
+
+/* Give words back, so that a daemon that does not hear of the end sees no pin there. */
+void lib_pins_clear(_Atomic uint64_t *pins, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		ckv_pin_drop(&pins[i]);
+}
+
+/* ckv->lock is held. */
+static void old_end(struct ckv *ckv, struct lib_old *old)
+{
+	lib_pins_clear(old->pins, old->pin_high);
+	lib_sys_unmap(old->c_base, old->c_bytes);
+	lib_session_bye(ckv, &old->bye);
+	lib_maps_put(old->maps);
+	lib_lent_free(&old->lent);
+	lib_sys_free(old);
+}
 
 static void old_put(struct ckv_lane *lane, struct lib_old *old)
 {
@@ -19,11 +38,19 @@ static void old_put(struct ckv_lane *lane, struct lib_old *old)
 		at = &(*at)->next;
 	*at = old->next;
 	lib_lock(lane->ckv);
-	lib_session_bye(lane->ckv, &old->bye);
-	lib_maps_put(old->maps);
+	old_end(lane->ckv, old);
 	lib_unlock(lane->ckv);
-	lib_lent_free(&old->lent);
-	lib_sys_free(old);
+}
+
+/* The lane is closed, and with it what it had before. ckv->lock is held. */
+void lib_lane_end_olds(struct ckv_lane *lane)
+{
+	while (lane->olds != NULL) {
+		struct lib_old *old = lane->olds;
+
+		lane->olds = old->next;
+		old_end(lane->ckv, old);
+	}
 }
 
 static struct lib_old *old_of(const struct ckv_lane *lane, uint64_t serial)
@@ -36,12 +63,15 @@ static struct lib_old *old_of(const struct ckv_lane *lane, uint64_t serial)
 }
 
 /* A pin of an earlier attachment is given back. */
-void lib_lane_unpin_old(struct ckv_lane *lane, uint64_t serial)
+void lib_lane_unpin_old(struct ckv_lane *lane, const struct lib_pin *pin)
 {
-	struct lib_old *old = old_of(lane, serial);
+	struct lib_old *old = old_of(lane, pin->serial);
 
 	if (old == NULL || old->n_pins == 0)
 		return;
+	for (int i = 0; i < 2; i++)
+		if (pin->word[i] != CKV_NONE)
+			ckv_pin_drop(&old->pins[pin->word[i]]);
 	old->n_pins--;
 	old_put(lane, old);
 }

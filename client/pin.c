@@ -119,7 +119,7 @@ void ckv_unpin(struct ckv_lane *lane, struct ckv_pin *pin)
 	if (p.serial == 0)
 		return;
 	if (lane->maps == NULL || p.serial != lane->maps->serial) {
-		lib_lane_unpin_old(lane, p.serial);
+		lib_lane_unpin_old(lane, &p);
 		return;
 	}
 	lib_pin_give(lane, p.word[0]);

@@ -81,8 +81,10 @@ long ckv_prefetch(struct ckv_lane *lane, const uint8_t *keys, size_t n_keys,
 {
 	LIB_INSIDE(lane);
 	struct lib_request *request;
-	int r = send_prefetch(lane, keys, n_keys, level, timeout_ns, flags,
-			      ret_handles, ret_pin, &request);
+	int r;
 
+	lib_lane_settle(lane);
+	r = send_prefetch(lane, keys, n_keys, level, timeout_ns, flags,
+			  ret_handles, ret_pin, &request);
 	return r < 0 ? r : lib_request_wait(lane, request);
 }

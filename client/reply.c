@@ -82,7 +82,8 @@ static int on_attached(struct ckv *ckv, const struct lib_packet *packet)
 		r = -EMFILE;
 	else if (call->space != NULL)
 		r = lib_maps_new(ckv, &packet->attached, packet->fds,
-				 &call->maps);
+				 call->space->maps != NULL ?
+				 call->space->maps->pool : NULL, &call->maps);
 	if (r == -EPROTO)
 		return r;
 	call->pending = LIB_SLABS;
@@ -103,7 +104,7 @@ static void adopt(struct ckv_space *space, struct lib_maps *maps)
 	else
 		memcpy(space->geometry.weights, maps->geometry.weights,
 		       sizeof space->geometry.weights);
-	space->pool = maps->pool;
+	space->pool = maps->pool->shape;
 	memcpy(space->secret, maps->secret, sizeof space->secret);
 	pthread_mutex_unlock(&space->lock);
 	lib_maps_put(space->maps);
@@ -202,11 +203,11 @@ static int on_slab_write(struct ckv *ckv, const struct lib_packet *packet)
 			break;
 	if (space == NULL)
 		return 0;	/* detached while this was under way */
-	if (slab >= space->maps->pool.n_slabs)
+	if (slab >= space->maps->pool->shape.n_slabs)
 		return -EPROTO;
-	lib_maps_add_write(space->maps, slab,
-			   packet->n_fds == 1 ? packet->fds[0] : -1);
-	return 0;
+	space->maps->told[slab] = 1;
+	return lib_pool_add_write(space->maps->pool, slab,
+				  packet->n_fds == 1 ? packet->fds[0] : -1);
 }
 
 /* DONE of a bye, or a refusal of it: the daemon holds nothing of it any more. */

@@ -91,6 +91,7 @@ int lib_session_connect(struct ckv *ckv, struct lib_wait *wait)
 		return r;
 	}
 	ckv->sock = sock;
+	ckv->n_connections++;
 	r = send_hello(ckv, wait);
 	if (r < 0)
 		lib_session_drop(ckv, r);

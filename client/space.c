@@ -53,7 +53,7 @@ static int attach_first(struct ckv_space *space, const struct ckv_model *want)
 		r = lib_session_finish(ckv, &wait, deadline);
 	if (r < 0)
 		return lib_refused(ckv, &wait, r);
-	lib_maps_populate(space->maps);
+	lib_maps_populate(space->maps, INT64_MAX);
 	return 0;
 }
 

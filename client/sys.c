@@ -64,6 +64,13 @@ int lib_sys_map(void *place, size_t bytes, int protection, int flags, int fd,
 	return 0;
 }
 
+/* Map what is shared at `mapped` a second time, at `place`. */
+int lib_sys_map_again(void *place, void *mapped, size_t bytes)
+{
+	return fault() || mremap(mapped, 0, bytes, MREMAP_MAYMOVE | MREMAP_FIXED,
+				 place) == MAP_FAILED ? -errno : 0;
+}
+
 int lib_sys_advise(void *base, size_t bytes, int advice)
 {
 	return fault() || madvise(base, bytes, advice) < 0 ? -errno : 0;
@@ -87,6 +94,16 @@ int lib_sys_size(int fd, size_t *ret_bytes)
 	if (fault() || fstat(fd, &st) < 0)
 		return -errno;
 	*ret_bytes = st.st_size > 0 ? (size_t)st.st_size : 0;
+	return 0;
+}
+
+int lib_sys_file_id(int fd, struct lib_file_id *ret_id)
+{
+	struct stat st;
+
+	if (fault() || fstat(fd, &st) < 0)
+		return -errno;
+	*ret_id = (struct lib_file_id){ st.st_dev, st.st_ino };
 	return 0;
 }
 

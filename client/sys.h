@@ -30,11 +30,16 @@ void lib_sys_free(void *pointer);
 int lib_sys_map(void *place, size_t bytes, int protection, int flags, int fd,
 		uint64_t offset, void **ret_base);
 int lib_sys_advise(void *base, size_t bytes, int advice);
+int lib_sys_map_again(void *place, void *mapped, size_t bytes);
 void lib_sys_unmap(const void *base, size_t bytes);	/* NULL is allowed */
 size_t lib_sys_page_bytes(void);
 
 /* Descriptors. */
 int lib_sys_size(int fd, size_t *ret_bytes);
+struct lib_file_id {
+	uint64_t device, inode;
+};
+int lib_sys_file_id(int fd, struct lib_file_id *ret_id);
 void lib_sys_close(int fd);		/* -1 is allowed */
 int lib_sys_epoll(void);
 int lib_sys_epoll_add(int epoll, int fd);

@@ -75,8 +75,10 @@ long ckv_reserve(struct ckv_lane *lane, const uint8_t *parent,
 {
 	LIB_INSIDE(lane);
 	struct lib_request *request;
-	int r = send_reserve(lane, parent, keys, n_keys, ret_pages, &request);
+	int r;
 
+	lib_lane_settle(lane);
+	r = send_reserve(lane, parent, keys, n_keys, ret_pages, &request);
 	return r < 0 ? r : lib_request_wait(lane, request);
 }
 
@@ -115,6 +117,7 @@ int ckv_reserve_scratch(struct ckv_lane *lane, size_t n_pages,
 
 	if (pages == NULL && n_pages > 0)
 		return lib_plain(lane->ckv, -ENOMEM);
+	lib_lane_settle(lane);
 	r = reserve_scratch(lane, n_pages, pages);
 	if (r == 0)
 		memcpy(ret_pages, pages, n_pages * sizeof *pages);
@@ -292,11 +295,13 @@ long ckv_publish(struct ckv_lane *lane, const struct ckv_page *pages,
 	LIB_INSIDE(lane);
 	struct lib_pin pin = { .word = { CKV_NONE, CKV_NONE } };
 	struct lib_request *request;
-	int r = send_publish(lane, pages, n_pages, n_tokens, flags, sums,
-			     ret_pin != NULL ? &pin : NULL, &request);
 	int32_t last = -ESTALE;
 	long n;
+	int r;
 
+	lib_lane_settle(lane);
+	r = send_publish(lane, pages, n_pages, n_tokens, flags, sums,
+			 ret_pin != NULL ? &pin : NULL, &request);
 	if (r < 0)
 		return pages_refused(lane, pages, n_pages, r, ret_status);
 	request->ret = ret_status;
@@ -345,9 +350,11 @@ long ckv_abort(struct ckv_lane *lane, const struct ckv_page *pages,
 	LIB_INSIDE(lane);
 	int32_t answers[CKV_BATCH_MAX], status, first = 0;
 	struct lib_request *request = NULL;
-	int n = send_abort(lane, pages, n_pages, &request);
-	long r = n;
+	long r;
+	int n;
 
+	lib_lane_settle(lane);
+	r = n = send_abort(lane, pages, n_pages, &request);
 	if (n < 0) {
 		pages_refused(lane, pages, n_pages, n, ret_status);
 		for (size_t i = 0; ret_status != NULL && i < n_pages; i++)
@@ -379,6 +386,7 @@ long ckv_drop(struct ckv_lane *lane, const uint8_t *keys, size_t n_keys,
 	struct lib_request *request;
 	int r;
 
+	lib_lane_settle(lane);
 	request = batch_new(lane, CKV_OP_DROP, n_keys, bytes, &r);
 	if (request == NULL)
 		return r;

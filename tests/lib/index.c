@@ -44,7 +44,7 @@ static void lane_open(struct test_index *t, uint32_t n_pins)
 	lane->world = &t->world;
 	lane->epoch = t->world.epoch;
 	lane->index = t->index;
-	lane->pool = t->maps.pool;
+	lane->pool = t->mapped.shape;
 	lane->n_pages_host = t->n_pages;
 	lane->read_base = t->pool;
 	lane->seg.c_base = calloc(1, at.c_bytes);
@@ -81,7 +81,8 @@ void test_index_open(struct test_index *t, uint32_t n_entries, uint32_t n_pins)
 	t->link.epoch = 7;
 	t->maps.link = &t->link;
 	t->maps.serial = 1;
-	t->maps.pool = (struct ckv_pool_shape){
+	t->maps.pool = &t->mapped;
+	t->mapped.shape = (struct ckv_pool_shape){
 		.page_bytes = CKV_PIECE_BYTES, .slab_stride = CKV_HUGE_BYTES,
 		.slab_pages = N_PAGES, .n_slabs = 1, .n_block_pages = N_PAGES };
 	pthread_mutex_init(&t->ckv.lock, NULL);

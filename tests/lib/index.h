@@ -16,6 +16,7 @@ struct test_index {
 	struct ckv_space space;
 	struct ckv_lane lane;
 	struct lib_maps maps;
+	struct lib_pool mapped;
 	struct lib_link link;
 	struct ckv_world world;
 	uint32_t mine;

@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * lib_reattach.c - the whole of libckv under ThreadSanitizer, with a real ckvd that is
- * killed and started again: one connection, a thread that looks up, one that
- * writes and waits for events, and one that opens and closes lanes and spaces.
+ * killed and started again, and a connection that breaks while it lives, so that pools
+ * are shared: one connection, a thread that looks up and reads under pins of before, one
+ * that writes and waits for events, and one that opens and closes lanes and spaces.
  *
- * Fails when a race is seen, or when one of the first two is not attached again
- * after a restart.
+ * Fails when a race is seen, when one of the first two is not attached again after a
+ * restart, or when bytes under a pin change.
  */
 #include "client/lib.h"
 #include "tests/lib/daemon.h"
 
 #include <poll.h>
 #include <stdio.h>
+#include <sys/socket.h>
 
-enum { RESTARTS = 6, PATIENCE = 30000, THREADS = 3 };
+enum { RESTARTS = 6, BREAKS = 4, PATIENCE = 30000, THREADS = 3 };
 
 static const char spaces[] = TEST_SPACE_TINY
 	TEST_SPACE("other", "pool = 8M\nslab = 2M\n");
@@ -24,6 +26,7 @@ static struct ckv_space *space;
 static struct ckv_lane *lane[2];
 static _Atomic int started = 1;	/* daemons so far; 0: stop */
 static _Atomic int seen[2];	/* by each lane's thread: the one it works with */
+static _Atomic int changed;	/* bytes under a pin were not what was stored */
 
 static void nap(void)
 {
@@ -39,14 +42,19 @@ static void attached(int i, int now)
 static void *look_up(void *unused)
 {
 	uint8_t keys[8 * 32] = { 1 };
-	struct ckv_handle handle[8];
+	struct ckv_handle handle[2];
 	struct ckv_pin pin[2] = { { 0 } };
+	long n[2] = { 0, 0 };
 	int now;
 
 	for (unsigned i = 0; (now = atomic_load(&started)) != 0; i++) {
 		/* The older of two pins goes, so some outlive their daemon. */
+		if (n[i % 2] > 0 && *(const char *)handle[i % 2].data != 1)
+			atomic_store(&changed, 1);
 		ckv_unpin(lane[0], &pin[i % 2]);
-		if (ckv_lookup(lane[0], keys, 1, 0, handle, &pin[i % 2]) < 0)
+		n[i % 2] = ckv_lookup(lane[0], keys, 1, 0, &handle[i % 2],
+				      &pin[i % 2]);
+		if (n[i % 2] < 0)
 			break;
 		attached(0, now);
 		if (i % 16 == 0)
@@ -118,6 +126,18 @@ static int both_attached(int now)
 	return 0;
 }
 
+/* The daemon lives and its memory stays the same; only the connection is another. */
+static void break_often(void)
+{
+	for (int i = 0; i < BREAKS; i++) {
+		lib_lock(ckv);
+		if (ckv->sock >= 0)
+			shutdown(ckv->sock, SHUT_RDWR);
+		lib_unlock(ckv);
+		lib_sys_sleep(20000000);
+	}
+}
+
 int main(void)
 {
 	void *(*const run[THREADS])(void *) = { look_up, write_and_wait,
@@ -140,7 +160,9 @@ int main(void)
 		test_daemon_restart(&daemon_);
 		atomic_store(&started, i);
 		ok = both_attached(i);
+		break_often();
 	}
+	ok &= !atomic_load(&changed);
 	atomic_store(&started, 0);
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(thread[i], NULL);

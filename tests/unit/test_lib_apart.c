@@ -115,7 +115,8 @@ START_TEST(broken_socket_is_no_reason)
 		nap();
 	kill(daemon_.pid, SIGSTOP);
 	pthread_mutex_lock(&ckv->lock);
-	space->maps->writable[p[0].page / space->pool.slab_pages] = LIB_SLAB_LOST;
+	space->maps->pool->slab[p[0].page / space->pool.slab_pages].write =
+		LIB_SLAB_LOST;
 	shutdown(ckv->sock, SHUT_RDWR);
 	pthread_mutex_unlock(&ckv->lock);
 	ck_assert_int_eq(ckv_poll(lane, &event, 1), 1);

@@ -228,7 +228,7 @@ START_TEST(verify_sees_a_flipped_byte)
 	ck_assert_int_eq(ckv_lookup(lane, keys, 4, 0, handles, &pin), 4);
 	offset = (size_t)((const char *)handles[2].data - lane->read_base);
 	ckv_unpin(lane, &pin);
-	lane->maps->write_base[offset + 4097] ^= 1;
+	lane->maps->pool->write_base[offset + 4097] ^= 1;
 	ck_assert_int_eq(ckv_lookup(lane, keys, 4, CKV_VERIFY, handles, &pin), 2);
 	ck_assert_uint_eq(pin.n_blocks, 2);
 	ck_assert_uint_eq(pin.n_at[CKV_HOST], 2);

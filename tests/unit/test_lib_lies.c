@@ -12,7 +12,8 @@
 enum { SLOTS = 16 };
 
 static struct test_index t;
-static uint8_t slab = LIB_SLAB_MAPPED;
+static struct lib_slab slab = { .write = LIB_SLAB_MAPPED };
+static uint8_t told = 1;
 
 static void setup(void)
 {
@@ -20,8 +21,9 @@ static void setup(void)
 
 	test_index_open(&t, 100, 4);
 	t.space.access = CKV_ACCESS_WRITE;
-	t.maps.writable = &slab;
-	t.maps.write_base = t.pool;
+	t.maps.told = &told;
+	t.mapped.slab = &slab;
+	t.mapped.write_base = t.pool;
 	t.ckv.link = &t.link;
 	lane->tx = (struct ckv_ring_end){
 		.slots = (struct ckv_slot *)(lane->seg.c_base + lane->at.requests),
