@@ -22,9 +22,15 @@ holds() { check "$1" grep -qE "$2" "$out"; }
 build/ckv-engine --demo --quick --json >"$out"
 rc=$?
 holds "the demo says that all is well" '"well": true'
-holds "engine 2 found the document" '"found": 1792'
-holds "three answers rest on the same bits" '"same": 3'
+holds "four answers rest on the same bits" '"same": 4'
 holds "the dead engine leaked nothing" '"leaked": false'
+# restart NAME: a number of what the killed daemon and the next one held.
+restart() { sed -n '/"restart": {/,/}/s/.*"'"$1"'": \([0-9]*\),*$/\1/p' "$out"; }
+kept() { echo "blocks $(restart blocks_before), then $(restart blocks_after)" >&2
+	[ "$(restart blocks_before)" -gt 0 ] && [ "$(restart blocks_after)" = "$(restart blocks_before)" ]; }
+check "the daemon is killed, and the next one has every block" kept
+found() { grep -c '"found": 1792' "$out"; }
+check "engines 2, 3 and 4 found the document" [ "$(found)" -eq 3 ]
 # joined NAME: a number of what two engines did with one new document while one waited.
 joined() { sed -n '/"waiting": {/,/}/s/.*"'"$1"'": \([0-9]*\),*$/\1/p' "$out"; }
 once() { echo "tokens $(joined tokens), computed $(joined computed)" >&2
@@ -34,11 +40,11 @@ holds "with the whole cache every answer is right" '"right_whole": 4'
 check "it ends well" [ $rc -eq 0 ]
 [ $bad -eq 0 ] || cat "$out" >&2
 
-# Does a process that this one started run ckvd? It does until the demo's end.
+# Does a process that this one started keep ckvd going? It does until the demo's end.
 plays() {
 	local child
 	for child in $(cat "/proc/$1/task/$1/children"); do
-		[ "$(cat "/proc/$child/comm")" = ckvd ] && return 0
+		[ "$(cat "/proc/$child/comm")" = ckvd-keeper ] && return 0
 	done 2>/dev/null
 	return 1
 }
@@ -68,7 +74,8 @@ check "the page comes while the demo plays" [ "$live" = yes ]
 check "no line is wider than 80 columns" fits
 check "each step is there, in its order" in_order "no cache: " "engine 1: " "engine 2: " \
 	"Engine 1 is killed" "  before  .* 1 " "  after  .* 0 " "engine 3: " \
-	"  Nothing was lost: 3 of 3" "Two engines get one new document" \
+	"The daemon is killed" "  It held .* serves again, and holds " "engine 4: " \
+	"  Nothing was lost: 4 of 4" "Two engines get one new document" \
 	"  each for itself: .* tokens computed, .* s of CPU  █" \
 	"  the second waits: .* tokens computed, .* s of CPU  " "  Both answer from the same" \
 	"  all .* 4/4 .* 4/4 " " * 50 %.*/4 .*/4 .*/4 " \

@@ -15,6 +15,7 @@
 #include "client/examples/engine/stage.h"
 #include "client/examples/engine/views.h"
 #include "tests/lib/check_main.h"
+#include "tests/lib/wait.h"
 
 #define MODEL	"tests/data/tiny-recall"
 
@@ -86,6 +87,7 @@ static void write_story(const char *folder, const char *name, const char *last)
 	ck_assert_ptr_nonnull(f);
 	fprintf(f, "{\"document\": \"a\", \"questions\": ["
 		"{\"question\": \"a\", \"answer\": \"a\"},"
+		"{\"question\": \"a\", \"answer\": \"a\"},"
 		"{\"question\": \"a\", \"answer\": \"a\"}, %s]}", last);
 	ck_assert_int_eq(fclose(f), 0);
 }
@@ -108,7 +110,7 @@ START_TEST(stories_are_judged)
 	write_story(other.model, "story-2.json",
 		    "{\"question\": \"a\", \"answer\": \"a\"}");
 	ck_assert_msg(stage_open(&other, &err) == 0, "%s", err.text);
-	ck_assert_uint_eq(other.n_questions, 3);
+	ck_assert_uint_eq(other.n_questions, 4);
 	ck_assert_int_eq(stage_close(&other, &err), 0);
 }
 END_TEST
@@ -172,9 +174,10 @@ START_TEST(other_weights_are_refused)
 }
 END_TEST
 
-/* A daemon that is killed while a text is being read costs no bit. */
+/* A daemon that is killed for good while a text is being read costs no bit. */
 START_TEST(killed_daemon_costs_no_bit)
 {
+	pid_t daemon = stage_daemon(&stage);
 	struct session s;
 
 	read_text(&s, &share);
@@ -182,7 +185,9 @@ START_TEST(killed_daemon_costs_no_bit)
 	ck_assert_int_eq(session_open(&s, &model, &options, &share, &err), 0);
 	ck_assert_int_eq(session_begin(&s, ids, N_IDS, 1, &err), 0);
 	ck_assert_uint_gt(s.n_found, 0);
-	proc_end(&stage.daemon, SIGKILL);
+	proc_end(&stage.keeper, SIGKILL);
+	ck_assert_int_eq(kill(daemon, SIGKILL), 0);
+	WAIT_UNTIL(stage_daemon(&stage) != daemon);
 	ck_assert_int_eq(session_read(&s, N_IDS, &err), 0);
 	ck_assert_int_eq(session_publish(&s, &err), 0);
 	assert_alone(&s);

@@ -4,9 +4,10 @@
  *
  * (1) engine 1 reads a document, answers a question and publishes its blocks;
  * (2) engine 2 gets the same document and another question; (3) engine 1 is
- * killed while it writes another document, and engine 3 still hits; (4) two engines
- * get one new document at once (demo_join.c); (5) views of the document at several
- * sizes, made with the question known and unknown.
+ * killed while it writes another document, and engine 3 still hits; (4) the daemon is
+ * killed (demo_restart.c), and engine 4 still hits; (5) two engines get one new document
+ * at once (demo_join.c); (6) views of the document at several sizes, made with the
+ * question known and unknown.
  * What each step says is told as it happens and goes into one JSON value.
  */
 #include "client/examples/engine/demo.h"
@@ -24,6 +25,7 @@
 #include "client/examples/engine/stage.h"
 
 #define QUESTIONS_MAX	16u
+#define N_ENGINES	4u	/* that ask, each its own question */
 #define PAUSE_BLOCKS	"60"
 #define SHOWN_MS	5000	/* the daemon may take to show what is */
 
@@ -32,7 +34,8 @@ static const char help[] =
 "\n"
 "Start ckvd on a private socket, without any special right, and show engines\n"
 "sharing its cache: what a second one finds, what a killed one leaves behind,\n"
-"what two with one new document compute, and what compressed views keep of one.\n"
+"what is left when the daemon is killed, what two with one new document compute,\n"
+"and what compressed views keep of one.\n"
 "\n"
 "  --json       print what was found as JSON\n"
 "  --quick      ask 4 questions of each view, not 16\n"
@@ -257,7 +260,7 @@ static void compare_bits(json_t *found, const json_t *alone)
 	demo_tell_bits(json_object_get(found, "identical"));
 }
 
-/* Steps 1 to 3. */
+/* Steps 1 to 4. */
 static int share(struct stage *s, json_t *found, struct err *e)
 {
 	struct proc first = { .out = -1 };
@@ -278,11 +281,16 @@ static int share(struct stage *s, json_t *found, struct err *e)
 	if (r == 0)
 		r = ask_once(s, true, 2, found, "engine 3",
 			     "the same text, after the death of engine 1", e);
+	if (r == 0)
+		r = demo_restart(s, found, e);
+	if (r == 0)
+		r = ask_once(s, true, 3, found, "engine 4",
+			     "the same text, after the death of the daemon", e);
 	if (r < 0)
 		return r;
 	demo_tell_compare();
 	stage_engine(s, false, &a);
-	for (uint32_t i = 0; i < 3; i++) {
+	for (uint32_t i = 0; i < N_ENGINES; i++) {
 		args_add(&a, "--ask");
 		args_add(&a, stage_question(s, i));
 	}
@@ -407,7 +415,7 @@ static int compare_share(struct stage *s, size_t i, json_t *found,
 	return 0;
 }
 
-/* Step 5. */
+/* Step 6. */
 static int compress(struct stage *s, json_t *found, struct err *e)
 {
 	json_int_t all = 0;
@@ -458,7 +466,8 @@ static bool all_well(const json_t *found)
 	json_array_foreach(json_object_get(found, "steps"), i, step)
 		if (i >= 2 && number(step, "found") == 0)
 			return false;
-	return demo_join_well(found) && number(same, "compared") == 3 && number(same, "same") == 3 &&
+	return demo_restart_well(found) && demo_join_well(found) &&
+	       number(same, "compared") == N_ENGINES && number(same, "same") == N_ENGINES &&
 	       !json_is_true(json_object_get(json_object_get(found, "death"),
 					     "leaked"));
 }

@@ -14,6 +14,10 @@
 /* The program: an exit code. */
 int demo_main(int argc, char **argv);
 
+/* The step that kills the daemon; and whether the next one has what it had. */
+int demo_restart(struct stage *s, json_t *found, struct err *e);
+bool demo_restart_well(const json_t *found);
+
 /* The step with two engines and one new document; and whether it went as it should. */
 int demo_join(struct stage *s, json_t *found, struct err *e);
 bool demo_join_well(const json_t *found);
@@ -42,6 +46,8 @@ void demo_tell_who(const char *who, const char *what);
 void demo_tell_step(const json_t *steps, const json_t *step);
 void demo_tell_killing(void);
 void demo_tell_death(const json_t *death);
+void demo_tell_restarting(void);
+void demo_tell_restart(const json_t *restart);
 void demo_tell_compare(void);
 void demo_tell_bits(const json_t *same);
 void demo_tell_joining(void);

@@ -143,7 +143,7 @@ void demo_tell_compare(void)
 void demo_tell_bits(const json_t *same)
 {
 	end_line();
-	tell("  %s: %lld of %lld answers of engines 1, 2 and 3",
+	tell("  %s: %lld of %lld answers of engines 1, 2, 3 and 4",
 	     number(same, "same") == number(same, "compared") ?
 	     "Nothing was lost" : "SOMETHING WAS LOST", number(same, "same"),
 	     number(same, "compared"));
@@ -206,6 +206,24 @@ void demo_tell_death(const json_t *death)
 	say(json_is_true(json_object_get(death, "leaked")) ?
 	    "  SOMETHING LEAKED." : "  What it held is free again: blocks and "
 	    "free pages are all there are.");
+}
+
+void demo_tell_restarting(void)
+{
+	say("");
+	tell("The daemon is killed (SIGKILL); its keeper starts it again");
+}
+
+void demo_tell_restart(const json_t *restart)
+{
+	end_line();
+	tell("  It held %lld blocks. After %.1f ms it serves again, and holds %lld.",
+	     number(restart, "blocks_before"),
+	     json_real_value(json_object_get(restart, "ms")),
+	     number(restart, "blocks_after"));
+	end_line();
+	say(number(restart, "blocks_after") == number(restart, "blocks_before") ?
+	    "  The memory was the keeper's meanwhile." : "  BLOCKS WERE LOST.");
 }
 
 void demo_tell_views(long long n_questions)

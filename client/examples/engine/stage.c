@@ -84,9 +84,9 @@ static int load_story(const struct stage *s, const char *name, json_t **ret,
 	snprintf(path, sizeof(path), "%s/%s", s->model, name);
 	story = json_load_file(path, 0, &why);
 	if (stage_text(story) == NULL || !can_be_asked(story) ||
-	    json_array_size(json_object_get(story, "questions")) < 3) {
+	    json_array_size(json_object_get(story, "questions")) < 4) {
 		err_set(e, -EINVAL, "%s: %s", path, story == NULL ? why.text :
-			"expected a document and 3 questions or more, each with "
+			"expected a document and 4 questions or more, each with "
 			"its answer");
 		json_decref(story);
 		return -EINVAL;
@@ -122,17 +122,20 @@ static int write_config(const struct stage *s, struct err *e)
 					      s->config);
 }
 
-static bool listens(const char *path)
+pid_t stage_daemon(const struct stage *s)
 {
 	struct sockaddr_un to = { .sun_family = AF_UNIX };
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	bool yes;
+	struct ucred peer = { .pid = 0 };
+	socklen_t bytes = sizeof(peer);
 
-	snprintf(to.sun_path, sizeof(to.sun_path), "%.107s", path);
-	yes = fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0;
+	snprintf(to.sun_path, sizeof(to.sun_path), "%.107s", s->socket);
+	if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &bytes) < 0)
+		peer.pid = 0;
 	if (fd >= 0)
 		close(fd);
-	return yes;
+	return peer.pid;
 }
 
 void stage_complain(const struct stage *s)
@@ -153,12 +156,13 @@ static int start_daemon(struct stage *s, struct err *e)
 	int r;
 
 	args_add(&a, s->ckvd);
+	args_add(&a, "--keeper");
 	args_add(&a, "--config");
 	args_add(&a, s->config);
-	r = proc_start("ckvd", &a, s->errors, &s->daemon, e);
-	for (int ms = 0; r == 0 && !listens(s->socket); ms += 10) {
+	r = proc_start("ckvd", &a, s->errors, &s->keeper, e);
+	for (int ms = 0; r == 0 && stage_daemon(s) == 0; ms += 10) {
 		if (ms >= START_MS) {
-			proc_end(&s->daemon, SIGKILL);
+			proc_end(&s->keeper, SIGTERM);
 			r = err_set(e, -ETIMEDOUT, "ckvd does not listen");
 			break;
 		}
@@ -212,7 +216,7 @@ int stage_open(struct stage *s, struct err *e)
 	int r;
 
 	s->errors = -1;
-	s->daemon.out = -1;
+	s->keeper.out = -1;
 	r = find_programs(s, e);
 	if (r == 0)
 		r = load_story(s, "story-1.json", &s->story, e);
@@ -237,9 +241,9 @@ int stage_close(struct stage *s, struct err *e)
 {
 	int r = 0;
 
-	if (s->daemon.pid > 0) {
-		kill(s->daemon.pid, SIGTERM);
-		r = proc_wait(&s->daemon, e);
+	if (s->keeper.pid > 0) {
+		kill(s->keeper.pid, SIGTERM);
+		r = proc_wait(&s->keeper, e);
 	}
 	remove_folder(s);
 	json_decref(s->story);

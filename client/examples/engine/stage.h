@@ -25,7 +25,7 @@ struct stage {
 	char socket[128], config[128], log[128];
 	char ckvd[640], ckv[640], engine[640];
 	int errors;			/* the log, where everybody complains */
-	struct proc daemon;
+	struct proc keeper;		/* ckvd --keeper, the daemon's parent */
 	json_t *story, *second;		/* documents and their questions */
 	uint32_t n_questions;		/* that are asked of a view */
 };
@@ -38,6 +38,9 @@ int stage_open(struct stage *s, struct err *e);
 
 /* Stop the daemon and remove the folder. -ECHILD: it did not end well. */
 int stage_close(struct stage *s, struct err *e);
+
+/* The daemon's process, which its keeper starts again when it ends; 0: none answers. */
+pid_t stage_daemon(const struct stage *s);
 
 /* Show on standard error what the daemon and the engines complained about. */
 void stage_complain(const struct stage *s);
