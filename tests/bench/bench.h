@@ -118,6 +118,7 @@ void bench_write(struct bench *b);
 void bench_pool(struct bench *b);
 void bench_idle(struct bench *b);
 void bench_death(struct bench *b);
+void bench_restart(struct bench *b);
 void bench_neighbour(struct bench *b);
 void bench_join(struct bench *b);
 void bench_chunkkv(struct bench *b);

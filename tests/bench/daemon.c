@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -72,10 +74,11 @@ bool daemon_start_with(struct bench *b, struct bench_daemon *d,
 	fflush(NULL);
 	d->pid = fork();
 	if (d->pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		prctl(PR_SET_PDEATHSIG, d->kept ? SIGTERM : SIGKILL);
 		if (getppid() != parent || freopen(log, "w", stderr) == NULL)
 			_exit(127);
-		execl(binary, "ckvd", "--config", config, (char *)NULL);
+		execl(binary, binary, "--config", config, d->kept ? "--keeper" : NULL,
+		      (char *)NULL);
 		_exit(127);
 	}
 	for (int ms = 0; ms < START_WAIT_MS; ms += 20) {
@@ -93,6 +96,21 @@ bool daemon_start_with(struct bench *b, struct bench_daemon *d,
 	daemon_stop(d);
 	*ret_why = "ckvd took over a minute to start";
 	return false;
+}
+
+pid_t daemon_pid(const struct bench_daemon *d)
+{
+	struct sockaddr_un to = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	struct ucred peer = { .pid = 0 };
+	socklen_t bytes = sizeof peer;
+
+	snprintf(to.sun_path, sizeof to.sun_path, "%.107s", d->socket);
+	if (connect(fd, (struct sockaddr *)&to, sizeof to) < 0 ||
+	    getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &bytes) < 0)
+		peer.pid = 0;
+	close(fd);
+	return peer.pid;
 }
 
 void daemon_stop(struct bench_daemon *d)

@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 struct bench_daemon {
+	bool  kept;		/* given: it gets a keeper, whose process this is: */
 	pid_t pid;		/* 0: not running */
 	char  socket[128];
 };
@@ -25,6 +26,9 @@ bool daemon_start_with(struct bench *b, struct bench_daemon *d,
 		       const char *spaces, const char **ret_why);
 void daemon_space(char *text, size_t size, const char *name, bool small_pages,
 		  uint64_t pool_bytes);
+
+/* Which process answers at the socket, 0: none. */
+pid_t daemon_pid(const struct bench_daemon *d);
 
 /* SIGTERM and wait. */
 void daemon_stop(struct bench_daemon *d);

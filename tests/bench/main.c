@@ -46,6 +46,12 @@ ROW("client_kill_pidfd_ms_p50", "  of which the kernel, until the pidfd is ready
 ROW("idle_wakeups_per_s", "wake-ups of an idle daemon, 8 clients", "1/s", BENCH_AT_MOST, 1.05),
 ROW("daemon_bytes_per_block", "daemon memory besides pools, 1 M blocks", "B/block", BENCH_AT_MOST, 256),
 ROW("reader_kill_restart_miss_ms", "daemon killed: until a reader's clean miss", "ms", BENCH_INFO, 0),
+ROW("restart_first_hit_ms", "daemon killed: first correct hit, 1 M blocks, 8 GiB", "ms", BENCH_AT_MOST, 1000),
+ROW("restart_miss_ms", "  until a lookup misses", "ms", BENCH_INFO, 0),
+ROW("restart_process_ms", "  until its keeper has made the next process", "ms", BENCH_INFO, 0),
+ROW("restart_serve_ms", "  until that answers at its socket", "ms", BENCH_INFO, 0),
+ROW("reattach_us_p50", "  a client that was idle: to its first hit, p50", "us", BENCH_AT_MOST, 5000),
+ROW("reattach_us_max", "  the slowest", "us", BENCH_INFO, 0),
 ROW("neighbour_nop_us_p99", "beside three hostile clients: NOP round trip, p99", "us", BENCH_AT_MOST, 1000),
 ROW("neighbour_nop_alone_us_p99", "  without them", "us", BENCH_INFO, 0),
 ROW("neighbour_nop_other_us_p99", "  they are in another space", "us", BENCH_INFO, 0),
@@ -104,6 +110,7 @@ static const struct group groups[] = {
 	{ "encode", bench_encode, false },
 	{ "chunkkv", bench_chunkkv, false },
 	{ "death", bench_death, false },
+	{ "restart", bench_restart, true },
 	{ "neighbour", bench_neighbour, false },
 	{ "join", bench_join, false },
 	{ "idle", bench_idle, true },
@@ -174,7 +181,7 @@ static void usage(void)
 	     "  --json FILE     also write one flat JSON object\n"
 	     "  --only GROUP    one group of rows: memcpy socket index keys places lmdb\n"
 	     "                  ring write pool redis norms gather encode chunkkv death\n"
-	     "                  neighbour join idle replay\n"
+	     "                  restart neighbour join idle replay\n"
 	     "  --bin DIR       where ckvd is (build)\n"
 	     "  --trace FILE    for the replay (tests/data/traces/...)\n");
 }
