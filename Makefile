@@ -127,6 +127,10 @@ $B/tests/in_mode: $B/tests/e2e/in_mode.o $B/libckvtest.a
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ $(call libs,libseccomp)
 
+$B/tests/hits: $B/tests/e2e/hits.o $B/libckv.a
+	@mkdir -p $(@D)
+	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ $(call libs,$(PKG_CLIENT)) -lm
+
 # The race detector sees no fences (-Wno-tsan); those have the stress and the models.
 build-tsan/%: tests/race/%.c
 	@mkdir -p $(@D)
@@ -279,7 +283,7 @@ test:
 		{ echo "0 passed, 1 failed, 0 skipped"; exit 1; }
 	@tests/run
 
-tests: $(UNIT) $(FUZZERS) $(CRASH) $B/golden $B/tests/in_mode $(if $(SAN),,$(RACE))
+tests: $(UNIT) $(FUZZERS) $(CRASH) $B/golden $B/tests/in_mode $B/tests/hits $(if $(SAN),,$(RACE))
 
 # What has a plain twin, and the tests that judge it; all that is installed, compiled only.
 twins: all $(filter $B/tests/test_core_% $B/tests/test_engine_vec $B/tests/test_kernels_% \
