@@ -35,9 +35,12 @@ unit_is_well_formed() {
 	systemd-analyze verify --man=no /etc/systemd/system/ckvd.service >"$dir/verify" 2>&1 || return
 	! grep ckvd "$dir/verify"
 }
+# There is no awk: its name leads through /etc, which is empty here.
 unit_is_closed() {
-	systemd-analyze security --no-pager ckvd.service | tail -n 1 | tee /dev/stderr |
-		awk '{ for (i = 1; i <= NF; i++) if ($i ~ /^[0-9]+\.[0-9]+$/) { exit $i > 2.0 } exit 1 }'
+	local level
+	level=$(systemd-analyze security --no-pager ckvd.service | tail -n 1 | grep -oE '[0-9]+\.[0-9]')
+	echo "$level"
+	[ -n "$level" ] && [ "${level/./}" -le 20 ]
 }
 told() { [ -s "$dir/out" ] && sed 's/^/# /' "$dir/out"; }
 
@@ -116,7 +119,7 @@ After=dbus.service
 [Service]
 Type=oneshot
 TimeoutStartSec=5min
-Environment=CKV_BOOTED_POOL=$pool
+Environment=CKV_BOOTED_POOL=$pool SYSTEMD_COLORS=0 SYSTEMD_EMOJI=0
 ExecStart=/bin/bash /opt/src/tests/e2e/booted.sh inside
 ExecStopPost=systemctl poweroff --no-block
 StandardOutput=file:/opt/ckv/tap
