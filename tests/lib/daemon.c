@@ -21,7 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static void give_up(const struct test_daemon *daemon, const char *why)
+_Noreturn void test_daemon_give_up(const struct test_daemon *daemon, const char *why)
 {
 	char line[512];
 	FILE *log = fopen(daemon->log, "r");
@@ -33,10 +33,10 @@ static void give_up(const struct test_daemon *daemon, const char *why)
 }
 
 /*
- * Does this daemon answer? A killed one's socket may answer for a while too:
+ * A killed one's socket may answer for a while too:
  * its ring is torn down later than its process ends.
  */
-static int connects(struct test_daemon *daemon)
+int test_daemon_answers(struct test_daemon *daemon)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
 	struct ucred peer = { .pid = -1 };
@@ -64,7 +64,7 @@ void test_daemon_before(void (*call)(void *context), void *context)
 }
 
 /* A keeper that is told to stop takes its daemon along. */
-static void run(const struct test_daemon *daemon, int kept)
+_Noreturn void test_daemon_become(const struct test_daemon *daemon, int kept)
 {
 	char path[512];
 	int fd = open(daemon->log, O_WRONLY | O_CREAT | O_APPEND, 0600);
@@ -89,15 +89,15 @@ static void wait_until_it_answers(struct test_daemon *daemon)
 	pid_t child = daemon->keeper > 0 ? daemon->keeper : daemon->pid;
 
 	for (int i = 0; i < WAIT_MOMENTS; i++) {
-		if (connects(daemon))
+		if (test_daemon_answers(daemon))
 			return;
 		if (waitpid(child, NULL, WNOHANG) == child) {
 			daemon->pid = daemon->keeper = 0;
-			give_up(daemon, "it ended at once");
+			test_daemon_give_up(daemon, "it ended at once");
 		}
 		wait_moment();
 	}
-	give_up(daemon, "it does not answer");
+	test_daemon_give_up(daemon, "it does not answer");
 }
 
 void test_daemon_restart(struct test_daemon *daemon)
@@ -106,13 +106,13 @@ void test_daemon_restart(struct test_daemon *daemon)
 	if (daemon->keeper == 0) {
 		daemon->pid = fork();
 		if (daemon->pid == 0)
-			run(daemon, 0);
+			test_daemon_become(daemon, 0);
 	}
 	wait_until_it_answers(daemon);
 }
 
-static void make_place(struct test_daemon *daemon, const char *params,
-		       const char *spaces)
+void test_daemon_make(struct test_daemon *daemon, const char *params,
+		      const char *spaces)
 {
 	FILE *out;
 
@@ -123,7 +123,7 @@ static void make_place(struct test_daemon *daemon, const char *params,
 	snprintf(daemon->log, sizeof daemon->log, "%s/log", daemon->dir);
 	out = fopen(daemon->config, "w");
 	if (out == NULL)
-		give_up(daemon, "no configuration");
+		test_daemon_give_up(daemon, "no configuration");
 	fprintf(out, "[daemon]\nsocket = %s\n%s%s\n%s", daemon->socket,
 		test_mode_params(), params ? params : "",
 		spaces ? spaces : TEST_SPACE_TINY);
@@ -133,18 +133,18 @@ static void make_place(struct test_daemon *daemon, const char *params,
 void test_daemon_start(struct test_daemon *daemon, const char *params,
 		       const char *spaces)
 {
-	make_place(daemon, params, spaces);
+	test_daemon_make(daemon, params, spaces);
 	test_daemon_restart(daemon);
 }
 
 void test_daemon_start_kept(struct test_daemon *daemon, const char *params,
 			    const char *spaces)
 {
-	make_place(daemon, params, spaces);
+	test_daemon_make(daemon, params, spaces);
 	fflush(NULL);
 	daemon->keeper = fork();
 	if (daemon->keeper == 0)
-		run(daemon, 1);
+		test_daemon_become(daemon, 1);
 	wait_until_it_answers(daemon);
 }
 

@@ -49,6 +49,15 @@ void test_daemon_start_kept(struct test_daemon *daemon, const char *params,
 			    const char *spaces);
 
 /*
+ * The parts of it: make its place and configuration; in a child, become it or its keeper;
+ * does it answer? And end the test program with its log.
+ */
+void test_daemon_make(struct test_daemon *daemon, const char *params, const char *spaces);
+_Noreturn void test_daemon_become(const struct test_daemon *daemon, int kept);
+int test_daemon_answers(struct test_daemon *daemon);
+_Noreturn void test_daemon_give_up(const struct test_daemon *daemon, const char *why);
+
+/*
  * Start it again at the same place, after test_daemon_kill() or _stop(); where there is a
  * keeper that lives, wait until that has.
  */
