@@ -20,6 +20,28 @@ uint64_t storm_number(const char *name, uint64_t init)
 	return text != NULL && text[0] != 0 ? strtoull(text, NULL, 0) : init;
 }
 
+static bool is_all(void)
+{
+#ifdef __SANITIZE_ADDRESS__
+	return false;
+#else
+	return storm_number("ALL", 0) != 0 && getenv("CKV_TEST_MODE") == NULL;
+#endif
+}
+
+uint64_t storm_stride(uint64_t n, uint64_t runs)
+{
+	runs = storm_number("CKV_RESTART_RUNS", runs);
+	return is_all() || runs >= n ? 1 : n / runs;
+}
+
+double storm_stride_limit(void)
+{
+	uint64_t runs = storm_number("CKV_RESTART_RUNS", 0);
+
+	return is_all() ? 1200.0 : 100.0 + (double)runs;
+}
+
 double storm_run_seconds(void)
 {
 	return (double)storm_number("CKV_STORM_SECONDS", 0);

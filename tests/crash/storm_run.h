@@ -22,6 +22,15 @@ struct storm_run {
 /* A number of the environment. */
 uint64_t storm_number(const char *name, uint64_t init);
 
+/*
+ * Of n places every how many are to be tried, for about $CKV_RESTART_RUNS of them, else
+ * `runs`? With ALL=1 it is each, where this is not slowed down and nothing is missing.
+ */
+uint64_t storm_stride(uint64_t n, uint64_t runs);
+
+/* Seconds that a test of places may take. */
+double storm_stride_limit(void);
+
 /* The configuration of its spaces, with $CKV_STORM_POOL; how long it blows at least. */
 void storm_run_config(char *text, size_t size);
 double storm_run_seconds(void);
