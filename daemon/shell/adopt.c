@@ -196,6 +196,7 @@ static int adopt_client(struct daemon *d, const struct ckv_ledger_client *row,
 	user->n_clients = 1;
 	c->index = index;
 	d->n_clients++;
+	ckv_hint_store64(&d->stats->clients, d->n_clients);
 	memcpy(name, row->name, sizeof name);
 	name[sizeof name - 1] = 0;
 	stats_client(d, client, name);
@@ -327,7 +328,6 @@ void adopt_forget_rest(struct daemon *d, uint64_t *ticket)
 		return;
 	if (a->ledger_used)
 		clear_rows(d);
-	for (uint32_t i = 0; i < a->n_items; i++)
 	store_count(d->store, a->n_items);
 	/* Without its ledger nothing of before can be used, so that goes first. */
 	for (uint32_t i = 0; i < a->n_items; i++)

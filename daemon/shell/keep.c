@@ -127,6 +127,7 @@ static bool is_lost(struct daemon *d)
 	if (error == 0)
 		return false;
 	ledger_set_valid(d->ledger, false);
+	ckv_hint_store64(&d->stats->stored, 0);
 	if (!d->store_lost)
 		log_line(LOG_WARNING, "the service manager no longer holds what would "
 			 "outlive this daemon: %s; the next start will be a cold one",
