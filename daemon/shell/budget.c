@@ -7,6 +7,7 @@
 #include "daemon/shell/served.h"
 #include "daemon/shell/jobs.h"
 #include "daemon/shell/waits.h"
+#include "proto/ckv_ledger.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -14,7 +15,7 @@
 
 #define OWN_BYTES	(8ull << 20)	/* code, libraries, stacks, rings */
 #define STACK_BYTES	(8ull << 20)	/* addresses of a thread's stack */
-#define OWN_FILES	24u		/* standard streams, loop, signals, lock, ... */
+#define OWN_FILES	28u		/* standard streams, loop, signals, lock, ledger, ... */
 #define RANGE_MAX	(1ull << 46)	/* half of what x86-64 gives a process */
 #define SIZE_BYTES	32u
 #define GIVEN_BYTES	(MACHINE_NAME_BYTES + 128)
@@ -71,10 +72,10 @@ void budget_count(const struct config *config, struct budget *ret_budget)
 		count_space(&config->space[i], p, b);
 		ret_budget->sum += b->sum;
 		ret_budget->range += b->range;
-		ret_budget->n_files += config->space[i].pool.n_slabs + 3;
+		ret_budget->n_files += config->space[i].pool.n_slabs + 4;
 		n_words += (config->space[i].pool.n_slabs + 63) / 64;
 	}
-	ret_budget->own = OWN_BYTES + CKV_WORLD_BYTES + sizeof(struct daemon) +
+	ret_budget->own = OWN_BYTES + CKV_WORLD_BYTES + CKV_LEDGER_BYTES + sizeof(struct daemon) +
 		ckv_stats_bytes(config->n_spaces, (uint32_t)p->max_clients) +
 		p->max_clients * (sizeof(struct client) + n_words * 8 +
 				  config->n_spaces * sizeof(struct attachment)) +

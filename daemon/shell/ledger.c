@@ -86,8 +86,8 @@ const struct ckv_ledger_lane *ledger_lane(const struct ledger *l, uint32_t row)
 	return (const void *)mark_of(l, LEDGER_LANE, row);
 }
 
-/* The lowest rows are taken first, so that the rest of the memory is never touched. */
-static int list_unused(struct ledger *l)
+/* The lowest rows are taken first, so that most of the memory of a new one is never touched. */
+static int list_unused(struct ledger *l, bool is_new)
 {
 	int r;
 
@@ -98,13 +98,13 @@ static int list_unused(struct ledger *l)
 		if (r < 0)
 			return r;
 		for (uint32_t i = shape[k].n_rows; i-- > 0; )
-			if (ckv_state_load32(&mark_of(l, k, i)->state) == 0)
+			if (is_new || ckv_state_load32(&mark_of(l, k, i)->state) == 0)
 				u->row[u->n++] = i;
 	}
 	return 0;
 }
 
-static int ledger_new(struct memory *memory, struct ledger **ret_ledger)
+static int make(struct memory *memory, bool is_new, struct ledger **ret_ledger)
 {
 	struct ledger *l;
 	int r = sys_alloc(1, sizeof *l, &l);
@@ -113,7 +113,7 @@ static int ledger_new(struct memory *memory, struct ledger **ret_ledger)
 		return r;
 	l->memory = *memory;
 	l->head = memory->base;
-	r = list_unused(l);
+	r = list_unused(l, is_new);
 	if (r < 0) {
 		l->memory = (struct memory){ .fd = -1 };
 		ledger_destroy(l);
@@ -136,7 +136,7 @@ int ledger_create(struct ledger **ret_ledger)
 
 	if (r < 0)
 		return r;
-	r = ledger_new(&memory, ret_ledger);
+	r = make(&memory, true, ret_ledger);
 	if (r < 0)
 		memory_destroy(&memory);
 	return r;
@@ -187,7 +187,7 @@ int ledger_adopt(int fd, struct ledger **ret_ledger, char text[128])
 		r = memory_adopt(fd, CKV_LEDGER_BYTES, &memory);
 	if (r < 0)
 		return r;
-	r = ledger_new(&memory, ret_ledger);
+	r = make(&memory, false, ret_ledger);
 	if (r < 0)
 		sys_unmap(memory.base, memory.bytes);
 	return r;

@@ -134,19 +134,27 @@ static void *serve(void *argument)
 	return NULL;
 }
 
-struct test_manager *manager_start(const char *folder)
+/* An open socket at the path; the name of an older one is taken away. */
+static int listen_at(const char *path)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	unlink(path);
+	strcpy(a.sun_path, path);
+	if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof a) != 0)
+		give_up(path);
+	return fd;
+}
+
+struct test_manager *manager_start(const char *folder)
+{
 	struct test_manager *m = calloc(1, sizeof *m);
 
 	if (m == NULL)
 		give_up("manager");
 	snprintf(m->path, sizeof m->path, "%s/notify", folder);
-	unlink(m->path);
-	strcpy(a.sun_path, m->path);
-	m->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (m->fd < 0 || bind(m->fd, (struct sockaddr *)&a, sizeof a) != 0)
-		give_up(m->path);
+	m->fd = listen_at(m->path);
 	pthread_mutex_init(&m->lock, NULL);
 	if (pthread_create(&m->thread, NULL, serve, m) != 0)
 		give_up("manager's thread");
@@ -285,4 +293,18 @@ unsigned int manager_barriers(struct test_manager *m)
 	n = m->n_barriers;
 	pthread_mutex_unlock(&m->lock);
 	return n;
+}
+
+void manager_mute(struct test_manager *m)
+{
+	unlink(m->path);
+}
+
+/* The thread reads the new socket, as it has the number of the old one. */
+void manager_unmute(struct test_manager *m)
+{
+	int fd = listen_at(m->path);
+
+	dup3(fd, m->fd, O_CLOEXEC);
+	close(fd);
 }

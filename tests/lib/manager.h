@@ -47,6 +47,9 @@ void manager_empty(struct test_manager *manager);
 /* Hold another descriptor, which is duplicated, under a name. */
 void manager_put(struct test_manager *manager, const char *name, int fd);
 void manager_set_mood(struct test_manager *manager, enum manager_mood mood);
+/* Its socket is gone, as if it had died; it is there again. */
+void manager_mute(struct test_manager *manager);
+void manager_unmute(struct test_manager *manager);
 /* Was it told to forget a descriptor by itself when that hangs up? */
 bool manager_polls(struct test_manager *manager, const char *name);
 /* Barriers that were asked for so far. */
