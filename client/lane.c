@@ -59,7 +59,7 @@ void lib_segments_leave(struct lib_segments *seg)
 	if (seg->maps == NULL)
 		return;
 	at = ckv_lane_map(&seg->shape);
-	lib_sys_unmap(seg->c_base, at.c_bytes);
+	lib_segment_end(seg->c_base, at.c_bytes);
 	lib_sys_unmap(seg->d_base, at.d_bytes);
 	lib_sys_close(seg->kick_fd);
 	lib_session_bye(seg->maps->ckv, &seg->bye);
@@ -123,7 +123,6 @@ static void put_aside(struct ckv_lane *lane)
 				 .c_base = lane->seg.c_base,
 				 .c_bytes = lane->at.c_bytes,
 				 .pins = lane->pins,
-				 .pin_high = lane->pin_high,
 				 .n_pins = lane->n_pins_held,
 				 .lent = lane->lent };
 	lane->seg.bye = NULL;
@@ -230,7 +229,6 @@ void lib_lane_end(struct ckv_lane *lane)
 		ckv->n_lanes--;
 	}
 	lib_event_taken(lane);
-	lib_pins_clear(lane->pins, lane->pin_high);
 	lib_segments_leave(&lane->seg);
 	lib_segments_leave(&lane->fresh);
 	lib_lane_end_olds(lane);

@@ -168,7 +168,6 @@ struct lib_old {
 	char *c_base;		/* its C segment, which has the pin words */
 	size_t c_bytes;
 	_Atomic uint64_t *pins;
-	uint32_t pin_high;
 	uint32_t n_pins;
 	struct lib_lent_set lent;
 };
@@ -443,7 +442,7 @@ void lib_lane_end(struct ckv_lane *lane);
 /* old.c: what was handed out of maps that a lane has left */
 void lib_lane_unpin_old(struct ckv_lane *lane, const struct lib_pin *pin);
 void lib_lane_end_olds(struct ckv_lane *lane);
-void lib_pins_clear(_Atomic uint64_t *pins, uint32_t n);
+void lib_segment_end(char *c_base, size_t c_bytes);
 void lib_lane_forget_old(struct ckv_lane *lane, uint64_t serial, uint32_t page,
 			 uint32_t lending);
 

@@ -10,18 +10,18 @@
  */
 #include "client/lib.h"
 
-/* Give words back, so that a daemon that does not hear of the end sees no pin there. */
-void lib_pins_clear(_Atomic uint64_t *pins, uint32_t n)
+/* Unmap a C segment (NULL is allowed); whoever reads it later sees that it is over. */
+void lib_segment_end(char *c_base, size_t c_bytes)
 {
-	for (uint32_t i = 0; i < n; i++)
-		ckv_pin_drop(&pins[i]);
+	if (c_base != NULL)
+		ckv_state_store32(&((struct ckv_c_head *)(void *)c_base)->closed, 1);
+	lib_sys_unmap(c_base, c_bytes);
 }
 
 /* ckv->lock is held. */
 static void old_end(struct ckv *ckv, struct lib_old *old)
 {
-	lib_pins_clear(old->pins, old->pin_high);
-	lib_sys_unmap(old->c_base, old->c_bytes);
+	lib_segment_end(old->c_base, old->c_bytes);
 	lib_session_bye(ckv, &old->bye);
 	lib_maps_put(old->maps);
 	lib_lent_free(&old->lent);

@@ -13,6 +13,9 @@
  *    256  need_wake               not 0: the client sleeps, or is about to, on D's futex
  *    320  event_arm               a new number asks for one more EVENT message
  *    384  count[16]               what the client's lookups found (enum ckv_claim)
+ *    512  closed                  not 0: the client is done with the lane and what it lent.
+ *                                 A later daemon that finds this ends the lane, as
+ *                                 LANE_CLOSE may have found no daemon
  *   4096  request slots, pin words, touch ring, argument area (struct ckv_lane_shape)
  *
  * D segment (D: daemon). The daemon writes, and this client maps it read-only.
@@ -73,6 +76,8 @@ struct ckv_c_head {
 	_Atomic uint32_t event_arm;
 	uint8_t	 pad5[60];
 	_Atomic uint64_t count[16];
+	_Atomic uint32_t closed;
+	uint8_t	 pad6[60];
 };
 CKV_AT(struct ckv_c_head, magic, 0, 4);
 CKV_AT(struct ckv_c_head, layout_version, 4, 4);
@@ -82,7 +87,8 @@ CKV_AT(struct ckv_c_head, touch_tail, 192, 4);
 CKV_AT(struct ckv_c_head, need_wake, 256, 4);
 CKV_AT(struct ckv_c_head, event_arm, 320, 4);
 CKV_AT(struct ckv_c_head, count, 384, 128);
-CKV_SIZE(struct ckv_c_head, 512);
+CKV_AT(struct ckv_c_head, closed, 512, 4);
+CKV_SIZE(struct ckv_c_head, 576);
 _Static_assert(CKV_CLAIMS <= 16, "claims do not fit their line");
 
 struct ckv_d_head {

@@ -273,19 +273,26 @@ int adopt_clients(struct daemon *d)
 }
 
 /*
- * A pin that is set after the epoch was raised is never confirmed, so a lane without pins
- * gets none any more; and no page is lent on it. The pins are those of the last count,
- * which stats_turn() makes. But while pages rest, their lane may be any one.
+ * Is a lane of before over? Its client may have said so while there was no daemon to hear
+ * LANE_CLOSE. Else: a pin that is set after the epoch was raised is never confirmed, so a
+ * lane without pins gets none any more; and no page is lent on it. The pins are those of
+ * the last count, which stats_turn() makes. But while pages rest, their lane may be any one.
  */
+static bool is_over(const struct daemon *d, const struct lane *lane)
+{
+	const struct space *core = d->served[lane->space].core;
+
+	return ckv_state_load32(&lane->c_head->closed) != 0 ||
+	       (lane->n_pins_used == 0 && space_lane_lent(core, lane->number) == 0 &&
+		space_resting(core) == 0);
+}
+
 void adopt_tick(struct daemon *d)
 {
 	for (uint32_t i = d->n_lanes_max; i < d->n_lane_rows && d->n_old_open > 0; i++) {
 		struct lane *lane = &d->lane[i];
-		const struct space *core = d->served[lane->space].core;
 
-		if (lane->state == LANE_SHUT && lane->n_pins_used == 0 &&
-		    space_lane_lent(core, lane->number) == 0 &&
-		    space_resting(core) == 0)
+		if (lane->state == LANE_SHUT && is_over(d, lane))
 			lane_end(d, lane);
 	}
 }

@@ -64,6 +64,7 @@ static const struct row fields[] = {
 	AT(ckv_c_head, need_wake),
 	AT(ckv_c_head, event_arm),
 	AT(ckv_c_head, count),
+	AT(ckv_c_head, closed),
 	SIZE(ckv_c_head),
 	AT(ckv_d_head, magic),
 	AT(ckv_d_head, layout_version),

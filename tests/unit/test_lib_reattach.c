@@ -151,7 +151,7 @@ START_TEST(old_pins_are_given_back_one_by_one)
 	for (int i = 0; i < 3; i++, left--) {
 		int n = 0;
 
-		for (uint32_t w = 0; w < lane->olds->pin_high; w++)
+		for (uint32_t w = 0; w < lane->shape.n_pins; w++)
 			n += ckv_pin_slot(&lane->olds->pins[w]) != CKV_NONE;
 		ck_assert_int_eq(n, left);
 		ckv_unpin(lane, &pin[i]);
