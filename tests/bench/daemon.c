@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { BATCH = 64, START_WAIT_MS = 60000 };
+enum { BATCH = 64, START_WAIT_MS = 120000 };
 
 static bool write_config(const char *path, const char *socket,
 			 const char *spaces)
@@ -94,7 +94,7 @@ bool daemon_start_with(struct bench *b, struct bench_daemon *d,
 		usleep(20000);
 	}
 	daemon_stop(d);
-	*ret_why = "ckvd took over a minute to start";
+	*ret_why = "ckvd took over two minutes to start";
 	return false;
 }
 
