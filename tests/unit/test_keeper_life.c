@@ -159,12 +159,12 @@ END_TEST
 START_TEST(a_stop_in_a_pause)
 {
 	begin();
-	for (int i = 0; i < 7; i++) {
+	for (int i = 0; i < 9; i++) {
 		fake_exit(&now, 1);
 		next();
 	}
 	fake_exit(&now, 1);
-	says("in 320 ms");
+	says("in 1280 ms");
 	kill(keeper, SIGTERM);
 	ck_assert_int_eq(ended(), 0);
 }
