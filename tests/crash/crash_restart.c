@@ -8,7 +8,7 @@
  * client has pinned and borrowed until that lets go or dies, and serve on.
  *
  *   CKV_SEED           repeats the choices
- *   CKV_RESTART_RUNS   about so many places of each kind, 24; with ALL=1 it is all of them
+ *   CKV_RESTART_RUNS   about so many places of each kind, 16; with ALL=1 it is all of them
  */
 #include "tests/crash/manager.h"
 #include "tests/crash/script.h"
@@ -19,7 +19,7 @@
 #include <signal.h>
 #include <stdio.h>
 
-enum { RUNS = 24, STEPS_MAX = 30000, AGAIN_MAX = 3 };
+enum { RUNS = 16, STEPS_MAX = 30000, AGAIN_MAX = 3 };
 
 /* What becomes of the client. */
 enum client_end { CLIENT_STAYS, CLIENT_DIES_BEFORE, CLIENT_DIES_AFTER, CLIENT_STOPPED,

@@ -24,7 +24,7 @@ uint64_t storm_number(const char *name, uint64_t init);
 
 /*
  * Of n places every how many are to be tried, for about $CKV_RESTART_RUNS of them, else
- * `runs`? With ALL=1 it is each, where this is not slowed down and nothing is missing.
+ * `runs`, or fewer under sanitizers? With ALL=1 it is each, on an ordinary machine and build.
  */
 uint64_t storm_stride(uint64_t n, uint64_t runs);
 
