@@ -59,13 +59,13 @@ bool daemon_start_with(struct bench *b, struct bench_daemon *d,
 		       const char *spaces, const char **ret_why)
 {
 	static int number;
-	char config[128], binary[256], log[128];
+	char config[128], binary[256];
 	struct ckv *ckv;
 	pid_t parent = getpid();
 
 	snprintf(d->socket, sizeof d->socket, "%s/%d.sock", b->work_dir, number);
 	snprintf(config, sizeof config, "%s/%d.conf", b->work_dir, number);
-	snprintf(log, sizeof log, "%s/%d.log", b->work_dir, number++);
+	snprintf(d->log, sizeof d->log, "%s/%d.log", b->work_dir, number++);
 	snprintf(binary, sizeof binary, "%s/ckvd", b->bin_dir);
 	if (!write_config(config, d->socket, spaces)) {
 		*ret_why = "cannot write the configuration";
@@ -75,7 +75,7 @@ bool daemon_start_with(struct bench *b, struct bench_daemon *d,
 	d->pid = fork();
 	if (d->pid == 0) {
 		prctl(PR_SET_PDEATHSIG, d->kept ? SIGTERM : SIGKILL);
-		if (getppid() != parent || freopen(log, "w", stderr) == NULL)
+		if (getppid() != parent || freopen(d->log, "w", stderr) == NULL)
 			_exit(127);
 		execl(binary, binary, "--config", config, d->kept ? "--keeper" : NULL,
 		      (char *)NULL);

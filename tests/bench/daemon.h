@@ -12,6 +12,7 @@ struct bench_daemon {
 	bool  kept;		/* given: it gets a keeper, whose process this is: */
 	pid_t pid;		/* 0: not running */
 	char  socket[128];
+	char  log[128];		/* what it wrote to stderr */
 };
 
 /*

@@ -43,6 +43,8 @@ unit_is_closed() {
 	[ -n "$level" ] && [ "${level/./}" -le 20 ]
 }
 told() { [ -s "$dir/out" ] && sed 's/^/# /' "$dir/out"; }
+# What the daemon says of its start.
+parts() { journalctl --sync; journalctl -u ckvd -o cat --no-pager | grep "^taken over" | tail -n 1 | sed 's/^/# /'; }
 
 inside() {
 	local before
@@ -54,12 +56,14 @@ inside() {
 	before=$(pid)
 	check "after kill -9 every block is found" hits kill -9 "$before"
 	told
+	parts
 	check "by another process" other "$before"
 	before=$(pid)
 	check "a second client finds every block" hits
 	check "a new binary" new_binary
 	check "after systemctl restart every block is found" hits systemctl restart ckvd
 	told
+	parts
 	check "by another process" other "$before"
 	check "which is the new binary" runs_the_new_file
 	check "systemctl stop" systemctl stop ckvd
@@ -86,8 +90,10 @@ dir=$(mktemp -d "${TMPDIR:-/tmp}/ckv-booted.XXXXXX")
 trap 'rm -rf "$dir"' EXIT
 trap 'exit 1' INT TERM
 
+limit=200
+[ "$pool" = 64MiB ] || limit=900
 nspawn() {
-	timeout -k 10 200 systemd-nspawn -D / --volatile=yes --quiet --register=no --keep-unit \
+	timeout -k 10 "$limit" systemd-nspawn -D / --volatile=yes --quiet --register=no --keep-unit \
 		--machine="ckv-booted-$$" "$@" </dev/null
 }
 nspawn true >"$dir/out" 2>&1 || cannot "no container: $(tail -n 1 "$dir/out")"
@@ -118,7 +124,7 @@ Wants=dbus.service
 After=dbus.service
 [Service]
 Type=oneshot
-TimeoutStartSec=5min
+TimeoutStartSec=15min
 Environment=CKV_BOOTED_POOL=$pool SYSTEMD_COLORS=0 SYSTEMD_EMOJI=0
 ExecStart=/bin/bash /opt/src/tests/e2e/booted.sh inside
 ExecStopPost=systemctl poweroff --no-block
