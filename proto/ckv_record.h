@@ -57,7 +57,8 @@ enum ckv_record_state {
 
 struct ckv_record {
 	struct ckv_key key;
-	uint64_t checksum;	/* LENT: serial of the lane that it is lent to; 0: no lane */
+	uint64_t checksum;	/* LENT: serial of the lane that it is lent to; 0: no lane.
+				   QUARANTINE: lanes with a lower serial may be blind; 0: none */
 	_Atomic uint64_t seal;	/* 0: the page is free */
 	uint32_t parent_slot;	/* CKV_NONE at a root and in a view */
 	uint32_t slot;		/* CKV_NONE: scratch */

@@ -27,6 +27,7 @@ enum {
 
 struct adoption {
 	struct space *space;
+	uint64_t blind_below;		/* lanes of before with a lower serial may be blind */
 	struct space_adopted n;		/* counts for the caller */
 	uint32_t n_claimed;		/* slots, by blocks */
 };
@@ -36,6 +37,16 @@ static void rests(struct adoption *a, uint32_t page, uint32_t *why)
 	page_rest(a->space, page);
 	a->n.n_resting++;
 	(*why)++;
+}
+
+/* It did so already, and its record tells since when. */
+static void rests_on(struct adoption *a, uint32_t page)
+{
+	uint64_t since = a->space->records[page].checksum;
+
+	if (since > a->blind_below)
+		a->blind_below = since;
+	rests(a, page, &a->n.n_rested);
 }
 
 /* ---- 1. claim slots ---- */
@@ -179,7 +190,7 @@ static void adopt_page(struct adoption *a, uint32_t page)
 	else if (record->state == CKV_RECORD_LENT)
 		adopt_lent(a, page);
 	else if (record->state == CKV_RECORD_QUARANTINE)
-		rests(a, page, &a->n.n_rested);
+		rests_on(a, page);
 	else if (record->state != CKV_RECORD_PUBLISHED ||
 		 !block_is_possible(s, record) || !claim(a, page, 1, &why))
 		rests(a, page, why);
@@ -302,8 +313,10 @@ static void settle_view_page(struct adoption *a, uint32_t i)
 		return;
 	}
 	view_run_set(s, i, 1, true);
-	rests(a, page, sealed(s, page) && record->state == CKV_RECORD_QUARANTINE ?
-	      &a->n.n_rested : &a->n.n_bad);
+	if (sealed(s, page) && record->state == CKV_RECORD_QUARANTINE)
+		rests_on(a, page);
+	else
+		rests(a, page, &a->n.n_bad);
 }
 
 static void settle_views(struct adoption *a)
@@ -574,5 +587,7 @@ void space_adopt(struct space *s, struct space_adopted *ret_n)
 	restore_order(s, true);
 	restore_names(s);
 	restore_queues(s);
+	if (a.n.n_resting > 0)
+		blind_find(s, a.blind_below);
 	*ret_n = a.n;
 }

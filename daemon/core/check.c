@@ -217,7 +217,7 @@ static void check_views(const struct space *s, struct tally *t)
 static void check_lanes(const struct space *s)
 {
 	uint64_t n_lent = 0, n_claimed = 0, n_users = 0;
-	uint32_t n_open = 0, n_before = 0;
+	uint32_t n_open = 0, n_before = 0, n_blind = 0;
 
 	for (uint32_t i = 0; i < s->config.n_lanes_max; i++) {
 		const struct space_lane *lane = &s->lanes[i];
@@ -229,6 +229,7 @@ static void check_lanes(const struct space *s)
 			assert(s->open_lanes[lane->place] == i);
 			n_open++;
 			n_before += lane->before;
+			n_blind += lane->blind;
 		}
 		for (uint32_t page = lane->lent.head; page != CKV_NONE;
 		     page = page_of(s, page)->link.next, n++)
@@ -241,7 +242,8 @@ static void check_lanes(const struct space *s)
 	for (uint32_t i = 0; i <= s->config.n_users_max; i++)
 		n_users += s->user_lent[i];
 	assert(n_lent == n_claimed && n_lent == n_users);
-	assert(n_open == s->n_open && n_before == s->n_before);
+	assert(n_open == s->n_open && n_before == s->n_before &&
+	       n_blind == s->n_blind);
 }
 
 /* A slot is taken exactly if it has a block, a view or a reservation, or is retired. */

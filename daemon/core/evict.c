@@ -110,12 +110,22 @@ static void batch_mark(struct space *s)
 		ckv_evict_mark(ckv_index_entry(&s->index, s->batch[i]));
 }
 
+/* Any block may be one that a blind lane has pinned; views have no ancestors. */
+static void spare_blocks(struct space *s)
+{
+	for (uint32_t i = 0; i < s->n_batch; i++)
+		if (batch_has(s, s->batch[i]) && !node_is_view(s, s->batch[i]))
+			s->cost.n_restored += batch_restore(s, s->batch[i]);
+}
+
 void batch_judge(struct space *s)
 {
 	batch_mark(s);
 	ckv_evict_fence();
 	for (uint32_t i = 0; i < s->n_open; i++)
 		scan_lane(s, s->open_lanes[i]);
+	if (s->n_blind > 0)
+		spare_blocks(s);
 	ckv_count(&s->stats->evict_batches, 1);
 	ckv_count(&s->stats->evict_pinned, s->cost.n_restored);
 	ckv_count(&s->stats->pins_scanned, s->cost.n_words);

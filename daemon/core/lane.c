@@ -48,6 +48,7 @@ void space_lane_end(struct space *s, int number)
 	s->lanes[last].place = lane->place;
 	lane->state = LANE_ENDING;
 	s->n_before -= lane->before;
+	s->n_blind -= lane->blind;
 	/* Its pins count no longer, so a new search may find something to evict. */
 	s->views.search.full = false;
 	for (uint32_t i = 0; i < s->config.n_levels; i++)

@@ -11,8 +11,12 @@
 
 void page_rest(struct space *s, uint32_t page)
 {
-	ckv_record_blank(&s->records[page], s->fingerprint, page,
-			 CKV_RECORD_QUARANTINE, 0);
+	struct ckv_record *record = &s->records[page];
+
+	/* If it rests already, its record tells since when. */
+	if (record->state != CKV_RECORD_QUARANTINE ||
+	    !ckv_record_ok(record, s->fingerprint, page))
+		ckv_record_blank(record, s->fingerprint, page, CKV_RECORD_QUARANTINE, 0);
 	s->n_resting++;
 	ckv_count(&s->stats->pages_resting, 1);
 }

@@ -199,7 +199,9 @@ struct space_adopted {		/* what space_adopt() found, in pages if not said otherw
  *
  * Pages of which it is not known what they hold rest, until all lanes of before have
  * ended. So a lane of before that holds nothing, which means that space_lane_lent() and
- * space_lane_pins() are 0, is to be kept while space_resting() is not 0.
+ * space_lane_pins() are 0, is to be kept while space_resting() is not 0. A lane of before
+ * that has a pin on a block that was not found again is blind: nobody knows which blocks
+ * it holds, so no block leaves the space before it has ended.
  */
 void space_adopt(struct space *space, struct space_adopted *ret_n);
 uint32_t space_resting(const struct space *space);

@@ -100,6 +100,7 @@ struct space_lane {
 	enum { LANE_UNUSED, LANE_IN_USE, LANE_ENDING } state;
 	bool shut;		/* it publishes nothing any more: space_lane_shut() */
 	bool before;		/* an earlier daemon opened it */
+	bool blind;		/* of those: it has a pin on something that was not found again */
 };
 
 /*
@@ -215,6 +216,7 @@ struct space {
 	uint32_t *open_lanes, n_open;	/* numbers of lanes in use: their pins count */
 	uint32_t unused_lane;		/* a stack through lane.place */
 	uint32_t drain_place;		/* in open_lanes: whose touches were read last */
+	uint32_t n_blind;		/* blind lanes in use; with any, no block may leave */
 	uint32_t n_before;		/* lanes of before in use; without any, nothing rests: */
 	uint32_t n_resting;		/* pages that rest ... */
 	uint32_t rest_page;		/* ... of which none is below this one */
@@ -561,6 +563,12 @@ void tips_leave(struct space *s, uint32_t first);
 
 /* Have a page rest, whatever its record says. */
 void page_rest(struct space *s, uint32_t page);
+
+/*
+ * blind.c: find the lanes of before with a pin on what was not found again, or, if their
+ * serial is lower than `below`, with any pin.
+ */
+void blind_find(struct space *space, uint64_t below);
 
 /* ---- hold.c, view.c ---- */
 
