@@ -274,9 +274,14 @@ struct ckv *ckv_close(struct ckv *ckv)
 	lib_lock(ckv);
 	used = is_used(ckv);
 	if (!used) {
+		int64_t deadline = lib_now_ns() + lib_call_timeout_ns;
+
 		while (ckv->spaces != NULL)
 			lib_space_end(ckv->spaces);
-		lib_session_end(ckv, lib_now_ns() + lib_call_timeout_ns);
+		/* A daemon that this connection does not know yet may have its lanes. */
+		if (ckv->byes != NULL || ckv->call.sent != NULL)
+			(void)lib_conn_ready(ckv, deadline);
+		lib_session_end(ckv, deadline);
 	}
 	lib_unlock(ckv);
 	if (used)

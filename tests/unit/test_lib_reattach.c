@@ -359,6 +359,20 @@ START_TEST(another_shape_is_another_pool)
 }
 END_TEST
 
+/* Who closes everything before it has attached again gives back what it was lent, too. */
+START_TEST(a_close_connects_to_give_back)
+{
+	struct ckv_page page;
+
+	ck_assert_int_eq(ckv_reserve(lane, NULL, other, 1, &page), 1);
+	shutdown(ckv->sock, SHUT_RDWR);
+	ck_assert_ptr_null(ckv_close(ckv));
+	test_attach(&daemon_, &ckv, &space, &lane);
+	WAIT_UNTIL(ckv_reserve(lane, NULL, other, 1, &page) == 1);
+	ck_assert_int_eq(page.status, 0);
+}
+END_TEST
+
 CHECK_MAIN("lib_reattach",
 	CASE("reattach", .setup = setup, .teardown = teardown),
 	TEST(same_memory_stays_mapped),
@@ -368,5 +382,6 @@ CHECK_MAIN("lib_reattach",
 	TEST(a_new_connection_does_not_wait),
 	TEST(a_lane_is_closed_until_that_is_answered),
 	TEST(an_answer_to_a_bye_wakes_nobody),
+	TEST(a_close_connects_to_give_back),
 	LOOP(partly_the_same_is_another_pool, SLABS + 1),
 	TEST(another_shape_is_another_pool))
