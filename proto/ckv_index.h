@@ -70,7 +70,7 @@ struct ckv_index_head {
 	uint32_t layout_version;
 	uint32_t n_buckets;
 	uint32_t pad;
-	uint64_t seed[4];	/* of ckv_index_place(); random, new at each start */
+	uint64_t seed[4];	/* of ckv_index_place(); random; stays when blocks are adopted */
 };
 CKV_AT(struct ckv_index_head, magic, 0, 4);
 CKV_AT(struct ckv_index_head, layout_version, 4, 4);

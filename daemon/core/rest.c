@@ -27,11 +27,9 @@ static void rest_over(struct space *s, uint32_t page)
 	gauge_sub(&s->stats->pages_resting, 1);
 	if (page < lend_level(s)->config.n_places) {
 		page_push(s, page);
-		lend_level(s)->blocks.search.full = false;
 	} else {
 		ckv_record_free(&s->records[page]);
 		view_run_set(s, page - s->config.pool.first_view_page, 1, false);
-		s->views.search.full = false;
 	}
 }
 
