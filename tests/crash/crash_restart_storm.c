@@ -148,6 +148,13 @@ static void blow(uint64_t min_ms, uint64_t max_ms)
 	}
 }
 
+/* Has a watcher held something over a death, and let go of it? */
+static bool watched(void)
+{
+	return ckv_hint_load64(&watchers.counts->held) > 0 &&
+	       ckv_hint_load64(&watchers.counts->stale) > 0;
+}
+
 static void begin(const struct test_daemon *daemon)
 {
 	storm_run_begin(&run, daemon);
@@ -171,8 +178,6 @@ static void finish(void)
 		(unsigned long long)watchers.counts->read,
 		(unsigned long long)watchers.counts->stale,
 		(unsigned long long)watchers.counts->opened);
-	ck_assert_uint_gt(watchers.counts->held, 0);
-	ck_assert_uint_gt(watchers.counts->stale, 0);
 	watchers_kill(&watchers);
 	storm_run_kill(&run);
 	storm_check_end(&run);
@@ -217,7 +222,7 @@ static void next_managed(void)
 
 START_TEST(no_byte_is_wrong_whenever_it_dies)
 {
-	while (run.n_deaths < DEATHS ||
+	while (run.n_deaths < DEATHS || !watched() ||
 	       (double)(time(NULL) - run.started) < seconds()) {
 		blow(DEATH_MIN_MS, DEATH_MAX_MS);
 		end_daemon(kill_managed, stop_managed, next_managed);
@@ -264,7 +269,7 @@ static void next_kept(void)
 
 START_TEST(the_keeper_does_the_same)
 {
-	while (run.n_deaths < KEEPER_DEATHS) {
+	while (run.n_deaths < KEEPER_DEATHS || !watched()) {
 		blow(DEATH_MIN_MS, DEATH_MAX_MS);
 		end_daemon(kill_kept, stop_kept, next_kept);
 		kept_check();
