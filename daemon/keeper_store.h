@@ -25,7 +25,7 @@ struct kept {
 struct store {
 	int epoll;		/* the caller's; what is watched has its number as data.fd */
 	int notify;		/* the socket */
-	char folder[64];	/* where it lies */
+	char folder[96];	/* where it lies; a socket has a name of 107 letters at most */
 	char env_notify[sizeof(struct sockaddr_un) + 16];	/* NOTIFY_SOCKET=... */
 	char env_names[STORE_NAMES_BYTES];			/* LISTEN_FDNAMES=... */
 
