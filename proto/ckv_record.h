@@ -25,6 +25,10 @@
  *                      rests. Its client has said that it is written, and no reader finds
  *                      it yet: the index shows it after that. So nothing is lost that
  *                      was answered. The parent's record was sealed before.
+ *   free -> LOADING    The fields, then the seal: before a device is told to write to the page.
+ *   LOADING -> PUBLISHED, or a block of a published record gets a new generation, as another
+ *                      copy of it has left: the fields, then the seal. In between the page
+ *                      rests, and its block is lost.
  *   any -> free        One store, of the seal: before it nothing has changed. A client has
  *                      let go of the page or is dead; or the block was found unpinned with
  *                      its generation odd, so nobody can pin it any more. The records of its

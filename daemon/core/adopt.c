@@ -13,6 +13,9 @@
  * was found by its age; and over the sorted slots, to fill the policies. In each of them
  * what is read at random is prefetched. Its memory is that of queues that are empty now.
  *
+ * Copies at farther levels are not in the records: only pages come back, and what was at
+ * farther levels alone is forgotten. Pages that a move was filling rest.
+ *
  * A daemon that is killed meanwhile leaves records that count for the next one or rest.
  */
 #include "daemon/core/state.h"
@@ -511,6 +514,8 @@ static void restore_order(struct space *s, bool views)
 		c->ops->insert(c->policy, slot, POLICY_KNOWN);
 		if (!copy_may_go(s, slot, LEND_LEVEL))
 			c->ops->remove(c->policy, slot);
+		if (!views)
+			save_enqueue(s, slot, LEND_LEVEL);
 	}
 }
 

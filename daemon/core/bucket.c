@@ -54,6 +54,7 @@ static uint32_t first_to_go(const struct space *s, const struct ckv_place *place
 int bucket_wait(struct space *s, struct space_task *t, const struct ckv_place *place)
 {
 	t->owed += UNITS_BUCKETS;
+	t->wait.searches = false;	/* what others' searches find is not its business now */
 	if (t->n_wishes == WISHES_EACH || first_to_go(s, place) == CKV_NONE)
 		return -EXFULL;
 	if (s->n_wishes < WISHES_MAX) {
@@ -72,8 +73,7 @@ void buckets_choose(struct space *s)
 		if (slot == CKV_NONE)
 			continue;
 		tip_yield(s, slot);
-		node_take_out(s, slot);
-		batch_add(s, slot, POLICY_KEPT);
+		batch_add(s, slot, ALL_LEVELS, POLICY_KEPT);
 	}
 	s->n_wishes = 0;
 }

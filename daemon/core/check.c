@@ -7,41 +7,72 @@
 #include <stdlib.h>
 
 struct tally {
-	uint64_t n_free, n_lent, n_blocks, n_views, n_view_pages, n_unsummed;
+	uint64_t n_lent, n_blocks, n_views, n_view_pages, n_unsummed;
 	uint64_t n_queued_tips, n_queued_sums, n_held_tips, n_parked;
-	uint64_t n_scratch, n_reserved, n_resting;
+	uint64_t n_scratch, n_reserved, n_over, n_resting;
+	uint64_t n_tied, n_stale, n_queued, n_wanted;
 };
+
+static bool wanted_somewhere(const struct space *s, uint32_t slot)
+{
+	uint8_t marks = 0;
+
+	for (uint32_t l = 0; l < s->config.n_levels; l++)
+		marks |= copy_of(s, slot, l)->mark;
+	return (marks & COPY_WANTED) != 0;
+}
+
+/* The record of a block's page says what the index says. */
+static void check_record(const struct space *s, uint32_t slot,
+			 const struct ckv_block *block)
+{
+	const struct ckv_record *record = record_of(s, slot);
+
+	assert(record->slot == slot);
+	assert(block->generation == record->generation);
+	assert(memcmp(&block->key, &record->key, sizeof block->key) == 0);
+	assert(record->parent_slot == block->parent_slot);
+	if (record->state == CKV_RECORD_LENT)
+		return;
+	assert(record->checksum == block->checksum);
+	assert(record->flags == block->flags);
+	assert(record->n_tokens == block->n_tokens);
+}
 
 static void check_entry(const struct space *s, uint32_t slot, uint8_t level)
 {
 	const struct node *node = node_of(s, slot);
-	const struct ckv_record *record = record_of(s, slot);
-	struct ckv_place place = ckv_index_place(&s->index, &record->key);
 	struct ckv_block block, found;
+	struct ckv_place place;
 	uint32_t found_slot = CKV_NONE;
 
-	assert(record->slot == slot);
-	ckv_entry_load(ckv_index_entry(&s->index, slot), &block);
-	assert(*ckv_block_page(&block, lend_level(s)->config.number) ==
-	       page_in(s, slot));
+	block_load(s, slot, &block);
+	for (uint32_t l = 0; l < s->config.n_levels; l++) {
+		const uint32_t *page = ckv_block_page(&block,
+						      s->levels[l].config.number);
+
+		if (page != NULL)
+			assert(*page == (copy_there(s, slot, l) ?
+					 copy_of(s, slot, l)->place : CKV_NONE));
+	}
 	assert(block.level == level);
 	assert(((block.flags & CKV_ENTRY_VIEW) != 0) == node_is_view(s, slot));
 	assert((block.generation & 1) == 0);
-	assert(block.generation == record->generation);
-	assert(memcmp(&block.key, &record->key, sizeof block.key) == 0);
 	assert(block.parent_slot == node->parent);
-	assert(record->parent_slot == node->parent);
-	if (level != CKV_LEVEL_NONE) {
-		assert(record->n_tokens == block.n_tokens);
-		assert(record->flags == block.flags);
-		assert(record->checksum == block.checksum);
-	}
-	assert(ckv_index_find(&s->index, &place, &record->key, &found_slot,
+	if (page_in(s, slot) != CKV_NONE)
+		check_record(s, slot, &block);
+	else
+		assert(block.flags & CKV_ENTRY_SUMMED);
+	place = ckv_index_place(&s->index, &block.key);
+	assert(ckv_index_find(&s->index, &place, &block.key, &found_slot,
 			      &found) == (level != CKV_LEVEL_NONE));
 	assert(level == CKV_LEVEL_NONE || found_slot == slot);
 }
 
-/* The parent is published, or lent to the same lane as its lent child. */
+/*
+ * The parent is published, or lent to the same lane as its lent child. A copy counts as the
+ * parent's child at its level, and so does a page that is lent for it.
+ */
 static void check_parent(const struct space *s, uint32_t slot, uint32_t *n_kids)
 {
 	const struct node *node = node_of(s, slot), *parent;
@@ -51,32 +82,47 @@ static void check_parent(const struct space *s, uint32_t slot, uint32_t *n_kids)
 	assert(node->parent < s->n_slots);
 	for (uint32_t l = 0; l < s->config.n_levels; l++)
 		n_kids[node->parent * s->config.n_levels + l] +=
-			copy_there(s, slot, l);
+			copy_of(s, slot, l)->place != CKV_NONE;
 	parent = node_of(s, node->parent);
 	assert(!(parent->mark & NODE_VIEW));
-	assert(level_of(s, node->parent) <= level_of(s, slot));
-	assert(parent->state == NODE_PUBLISHED ||
-	       (node->state == NODE_LENT && parent->state == NODE_LENT &&
-		page_of(s, page_in(s, node->parent))->lane ==
-		page_of(s, page_in(s, slot))->lane));
+	assert(level_of(s, node->parent) <= level_of(s, slot) ||
+	       (node_lent(s, node->parent) && node_lent(s, slot)));
+	if (!node_lent(s, slot) || !node_lent(s, node->parent)) {
+		assert(parent->state == NODE_PUBLISHED);
+		assert(!node_lent(s, slot) ||
+		       copy_there(s, node->parent, LEND_LEVEL));
+		return;
+	}
+	assert(page_of(s, page_in(s, node->parent))->lane ==
+	       page_of(s, page_in(s, slot))->lane);
 }
 
-/* A copy that may go is in its policy or parked; no other one is. */
+/* A copy that may go is in its policy or parked; no other one is. Those tied are known. */
 static void check_copies(const struct space *s, uint32_t slot, struct tally *t)
 {
 	const struct node *node = node_of(s, slot);
+	bool published = node->state == NODE_PUBLISHED;
 
 	for (uint32_t l = 0; l < s->config.n_levels; l++) {
 		const struct copy *copy = &node->copy[l];
-		bool there = copy->place != CKV_NONE;
+		bool there = copy_there(s, slot, l);
 
 		t->n_parked += copy->parked;
-		assert(!there || node->state != NODE_FREE);
+		t->n_tied += (copy->mark & COPY_TIED) != 0;
+		t->n_stale += (copy->mark & COPY_STALE) != 0;
+		t->n_queued += (copy->mark & COPY_QUEUED) != 0;
+		assert(!(copy->mark & COPY_LEAVING));
+		assert(copy->place == CKV_NONE || node->state != NODE_FREE);
 		assert(node->state != NODE_FREE || copy->n_children == 0);
 		assert((copy->queue != 0) + copy->parked ==
-		       (node->state == NODE_PUBLISHED && there &&
-			copy_may_go(s, slot, l)));
+		       (published && there && copy_may_go(s, slot, l)));
+		assert(((copy->mark & COPY_TIED) != 0) ==
+		       (published && there && copy_is_tied(s, slot, l)));
+		assert(!(copy->mark & COPY_STALE) ||
+		       (published && l > LEND_LEVEL && level_is_read(s, l)));
+		assert(!(copy->mark & COPY_LENT) || (published && l == LEND_LEVEL));
 	}
+	t->n_wanted += wanted_somewhere(s, slot);
 }
 
 static void check_slot(const struct space *s, uint32_t slot, uint32_t *n_kids,
@@ -101,9 +147,13 @@ static void check_slot(const struct space *s, uint32_t slot, uint32_t *n_kids,
 		check_parent(s, slot, n_kids);
 		break;
 	case NODE_PUBLISHED:
-		assert(record_of(s, slot)->state ==
-		       (node_is_view(s, slot) ? CKV_RECORD_VIEW :
-			CKV_RECORD_PUBLISHED));
+		t->n_blocks += !node_is_view(s, slot);
+		t->n_over += node_lent(s, slot);
+		if (page_in(s, slot) != CKV_NONE)
+			assert(record_of(s, slot)->state ==
+			       (node_is_view(s, slot) ? CKV_RECORD_VIEW :
+				node_lent(s, slot) ? CKV_RECORD_LENT :
+				CKV_RECORD_PUBLISHED));
 		check_entry(s, slot, s->levels[level_of(s, slot)].config.number);
 		check_parent(s, slot, n_kids);
 		break;
@@ -131,7 +181,9 @@ static void check_page(const struct space *s, uint32_t page, struct tally *t)
 	switch (record->state) {
 	case CKV_RECORD_FREE:
 		assert(p->lane == NO_LANE && p->n_holds == 0);
-		t->n_free++;
+		break;
+	case CKV_RECORD_LOADING:	/* a move's: check_places() */
+		assert(p->lane == NO_LANE && p->n_holds == 0);
 		break;
 	case CKV_RECORD_LENT:
 		t->n_lent++;
@@ -146,7 +198,6 @@ static void check_page(const struct space *s, uint32_t page, struct tally *t)
 		assert(p->lane == NO_LANE && p->n_holds == 0);
 		assert(page_in(s, record->slot) == page);
 		t->n_unsummed += !(record->flags & CKV_ENTRY_SUMMED);
-		t->n_blocks++;
 		break;
 	case CKV_RECORD_QUARANTINE:
 		assert(p->lane == NO_LANE && p->n_holds == 0);
@@ -254,28 +305,122 @@ static void check_taken(const struct space *s, const struct tally *t)
 	for (uint32_t b = 0; b < s->index.n_buckets; b++)
 		n_taken += (uint32_t)__builtin_popcount(
 			ckv_hint_load32(&s->index.buckets[b].used));
-	assert(t->n_reserved == t->n_lent - t->n_scratch);
+	assert(t->n_reserved + t->n_over == t->n_lent - t->n_scratch);
 	assert(n_taken == t->n_blocks + t->n_views + t->n_reserved +
 	       ckv_hint_load64(&s->stats->slots_retired));
 }
 
-/* A level's stack names as many places as are free. */
-static void check_levels(const struct space *s)
+/* Each place of a level is somebody's, and nobody else's. */
+static void claim(bool *claimed, const struct space *s, uint32_t level, uint32_t place)
 {
-	for (uint32_t i = 0; i < s->config.n_levels; i++) {
-		const struct level *level = &s->levels[i];
-		uint32_t n = 0;
+	assert(place < s->levels[level].config.n_places && !claimed[place]);
+	claimed[place] = true;
+}
 
-		if (level->pages == NULL)
+static void claim_free(bool *claimed, const struct space *s, uint32_t l)
+{
+	const struct level *level = &s->levels[l];
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; level->free_places && i < level->n_free; i++, n++)
+		claim(claimed, s, l, level->free_places[i]);
+	for (uint32_t at = level->free_head; level->pages && at != CKV_NONE;
+	     at = level->pages[at].link.next, n++) {
+		claim(claimed, s, l, at);
+		assert(s->records[at].state == CKV_RECORD_FREE);
+	}
+	assert(n == level->n_free);
+}
+
+static void claim_moves(bool *claimed, const struct space *s, uint32_t l)
+{
+	for (uint32_t i = 0; i < s->config.n_moves_max; i++) {
+		const struct move *m = &s->moves[i];
+
+		if (m->state == MOVE_FREE)
 			continue;
-		for (uint32_t at = level->free_head; at != CKV_NONE;
-		     at = level->pages[at].link.next, n++)
-			assert(n < level->config.n_places);
-		assert(n == level->n_free);
+		if (m->to == l)
+			claim(claimed, s, l, m->to_place);
+		if (m->to == l && l == LEND_LEVEL)
+			assert(s->records[m->to_place].state == CKV_RECORD_LOADING);
+		if (m->from == l && copy_of(s, m->slot, l)->place != m->from_place)
+			claim(claimed, s, l, m->from_place);
 	}
 }
 
-/* Who waits, waits for a block that is lent: nobody would wake it else. */
+/* Lent without a slot, or it rests. */
+static bool is_scratch(const struct space *s, uint32_t page)
+{
+	const struct ckv_record *record = &s->records[page];
+
+	return record->state == CKV_RECORD_QUARANTINE ||
+	       (record->state == CKV_RECORD_LENT && record->slot == CKV_NONE);
+}
+
+static void check_places(const struct space *s, uint32_t l)
+{
+	const struct level *level = &s->levels[l];
+	bool *claimed = calloc(level->config.n_places, sizeof *claimed);
+
+	assert(claimed != NULL);
+	claim_free(claimed, s, l);
+	claim_moves(claimed, s, l);
+	for (uint32_t i = 0; i < s->n_slots; i++)
+		if (copy_of(s, i, l)->place != CKV_NONE && !node_is_view(s, i))
+			claim(claimed, s, l, copy_of(s, i, l)->place);
+	for (uint32_t i = 0; i < level->config.n_places; i++)
+		assert(claimed[i] || (l == LEND_LEVEL && is_scratch(s, i)));
+	free(claimed);
+}
+
+/* A move under way has a block, whose copy it reads unless that was replaced. */
+static void check_moves(const struct space *s)
+{
+	uint32_t n = 0, n_nodes = 0, n_landed = 0;
+
+	for (uint32_t i = 0; i < s->config.n_moves_max; i++) {
+		const struct move *m = &s->moves[i];
+
+		if (m->state == MOVE_FREE)
+			continue;
+		n++;
+		n_landed += m->state == MOVE_LANDED;
+		assert(node_of(s, m->slot)->move == i + 1);
+		assert(node_of(s, m->slot)->state == NODE_PUBLISHED);
+		assert(m->cancelled || !copy_there(s, m->slot, m->to));
+		assert(m->cancelled || (copy_there(s, m->slot, m->from) &&
+		       copy_of(s, m->slot, m->from)->place == m->from_place));
+		assert(m->state != MOVE_LANDED || !m->cancelled);
+	}
+	for (uint32_t i = 0; i < s->n_slots; i++)
+		n_nodes += node_of(s, i)->move != 0;
+	assert(n == n_nodes && n_landed == s->n_landed);
+	assert(n == ckv_hint_load64(&s->stats->moves));
+}
+
+static void check_levels(const struct space *s, const struct tally *t)
+{
+	uint64_t n_tied = 0, n_stale = 0, n_queued = 0;
+
+	for (uint32_t i = 0; i < s->config.n_levels; i++) {
+		const struct level *level = &s->levels[i];
+
+		check_places(s, i);
+		n_tied += level->tied.n;
+		n_stale += level->stale.n;
+		n_queued += level->n_unsaved;
+		for (uint32_t k = 0; k < level->n_unsaved; k++)
+			assert(copy_of(s, level->unsaved[(level->unsaved_head + k) %
+				       s->n_slots], i)->mark & COPY_QUEUED);
+	}
+	assert(n_tied == t->n_tied && n_stale == t->n_stale);
+	assert(n_queued == t->n_queued && s->n_wanted == t->n_wanted);
+	for (uint32_t k = 0; k < s->n_wanted; k++)
+		assert(wanted_somewhere(s, s->wanted[(s->wanted_head + k) %
+						     s->n_slots]));
+}
+
+/* Who waits, waits for a block that is lent, or coming: nobody would wake it else. */
 static void check_awaits(const struct space *s)
 {
 	const struct space_task *t, *const *at;
@@ -285,7 +430,9 @@ static void check_awaits(const struct space *s)
 		for (t = s->awaiting[i]; t != NULL; t = t->after, n++) {
 			assert((t->awaited_slot & (s->n_awaiting - 1)) == i);
 			assert(!t->ready && *t->at == t);
-			assert(node_of(s, t->awaited_slot)->state == NODE_LENT);
+			assert(node_lent(s, t->awaited_slot) ||
+			       node_of(s, t->awaited_slot)->move != 0 ||
+			       wanted_somewhere(s, t->awaited_slot));
 		}
 	assert(n == s->n_awaited && n <= s->config.n_awaits_max);
 	at = (const struct space_task *const *)&s->ready_head;
@@ -314,8 +461,8 @@ void space_check(const struct space *s)
 			assert(copy_of(s, i, l)->n_children >=
 			       n_kids[i * s->config.n_levels + l]);
 	free(n_kids);
-	check_levels(s);
-	assert(lend_level(s)->n_free == t.n_free);
+	check_levels(s, &t);
+	check_moves(s);
 	check_views(s, &t);
 	n_parked = s->views.parked.n;
 	for (uint32_t i = 0; i < s->config.n_levels; i++)
@@ -329,7 +476,7 @@ void space_check(const struct space *s)
 	for (size_t i = 0; i < ((size_t)s->n_slots + 63) / 64; i++)
 		assert(s->judged[i] == 0);
 	assert(s->n_batch == 0);
-	assert(t.n_free == ckv_hint_load64(&s->stats->pages_free));
+	assert(lend_level(s)->n_free == ckv_hint_load64(&s->stats->pages_free));
 	assert(t.n_resting == s->n_resting);
 	assert(t.n_resting == ckv_hint_load64(&s->stats->pages_resting));
 	assert(t.n_lent == ckv_hint_load64(&s->stats->pages_lent));

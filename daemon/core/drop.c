@@ -92,8 +92,7 @@ static void choose(struct space *s, struct space_task *t, uint32_t item,
 	s->chosen[s->n_chosen++] = (struct drop_choice){ t, item, slot, again };
 	if (again)
 		return;
-	node_take_out(s, slot);
-	batch_add(s, slot, POLICY_BACK);
+	batch_add(s, slot, ALL_LEVELS, POLICY_BACK);
 }
 
 void drops_choose(struct space *s)

@@ -10,7 +10,8 @@
  *
  * A search makes room for the writers that wait, over several steps if it must:
  *
- *   1. It evicts the policy's victims. Those found pinned are parked (pinned.c), so
+ *   1. It evicts the policy's victims: first those that have a copy at a farther level,
+ *      which lose their copy at this one (leave.c). Those found pinned are parked (pinned.c), so
  *      it meets none of them again while its pin word names it.
  *   2. If the policy has no victims left, it looks once at all parked slots.
  *   3. If all are still pinned, tips give way: holds for automatic views end.
@@ -44,19 +45,50 @@ static bool judged(const struct space *s, uint32_t slot)
 	return slot < s->n_slots && batch_has(s, slot);
 }
 
-void batch_add(struct space *s, uint32_t slot, enum policy_origin heir)
+/* Has the block a copy at another level? With one level there is none. */
+static bool there_without(const struct space *s, uint32_t slot, uint32_t level)
+{
+	for (uint32_t l = 0; l < s->config.n_levels; l++)
+		if (l != level && copy_there(s, slot, l))
+			return true;
+	return false;
+}
+
+void batch_add(struct space *s, uint32_t slot, uint32_t level,
+	       enum policy_origin heir)
 {
 	assert(s->n_batch < BATCH_MAX);
-	assert(node_children(s, slot) == 0);
+	assert(!batch_has(s, slot));
+	node_take_out(s, slot);
 	judged_set(s, slot, true);
 	s->batch[s->n_batch++] = slot;
 	table_prefetch(s, slot);
-	parent_lose(s, slot, heir);
+	if (!there_without(s, slot, level))
+		level = ALL_LEVELS;
+	for (uint32_t l = 0; l < s->config.n_levels; l++) {
+		struct copy *copy = copy_of(s, slot, l);
+
+		if (copy->place == CKV_NONE || (level != ALL_LEVELS && l != level))
+			continue;
+		assert(copy->n_children == 0);
+		copy->mark |= COPY_LEAVING;
+		parent_lose_at(s, slot, l, heir);
+	}
 }
 
 void batch_forget(struct space *s, uint32_t slot)
 {
 	judged_set(s, slot, false);
+	for (uint32_t l = 0; l < s->config.n_levels; l++)
+		copy_of(s, slot, l)->mark &= (uint8_t)~COPY_LEAVING;
+}
+
+/* A slot's copies leave no more: they count as its parent's children again. */
+static void parent_regain(struct space *s, uint32_t slot)
+{
+	for (uint32_t l = 0; l < s->config.n_levels; l++)
+		if (copy_of(s, slot, l)->mark & COPY_LEAVING)
+			parent_gain_at(s, slot, l);
 }
 
 uint32_t batch_restore(struct space *s, uint32_t slot)
@@ -64,10 +96,10 @@ uint32_t batch_restore(struct space *s, uint32_t slot)
 	uint32_t n = 0;
 
 	while (slot != CKV_NONE && batch_has(s, slot)) {
-		batch_forget(s, slot);
 		ckv_evict_restore(ckv_index_entry(&s->index, slot));
 		n++;
-		parent_gain(s, slot);
+		parent_regain(s, slot);
+		batch_forget(s, slot);
 		slot = node_of(s, slot)->parent;
 	}
 	return n;
@@ -133,12 +165,9 @@ void batch_judge(struct space *s)
 
 void batch_park(struct space *s)
 {
-	for (uint32_t i = 0; i < s->n_batch; i++) {
-		uint32_t slot = s->batch[i];
-
-		if (!batch_has(s, slot) && node_children(s, slot) == 0)
-			park(s, candidates_of(s, slot, level_of(s, slot)), slot);
-	}
+	for (uint32_t i = 0; i < s->n_batch; i++)
+		if (!batch_has(s, s->batch[i]))
+			node_park(s, s->batch[i]);
 }
 
 /* ---- eviction ---- */
@@ -151,7 +180,7 @@ static int64_t room(const struct level *level)
 	return left < level->n_free ? left : level->n_free;
 }
 
-static uint32_t places_left(const struct level *level)
+uint32_t places_left(const struct level *level)
 {
 	int64_t n = room(level);
 
@@ -180,6 +209,14 @@ static uint32_t surplus(const struct space *s, const struct level *level)
 	if (n > SURPLUS_MAX)
 		n = SURPLUS_MAX;
 	return n > n_long ? n : n_long;
+}
+
+/* How many places are wanted, and not free. */
+static uint32_t n_lacking(const struct level *level)
+{
+	int64_t n = (int64_t)level->blocks.search.wanted - room(level);
+
+	return n < 0 ? 0 : n < EVICT_MAX ? (uint32_t)n : EVICT_MAX;
 }
 
 /* How many blocks one step chooses, when there is less room than is wanted. */
@@ -213,23 +250,61 @@ CKV_ASK victims_ahead(const struct space *s, const struct level *level, uint32_t
 }
 
 /*
- * Put victims into the batch until it holds n_victims() from index `first` on. With
- * may_defer a victim that shall get an automatic view first is held instead.
+ * Put a victim of a level, just taken out of its policy, into the batch. With may_defer
+ * one that shall get an automatic view first is held instead.
  */
-static void victims_choose(struct space *s, struct level *level, uint32_t first,
-			   bool may_defer)
+static void victim_add(struct space *s, uint32_t level, uint32_t slot, bool may_defer)
 {
+	s->cost.n_looks++;
+	if (pinned_still(s, slot))
+		park(s, &s->levels[level].blocks, slot);
+	else if (!may_defer || level != LEND_LEVEL || !tip_defer(s, slot))
+		batch_add(s, slot, level, POLICY_HEIR);
+}
+
+/*
+ * Put the coldest blocks that have a copy farther away into the batch, up to index `end`:
+ * nothing is lost with them. Where such a block leaves, its ancestors may follow.
+ */
+static void saved_choose(struct space *s, uint32_t l, uint32_t end, bool may_defer)
+{
+	struct candidates *blocks = &s->levels[l].blocks;
+	uint32_t slot = blocks->ops->next_victim(blocks->policy, CKV_NONE);
+	uint32_t n_looks = 2 * end + LOOK_EACH, next;
+
+	for (; slot != CKV_NONE && n_looks > 0 && s->n_batch < end; slot = next) {
+		next = blocks->ops->next_victim(blocks->policy, slot);
+		s->cost.n_looks++;
+		n_looks--;
+		while (slot != CKV_NONE && copy_of(s, slot, l)->queue != 0 &&
+		       copy_is_saved(s, slot, l) && s->n_batch < end) {
+			blocks->ops->take(blocks->policy, slot);
+			victim_add(s, l, slot, may_defer);
+			slot = node_of(s, slot)->parent;
+		}
+	}
+}
+
+/*
+ * Put victims into the batch until it holds n_victims() from index `first` on. If there is
+ * a farther level, those that are saved there go first; others only as far as they must,
+ * since they are lost.
+ */
+static void victims_choose(struct space *s, uint32_t l, uint32_t first, bool may_defer)
+{
+	struct level *level = &s->levels[l];
 	struct candidates *blocks = &level->blocks;
 	uint32_t n_max = n_victims(s, level), slot;
 
+	if (l + 1 < s->config.n_levels) {
+		saved_choose(s, l, first + n_max, may_defer);
+		n_max = n_lacking(level) < n_max ? n_lacking(level) : n_max;
+	}
 	for (uint32_t i = 0; i < EVICT_MAX && s->n_batch < first + n_max &&
 	     (slot = blocks->ops->victim(blocks->policy)) != CKV_NONE; i++) {
-		s->cost.n_looks++;
-		victims_ahead(s, level, slot);
-		if (pinned_still(s, slot))
-			park(s, blocks, slot);
-		else if (!may_defer || !tip_defer(s, slot))
-			batch_add(s, slot, POLICY_HEIR);
+		if (l == LEND_LEVEL)
+			victims_ahead(s, level, slot);
+		victim_add(s, l, slot, may_defer);
 	}
 }
 
@@ -237,7 +312,7 @@ static void victims_choose(struct space *s, struct level *level, uint32_t first,
  * No writer is refused for the sake of an automatic view: tips give way. Those whose
  * view is not begun go first; one alone is tried before all, as it may suffice.
  */
-static bool tips_choose(struct space *s, struct level *level, uint32_t first)
+static bool tips_choose(struct space *s, uint32_t l, uint32_t first)
 {
 	static const struct {
 		enum tip_state state;
@@ -246,20 +321,23 @@ static bool tips_choose(struct space *s, struct level *level, uint32_t first)
 		{ TIP_WAITING, 1 }, { TIP_WAITING, UINT32_MAX },
 		{ TIP_READING, 1 }, { TIP_READING, UINT32_MAX },
 	};
-	struct search *search = &level->blocks.search;
+	struct search *search = &s->levels[l].blocks.search;
 
+	if (l != LEND_LEVEL)
+		return false;
 	for (uint32_t i = search->stage; i < sizeof stage / sizeof stage[0]; i++) {
 		search->stage = i + 1;
 		if (tips_give_way(s, stage[i].state, stage[i].n_max) == 0)
 			continue;
-		victims_choose(s, level, first, false);
+		victims_choose(s, l, first, false);
 		return true;
 	}
 	return false;
 }
 
-bool evict_choose(struct space *s, struct level *level)
+bool evict_choose(struct space *s, uint32_t l)
 {
+	struct level *level = &s->levels[l];
 	struct candidates *blocks = &level->blocks;
 	struct search *search = &blocks->search;
 	uint32_t first = s->n_batch, n;
@@ -270,9 +348,10 @@ bool evict_choose(struct space *s, struct level *level)
 		return true;
 	}
 	if (search_in_vain(search, n_victims(s, level), level->config.n_places))
-		return tips_choose(s, level, first);
+		return tips_choose(s, l, first);
 	(void)parked_look(s, blocks, LOOK_EACH);
-	victims_choose(s, level, first, true);
+	stale_choose(s, l, n_victims(s, level));
+	victims_choose(s, l, first, true);
 	if (s->n_batch > first || candidates_any(blocks)) {
 		search->passing = false;
 		return true;
@@ -286,34 +365,53 @@ bool evict_choose(struct space *s, struct level *level)
 	search->n_unseen -= n;
 	if (parked_look(s, blocks, n) > 0) {
 		search->passing = false;
-		victims_choose(s, level, first, true);
+		victims_choose(s, l, first, true);
 		return true;
 	}
 	return search->n_unseen > 0 || places_left(level) > 0 ||
-	       tips_choose(s, level, first);
+	       tips_choose(s, l, first);
+}
+
+/* A search found something at each level that a slot of the batch leaves. */
+static void searches_found(struct space *s, uint32_t slot)
+{
+	for (uint32_t l = 0; l < s->config.n_levels; l++) {
+		struct search *search = &candidates_of(s, slot, l)->search;
+
+		if (!(copy_of(s, slot, l)->mark & COPY_LEAVING))
+			continue;
+		search->passing = false;
+		search->n_vain = 0;
+	}
 }
 
 void evict_free(struct space *s, uint32_t first)
 {
-	struct search *search;
-	uint32_t n = 0;
+	uint32_t n_gone = 0, n_unsaved = 0, n_saved = 0;
 
 	for (uint32_t i = first; i < s->n_batch; i++) {
-		uint32_t slot = s->batch[i];
+		uint32_t slot = s->batch[i], level;
 
-		if (i + AHEAD < s->n_batch)
+		if (i + AHEAD < s->n_batch &&
+		    page_in(s, s->batch[i + AHEAD]) != CKV_NONE)
 			page_prefetch(s, page_in(s, s->batch[i + AHEAD]));
 		if (!batch_has(s, slot))
 			continue;
-		search = &candidates_of(s, slot, level_of(s, slot))->search;
-		search->passing = false;
-		search->n_vain = 0;
-		batch_forget(s, slot);
-		block_free(s, slot);
-		n++;
+		searches_found(s, slot);
+		level = level_of(s, slot);
+		if (!batch_leave(s, slot))
+			continue;
+		if (node_of(s, slot)->state != NODE_FREE) {
+			n_saved++;
+			continue;
+		}
+		n_gone++;
+		n_unsaved += level + 1 < s->config.n_levels;
 	}
 	s->n_batch = first;
-	ckv_count(&s->stats->evicted, n);
+	ckv_count(&s->stats->evicted, n_gone);
+	ckv_count(&s->stats->evict_saved, n_saved);
+	ckv_count(&s->stats->evict_unsaved, n_unsaved);
 }
 
 /* ---- tasks that wait for room ---- */

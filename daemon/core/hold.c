@@ -142,6 +142,8 @@ void space_sum_done(struct space *s, uint32_t page, bool sum_ok,
 	assert(node_of(s, slot)->mark & NODE_SUMMING);
 	node_of(s, slot)->mark &= (uint8_t)~NODE_SUMMING;
 	candidates_of(s, slot, LEND_LEVEL)->search.full = false;
+	if (record->flags & CKV_ENTRY_SUMMED)
+		return;		/* a move has found it meanwhile */
 	gauge_sub(&s->stats->unsummed, 1);
 	if (!sum_ok) {
 		sum_enqueue(s, slot);

@@ -41,7 +41,21 @@ void lent_free(struct space *s, uint32_t page)
 	page_push(s, page);
 }
 
-void block_free(struct space *s, uint32_t slot)
+uint32_t place_get(struct space *s, uint32_t level)
+{
+	return level == LEND_LEVEL ? page_pop(s) : place_pop(&s->levels[level]);
+}
+
+void place_put(struct space *s, uint32_t level, uint32_t place)
+{
+	if (level == LEND_LEVEL)
+		page_push(s, place);
+	else
+		place_push(&s->levels[level], place);
+}
+
+/* Only a block with a page may be without a checksum: a move brings it (move.c). */
+static void page_is_left(struct space *s, uint32_t slot)
 {
 	const struct ckv_record *record = record_of(s, slot);
 
@@ -49,8 +63,17 @@ void block_free(struct space *s, uint32_t slot)
 	assert(record->slot == slot);
 	if (!(record->flags & CKV_ENTRY_SUMMED))
 		gauge_sub(&s->stats->unsummed, 1);
+}
+
+void block_free(struct space *s, uint32_t slot)
+{
+	event_note(s, SPACE_REMOVED, slot, level_of(s, slot), ALL_LEVELS);
+	if (page_in(s, slot) != CKV_NONE)
+		page_is_left(s, slot);
 	gauge_sub(&s->stats->blocks, 1);
-	page_push(s, page_in(s, slot));
+	for (uint32_t l = 0; l < s->config.n_levels; l++)
+		if (copy_of(s, slot, l)->place != CKV_NONE)
+			place_put(s, l, copy_of(s, slot, l)->place);
 	node_free(s, slot);
 }
 
@@ -77,8 +100,7 @@ uint32_t lane_take(struct space *s, int number, uint32_t page, uint32_t parent)
 {
 	struct space_lane *lane = lane_of(s, number);
 	struct page *p = page_of(s, page);
-	bool under_lent = parent != CKV_NONE &&
-			  node_of(s, parent)->state == NODE_LENT;
+	bool under_lent = parent != CKV_NONE && node_lent(s, parent);
 
 	p->lane = p->last_lane = (uint16_t)number;
 	p->published = false;
@@ -126,19 +148,25 @@ static int lend_page(struct space *s, struct space_task *t)
 	return 0;
 }
 
-/* Find the block with this key, under which the lane may reserve. False: there is none. */
+/*
+ * Find the block with this key, under which the lane may reserve. False: there is none;
+ * *ret_far: it is there, but at a farther level.
+ */
 static bool find_parent(struct space *s, int lane, const struct ckv_key *key,
-			uint32_t *ret_slot)
+			uint32_t *ret_slot, bool *ret_far)
 {
 	struct ckv_place place = ckv_index_place(&s->index, key);
-	enum table_state state;
 	uint32_t slot;
 
-	state = table_find(s, &place, key, &slot);
-	if (state == TABLE_ABSENT || node_is_view(s, slot) ||
-	    (state == TABLE_RESERVED &&
-	     page_of(s, page_in(s, slot))->lane != lane))
+	*ret_far = false;
+	if (table_find(s, &place, key, &slot) == TABLE_ABSENT ||
+	    node_is_view(s, slot))
 		return false;
+	if (node_lent(s, slot) ? page_of(s, page_in(s, slot))->lane != lane :
+				 !copy_there(s, slot, LEND_LEVEL)) {
+		*ret_far = node_of(s, slot)->state == NODE_PUBLISHED;
+		return false;
+	}
 	*ret_slot = slot;
 	return true;
 }
@@ -195,6 +223,38 @@ static int reserve_absent(struct space *s, struct space_task *t,
 	return 0;
 }
 
+/*
+ * Lend a page for a block that is there, but only farther away: its writer did not wait
+ * until it is brought. Until PUBLISH, readers find it where it is.
+ */
+static int reserve_over(struct space *s, struct space_task *t, uint32_t slot,
+			struct ckv_lent *ret)
+{
+	struct copy *copy = copy_of(s, slot, LEND_LEVEL);
+	uint32_t parent = t->parent_slot;
+	struct ckv_block block;
+	int r;
+
+	if (node_lent(s, slot))
+		return -EALREADY;
+	r = lend_page(s, t);
+	if (r < 0)
+		return r;
+	ret->page = page_pop(s);
+	ret->slot = slot;
+	ret->generation = table_generation(s, slot);
+	node_take_out(s, slot);
+	copy->place = ret->page;
+	copy->mark |= COPY_LENT;
+	block_load(s, slot, &block);
+	record_lent(s, t->lane, ret->page, slot, &block);
+	ret->lending = lane_take(s, t->lane, ret->page, parent);
+	parent_gain_at(s, slot, LEND_LEVEL);
+	parent_release(s, t);
+	t->parent_slot = slot;
+	return 0;
+}
+
 static int reserve_key(struct space *s, struct space_task *t,
 		       const struct ckv_key *key,
 		       const struct ckv_place *place, struct ckv_lent *ret)
@@ -211,6 +271,8 @@ static int reserve_key(struct space *s, struct space_task *t,
 		 */
 		if (!t->parent_ok || node_of(s, slot)->parent != t->parent_slot)
 			return -EXDEV;
+		if (!copy_there(s, slot, LEND_LEVEL))
+			return reserve_over(s, t, slot, ret);
 		ret->slot = slot;
 		ret->generation = table_generation(s, slot);
 		parent_release(s, t);
@@ -223,7 +285,7 @@ static int reserve_key(struct space *s, struct space_task *t,
 		break;
 	}
 	if (!t->parent_ok)
-		return -ENOENT;
+		return t->parent_far ? -EXDEV : -ENOENT;
 	return reserve_absent(s, t, key, place, ret);
 }
 
@@ -285,7 +347,8 @@ static int reserve_begin(struct space_task *t, int32_t *units)
 /* Look the parent up. A task that paused before its first key looks again if it must. */
 static void reserve_find(struct space *s, struct space_task *t)
 {
-	t->parent_ok = find_parent(s, t->lane, &t->parent, &t->parent_slot);
+	t->parent_ok = find_parent(s, t->lane, &t->parent, &t->parent_slot,
+				   &t->parent_far);
 	t->parent_known = t->parent_ok;
 }
 

@@ -21,7 +21,8 @@ bool pinned_still(const struct space *s, uint32_t slot)
 	struct witness witness;
 	const struct space_lane *lane;
 
-	if (node->mark & NODE_SUMMING)
+	if ((node->mark & NODE_SUMMING) || node->move != 0 ||
+	    (node->copy[LEND_LEVEL].mark & COPY_LENT))
 		return true;
 	if (!(node->mark & NODE_SEEN))
 		return false;

@@ -5,8 +5,8 @@
  * A policy orders the blocks that may be evicted: those without children. The
  * space calls insert() when a block becomes evictable, touch() when it is used,
  * remove() when it is evictable no longer (it got a child, or it is freed), and
- * victim() to take the coldest one. Each takes constant time; only create()
- * allocates.
+ * victim() to take the coldest one, or take() for another that is to go before it. Each
+ * takes constant time; only create() allocates.
  *
  * Each level has a policy of its own. A block is identified by its slot in the
  * index; its struct copy holds what the space and the policy keep about it at that
@@ -27,13 +27,22 @@ struct link {			/* in a queue (queue.h) */
 	uint32_t prev, next;
 };
 
+enum copy_mark {		/* state.h tells more of each */
+	COPY_LENT	= 1,	/* a page is lent for it: not there until PUBLISH */
+	COPY_STALE	= 2,	/* replaced: not there any more, but its page may be pinned */
+	COPY_TIED	= 4,	/* it is in its level's queue `tied` */
+	COPY_QUEUED	= 8,	/* the slot is in its level's queue `unsaved` */
+	COPY_WANTED	= 16,	/* it shall come to this level: in the queue `wanted` */
+	COPY_LEAVING	= 32,	/* in the batch: this copy leaves */
+};
+
 struct copy {			/* of a block at one level */
-	struct link link;	/* policy's; the space's if parked */
+	struct link link;	/* policy's; the space's if parked, tied or stale */
 	uint32_t stamp;		/* policy: time of the last use, by the policy's clock */
 	uint8_t	 heat;		/* policy: not 0 if the block was used */
 	uint8_t	 queue;		/* policy: which of its queues; 0: none */
 	uint8_t	 parked;	/* 1: known to be pinned, so in no policy (pinned.c) */
-	uint8_t	 zero;
+	uint8_t	 mark;		/* flags, enum copy_mark */
 	uint32_t n_children;	/* children with a copy at this level, lent ones, and holds */
 	uint32_t place;		/* where the bytes are; a view's first page; CKV_NONE */
 };
@@ -76,6 +85,8 @@ struct policy_ops {
 	void (*remove)(struct policy *policy, uint32_t slot);
 	/* Remove and return the coldest block; CKV_NONE if there is none. */
 	uint32_t (*victim)(struct policy *policy);
+	/* Remove a block as if it were the coldest one: its parent will be its heir. */
+	void (*take)(struct policy *policy, uint32_t slot);
 	/* The victim that would follow `after` (CKV_NONE: the first); changes nothing. */
 	uint32_t (*next_victim)(const struct policy *policy, uint32_t after);
 };

@@ -88,14 +88,18 @@ static void lru_remove(struct policy *lru, uint32_t slot)
 	queue_remove(&lru->queue, copy_links(lru->copies), slot);
 }
 
+static void lru_take(struct policy *lru, uint32_t slot)
+{
+	lru_remove(lru, slot);
+	lru->victim_stamp = copy_in(lru->copies, slot)->stamp;
+}
+
 static uint32_t lru_victim(struct policy *lru)
 {
 	uint32_t slot = lru->queue.tail;
 
-	if (slot != CKV_NONE) {
-		lru_remove(lru, slot);
-		lru->victim_stamp = copy_in(lru->copies, slot)->stamp;
-	}
+	if (slot != CKV_NONE)
+		lru_take(lru, slot);
 	return slot;
 }
 
@@ -114,5 +118,6 @@ const struct policy_ops policy_lru = {
 	.touch = lru_touch,
 	.remove = lru_remove,
 	.victim = lru_victim,
+	.take = lru_take,
 	.next_victim = lru_next_victim,
 };

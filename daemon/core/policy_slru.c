@@ -121,17 +121,21 @@ static void slru_touch(struct policy *slru, uint32_t slot)
 	keep_share(slru);
 }
 
+static void slru_take(struct policy *slru, uint32_t slot)
+{
+	slru_remove(slru, slot);
+	slru->victim_stamp = copy_in(slru->copies, slot)->stamp;
+	slru->victim_heat = copy_in(slru->copies, slot)->heat;
+}
+
 static uint32_t slru_victim(struct policy *slru)
 {
 	uint32_t slot = slru->queue[PROBATION].tail;
 
 	if (slot == CKV_NONE)
 		slot = slru->queue[PROTECTED].tail;
-	if (slot != CKV_NONE) {
-		slru_remove(slru, slot);
-		slru->victim_stamp = copy_in(slru->copies, slot)->stamp;
-		slru->victim_heat = copy_in(slru->copies, slot)->heat;
-	}
+	if (slot != CKV_NONE)
+		slru_take(slru, slot);
 	return slot;
 }
 
@@ -156,5 +160,6 @@ const struct policy_ops policy_slru = {
 	.touch = slru_touch,
 	.remove = slru_remove,
 	.victim = slru_victim,
+	.take = slru_take,
 	.next_victim = slru_next_victim,
 };

@@ -1,19 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * prefetch.c - PREFETCH: follow a chain, and wait for blocks that are being written.
+ * prefetch.c - PREFETCH: follow a chain, bring what is farther away, and wait for blocks
+ * that are being written.
  *
- * The task passes its keys from the first one on. A published block is passed. A block
- * that is reserved will be published or given back, so the task stops there and says
+ * The task passes its keys from the first one on. A block at its level, or nearer, is
+ * passed. A block that is reserved will be published or given back, and one that is
+ * farther away is asked for (move.c) together with some that follow it, and will come or
+ * not. So the task stops there and says
  * SPACE_LATER; its owner keeps it in a place of its own and calls space_await(). PUBLISH,
- * ABORT, and that a lane is shut or ends, then move it to the list of those that can go
- * on, from which space_ready() hands it back. A key that is not there, that is stored
- * under another parent, or that is reserved by a lane that is shut, ends the chain:
- * nothing is coming there.
+ * ABORT, the end of the move, and that a lane is shut or ends, then move it to the list of
+ * those that can go on, from which space_ready() hands it back. A key that is not there,
+ * that is stored under another parent, that was asked for and did not come, or that is
+ * reserved by a lane that is shut, ends the chain: nothing is coming there.
  *
  * With `keep`, the last block that was passed is held, and so are all its ancestors
  * (hold.c): the block stays until its reader has pinned it.
  */
 #include "daemon/core/state.h"
+
+#define ASKED_AHEAD 32u		/* blocks that one task asks for before they have come */
 
 /* ---- who awaits which block ---- */
 
@@ -76,6 +81,11 @@ void await_settle(struct space *s, uint32_t slot, int32_t *units)
 	}
 }
 
+static bool is_lent_to(const struct space *s, uint32_t slot, int lane)
+{
+	return node_lent(s, slot) && page_of(s, page_in(s, slot))->lane == lane;
+}
+
 uint32_t space_lane_shut(struct space *s, int number)
 {
 	struct space_task *t, *next;
@@ -88,7 +98,7 @@ uint32_t space_lane_shut(struct space *s, int number)
 		for (t = s->awaiting[i]; t != NULL; t = next) {
 			n_looks++;
 			next = t->after;
-			if (page_of(s, page_in(s, t->awaited_slot))->lane != number)
+			if (!is_lent_to(s, t->awaited_slot, number))
 				continue;
 			await_end(s, t);
 			ready_put(s, t);
@@ -126,19 +136,39 @@ bool space_has_ready(const struct space *s)
 
 /* ---- the chain ---- */
 
-/* Does the block in this slot follow the key before it? The first one may be anywhere. */
-static bool follows(const struct space *s, const struct space_task *t, uint32_t slot)
+/* Does the block of key i, in this slot, follow the key before it? */
+static bool follows(const struct space *s, const struct space_task *t, uint32_t i,
+		    uint32_t slot)
 {
 	const struct ckv_key *keys = t->items;
 	uint32_t parent = node_of(s, slot)->parent;
 	struct ckv_block block;
 
-	if (t->next == 0)
-		return true;
+	if (i == 0)
+		return true;		/* the first one may be anywhere */
 	if (parent == CKV_NONE)
 		return false;
 	block_load(s, parent, &block);
-	return memcmp(&block.key, &keys[t->next - 1], sizeof keys[0]) == 0;
+	return memcmp(&block.key, &keys[i - 1], sizeof keys[0]) == 0;
+}
+
+/* The slot of the block of key i of the chain, if it is in the index; or CKV_NONE. */
+static uint32_t link_find(const struct space *s, const struct space_task *t, uint32_t i)
+{
+	const struct ckv_key *key = (const struct ckv_key *)t->items + i;
+	struct ckv_place place = ckv_index_place(&s->index, key);
+	uint32_t slot;
+
+	if (table_find(s, &place, key, &slot) == TABLE_ABSENT ||
+	    node_is_view(s, slot) || !follows(s, t, i, slot))
+		return CKV_NONE;
+	return slot;
+}
+
+static bool is_near(const struct space *s, uint32_t slot, uint32_t level)
+{
+	return node_of(s, slot)->state == NODE_PUBLISHED &&
+	       level_of(s, slot) <= level;
 }
 
 /* Hold the block that was passed instead of the one before it. */
@@ -153,38 +183,68 @@ static void keep(struct space *s, struct space_task *t, uint32_t slot)
 		node_release(s, before, before_level, POLICY_BACK);
 }
 
-/* The next key: 1 it is there, 0 the chain ends, SPACE_LATER it is being written. */
-static int pass_key(struct space *s, struct space_task *t)
+/* Ask for the next blocks of the chain that are farther away, root first. */
+static void ask_ahead(struct space *s, struct space_task *t, int32_t *units)
 {
-	const struct ckv_key *key = (const struct ckv_key *)t->items + t->next;
-	struct ckv_place place = ckv_index_place(&s->index, key);
-	uint32_t slot;
-	enum table_state state = table_find(s, &place, key, &slot);
+	uint32_t end = t->n - t->next < ASKED_AHEAD ? t->n : t->next + ASKED_AHEAD;
 
-	if (state == TABLE_ABSENT)
-		return 0;
-	if (node_is_view(s, slot) || !follows(s, t, slot))
-		return 0;
-	if (state == TABLE_RESERVED) {
-		if (s->lanes[page_of(s, page_in(s, slot))->lane].shut)
-			return 0;
-		t->awaited_slot = slot;
-		return SPACE_LATER;
+	if (t->n_asked < t->next)
+		t->n_asked = t->next;
+	for (; t->n_asked < end; t->n_asked++) {
+		uint32_t slot = link_find(s, t, t->n_asked);
+
+		*units -= UNITS_FIND;
+		if (slot == CKV_NONE || node_lent(s, slot))
+			return;
+		if (!is_near(s, slot, t->level))
+			want(s, slot, t->level);
 	}
-	if (t->keep)
-		keep(s, t, slot);
-	return 1;
+}
+
+/* The next block is farther away. SPACE_LATER: it is coming; 0: it is not. */
+static int bring(struct space *s, struct space_task *t, uint32_t slot, int32_t *units)
+{
+	/* It was asked for, and did not come. */
+	if (t->next < t->n_asked && !is_coming(s, slot, t->level))
+		return 0;
+	if (t->n_asked < t->next + ASKED_AHEAD / 2)
+		ask_ahead(s, t, units);
+	if (!is_coming(s, slot, t->level))
+		return 0;
+	t->awaited_slot = slot;
+	return SPACE_LATER;
+}
+
+/* The next key: 1 it is there, 0 the chain ends, SPACE_LATER it is being written or brought. */
+static int pass_key(struct space *s, struct space_task *t, int32_t *units)
+{
+	uint32_t slot = link_find(s, t, t->next);
+
+	if (slot == CKV_NONE)
+		return 0;
+	if (is_near(s, slot, t->level)) {
+		if (t->keep)
+			keep(s, t, slot);
+		return 1;
+	}
+	if (!node_lent(s, slot))
+		return bring(s, t, slot, units);
+	if (s->lanes[page_of(s, page_in(s, slot))->lane].shut)
+		return 0;
+	t->awaited_slot = slot;
+	return SPACE_LATER;
 }
 
 int prefetch_run(struct space *s, struct space_task *t, int32_t *units)
 {
 	int r;
 
+	assert(t->level < s->config.n_levels);
 	while (t->next < t->n) {
 		if (*units <= 0)
 			return SPACE_MORE;
 		*units -= UNITS_FIND;
-		r = pass_key(s, t);
+		r = pass_key(s, t, units);
 		if (r == SPACE_LATER)
 			return r;
 		if (r == 0)

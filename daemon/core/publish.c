@@ -54,11 +54,56 @@ static int publish_judge(struct space *s, int lane,
 	    (item->flags & ~CKV_ENTRY_SUMMED) != 0)
 		return -EINVAL;
 	if (record->parent_slot != CKV_NONE &&
-	    node_of(s, record->parent_slot)->state != NODE_PUBLISHED) {
+	    (node_of(s, record->parent_slot)->state != NODE_PUBLISHED ||
+	     !copy_there(s, record->parent_slot, LEND_LEVEL))) {
 		ckv_count(&s->stats->refused_parent, 1);
 		return -ENOENT;
 	}
 	return 0;
+}
+
+/*
+ * The block was there, farther away. Its page is one copy more, so the generation stays;
+ * the copies that are replaced leave as leave.c tells.
+ */
+static void show_over(struct space *s, uint32_t slot,
+		      const struct ckv_publish_item *item)
+{
+	struct ckv_block block;
+
+	copy_of(s, slot, LEND_LEVEL)->mark &= (uint8_t)~COPY_LENT;
+	copies_replace(s, slot);
+	block_load(s, slot, &block);
+	block.flags = (uint8_t)item->flags;
+	block.n_tokens = item->n_tokens;
+	block.checksum = item->flags & CKV_ENTRY_SUMMED ? item->checksum : 0;
+	table_rewrite(s, slot, &block);
+}
+
+void record_loading(struct space *s, uint32_t page)
+{
+	s->records[page] = (struct ckv_record){
+		.parent_slot = CKV_NONE, .slot = CKV_NONE,
+		.state = CKV_RECORD_LOADING,
+	};
+	ckv_record_close(&s->records[page], s->fingerprint, page);
+}
+
+void record_published(struct space *s, uint32_t slot)
+{
+	struct ckv_record *record = record_of(s, slot);
+	struct ckv_block block;
+
+	block_load(s, slot, &block);
+	record->key = block.key;
+	record->checksum = block.checksum;
+	record->parent_slot = block.parent_slot;
+	record->slot = slot;
+	record->generation = block.generation;
+	record->n_tokens = block.n_tokens;
+	record->flags = block.flags;
+	record->state = CKV_RECORD_PUBLISHED;
+	ckv_record_close(record, s->fingerprint, page_in(s, slot));
 }
 
 static void publish_one(struct space *s, const struct ckv_publish_item *item,
@@ -70,21 +115,32 @@ static void publish_one(struct space *s, const struct ckv_publish_item *item,
 	struct node *node = node_of(s, slot);
 	bool summed = item->flags & CKV_ENTRY_SUMMED;
 
-	assert(node->state == NODE_LENT && page_in(s, slot) == page);
+	assert(node_lent(s, slot) && page_in(s, slot) == page);
 	lane_leave(s, page);
 	page_of(s, page)->published = true;
-	node->state = NODE_PUBLISHED;
 	record->flags = (uint8_t)item->flags;
 	record->n_tokens = item->n_tokens;
 	record->checksum = summed ? item->checksum : 0;
 	record->state = CKV_RECORD_PUBLISHED;
 	ckv_record_close(record, s->fingerprint, page);
-	table_show(s, slot, record->flags, item->n_tokens, record->checksum);
+	if (node->state == NODE_LENT) {
+		node->state = NODE_PUBLISHED;
+		table_show(s, slot, record->flags, item->n_tokens,
+			   record->checksum);
+		ckv_count(&s->stats->blocks, 1);
+	} else {
+		show_over(s, slot, item);
+	}
 	copy_new(s, slot);
+	if (s->config.n_levels > 1) {
+		node_put(s, slot, POLICY_KEPT);
+		save_enqueue(s, slot, LEND_LEVEL);
+		moves_landed(s);
+	}
+	event_note(s, SPACE_STORED, slot, ALL_LEVELS, LEND_LEVEL);
 	tip_enqueue(s, slot);
 	await_settle(s, slot, units);
 	gauge_sub(&s->stats->pages_lent, 1);
-	ckv_count(&s->stats->blocks, 1);
 	ckv_count(&s->stats->published, 1);
 	if (!summed)
 		sum_enqueue(s, slot);
@@ -145,8 +201,13 @@ void lent_abort(struct space *s, uint32_t page, int32_t *units)
 
 	lane_leave(s, page);
 	if (slot != CKV_NONE) {
-		parent_lose(s, slot, POLICY_BACK);
-		node_free(s, slot);
+		parent_lose_at(s, slot, LEND_LEVEL, POLICY_BACK);
+		if (node_of(s, slot)->state == NODE_LENT) {
+			node_free(s, slot);
+		} else {
+			copy_remove(s, slot, LEND_LEVEL);
+			node_put(s, slot, POLICY_BACK);
+		}
 		await_settle(s, slot, units);
 	}
 	if (page_of(s, page)->n_holds == 0)
@@ -156,12 +217,15 @@ void lent_abort(struct space *s, uint32_t page, int32_t *units)
 				 CKV_RECORD_LENT, 0);
 }
 
-/* Pages reserved directly under a lent page; a scratch page has none, only holds. */
+/*
+ * Pages reserved directly under a lent page; a scratch page has none, only holds. A block
+ * that is there, farther away, may have children there, which count at their own level.
+ */
 static uint32_t lent_children(const struct space *s, uint32_t page)
 {
 	uint32_t slot = s->records[page].slot;
 
-	return slot == CKV_NONE ? 0 : node_children(s, slot);
+	return slot == CKV_NONE ? 0 : copy_of(s, slot, LEND_LEVEL)->n_children;
 }
 
 /*

@@ -70,7 +70,7 @@ static bool config_ok(const struct space_config *c)
 	       c->n_buckets < CKV_NONE / CKV_BUCKET_ENTRIES &&
 	       c->n_lanes_max > 0 && c->n_lanes_max <= LANES_LIMIT &&
 	       c->n_clients_max > 0 && c->n_tips_max < TIPS_LIMIT &&
-	       c->n_awaits_max <= AWAITS_LIMIT &&
+	       c->n_awaits_max <= AWAITS_LIMIT && c->n_moves_max <= MOVES_LIMIT &&
 	       c->geometry.block_tokens > 0 && c->geometry.block_tokens <= 65535;
 }
 
@@ -86,7 +86,9 @@ size_t space_node_bytes(const struct space_config *c)
 
 static size_t levels_bytes(const struct space_config *c)
 {
-	size_t bytes = 0;
+	size_t n_slots = (size_t)c->n_buckets * CKV_BUCKET_ENTRIES;
+	/* The rings of what is unsaved at each level but the farthest, and of what is wanted. */
+	size_t bytes = (c->n_levels > 1 ? c->n_levels : 0) * n_slots * sizeof(uint32_t);
 
 	for (uint32_t i = 0; i < c->n_levels; i++)
 		bytes += sizeof(struct level) +
@@ -106,6 +108,8 @@ size_t space_private_bytes(const struct space_config *config)
 			  sizeof(uint16_t) + 2 * sizeof(uint32_t)) +
 	       bit_words(n_slots) * 8 + levels_bytes(config) +
 	       config->n_tips_max * sizeof(struct tip) +
+	       config->n_moves_max * sizeof(struct move) +
+	       config->n_events_max * sizeof(struct space_event) +
 	       awaiting(config) * sizeof(struct space_task *) +
 	       config->n_lanes_max * (sizeof(struct space_lane) + sizeof(uint32_t)) +
 	       (config->n_clients_max + config->n_users_max) * sizeof(uint32_t) +
@@ -135,6 +139,28 @@ static int candidates_create(struct space *s, struct candidates *c, uint32_t lev
 		s->nodes + offsetof(struct node, copy[level]), s->node_bytes,
 	};
 	return ops->create(c->copies, &c->policy);
+}
+
+/* What moves need; the farthest level has nowhere to save blocks to. */
+static int moves_allocate(struct space *s)
+{
+	const struct space_config *c = &s->config;
+
+	s->moves = calloc(c->n_moves_max + 1, sizeof *s->moves);
+	s->events = calloc(c->n_events_max + 1, sizeof *s->events);
+	if (s->moves == NULL || s->events == NULL)
+		return -ENOMEM;
+	if (c->n_levels == 1)
+		return 0;
+	s->wanted = calloc(s->n_slots, sizeof *s->wanted);
+	if (s->wanted == NULL)
+		return -ENOMEM;
+	for (uint32_t i = 0; i + 1 < c->n_levels; i++) {
+		s->levels[i].unsaved = calloc(s->n_slots, sizeof(uint32_t));
+		if (s->levels[i].unsaved == NULL)
+			return -ENOMEM;
+	}
+	return 0;
 }
 
 /* A page has a struct that says how it is lent; of another place only a number is kept. */
@@ -194,12 +220,14 @@ static int space_allocate(struct space *s, void *nodes)
 	    !s->awaiting || !s->lanes || !s->open_lanes || !s->client_lent ||
 	    !s->user_lent || !s->view_used || !s->runs || !s->names)
 		return -ENOMEM;
-	return levels_allocate(s);
+	return levels_allocate(s) < 0 ? -ENOMEM : moves_allocate(s);
 }
 
 static void level_start(struct level *level)
 {
 	level->free_head = CKV_NONE;
+	queue_init(&level->tied);
+	queue_init(&level->stale);
 	for (uint32_t i = level->config.n_places; i-- > 0; ) {
 		if (level->pages != NULL)
 			level->pages[i].lane = level->pages[i].last_lane = NO_LANE;
@@ -235,6 +263,11 @@ static void space_start(struct space *s, void *index)
 
 	memset(s->names, 0xff, s->n_names * sizeof *s->names);
 	s->ready_end = &s->ready_head;
+	s->free_move = CKV_NONE;
+	for (uint32_t i = s->config.n_moves_max; i-- > 0; ) {
+		s->moves[i].slot = s->free_move;
+		s->free_move = i;
+	}
 	s->unused_lane = CKV_NONE;
 	for (uint32_t i = s->config.n_lanes_max; i-- > 0; ) {
 		s->lanes[i].place = s->unused_lane;
@@ -292,9 +325,13 @@ void space_destroy(struct space *s)
 		candidates_destroy(&s->levels[i].blocks);
 		free(s->levels[i].pages);
 		free(s->levels[i].free_places);
+		free(s->levels[i].unsaved);
 	}
 	candidates_destroy(&s->views);
 	free(s->levels);
+	free(s->moves);
+	free(s->wanted);
+	free(s->events);
 	free(s->names);
 	free(s->runs);
 	free(s->view_used);

@@ -25,6 +25,10 @@
  * once. A block found pinned is remembered with its pin word, and is not judged again
  * while that word names it; a search that meets only such blocks needs no scan.
  *
+ * A space has levels, nearest first; pages are lent at the nearest one. A block that leaves
+ * a level may stay at a farther one, if it was copied there before. The core names the
+ * copies that are to be made (space_move_next()), the shell makes them.
+ *
  * No request walks the pool. (Room for a view is searched in a bitmap of view pages.)
  */
 #ifndef CKV_CORE_SPACE_H
@@ -44,6 +48,7 @@ struct space_level {
 	uint8_t	 number;		/* enum ckv_level, as index entries show it */
 	uint32_t n_places;		/* blocks that fit */
 	uint32_t n_places_max;		/* its quota: blocks at most; see space_set_limits() */
+	uint32_t n_ahead;		/* with fewer free places, blocks are saved ahead */
 	const struct policy_ops *policy;
 };
 
@@ -62,6 +67,8 @@ struct space_config {
 	struct space_level level[SPACE_LEVELS_MAX];	/* nearest first */
 	uint32_t n_levels;
 	uint32_t n_awaits_max;		/* PREFETCHes that wait for a block at once */
+	uint32_t n_moves_max;		/* under way at once; 0 with one level */
+	uint32_t n_events_max;		/* that wait for space_event_next() */
 	struct space_pace *pace;	/* the caller owns it and pays it; NULL: private */
 };
 
@@ -219,7 +226,7 @@ enum space_op {
 	SPACE_SCRATCH,		/* RESERVE with CKV_REQ_SCRATCH: answers as above */
 	SPACE_PUBLISH,		/* ckv_publish_item[n] -> int32_t[n] */
 	SPACE_ABORT,		/* ckv_page_name[n] -> int32_t[n] */
-	SPACE_PREFETCH,		/* ckv_key[n], a chain; no answers */
+	SPACE_PREFETCH,		/* ckv_key[n], a chain, level; no answers */
 	SPACE_DROP,		/* ckv_key[n] -> int32_t[n]; a key may name a view */
 };
 
@@ -256,8 +263,11 @@ struct space_task {
 	uint32_t held_slot;		/* RESERVE: the parent; PREFETCH: what was passed ... */
 	uint32_t held_level;		/* PREFETCH: ... and where it is held */
 	uint32_t last_page, n_awaited;	/* ABORT: position in the tree under an item */
+	bool parent_far;		/* RESERVE: ... no, as it is at a farther level */
 	uint32_t n_wishes;		/* RESERVE: for a place in the next key's buckets */
 	bool keep;			/* PREFETCH, set by the caller: hold what was passed */
+	uint32_t level;			/* PREFETCH, set by the caller: bring it to this level */
+	uint32_t n_asked;		/* PREFETCH: keys before this one were asked for */
 	bool ready;			/* PREFETCH: in the list of those that can go on */
 	uint32_t awaited_slot;		/* PREFETCH: of the block that is being written */
 	bool queued;			/* DROP: it is in the space's list */
@@ -282,9 +292,10 @@ int space_run(struct space *space, struct space_task *task, int32_t *units);
 void space_cancel(struct space *space, struct space_task *task);
 
 /*
- * A PREFETCH said SPACE_LATER: the next block of its chain is being written. The caller
+ * A PREFETCH said SPACE_LATER: the next block of its chain is being written, or is on its
+ * way from a farther level. The caller
  * may move the task to another place first, and keeps it there until space_ready() hands
- * it back, because that block was published or given back, or until it is cancelled.
+ * it back, because that block was published, given back or brought, or until it is cancelled.
  * At most n_awaits_max tasks wait at once. space_again() puts a task that was handed
  * out and said SPACE_MORE back to the end of those that can go on.
  */
@@ -410,6 +421,62 @@ int space_sum_get(const struct space *space, uint32_t page,
 
 /* Count a page whose bytes do not match its checksum. */
 void space_sum_failed(struct space *space);
+
+/* ---- moves between levels ---- */
+
+/*
+ * A copy of one block that the shell is to make. Both places are the move's until
+ * space_move_done(): nobody else gets the one or changes the other. Levels are indexes in
+ * space_config.level[].
+ */
+struct space_move {
+	uint32_t id;
+	uint32_t slot, generation;
+	uint32_t from, to;		/* levels */
+	uint32_t from_place, to_place;
+	uint32_t n_tokens;
+	struct ckv_key key, parent;	/* parent: all zero at a root */
+	bool summed;			/* `checksum` is valid */
+	uint64_t checksum;
+};
+
+/*
+ * The next copy that is to be made: 1. First those that a PREFETCH waits for, root
+ * first; then copies that let a block leave its level later without being lost. At most
+ * n_moves_max are under way. 0: none now; there may be one after any other call.
+ * SPACE_MORE: none was found yet; call again in another turn.
+ */
+int space_move_next(struct space *space, struct space_move *ret_move);
+
+/*
+ * It was made (result 0), or was not (-errno): then its target is free again and nothing
+ * else has changed. `checksum` is that of the bytes, and is taken if it was not known
+ * before. Moves may end in any order.
+ */
+void space_move_done(struct space *space, uint32_t id, int result,
+		     uint64_t checksum);
+
+/* ---- what happened, for whom listens ---- */
+
+enum space_event_kind {
+	SPACE_STORED,		/* a block was published; it may have been there, farther away */
+	SPACE_MOVED,		/* its nearest copy is at another level now */
+	SPACE_REMOVED,		/* it is not there any more */
+};
+
+struct space_event {
+	uint64_t number;		/* one more each time; a gap: the queue was full */
+	enum space_event_kind kind;
+	uint32_t slot, generation;
+	uint8_t	 from, to;		/* enum ckv_level; 0: none */
+	uint32_t n_tokens;
+	struct ckv_key key, parent;	/* parent: all zero at a root */
+};
+
+/* Events are noted from now on, or no longer; those not read are lost. */
+void space_events(struct space *space, bool on);
+/* The oldest event: 1, or 0 if there is none. */
+int space_event_next(struct space *space, struct space_event *ret_event);
 
 /* ---- views ---- */
 

@@ -14,7 +14,9 @@
  *   - n_children of a copy = published and lent blocks directly under its block with
  *     a copy at its level + holds.
  *   - A copy of a published block or view is in its policy, or parked (pinned.c),
- *     exactly when copy_may_go().
+ *     exactly when copy_may_go(); it is tied exactly when copy_is_tied().
+ *   - A place is free, or one block's copy, or one of the two places of one move.
+ *   - A block has at most one move under way, and keeps the copy that is read.
  *   - record.slot names the slot whose node and entry name the record's page.
  *   - A tip in state WAITING or READING names a published block and is one of the
  *     block's holds.
@@ -25,8 +27,10 @@
 #ifndef CKV_CORE_STATE_H
 #define CKV_CORE_STATE_H
 
+#include "daemon/core/level.h"
 #include "daemon/core/queue.h"
 #include "daemon/core/space.h"
+#include "daemon/core/table.h"
 #include "proto/ckv_pin.h"
 
 #include <assert.h>
@@ -37,10 +41,14 @@
 #define VIEWS_MAX	16u	/* views that one step judges */
 #define WISHES_MAX	32u	/* full buckets that one step makes room in */
 #define TIPS_LIMIT	512u	/* n_tips_max is below this */
-#define BATCH_MAX	(EVICT_MAX + DROPS_MAX + VIEWS_MAX + WISHES_MAX + TIPS_LIMIT)
+/* Each level may choose for its writers in one step; the nearest one also tips. */
+#define BATCH_MAX	(SPACE_LEVELS_MAX * EVICT_MAX + DROPS_MAX + VIEWS_MAX + \
+			 WISHES_MAX + TIPS_LIMIT)
 #define LANES_LIMIT	65534u
 #define AWAITS_LIMIT	65536u
+#define MOVES_LIMIT	4096u
 #define LEND_LEVEL	0u	/* pages are lent at the nearest level */
+#define ALL_LEVELS	UINT32_MAX	/* batch_add(): the whole block leaves */
 
 /* Costs in work units; a unit is about 50 ns. */
 #define UNITS_LEND	2	/* reserve a key, or refuse it */
@@ -72,7 +80,7 @@ struct node {			/* of a slot */
 	uint32_t parent;	/* the parent's slot; CKV_NONE at a root and in a view */
 	uint8_t	 mark;		/* flags, enum node_mark */
 	uint8_t	 state;		/* enum node_state */
-	uint8_t	 zero[2];
+	uint16_t move;		/* 1 + the number of its move under way; 0: none */
 	struct copy copy[];	/* one per level; with one level all fill half a line */
 };
 _Static_assert(sizeof(struct node) + sizeof(struct copy) == 32, "two nodes a line");
@@ -134,6 +142,11 @@ struct level {
 	uint32_t free_head;	/* there: a stack through page.link.next */
 	uint32_t *free_places;	/* [n_free] at any other level: the stack itself */
 	uint32_t n_free;
+	struct queue tied;	/* copies that only a child farther away keeps: level.c */
+	struct queue stale;	/* copies that PUBLISH replaced, until nobody has them pinned */
+	uint32_t *unsaved;	/* ring of slots that got a copy here and have none farther */
+	uint32_t unsaved_head, n_unsaved;
+	struct space_wait wait;	/* of moves, for room here */
 };
 
 /* One key of a DROP, whose block is in the batch. */
@@ -181,6 +194,11 @@ struct space {
 	struct witness *witnesses;	/* [n_slots] valid with NODE_SEEN */
 
 	struct level *levels;		/* [config.n_levels] nearest first */
+	struct move *moves;		/* [config.n_moves_max] */
+	uint32_t free_move;		/* a stack through move.slot */
+	uint32_t n_landed;
+	uint32_t *wanted;		/* ring of slots that a PREFETCH wants nearer */
+	uint32_t wanted_head, n_wanted;
 	struct candidates views;
 	uint32_t n_steps;		/* steps made; wraps */
 	struct step_cost cost;		/* of the current step */
@@ -205,6 +223,11 @@ struct space {
 
 	uint32_t *sums;			/* ring of slots that wait for a checksum; with queued_tips */
 	uint32_t sum_head, n_sums;
+
+	bool listening;			/* somebody asks for events: event.c */
+	struct space_event *events;	/* ring of config.n_events_max */
+	uint32_t event_head, n_events;
+	uint64_t n_event_numbers;	/* given so far */
 
 	enum space_auto automatic;
 	struct tip *tips;		/* [n_tips_max] */
@@ -266,9 +289,25 @@ static inline struct copy *copy_of(const struct space *s, uint32_t slot,
 	return &node_of(s, slot)->copy[level];
 }
 
+/* Are the block's bytes there, for whom looks now? */
 static inline bool copy_there(const struct space *s, uint32_t slot, uint32_t level)
 {
-	return copy_of(s, slot, level)->place != CKV_NONE;
+	const struct copy *copy = copy_of(s, slot, level);
+
+	return copy->place != CKV_NONE && !(copy->mark & (COPY_LENT | COPY_STALE));
+}
+
+/* Has a client a page for it that it may fill? The block may be there, too, farther away. */
+static inline bool node_lent(const struct space *s, uint32_t slot)
+{
+	return node_of(s, slot)->state == NODE_LENT ||
+	       (copy_of(s, slot, LEND_LEVEL)->mark & COPY_LENT) != 0;
+}
+
+/* Can clients read pages at this level, and pin them? */
+static inline bool level_is_read(const struct space *s, uint32_t level)
+{
+	return s->levels[level].config.number >= CKV_LEVEL_HOST;
 }
 
 /* The level of a taken slot, as an index: the nearest one with a copy. */
@@ -366,34 +405,6 @@ static inline void gauge_sub(_Atomic uint64_t *gauge, uint64_t n)
 	ckv_hint_store64(gauge, ckv_hint_load64(gauge) - n);
 }
 
-/* ---- table.c: the index, which only the daemon writes ---- */
-
-enum table_state { TABLE_ABSENT, TABLE_RESERVED, TABLE_PUBLISHED };
-
-enum table_state table_find(const struct space *s, const struct ckv_place *place,
-			    const struct ckv_key *key, uint32_t *ret_slot);
-/* The slot that a new key would get; CKV_NONE: its two buckets are full. */
-uint32_t table_choose(const struct space *s, const struct ckv_place *place);
-/*
- * Give that slot to the block's key, which has this tag. Readers do not find it yet. Sets
- * the block's generation and level.
- */
-void table_take(struct space *s, uint32_t slot, uint16_t tag,
-		struct ckv_block *block);
-/* Show a taken slot: readers find it from now on. Its generation stays. */
-void table_show(struct space *s, uint32_t slot, uint8_t flags,
-		uint16_t n_tokens, uint64_t checksum);
-void table_set_sum(struct space *s, uint32_t slot, uint64_t checksum);
-/* Free a slot with a new generation; retire it if there is no new generation left. */
-void table_give(struct space *s, uint32_t slot);
-/* Prefetch the entry and the node of a slot, or of the one that a key will get. */
-void table_prefetch(const struct space *s, uint32_t slot);
-void table_prefetch_room(const struct space *s, const struct ckv_place *place);
-/* Put a block of an earlier daemon back into its slot, for readers to find. */
-void table_restore(struct space *s, uint32_t slot, const struct ckv_place *place,
-		   const struct ckv_block *block);
-uint32_t table_generation(const struct space *s, uint32_t slot);
-
 /* ---- lane.c ---- */
 
 struct space_lane *lane_of(const struct space *s, int lane);
@@ -405,33 +416,6 @@ static inline uint32_t lane_pin_high(const struct space_lane *lane)
 	return high < lane->memory.n_pins ? high : lane->memory.n_pins;
 }
 
-/* ---- level.c ---- */
-
-/* Put the copies of a slot that may go into their policies; take them out, or unpark them. */
-void node_put(struct space *s, uint32_t slot, enum policy_origin origin);
-void node_take_out(struct space *s, uint32_t slot);
-/* A slot was published: its first copy has no history, and is a candidate if it may go. */
-void copy_new(struct space *s, uint32_t slot);
-/*
- * May a copy go? Not if a child has a copy at that level, nor if a child would be
- * nearer than the block then.
- */
-bool copy_may_go(const struct space *s, uint32_t slot, uint32_t level);
-/*
- * Hold a block's copy at a level, and so those of its ancestors at that level or nearer;
- * end the hold. The holder remembers the level: the block may get nearer copies meanwhile.
- */
-void node_hold(struct space *s, uint32_t slot, uint32_t level);
-void node_release(struct space *s, uint32_t slot, uint32_t level,
-		  enum policy_origin origin);
-/* Count a slot, with each of its copies, as a child of its parent; count it no longer. */
-void parent_gain(struct space *s, uint32_t slot);
-void parent_lose(struct space *s, uint32_t slot, enum policy_origin origin);
-/* Reserve a slot that table_take() gave, for a block or view in this page. */
-void node_take(struct space *s, uint32_t slot, uint32_t parent, uint32_t page);
-/* Free a slot, also in the index. */
-void node_free(struct space *s, uint32_t slot);
-
 /* ---- lend.c, publish.c ---- */
 
 /* Take a page from the stack of free block pages, which is not empty. */
@@ -440,6 +424,13 @@ uint32_t page_pop(struct space *s);
 void page_push(struct space *s, uint32_t page);
 /* Begin a lending: put the page into its lane's queue. Returns the lending's number. */
 uint32_t lane_take(struct space *s, int number, uint32_t page, uint32_t parent);
+/* The same for places of any level. */
+uint32_t place_get(struct space *s, uint32_t level);
+void place_put(struct space *s, uint32_t level, uint32_t place);
+/* Fill the record of a page with what the index says of the block in it. */
+void record_published(struct space *s, uint32_t slot);
+/* A move is about to fill this page: a later daemon must not lend it at once. */
+void record_loading(struct space *s, uint32_t page);
 /* Take a lent page back; nothing may be reserved under it. */
 void lent_abort(struct space *s, uint32_t page, int32_t *units);
 /*
@@ -449,8 +440,10 @@ void lent_abort(struct space *s, uint32_t page, int32_t *units);
 int lent_judge(const struct space *s, int lane, const struct ckv_page_name *name);
 /* Free a page that was taken back and that no job reads. */
 void lent_free(struct space *s, uint32_t page);
-/* Free a published block and its page; it is in no policy and has no children. */
+/* Free a published block and its places; it is in no policy and has no children. */
 void block_free(struct space *s, uint32_t slot);
+/* PUBLISH of a block that is there, too, farther away: its farther copies are replaced. */
+void copies_replace(struct space *s, uint32_t slot);
 
 /* ---- the operations: lend.c, publish.c, prefetch.c, drop.c; called by task.c ---- */
 
@@ -477,7 +470,10 @@ void drops_settle(struct space *s);
 
 /* ---- pinned.c ---- */
 
-/* Does the pin word that was seen last still pin the slot? Reads one word. */
+/*
+ * Does the pin word that was seen last still pin the slot? Reads one word. A slot that is
+ * read for a checksum or a move, or lent once more, counts as pinned.
+ */
 bool pinned_still(const struct space *s, uint32_t slot);
 /* Remember the pin word that pins a slot. */
 void pinned_seen(struct space *s, uint32_t slot, uint32_t lane, uint32_t word);
@@ -493,10 +489,12 @@ uint32_t parked_look(struct space *s, struct candidates *c, uint32_t n);
 /* ---- evict.c, step.c ---- */
 
 /*
- * Add a slot, just taken out of its policy, to the batch; BATCH_MAX fit. If it was its
- * parent's last child, the parent enters the policy as `heir` says.
+ * Add a slot to the batch; BATCH_MAX fit. What is to leave is its copy at one level, or at
+ * ALL_LEVELS. Where it was its parent's last child, the parent enters the policy as `heir`
+ * says.
  */
-void batch_add(struct space *s, uint32_t slot, enum policy_origin heir);
+void batch_add(struct space *s, uint32_t slot, uint32_t level,
+	       enum policy_origin heir);
 /* Judge the batch: scan all pin words once and restore what is pinned. */
 void batch_judge(struct space *s);
 /* Restore a slot, that is take it and its ancestors out of the batch: how many. */
@@ -505,13 +503,13 @@ static inline bool batch_has(const struct space *s, uint32_t slot)
 {
 	return s->judged[slot / 64] >> slot % 64 & 1;
 }
-/* Take a slot that is about to be freed out of the batch. */
+/* Take a slot out of the batch that is about to be freed, or of which copies are. */
 void batch_forget(struct space *s, uint32_t slot);
-/* Park those that the scan restored and that have no children. */
+/* Park what the scan restored and what may go. */
 void batch_park(struct space *s);
 /* Put blocks to evict from a level into the batch. False: there are none left. */
-bool evict_choose(struct space *s, struct level *level);
-/* Evict the blocks of the batch from index `first` on that are not pinned. */
+bool evict_choose(struct space *s, uint32_t level);
+/* Evict what is in the batch from index `first` on and is not pinned. */
 void evict_free(struct space *s, uint32_t first);
 /*
  * A task found no room for `wanted` pages: SPACE_WAIT, it must wait for a step and
@@ -527,8 +525,19 @@ int room_wait(struct space *s, struct space_wait *wait, struct candidates *c,
 bool search_in_vain(struct search *search, uint32_t n, uint32_t n_all);
 /* End a search that found nothing. */
 void search_fruitless(struct search *search);
-/* How many pages may be lent now without evicting any. */
+/* How many places of a level, and how many pages, may be taken without evicting any. */
+uint32_t places_left(const struct level *level);
 uint32_t pages_to_lend(const struct space *s);
+
+/* ---- event.c ---- */
+
+/* What happened to a block, if anybody listens. A level is an index; ALL_LEVELS: none. */
+static inline void event_note(struct space *s, enum space_event_kind kind,
+			      uint32_t slot, uint32_t from, uint32_t to)
+{
+	if (__builtin_expect(s->listening, false))
+		event_put(s, kind, slot, from, to);
+}
 
 /* ---- bucket.c ---- */
 

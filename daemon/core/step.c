@@ -45,11 +45,10 @@ static void searches_step(struct space *s, uint32_t *ret_n_views)
 	*ret_n_views = s->n_batch;
 	buckets_choose(s);
 	for (uint32_t i = 0; i < s->config.n_levels; i++) {
-		struct level *level = &s->levels[i];
+		struct search *search = &s->levels[i].blocks.search;
 
-		if (search_begin(s, &level->blocks.search) &&
-		    !evict_choose(s, level))
-			search_fruitless(&level->blocks.search);
+		if (search_begin(s, search) && !evict_choose(s, i))
+			search_fruitless(search);
 	}
 }
 

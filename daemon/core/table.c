@@ -155,6 +155,24 @@ void table_set_sum(struct space *s, uint32_t slot, uint64_t checksum)
 	ckv_bucket_close(bucket);
 }
 
+void table_rewrite(struct space *s, uint32_t slot, struct ckv_block *block)
+{
+	struct ckv_bucket *bucket = bucket_of(s, slot);
+
+	assert((block->generation & 1) == 0);
+	for (uint32_t l = 0; l < s->config.n_levels; l++) {
+		uint32_t *page = ckv_block_page(block, s->levels[l].config.number);
+
+		if (page != NULL)
+			*page = copy_there(s, slot, l) ?
+				copy_of(s, slot, l)->place : CKV_NONE;
+	}
+	block->level = s->levels[level_of(s, slot)].config.number;
+	ckv_bucket_open(bucket);
+	ckv_entry_store(ckv_index_entry(&s->index, slot), block);
+	ckv_bucket_close(bucket);
+}
+
 void table_give(struct space *s, uint32_t slot)
 {
 	struct ckv_bucket *bucket = bucket_of(s, slot);

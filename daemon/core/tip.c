@@ -26,6 +26,12 @@
 #define VICTIMS_LOOK	64u	/* next victims that PRESSURE looks at */
 #define PRESSURE_SHARE	16u	/* pages run short when less than 1/16 may be lent */
 
+/* Children where pages are lent, and holds: a chain's view is made of what is there. */
+static uint32_t near_children(const struct space *s, uint32_t slot)
+{
+	return copy_of(s, slot, LEND_LEVEL)->n_children;
+}
+
 /* ---- PUBLISH: the queue of tips; a slot is in it at most once, as in hold.c ---- */
 
 void tip_enqueue(struct space *s, uint32_t slot)
@@ -118,7 +124,7 @@ bool tip_defer(struct space *s, uint32_t slot)
 /* End a tip's hold. False: it has none, or its block has children or other holds. */
 static bool tip_revoke(struct space *s, struct tip *tip)
 {
-	if (!tip_holds(tip) || node_children(s, tip->slot) > 1)
+	if (!tip_holds(tip) || near_children(s, tip->slot) > 1)
 		return false;
 	tip_unhold(s, tip);
 	copy_of(s, tip->slot, LEND_LEVEL)->n_children = 0;
@@ -143,11 +149,11 @@ uint32_t tips_give_way(struct space *s, enum tip_state state, uint32_t n_max)
 			continue;
 		node_of(s, tip->slot)->mark |= NODE_LOST;
 		ckv_count(&s->stats->auto_lost_room, 1);
-		if (pinned_still(s, tip->slot))
-			park(s, candidates_of(s, tip->slot, LEND_LEVEL),
-			     tip->slot);
+		if (pinned_still(s, tip->slot) ||
+		    !copy_may_go(s, tip->slot, LEND_LEVEL))
+			node_park(s, tip->slot);
 		else
-			batch_add(s, tip->slot, POLICY_HEIR);
+			batch_add(s, tip->slot, LEND_LEVEL, POLICY_HEIR);
 		n++;
 	}
 	return n;
@@ -211,7 +217,7 @@ static uint32_t next_published(struct space *s)
 		    !copy_there(s, slot, LEND_LEVEL) ||
 		    (node_of(s, slot)->mark & (NODE_DONE | NODE_VIEW)))
 			continue;
-		if (node_children(s, slot) == 0)
+		if (near_children(s, slot) == 0)
 			return slot;
 		ckv_count(&s->stats->auto_skipped, 1);
 	}
@@ -257,7 +263,7 @@ static uint32_t next_waiting(struct space *s)
 		struct tip *tip = &s->tips[i];
 		const struct node *node = node_of(s, tip->slot);
 
-		if (node_children(s, tip->slot) == 1 && !(node->mark & NODE_DONE)) {
+		if (near_children(s, tip->slot) == 1 && !(node->mark & NODE_DONE)) {
 			tip->state = TIP_READING;
 			return i;
 		}

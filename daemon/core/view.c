@@ -159,7 +159,7 @@ bool views_choose(struct space *s)
 		if (pinned_still(s, slot))
 			park(s, &s->views, slot);
 		else
-			batch_add(s, slot, POLICY_HEIR);
+			batch_add(s, slot, ALL_LEVELS, POLICY_HEIR);
 	}
 	if (s->n_batch > first || candidates_any(&s->views)) {
 		search->passing = false;

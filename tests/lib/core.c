@@ -282,6 +282,50 @@ int core_drop(struct core *core, uint32_t i)
 	return r < 0 ? r : status;
 }
 
+uint32_t core_copy(const struct core *core, uint32_t slot, uint32_t level)
+{
+	return copy_there(core->space, slot, level) ?
+	       copy_of(core->space, slot, level)->place : CKV_NONE;
+}
+
+uint32_t core_place(const struct core *core, uint32_t slot, uint32_t level)
+{
+	return copy_of(core->space, slot, level)->place;
+}
+
+uint32_t core_move(const struct core *core, uint32_t slot)
+{
+	return node_of(core->space, slot)->move;
+}
+
+uint32_t core_generation(const struct core *core, uint32_t slot)
+{
+	return table_generation(core->space, slot);
+}
+
+uint32_t core_free(const struct core *core, uint32_t level)
+{
+	return core->space->levels[level].n_free;
+}
+
+void core_search(struct core *core, uint32_t level)
+{
+	struct level *l = &core->space->levels[level];
+
+	l->blocks.search.wanted = l->n_free + 1;
+	space_step(core->space);
+}
+
+bool core_is_blind(const struct core *core)
+{
+	return core->space->n_blind > 0;
+}
+
+bool core_is_read(const struct core *core, uint32_t level)
+{
+	return level_is_read(core->space, level);
+}
+
 void *core_snapshot(const struct core *core)
 {
 	size_t index_bytes = ckv_index_bytes(core->config.n_buckets);

@@ -80,6 +80,20 @@ int core_abort(struct core *core, int lane, const struct ckv_lent *lent);
 int core_put(struct core *core, int lane, uint32_t parent, uint32_t i);
 int core_drop(struct core *core, uint32_t i);
 
+/* Of a taken slot: the place of its copy at a level (CKV_NONE), its move (0). */
+uint32_t core_copy(const struct core *core, uint32_t slot, uint32_t level);
+/* The same, also if the copy was replaced, or a page is lent for it. */
+uint32_t core_place(const struct core *core, uint32_t slot, uint32_t level);
+uint32_t core_move(const struct core *core, uint32_t slot);
+uint32_t core_generation(const struct core *core, uint32_t slot);
+/* Places of a level that are free; one step that looks there for one more. */
+uint32_t core_free(const struct core *core, uint32_t level);
+void core_search(struct core *core, uint32_t level);
+/* Has a lane of before a pin on what was not found again? Then no block leaves. */
+bool core_is_blind(const struct core *core);
+/* Do clients read at this level? */
+bool core_is_read(const struct core *core, uint32_t level);
+
 /* A copy of index, records and stats, to see that nothing changed. */
 void *core_snapshot(const struct core *core);
 bool core_same(const struct core *core, const void *snapshot);

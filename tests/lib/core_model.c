@@ -16,6 +16,7 @@ uint32_t scratch[LANES][SCRATCH], n_scratch[LANES], n_orphans;
 uint32_t scratch_holds[HOLDS], n_lent_max;
 bool scratch_orphan[HOLDS];
 enum space_auto automatic;
+bool could_leave;
 uint64_t rng, seed, event, n_published, n_dropped;
 struct old_lane old_lane[LANES];
 
@@ -46,40 +47,59 @@ uint32_t client_lent(int l)
 	uint32_t n = n_scratch[l];
 
 	for (uint32_t k = 1; k <= KEYS; k++)
-		n += model[k].state == LENT && model[k].lane == l;
+		n += is_lent(k) && model[k].lane == l;
 	return n;
 }
 
 /* ---- what may not leave ---- */
 
-static void keep_chain(uint32_t k)
+void keep_chain(uint32_t k, uint32_t at)
 {
-	for (; k != 0 && !model[k].kept; k = parent_of[k])
+	if ((at & (model[k].at | is_lent(k))) == 0)
+		return;
+	for (; k != 0; k = parent_of[k]) {
+		at &= model[k].at | is_lent(k);
 		model[k].kept = true;
+		model[k].keep |= at;
+	}
 }
 
 static void keep_slot(uint32_t slot)
 {
 	for (uint32_t k = 1; k <= KEYS; k++)
 		if (model[k].state == PUBLISHED && model[k].slot == slot)
-			keep_chain(k);
+			keep_chain(k, model[k].at);
 	for (int v = 0; v < VIEWS; v++)
 		if (views[v].there && views[v].slot == slot)
 			views[v].kept = true;
 }
 
+/* A hold and a page that is lent keep the nearest level's copies above them. */
+static void keep_needed(uint32_t k)
+{
+	const struct mkey *m = &model[k];
+
+	if (m->n_holds || m->state == LENT)
+		keep_chain(k, 1);
+	if (m->over)
+		keep_chain(k, m->at | 1);
+	if (m->summing || m->move != 0 || core_is_blind(&core))
+		keep_chain(k, m->at);
+}
+
 /* Every pin word is honoured, a liar's too if it happens to name a slot. */
 void mark_kept(uint32_t also)
 {
-	for (uint32_t k = 1; k <= KEYS; k++)
+	for (uint32_t k = 1; k <= KEYS; k++) {
 		model[k].kept = false;
+		model[k].keep = 0;
+	}
 	for (int v = 0; v < VIEWS; v++)
 		views[v].kept = false;
 	for (uint32_t k = 1; k <= KEYS; k++)
-		if (model[k].n_holds || model[k].summing ||
-		    model[k].state == LENT)
-			keep_chain(k);
-	keep_chain(also);
+		keep_needed(k);
+	keep_prefetched();
+	keep_chain(also, 1);
 	for (int l = 0; l < CORE_LANES; l++) {
 		uint32_t high = ckv_hint_load32(&core.lane[l].pin_high);
 
@@ -95,11 +115,13 @@ void leave(uint32_t k)
 	if (parent_of[k] != 0)
 		model[parent_of[k]].n_kids--;
 	model[k].state = ABSENT;
+	model[k].at = 0;
 	model[k].done = false;
 }
 
 void see_one(uint32_t k)
 {
+	uint8_t number = core.config.level[0].number;
 	struct ckv_block block;
 	uint32_t slot;
 
@@ -107,9 +129,12 @@ void see_one(uint32_t k)
 		MUST(model[k].state != PUBLISHED);
 		return;
 	}
-	MUST(model[k].state == PUBLISHED);
-	MUST(slot == model[k].slot && block.host_page == model[k].page);
+	MUST(model[k].state == PUBLISHED && model[k].at == copies_of(k));
+	MUST(slot == model[k].slot);
+	MUST(block.level == core.config.level[nearest(k)].number);
 	MUST(block.generation == model[k].generation);
+	if (model[k].at & 1)
+		MUST(*ckv_block_page(&block, number) == model[k].page);
 }
 
 /* After a call that may evict: what is gone was free to go. Deepest first. */
@@ -117,19 +142,19 @@ void see_evictions(uint64_t n_before)
 {
 	uint64_t n = CORE_STAT(&core, evicted) - n_before;
 
-	if (n == 0)
-		return;
-	for (uint32_t k = KEYS; k > 0; k--) {
-		if (model[k].state == PUBLISHED && !core_has(&core, k)) {
-			MUST(!model[k].kept);
-			if (model[k].done && automatic != SPACE_AUTO_NONE)
-				model[parent_of[k]].done = true;
-			leave(k);
-			n--;
-		}
-		see_one(k);
+	for (uint32_t k = KEYS; n > 0 && k > 0; k--) {
+		if (model[k].state != PUBLISHED || core_has(&core, k))
+			continue;
+		MUST(!model[k].kept);
+		if (model[k].done && automatic != SPACE_AUTO_NONE)
+			model[parent_of[k]].done = true;
+		leave(k);
+		n--;
 	}
 	MUST(n == 0);
+	see_copies();
+	for (uint32_t k = KEYS; k > 0; k--)
+		see_one(k);
 }
 
 /* ---- lendings ---- */
@@ -156,6 +181,7 @@ static void lending_begins(int l, const struct ckv_lent *lent)
 
 	MUST(lent->lending != 0 && lent->lending != at->number);
 	*at = (struct lending){ lent->lending, lane[l], 0 };
+	bytes_spoilt(0, lent->page);
 	names[n_names++ % NAMES] = core_name(lent);
 }
 
@@ -174,7 +200,7 @@ static int judge_name(int l, const struct ckv_page_name *name)
 static uint32_t key_lent(uint32_t page)
 {
 	for (uint32_t k = 1; k <= KEYS; k++)
-		if (model[k].state == LENT && model[k].page == page)
+		if (is_lent(k) && model[k].page == page)
 			return k;
 	return 0;
 }
@@ -183,29 +209,29 @@ static uint32_t key_lent(uint32_t page)
 
 static void lend(uint32_t k, int l, const struct ckv_lent *lent)
 {
-	MUST(model[k].state == ABSENT && lent->page < PAGES);
+	MUST(lent->page < PAGES);
 	for (uint32_t i = 1; i <= KEYS; i++)
-		MUST(model[i].state == ABSENT || model[i].page != lent->page);
+		MUST((!is_lent(i) && !(model[i].at & 1)) ||
+		     model[i].page != lent->page);
 	for (int i = 0; i < LANES; i++)
 		for (uint32_t n = 0; n < old_lane[i].n_pages; n++)
 			MUST(old_lane[i].page[n] != lent->page);
-	model[k].state = LENT;
+	lending_begins(l, lent);
 	model[k].lane = l;
 	model[k].page = lent->page;
+	if (model[k].state == PUBLISHED) {
+		MUST(!model[k].over && !(model[k].at & 1));
+		MUST(lent->slot == model[k].slot);
+		MUST(lent->generation == model[k].generation);
+		model[k].over = true;
+		n_over++;
+		return;
+	}
+	model[k].state = LENT;
 	model[k].slot = lent->slot;
 	model[k].generation = lent->generation;
-	lending_begins(l, lent);
 	if (parent_of[k] != 0)
 		model[parent_of[k]].n_kids++;
-}
-
-/* No block could have left: all that are published are kept. */
-static bool nothing_may_leave(void)
-{
-	for (uint32_t k = 1; k <= KEYS; k++)
-		if (model[k].state == PUBLISHED && !model[k].kept)
-			return false;
-	return true;
 }
 
 static bool buckets_full(uint32_t k)
@@ -236,7 +262,7 @@ static bool bucket_may_leave(uint32_t k)
 		if (model[i].state != PUBLISHED || model[i].n_kids > 0 ||
 		    (bucket != place.bucket[0] && bucket != place.bucket[1]))
 			continue;
-		n_free += !model[i].kept;
+		n_free += !model[i].kept && !model[i].over;
 		n_pinned += model[i].kept;
 	}
 	return n_free > 0 && n_pinned < 8;
@@ -245,15 +271,18 @@ static bool bucket_may_leave(uint32_t k)
 /* What the core must say about k; 0 may also be a lack of room. */
 static int predict(uint32_t k, int l, uint32_t lent)
 {
-	uint32_t up = parent_of[k];
+	const struct mkey *m = &model[k], *up = &model[parent_of[k]];
+	bool up_ok = parent_of[k] == 0 ||
+		     (is_lent(parent_of[k]) ? up->lane == l : up->at & 1);
 
-	if (model[k].state == PUBLISHED)
+	if (m->state == PUBLISHED && !up_ok)
+		return -EXDEV;
+	if (m->state == PUBLISHED && (m->at & 1))
 		return -EEXIST;
-	if (model[k].state == LENT)
+	if (is_lent(k))
 		return -EALREADY;
-	if (up != 0 && (model[up].state == ABSENT ||
-			(model[up].state == LENT && model[up].lane != l)))
-		return -ENOENT;
+	if (!up_ok)
+		return up->state == PUBLISHED ? -EXDEV : -ENOENT;
 	return lent >= n_lent_max ? -EDQUOT : 0;
 }
 
@@ -270,7 +299,8 @@ int judge_lent(uint32_t k, int l, int before, const struct ckv_lent *lent,
 	if (want == 0 && status == -EXFULL)
 		MUST(buckets_full(k) && !(searched && bucket_may_leave(k)));
 	else if (want == 0 && status == -ENOSPC)
-		MUST(!searched || nothing_may_leave());
+		MUST(!searched || !space_pace_ready(&pace) || !could_leave ||
+		     !one_may_leave());
 	else
 		MUST(status == want);
 	MUST((status == 0) == (lent->page != CKV_NONE));
@@ -327,7 +357,8 @@ void do_reserve(int l)
 		keys[i] = core_key(path[i]);
 	mark_kept(parent_of[path[0]]);
 	for (uint32_t i = 0; i < n; i++)
-		keep_chain(path[i]);
+		keep_chain(path[i], 1);
+	could_leave = one_may_leave();
 	r = space_reserve(core.space, lane[l], &up, keys, n, lent);
 	see_evictions(before);
 	judge_reserve(path, n, l, lent, r);
@@ -342,12 +373,13 @@ void do_scratch(int l)
 	if (n_scratch[l] == SCRATCH)
 		return;
 	mark_kept(0);
+	could_leave = one_may_leave();
 	r = space_reserve_scratch(core.space, lane[l], 1, &lent);
 	see_evictions(before);
 	if (client_lent(l) >= n_lent_max)
 		MUST(r == 0 && lent.status == -EDQUOT);
 	else if (lent.status == -ENOSPC)
-		MUST(nothing_may_leave());
+		MUST(!could_leave || !one_may_leave());
 	else
 		MUST(r == 1 && lent.status == 0);
 	if (r == 1) {
@@ -366,8 +398,7 @@ static uint32_t some_lent(int l, uint32_t *keys)
 	for (uint32_t i = 0; i < KEYS && n < LIST; i++) {
 		uint32_t k = 1 + (start + i * step) % KEYS;
 
-		if (model[k].state == LENT && model[k].lane == l &&
-		    below(4) != 0)
+		if (is_lent(k) && model[k].lane == l && below(4) != 0)
 			keys[n++] = k;
 	}
 	return n;
@@ -416,9 +447,12 @@ static int publish_model(int l, const struct ckv_publish_item *item)
 	up = parent_of[k];
 	if (k == 0 || item->n_tokens == 0)
 		return -EINVAL;
-	if (up != 0 && model[up].state != PUBLISHED)
+	if (up != 0 && (model[up].state != PUBLISHED || !(model[up].at & 1)))
 		return -ENOENT;
 	model[k].state = PUBLISHED;
+	model[k].over = false;
+	model[k].at = 1;
+	bytes_of(k, item->name.page);
 	lending_ends(item->name.page, -EEXIST);
 	return 0;
 }
@@ -448,6 +482,7 @@ void do_publish(int l)
 		MUST(status[i] == want);
 		n_good += want == 0;
 	}
+	see_moves();	/* some may have waited for a parent */
 	for (uint32_t i = 0; i < n; i++)
 		if (keys[i] != 0)
 			see_one(keys[i]);
@@ -458,10 +493,13 @@ void do_publish(int l)
 static void abort_key(uint32_t k)
 {
 	for (uint32_t i = k + 1; i <= KEYS; i++)
-		if (parent_of[i] == k && model[i].state == LENT)
+		if (parent_of[i] == k && is_lent(i))
 			abort_key(i);
 	lending_ends(model[k].page, -ECANCELED);
-	leave(k);
+	if (model[k].over)
+		model[k].over = false;
+	else
+		leave(k);
 }
 
 static void abort_scratch(int l, uint32_t page)
@@ -529,7 +567,8 @@ void do_drop(void)
 		struct mkey *m = &model[keys[i]];
 
 		want[i] = m->state != PUBLISHED ? -ENOENT :
-			  m->n_kids || m->n_holds ? -EBUSY : 0;
+			  m->n_kids || m->n_holds || m->over || m->move ?
+			  -EBUSY : 0;
 		if (want[i] == 0 && !chosen[keys[i]]) {
 			chosen[keys[i]] = 1;
 			if (parent_of[keys[i]])

@@ -4,9 +4,9 @@
  * events of its writers; test_core_model.c has the others and the run.
  *
  * The model knows for each key of a small random forest whether it is absent,
- * lent or published, who pins, holds or sums it, and whether its chain has had its
- * turn; and of each page what became of its last lending. Each do_*() makes one event
- * on the core and on the model, and compares.
+ * lent or published, at which levels it has copies, who pins, holds or sums it, and whether
+ * its chain has had its turn; and of each page what became of its last lending. Each
+ * do_*() makes one event on the core and on the model, and compares.
  */
 #ifndef CKV_TEST_CORE_MODEL_H
 #define CKV_TEST_CORE_MODEL_H
@@ -18,7 +18,7 @@
 enum {
 	KEYS = 120, PAGES = 52, VIEW_PAGES = 20, VIEWS = 12, LANES = 4,
 	LIST = 12, HOLDS = 4, SCRATCH = 6, FIRST_VIEW = 1000, CHECK_EVERY = 16,
-	NAMES = 64,
+	NAMES = 64, MOVES = 6, FAR_PLACES = 40, EVENTS = 48,
 };
 
 enum state { ABSENT, LENT, PUBLISHED };
@@ -29,6 +29,10 @@ struct mkey {
 	uint32_t page, slot, generation;
 	int n_kids, n_holds;
 	bool summing, kept, done;
+	bool over;		/* published farther away, and a page is lent for it */
+	uint32_t at, keep;	/* bit l: a copy at level l; one that may not leave */
+	uint32_t move;		/* 1 + the number of its move */
+	uint32_t version;	/* of its bytes: one more each time it is published */
 };
 
 struct mview {
@@ -65,6 +69,17 @@ extern struct old_lane {
 			     (unsigned long long)seed,			\
 			     (unsigned long long)event);		\
 } while (0)
+
+static inline bool is_lent(uint32_t k)
+{
+	return model[k].state == LENT || model[k].over;
+}
+
+/* The nearest level of a published key. */
+static inline uint32_t nearest(uint32_t k)
+{
+	return (uint32_t)__builtin_ctz(model[k].at);
+}
 
 uint32_t below(uint32_t n);	/* a random number */
 void plant_forest(void);
@@ -105,5 +120,40 @@ bool do_paused(int l);
 void cancel_paused(int l);
 extern uint64_t n_paused;
 extern struct space_pace pace;
+
+/* core_views.c: views come, are found and leave; a pin on one, in a word of its own. */
+void do_view(void);
+void do_view_pin(int l);
+
+/*
+ * core_moves.c: levels. What lies at each place; copies that come and leave; prefetches;
+ * and what the core says of it to whom listens.
+ */
+void moves_start(void);
+/* For a daemon that comes after this one: how many pages were being loaded. */
+uint32_t moves_forget(void);
+/* The writer fills the page that it was lent for k; its bytes are k's from now on. */
+void bytes_of(uint32_t k, uint32_t page);
+/* Whatever was there, it may be anything now. */
+void bytes_spoilt(uint32_t level, uint32_t place);
+/* Which copies does k have now? */
+uint32_t copies_of(uint32_t k);
+/* Copies of published keys that are gone may go, by `keep`, and new ones were not made. */
+void see_copies(void);
+/* Could any block leave the nearest level now? */
+bool one_may_leave(void);
+extern bool could_leave;	/* ... before the step, which may free what was tied */
+void keep_prefetched(void);
+/* What a reader has pinned is as it was. */
+void see_pinned(void);
+void pinned_is(int l, uint32_t w, uint32_t k);
+void see_places(void);
+void see_moves(void);
+void see_events(void);
+void do_move(void);
+void do_prefetch(void);
+extern uint64_t n_moved[2], n_prefetched, n_over, n_gaps;
+/* Keep these copies of k, and what its ancestors need to have for that. */
+void keep_chain(uint32_t k, uint32_t at);
 
 #endif

@@ -56,6 +56,7 @@ static void make_step(void)
 	uint64_t before = CORE_STAT(&core, evicted);
 
 	mark_kept(0);
+	could_leave = one_may_leave();
 	space_step(core.space);
 	see_evictions(before);
 	space_check(core.space);

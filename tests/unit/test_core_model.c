@@ -15,6 +15,8 @@
 #include "tests/lib/check_main.h"
 #include "tests/lib/core_model.h"
 
+enum { RUNS = 18 };
+
 static uint32_t holds[HOLDS], n_sums;
 
 static struct turn {		/* of the tip of this number; k 0: none */
@@ -36,6 +38,7 @@ static void do_pin(int l)
 	if (below(3) == 0)
 		return;
 	MUST(core_pin(&core, l, w, k) == (model[k].state == PUBLISHED));
+	pinned_is(l, w, k);
 }
 
 static void do_lie(int l)
@@ -75,9 +78,12 @@ static void do_close(int l)
 {
 	cancel_paused(l);
 	for (uint32_t k = KEYS; k > 0; k--)
-		if (model[k].state == LENT && model[k].lane == l) {
+		if (is_lent(k) && model[k].lane == l) {
 			lending_ends(model[k].page, -ECANCELED);
-			leave(k);
+			if (model[k].over)
+				model[k].over = false;
+			else
+				leave(k);
 		}
 	for (uint32_t i = 0; i < n_scratch[l]; i++)
 		lending_ends(scratch[l][i], -ECANCELED);
@@ -107,7 +113,7 @@ static void do_hold(void)
 		return;
 	}
 	r = space_chain_hold(core.space, &key, links, KEYS);
-	if (model[k].state != PUBLISHED) {
+	if (!(model[k].at & 1)) {
 		MUST(r == -ENOENT);
 		return;
 	}
@@ -152,8 +158,7 @@ static void do_sum(void)
 
 	if (n_sums < 3 && space_sum_next(core.space, &page) > 0) {
 		for (k = 1; k <= KEYS; k++)
-			if (model[k].state == PUBLISHED &&
-			    model[k].page == page)
+			if ((model[k].at & 1) && model[k].page == page)
 				break;
 		MUST(k <= KEYS && !model[k].summing);
 		model[k].summing = true;
@@ -195,7 +200,9 @@ static void begin_turn(void)
 	MUST(tip < CORE_TIPS && turns[tip].k == 0);
 	MUST(model[k].state == PUBLISHED && !model[k].done);
 	MUST(automatic != SPACE_AUTO_NONE);
-	MUST(model[k].n_kids == 0 && model[k].n_holds == 0);
+	MUST((model[k].at & 1) && model[k].n_holds == 0);
+	for (uint32_t i = 1; i <= KEYS; i++)
+		MUST(parent_of[i] != k || !((model[i].at & 1) || is_lent(i)));
 	for (uint32_t i = k; i != 0; i = parent_of[i])
 		MUST(links[(uint32_t)r - ++n].page == model[i].page);
 	MUST(r == (int)n);
@@ -211,8 +218,10 @@ static void see_turn(const struct turn *turn)
 {
 	const struct mkey *m = &model[turn->k];
 
-	MUST(m->state == PUBLISHED && m->page == turn->page &&
-	     m->generation == turn->generation);
+	MUST((m->at & 1) && m->page == turn->page);
+	/* A copy that left at another level that clients read makes a new generation. */
+	MUST(m->generation == turn->generation ||
+	     core.config.level[0].number == CKV_LEVEL_DEVICE);
 }
 
 static void do_turn(void)
@@ -247,73 +256,6 @@ static void do_auto(void)
 		model[k].done = false;
 }
 
-/* ---- views ---- */
-
-static void see_views(void)
-{
-	for (uint32_t v = 0; v < VIEWS; v++) {
-		struct ckv_block block;
-		uint32_t slot;
-		bool found = core_find(&core, FIRST_VIEW + v, &slot, &block);
-
-		MUST(views[v].there || !found);
-		if (found) {
-			MUST(slot == views[v].slot);
-			MUST(block.host_page == views[v].page);
-			MUST(block.n_pages == views[v].n_pages);
-		}
-		MUST(found || !views[v].kept || !views[v].there);
-		views[v].there = found;
-	}
-}
-
-static void do_view(void)
-{
-	uint32_t v = below(VIEWS), n_pages = 1 + below(8);
-	struct space_view view = {
-		.key = core_key(FIRST_VIEW + v),
-		.name = core_key(FIRST_VIEW + 100 + v % 3),
-	}, found;
-	uint64_t before = CORE_STAT(&core, evicted);
-	struct ckv_block block;
-	int64_t first;
-	int r;
-
-	mark_kept(0);
-	if (below(3) == 0) {
-		r = space_view_find(core.space, &view.key, &found);
-		MUST((r == 0) == views[v].there);
-		return;
-	}
-	first = space_view_alloc(core.space, n_pages);
-	see_views();
-	see_evictions(before);
-	if (first < 0)
-		return;
-	view.first_page = (uint32_t)first;
-	r = below(4) == 0 ? -ECANCELED : space_view_publish(core.space, &view);
-	if (r != 0) {
-		MUST(r == -ECANCELED || r == -EXFULL ||
-		     (r == -EEXIST && views[v].there));
-		space_view_abort(core.space, view.first_page);
-		return;
-	}
-	views[v] = (struct mview){
-		.there = true, .page = view.first_page, .n_pages = n_pages,
-	};
-	MUST(core_find(&core, FIRST_VIEW + v, &views[v].slot, &block));
-}
-
-/* A pin on a view, in a word of its own. */
-static void do_view_pin(int l)
-{
-	uint32_t v = below(VIEWS);
-
-	core_unpin(&core, l, 2);
-	if (below(2))
-		MUST(core_pin(&core, l, 2, FIRST_VIEW + v) == views[v].there);
-}
-
 /* ---- another daemon ---- */
 
 static void old_lane_forget(int l)
@@ -340,7 +282,7 @@ static void lane_grows_old(int l)
 	for (uint32_t i = 0; i < n_scratch[l]; i++)
 		old->page[old->n_pages++] = scratch[l][i];
 	for (uint32_t k = 1; k <= KEYS; k++)
-		if (model[k].state == LENT && model[k].lane == l)
+		if (is_lent(k) && model[k].lane == l)
 			old->page[old->n_pages++] = model[k].page;
 	n_kept_pages += old->n_pages;
 }
@@ -373,13 +315,15 @@ static void forget(void)
 	n_made = n_published = n_dropped = 0;
 	for (uint32_t k = KEYS; k > 0; k--) {
 		model[k].n_holds = 0;
-		model[k].summing = false;
-		if (model[k].state == LENT)
+		model[k].summing = model[k].over = false;
+		model[k].at &= 1;	/* only pages outlive the daemon */
+		if (model[k].state == LENT ||
+		    (model[k].state == PUBLISHED && model[k].at == 0))
 			leave(k);
 	}
 }
 
-static void see_adopted(const struct space_adopted *adopted)
+static void see_adopted(const struct space_adopted *adopted, uint32_t n_resting)
 {
 	uint32_t n_blocks = 0, n_views = 0, n_lent = 0;
 
@@ -394,7 +338,7 @@ static void see_adopted(const struct space_adopted *adopted)
 	for (int l = 0; l < LANES; l++)
 		n_lent += old_lane[l].n_pages;
 	MUST(adopted->n_blocks == n_blocks && adopted->n_views == n_views);
-	MUST(adopted->n_lent == n_lent && adopted->n_resting == 0);
+	MUST(adopted->n_lent == n_lent && adopted->n_resting == n_resting);
 }
 
 static void count_past(void)
@@ -404,19 +348,25 @@ static void count_past(void)
 	ckv_count(&past.evicted, ckv_hint_load64(&now->evicted));
 	ckv_count(&past.auto_lost_room, ckv_hint_load64(&now->auto_lost_room));
 	ckv_count(&past.auto_lost_busy, ckv_hint_load64(&now->auto_lost_busy));
+	ckv_count(&past.evict_saved, ckv_hint_load64(&now->evict_saved));
+	ckv_count(&past.evict_unsaved, ckv_hint_load64(&now->evict_unsaved));
+	ckv_count(&past.moves_failed, ckv_hint_load64(&now->moves_failed));
 }
 
 static void do_restart(void)
 {
 	uint32_t alive = who_lives();
 	struct space_adopted adopted;
+	uint32_t n_resting = moves_forget() +
+			     (uint32_t)CORE_STAT(&core, pages_resting);
 
 	forget();
 	count_past();
 	core.automatic = automatic;
 	adopted = core_again(&core, alive);
 	space_set_limits(core.space, n_lent_max, PAGES);
-	see_adopted(&adopted);
+	space_events(core.space, true);
+	see_adopted(&adopted, n_resting);
 	for (int l = 0; l < LANES; l++)
 		lane[l] = core_lane_open(&core, l);
 	n_restarts++;
@@ -438,10 +388,12 @@ static void see_all(void)
 	uint64_t n_blocks = 0, n_lent = n_orphans;
 
 	space_check(core.space);
+	see_places();
+	see_events();
 	for (uint32_t k = 1; k <= KEYS; k++) {
 		see_one(k);
 		n_blocks += model[k].state == PUBLISHED;
-		n_lent += model[k].state == LENT;
+		n_lent += is_lent(k);
 	}
 	for (int l = 0; l < LANES; l++) {
 		n_lent += n_scratch[l];
@@ -470,6 +422,13 @@ static void one_event(void)
 		do_restart();
 	if (restarts && below(400) == 0)
 		do_old(l);
+	if (below(core.config.n_levels > 1 ? 3 : 20) == 0) {
+		if (below(3) == 0)
+			do_prefetch();
+		else
+			do_move();
+		return;
+	}
 	/* A lane does one request at a time. */
 	if ((what < 590 || (what >= 855 && what < 890)) && do_paused(l))
 		return;
@@ -521,48 +480,87 @@ static uint64_t number(const char *name, uint64_t otherwise)
 }
 
 /*
+ * One level; the host's and two that clients do not read; the device's, the host's and one
+ * more. The farther ones are so small that they are full, too.
+ */
+static struct space_config config_of(int run)
+{
+	struct space_config config = core_config(PAGES, VIEW_PAGES);
+	uint32_t n_places = PAGES + VIEW_PAGES;
+
+	config.pace = &pace;
+	config.level[0].policy = policy_at((uint32_t)run % 2);
+	config.n_levels = 1 + (uint32_t)run / 2 % 3;
+	if (config.n_levels == 3 && run % 2 == 1)
+		config.level[0].number = CKV_LEVEL_DEVICE;
+	config.level[0].n_ahead = PAGES / (1 + (uint32_t)run % 2) + 1;
+	for (uint32_t l = 1; l < config.n_levels; l++) {
+		config.level[l] = (struct space_level){
+			.number = (uint8_t)(config.level[l - 1].number - 1),
+			.n_places = FAR_PLACES, .n_places_max = FAR_PLACES,
+			.n_ahead = FAR_PLACES / 2,
+			.policy = policy_at((uint32_t)run % 2),
+		};
+		n_places += FAR_PLACES;
+	}
+	config.n_moves_max = MOVES;
+	config.n_events_max = EVENTS;
+	config.n_buckets = run < 6 ? space_buckets_for(n_places) : 2;
+	return config;
+}
+
+static void see_enough(uint64_t n_events)
+{
+	bool far = core.config.n_levels > 1;
+
+	MUST(ckv_hint_load64(&past.evicted) > n_events / 200);
+	MUST(n_turns > n_events / 40000);
+	MUST(n_paused > n_events / 200);
+	MUST(far || ckv_hint_load64(&past.auto_lost_room) > 0);
+	MUST(far || ckv_hint_load64(&past.auto_lost_busy) > 0);
+	MUST(!restarts || (n_restarts > 0 && n_kept_pages > 0));
+	if (!far || core.config.n_buckets == 2)
+		return;
+	MUST(n_moved[0] > n_events / 5000 && n_moved[1] > n_events / 5000);
+	MUST(n_over > n_events / 5000 && n_prefetched > n_events / 5000);
+	MUST(ckv_hint_load64(&past.evict_saved) > n_events / 5000);
+	MUST(ckv_hint_load64(&past.evict_unsaved) > 0);
+	MUST(ckv_hint_load64(&past.moves_failed) > 0);
+}
+
+/*
  * Whatever happens in whatever order, the core answers as the model predicts and
- * never lets go of what is needed. Runs: {both policies} x {roomy, tight index}, and the
- * same with restarts.
+ * never lets go of what is needed. Runs: {both policies} x {1, 2, 3 levels} with a roomy
+ * index, with a tight one, and with restarts.
  */
 START_TEST(core_is_as_the_model)
 {
-	struct space_config config = core_config(PAGES, VIEW_PAGES);
-	uint64_t n_events = number("CKV_EVENTS", 1000000) / (_i < 4 ? 4 : 8);
+	struct space_config config = config_of(_i % 12);
+	uint64_t n_events = number("CKV_EVENTS", 1000000) / RUNS;
 
 	seed = number("CKV_SEED", (uint64_t)time(NULL) * 1000003);
 	fprintf(stderr, "CKV_SEED=%llu run %d\n", (unsigned long long)seed, _i);
 	rng = (seed + (uint64_t)_i) * 0x9e3779b97f4a7c15u | 1;
 	plant_forest();
-	restarts = _i >= 4;
-	config.pace = &pace;
-	config.level[0].policy = policy_at((uint32_t)_i % 2);
-	for (int l = 0; l < _i % 4 % 3; l++) {	/* farther levels, where nothing comes */
-		config.level[l + 1] = config.level[l];
-		config.level[l + 1].number--;
-		config.n_levels++;
-	}
-	config.n_buckets = _i % 4 < 2 ? config.n_buckets : 2;
+	restarts = _i >= 12;
 	n_lent_max = PAGES;
 	core_open(&core, &config);
 	for (int l = 0; l < LANES; l++)
 		lane[l] = core_lane_open(&core, l);
+	moves_start();
 	for (event = 0; event < n_events; event++) {
 		one_event();
+		see_moves();
+		see_pinned();
 		if (event % CHECK_EVERY == 0)
 			see_all();
 	}
 	count_past();
-	MUST(ckv_hint_load64(&past.evicted) > n_events / 100);
-	MUST(n_turns > n_events / 1000);
-	MUST(n_paused > n_events / 100);
-	MUST(ckv_hint_load64(&past.auto_lost_room) > 0);
-	MUST(ckv_hint_load64(&past.auto_lost_busy) > 0);
-	MUST(!restarts || (n_restarts > n_events / 3000 && n_kept_pages > n_restarts));
+	see_enough(n_events);
 	core_close(&core);
 }
 END_TEST
 
 CHECK_MAIN("core_model",
 	CASE("model", .timeout = 250),
-	LOOP(core_is_as_the_model, 8))
+	LOOP(core_is_as_the_model, RUNS))

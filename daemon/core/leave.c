@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * leave.c - what leaves: blocks, and copies of blocks that are kept at another level.
+ *
+ * A copy leaves like a block, in a batch of space_step(): its block's generation was made
+ * odd, and no pin names it (evict.c). If it lies where clients read it, its place may get
+ * other bytes from now on, so the block gets a new generation: who found it before and
+ * has not pinned it yet finds it anew. Of a copy that no client reads nobody needs to
+ * know, and the generation is as before.
+ *
+ * PUBLISH of a block that was at a farther level only replaces its copies there, as the
+ * writer's bytes and checksum may be others. Where clients read, such a copy may be
+ * pinned, by a pin of the block or of a descendant at that level. So it is stale: the index
+ * names it no more, but it counts as its parent's child there as before, and it leaves in
+ * a later step, when it has no children there and no pin names it.
+ */
+#include "daemon/core/state.h"
+
+static uint32_t leaving(const struct space *s, uint32_t slot)
+{
+	uint32_t which = 0;
+
+	for (uint32_t l = 0; l < s->config.n_levels; l++)
+		if (copy_of(s, slot, l)->mark & COPY_LEAVING)
+			which |= 1u << l;
+	return which;
+}
+
+/* Has it a copy that does not leave? */
+static bool stays(const struct space *s, uint32_t slot, uint32_t which)
+{
+	for (uint32_t l = 0; l < s->config.n_levels; l++)
+		if (copy_there(s, slot, l) && !(which >> l & 1))
+			return true;
+	return false;
+}
+
+static bool are_read(const struct space *s, uint32_t which)
+{
+	for (uint32_t l = 0; l < s->config.n_levels; l++)
+		if ((which >> l & 1) && level_is_read(s, l))
+			return true;
+	return false;
+}
+
+/* Free these copies of a block that has another one. */
+static void copies_drop(struct space *s, uint32_t slot, uint32_t which,
+			uint32_t generation)
+{
+	uint32_t before = level_of(s, slot), after;
+	struct ckv_block block;
+
+	for (uint32_t l = 0; l < s->config.n_levels; l++) {
+		uint32_t place = copy_of(s, slot, l)->place;
+
+		if (!(which >> l & 1))
+			continue;
+		copy_remove(s, slot, l);
+		place_put(s, l, place);
+	}
+	block_load(s, slot, &block);
+	assert((block.flags & CKV_ENTRY_SUMMED) || copy_there(s, slot, LEND_LEVEL));
+	block.generation = generation;
+	table_rewrite(s, slot, &block);
+	if (copy_there(s, slot, LEND_LEVEL))
+		record_published(s, slot);
+	node_put(s, slot, POLICY_KEPT);
+	after = level_of(s, slot);
+	if (after != before)
+		event_note(s, SPACE_MOVED, slot, before, after);
+}
+
+bool batch_leave(struct space *s, uint32_t slot)
+{
+	uint32_t which = leaving(s, slot), generation;
+
+	/* With one level there is nothing to look for. */
+	if (s->config.n_levels == 1 || !stays(s, slot, which)) {
+		batch_forget(s, slot);
+		block_free(s, slot);
+		return true;
+	}
+	generation = table_generation(s, slot);
+	generation = are_read(s, which) ? (generation | 1) + 1 : generation & ~1u;
+	if (generation >= CKV_GENERATION_LAST) {
+		uint32_t n = batch_restore(s, slot);
+
+		for (; n > 0; n--, slot = node_of(s, slot)->parent)
+			node_park(s, slot);
+		return false;
+	}
+	batch_forget(s, slot);
+	copies_drop(s, slot, which, generation);
+	return true;
+}
+
+/* ---- replaced copies ---- */
+
+void copies_replace(struct space *s, uint32_t slot)
+{
+	for (uint32_t l = LEND_LEVEL + 1; l < s->config.n_levels; l++) {
+		struct copy *copy = copy_of(s, slot, l);
+		uint32_t place = copy->place;
+
+		if (!copy_there(s, slot, l))
+			continue;
+		if (level_is_read(s, l)) {
+			copy->mark |= COPY_STALE;
+			queue_put_head(&s->levels[l].stale,
+				       copy_links(s->levels[l].blocks.copies), slot);
+			continue;
+		}
+		parent_lose_at(s, slot, l, POLICY_BACK);
+		copy_remove(s, slot, l);
+		if (!move_reads(s, slot, l))
+			place_put(s, l, place);
+	}
+	move_cancel(s, slot);
+}
+
+void stale_choose(struct space *s, uint32_t l, uint32_t n)
+{
+	struct queue *queue = &s->levels[l].stale;
+	struct links links = copy_links(s->levels[l].blocks.copies);
+
+	if (n > queue->n)
+		n = queue->n;
+	s->cost.n_looks += n;
+	for (; n > 0; n--) {
+		uint32_t slot = queue->tail;
+
+		queue_remove(queue, links, slot);
+		queue_put_head(queue, links, slot);
+		if (!batch_has(s, slot) && !pinned_still(s, slot) &&
+		    copy_of(s, slot, l)->n_children == 0)
+			batch_add(s, slot, l, POLICY_KEPT);
+	}
+}
