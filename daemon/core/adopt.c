@@ -52,6 +52,17 @@ static void rests_on(struct adoption *a, uint32_t page)
 	rests(a, page, &a->n.n_rested);
 }
 
+/*
+ * Its record is not whole. If it rested before, a daemon was killed while it noted since
+ * when, and nobody knows that any more: each lane of before may be blind.
+ */
+static void rests_broken(struct adoption *a, uint32_t page)
+{
+	if (a->space->records[page].state == CKV_RECORD_QUARANTINE)
+		a->blind_below = UINT64_MAX;
+	rests(a, page, &a->n.n_bad);
+}
+
 /* ---- 1. claim slots ---- */
 
 static bool sealed(const struct space *s, uint32_t page)
@@ -189,7 +200,7 @@ static void adopt_page(struct adoption *a, uint32_t page)
 	if (is_free(record))
 		place_push(lend_level(s), page);
 	else if (!sealed(s, page))
-		rests(a, page, why);
+		rests_broken(a, page);
 	else if (record->state == CKV_RECORD_LENT)
 		adopt_lent(a, page);
 	else if (record->state == CKV_RECORD_QUARANTINE)
@@ -316,7 +327,9 @@ static void settle_view_page(struct adoption *a, uint32_t i)
 		return;
 	}
 	view_run_set(s, i, 1, true);
-	if (sealed(s, page) && record->state == CKV_RECORD_QUARANTINE)
+	if (!sealed(s, page))
+		rests_broken(a, page);
+	else if (record->state == CKV_RECORD_QUARANTINE)
 		rests_on(a, page);
 	else
 		rests(a, page, &a->n.n_bad);

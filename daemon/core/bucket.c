@@ -20,7 +20,8 @@ static bool may_leave(const struct space *s, uint32_t slot)
 	const struct node *node = node_of(s, slot);
 	uint32_t n_tips = (node->mark & NODE_TIP_HELD) != 0;	/* they give way */
 
-	return node->state == NODE_PUBLISHED && !(node->mark & NODE_VIEW) &&
+	return s->n_blind == 0 && node->state == NODE_PUBLISHED &&
+	       !(node->mark & NODE_VIEW) &&
 	       node_children(s, slot) == n_tips && !batch_has(s, slot) &&
 	       !pinned_still(s, slot);
 }

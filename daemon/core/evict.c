@@ -19,6 +19,9 @@
  *
  * A client could move its pins from word to word and so keep a search busy with the
  * same blocks for ever. search_in_vain() notices, and the search goes on with 3.
+ *
+ * While a lane is blind (blind.c) no block may leave, so a search ends at once: it would
+ * judge all blocks several times, and each would count as just used.
  */
 #include "daemon/core/state.h"
 
@@ -347,6 +350,8 @@ bool evict_choose(struct space *s, uint32_t l)
 		search->n_vain = 0;
 		return true;
 	}
+	if (s->n_blind > 0)
+		return false;
 	if (search_in_vain(search, n_victims(s, level), level->config.n_places))
 		return tips_choose(s, l, first);
 	(void)parked_look(s, blocks, LOOK_EACH);

@@ -49,14 +49,16 @@ static void break_seal(uint32_t page)
 			 ckv_hint_load64(&core.memory.records[page].seal) ^ 1);
 }
 
-/* Nothing leaves, however much room is wanted. */
+/* Nothing leaves, however much room is wanted, and nobody looks for it. */
 static void press(uint32_t first)
 {
+	uint64_t n_batches = CORE_STAT(&core, evict_batches);
 	uint32_t i = first;
 
-	while (core_put(&core, a, 0, i) == 0)
+	while (i <= first + PAGES && core_put(&core, a, 0, i) == 0)
 		i++;
 	ck_assert_uint_le(i, first + PAGES);
+	ck_assert_uint_eq(CORE_STAT(&core, evict_batches), n_batches);
 	ck_assert(core_has(&core, 1));
 	ck_assert_int_eq(core_drop(&core, 1), -EBUSY);
 }
@@ -82,6 +84,28 @@ START_TEST(a_pin_on_what_is_lost_holds_all)
 }
 END_TEST
 
+/*
+ * The same, when the daemon was killed while it noted since when the page rests: that it
+ * rested is all that is known then.
+ */
+START_TEST(what_is_not_known_any_more_holds_all)
+{
+	core.config.epoch = 1000;
+	put(0, 1);
+	put(1, 2);
+	ck_assert(core_pin(&core, 1, 3, 2));
+	break_seal(1);
+	ck_assert_uint_eq(again().n_bad, 1);
+	/* Its slot gets another block, which the pin seems to name. */
+	put(1, 2);
+	core.memory.records[1].checksum = 0;
+	ck_assert_uint_eq(again().n_bad, 1);
+	press(100);
+	space_lane_close(core.space, core.lane[1].number);
+	ck_assert_int_eq(core_drop(&core, 2), 0);
+}
+END_TEST
+
 /* Without a pin on it, a lane of before holds what it has pinned only. */
 START_TEST(a_lane_without_such_a_pin_holds_up_nobody)
 {
@@ -99,4 +123,5 @@ END_TEST
 CHECK_MAIN("core_blind",
 	CASE("blind", .setup = setup, .teardown = teardown),
 	TEST(a_pin_on_what_is_lost_holds_all),
+	TEST(what_is_not_known_any_more_holds_all),
 	TEST(a_lane_without_such_a_pin_holds_up_nobody))
