@@ -422,6 +422,7 @@ static void settle_chains(struct adoption *a)
 		struct node *node = node_of(s, queue[i]);
 
 		node->state = NODE_PUBLISHED;
+		save_enqueue(s, queue[i], LEND_LEVEL);
 		queue_put(s, queue, &n, node->copy[LEND_LEVEL].link.prev);
 		queue_put(s, queue, &n, node->copy[LEND_LEVEL].link.next);
 	}
@@ -570,33 +571,12 @@ static void restore_queues(struct space *s)
 
 /* ---- all ---- */
 
-/* Shell's sort: there are few lanes. */
-static void sort_lanes(struct space *s)
-{
-	uint32_t *open = s->open_lanes;
-
-	for (uint32_t gap = s->n_open / 2; gap > 0; gap /= 2)
-		for (uint32_t i = gap; i < s->n_open; i++) {
-			uint32_t lane = open[i], at = i;
-
-			for (; at >= gap && s->lanes[open[at - gap]].memory.serial >
-			       s->lanes[lane].memory.serial; at -= gap)
-				open[at] = open[at - gap];
-			open[at] = lane;
-		}
-	for (uint32_t i = 0; i < s->n_open; i++) {
-		s->lanes[open[i]].place = i;
-		s->lanes[open[i]].before = true;
-	}
-	s->n_before = s->n_open;
-}
-
 void space_adopt(struct space *s, struct space_adopted *ret_n)
 {
 	struct adoption a = { .space = s };
 
 	assert(space_is_empty(s) && s->n_before == 0);
-	sort_lanes(s);
+	lanes_before(s);
 	claim_blocks(&a);
 	claim_views(&a);
 	settle_chains(&a);

@@ -32,6 +32,27 @@ int space_lane_open(struct space *s, uint32_t client,
 	return (int)i;
 }
 
+/* Sorted by Shell's method: there are few lanes. */
+void lanes_before(struct space *s)
+{
+	uint32_t *open = s->open_lanes;
+
+	for (uint32_t gap = s->n_open / 2; gap > 0; gap /= 2)
+		for (uint32_t i = gap; i < s->n_open; i++) {
+			uint32_t lane = open[i], at = i;
+
+			for (; at >= gap && s->lanes[open[at - gap]].memory.serial >
+			       s->lanes[lane].memory.serial; at -= gap)
+				open[at] = open[at - gap];
+			open[at] = lane;
+		}
+	for (uint32_t i = 0; i < s->n_open; i++) {
+		s->lanes[open[i]].place = i;
+		s->lanes[open[i]].before = true;
+	}
+	s->n_before = s->n_open;
+}
+
 struct space_lane *lane_of(const struct space *s, int lane)
 {
 	assert(lane >= 0 && (uint32_t)lane < s->config.n_lanes_max);

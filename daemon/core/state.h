@@ -408,6 +408,8 @@ static inline void gauge_sub(_Atomic uint64_t *gauge, uint64_t n)
 /* ---- lane.c ---- */
 
 struct space_lane *lane_of(const struct space *s, int lane);
+/* The lanes in use are of before; put them in the order of their serials. */
+void lanes_before(struct space *s);
 /* One past the highest pin word in use: what the client says, at most n_pins. */
 static inline uint32_t lane_pin_high(const struct space_lane *lane)
 {
@@ -573,10 +575,7 @@ void tips_leave(struct space *s, uint32_t first);
 /* Have a page rest, whatever its record says. */
 void page_rest(struct space *s, uint32_t page);
 
-/*
- * blind.c: find the lanes of before with a pin on what was not found again, or, if their
- * serial is lower than `below`, with any pin.
- */
+/* blind.c: find lanes with a pin on what was not found, or with any and a lower serial. */
 void blind_find(struct space *space, uint64_t below);
 
 /* ---- hold.c, view.c ---- */

@@ -100,6 +100,23 @@ START_TEST(saving_begins_when_places_get_few)
 }
 END_TEST
 
+/* A later daemon saves what it has taken over, too, parent first. */
+START_TEST(what_was_taken_over_is_saved)
+{
+	put_chain(1, NEAR);
+	ck_assert_uint_eq(core_again(&levels, 0).n_blocks, NEAR);
+	lane_b = core_lane_open(&levels, 1);
+	for (uint32_t k = 1; k <= 2; k++) {
+		struct space_move move = begin_move(k);
+
+		done(&move, 0);
+	}
+	ck_assert_uint_eq(save_all(), NEAR - 2);
+	make_room();
+	ck_assert_int_eq(level_of_key(NEAR), CKV_LEVEL_DISK);
+}
+END_TEST
+
 START_TEST(few_are_under_way)
 {
 	struct space_move move[MOVES];
@@ -364,6 +381,7 @@ CHECK_MAIN("core_move",
 	TEST(no_writer_waits_for_a_move),
 	TEST(saved_ones_go_first),
 	TEST(saving_begins_when_places_get_few),
+	TEST(what_was_taken_over_is_saved),
 	TEST(few_are_under_way),
 	TEST(a_failed_move_changes_nothing),
 	TEST(what_is_read_stays),
