@@ -169,8 +169,13 @@ int ledger_adopt(int fd, struct ledger **ret_ledger, char text[128])
 {
 	struct memory memory;
 	struct ckv_ledger_head head;
-	int r;
+	int r = sys_seals(fd);
 
+	/* What is no memory may not be read, or be read for ever. */
+	if (r == -EINVAL)
+		snprintf(text, 128, "its ledger is no memory");
+	if (r < 0)
+		return r;
 	/* The head first, since the size may differ because the layout does. */
 	r = (int)sys_pread(fd, &head, sizeof head, 0);
 	if (r == (int)sizeof head) {

@@ -161,6 +161,22 @@ static void no_lanes(void) { drop_first("lanes-"); }
 static void no_sealed_slab(void) { put_other("slab-0-0", false); }
 static void small_records(void) { put_other("records-0", true); }
 static void small_ledger(void) { put_other("ledger", true); }
+static void ledger_is(int fd)
+{
+	manager_drop(manager, "ledger");
+	manager_put(manager, "ledger", fd);
+	close(fd);
+}
+static void ledger_is_folder(void) { ledger_is(open(folder, O_RDONLY | O_CLOEXEC)); }
+static void ledger_is_pipe(void)
+{
+	int ends[2];
+
+	ck_assert_int_eq(pipe(ends), 0);
+	ledger_is(ends[0]);
+	close(ends[1]);
+}
+static void ledger_is_terminal(void) { ledger_is(posix_openpt(O_RDWR | O_NOCTTY)); }
 static void small_lanes(void)
 {
 	char name[MANAGER_NAME];
@@ -218,6 +234,9 @@ static const struct {
 	{ no_sealed_slab, "slab-0-0 is not sealed, or not of 131072 bytes", 0 },
 	{ small_records, "records-0 is not sealed, or not of", 0 },
 	{ small_ledger, "its ledger has first word 0", 0 },
+	{ ledger_is_folder, "its ledger is no memory", 0 },
+	{ ledger_is_pipe, "its ledger is no memory", 0 },
+	{ ledger_is_terminal, "its ledger is no memory", 0 },
 	{ small_lanes, "the memory of a lane of before is missing", 0 },
 	{ no_pidfd, "the process of a lane of before is not known", 0 },
 	{ other_pidfd, "the process of a lane of before is not known", 0 },
