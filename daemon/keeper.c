@@ -35,7 +35,7 @@
 #include <unistd.h>
 
 #define EXEC_FAILED	127
-#define ENV_OWN		5		/* entries of the daemon's environment that are made here */
+#define ENV_OWN		6		/* entries of the daemon's environment that are made here */
 #define LAST_WORDS	65536		/* messages of a dead daemon; its queue is shorter */
 #define PATIENCE_S	2		/* for a parent of the keeper that does not read */
 
@@ -49,7 +49,7 @@ struct keeper {
 	char *const *argv;
 	char **env;			/* of the daemon: n_env entries, then those made here */
 	size_t n_env;
-	char env_fds[32], env_pid[32], env_watchdog[32];
+	char env_fds[32], env_pid[32], env_watchdog[32], env_most[32];
 	bool watched;			/* there is a watchdog for this process */
 	void (*sigpipe_before)(int);
 	sigset_t mask_before;
@@ -115,6 +115,8 @@ static void fill_env(struct keeper *k)
 	size_t n = k->n_env;
 
 	k->env[n++] = k->store.env_notify;
+	snprintf(k->env_most, sizeof k->env_most, "FDSTORE=%u", k->store.max_kept);
+	k->env[n++] = k->env_most;
 	if (k->watched)
 		k->env[n++] = k->env_watchdog;
 	if (k->store.n_kept > 0) {
@@ -380,6 +382,7 @@ static int open_env(struct keeper *k)
 {
 	static const char *const made_here[] = {
 		"NOTIFY_SOCKET=", "LISTEN_FDS=", "LISTEN_PID=", "LISTEN_FDNAMES=",
+		"FDSTORE=",
 	};
 	const char *watchdog = getenv("WATCHDOG_PID");
 	size_t n = 0;

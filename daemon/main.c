@@ -13,6 +13,7 @@
 #include "daemon/shell/log.h"
 #include "daemon/shell/reload.h"
 #include "daemon/shell/replay.h"
+#include "daemon/shell/sys.h"
 #include "proto/ckv_text.h"
 
 #include <errno.h>
@@ -22,10 +23,10 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sysexits.h>
-#include <systemd/sd-daemon.h>
 
 #define DEFAULT_CONFIG "/etc/ckv/ckvd.conf"
 #define LINE_BYTES 8192		/* of a complaint: a path, a line of it, what was expected */
+#define NOTIFY_NS 10000000000u /* for a manager whose queue is full */
 
 static const char usage[] =
 	"usage: ckvd [--keeper] [--config FILE]\n"
@@ -90,6 +91,7 @@ static int check(struct config *config, bool json)
 
 static int serve(struct config *config, const char *path)
 {
+	char state[128];
 	struct daemon *d;
 	int r;
 
@@ -99,14 +101,16 @@ static int serve(struct config *config, const char *path)
 	umask(0077);
 	r = daemon_start(config, path, &d);
 	if (r < 0) {
-		sd_notifyf(0, "STATUS=start failed: %s\nERRNO=%d", strerror(-r),
-			   -r);
+		snprintf(state, sizeof state, "STATUS=start failed: %s\nERRNO=%d",
+			 strerror(-r), -r);
+		(void)sys_notify(state, NOTIFY_NS);
 		config_free(config);
 		return 1;
 	}
-	sd_notifyf(0, "READY=1\nSTATUS=serving %u spaces", config->n_spaces);
+	snprintf(state, sizeof state, "READY=1\nSTATUS=serving %u spaces", config->n_spaces);
+	d->ready_unsaid = sys_notify(state, NOTIFY_NS) < 0;
 	r = reactor_run(d);
-	sd_notify(0, "STOPPING=1");
+	(void)sys_notify("STOPPING=1", NOTIFY_NS);
 	daemon_destroy(d);
 	return r < 0 ? 1 : 0;
 }

@@ -335,7 +335,8 @@ void adopt_forget_rest(struct daemon *d, uint64_t *ticket)
 		return;
 	if (a->ledger_used)
 		clear_rows(d);
-	store_count(d->store, a->n_items);
+	for (uint32_t i = 0; i < a->n_items; i++)
+		store_count(d->store, a->item[i].name);
 	/* Without its ledger nothing of before can be used, so that goes first. */
 	for (uint32_t i = 0; i < a->n_items; i++)
 		if (!a->item[i].used && strcmp(a->item[i].name, "ledger") == 0)

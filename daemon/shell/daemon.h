@@ -217,6 +217,7 @@ struct daemon {
 
 	int listen_fd, lock_fd, signal_fd;
 	bool accepting;			/* accept() has not given -EAGAIN yet */
+	bool ready_unsaid;		/* the manager's queue was full */
 	bool sockets_wait;		/* a connection or a message may be waiting */
 	bool rights_refused;		/* new connections cannot bring descriptors (leave.h) */
 	uint32_t next_client;		/* whose message is read first in the next turn */

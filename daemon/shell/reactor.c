@@ -21,12 +21,12 @@
 #include "daemon/shell/keep.h"
 #include "daemon/shell/leave.h"
 #include "daemon/shell/log.h"
+#include "daemon/shell/reload.h"
 #include "daemon/shell/sys.h"
 #include "daemon/shell/waits.h"
 
 #include <errno.h>
 #include <string.h>
-#include <systemd/sd-daemon.h>
 
 #define TURN_UNITS	3u	/* cost of a turn without work, in work units */
 #define CLOCK_TURNS	16u	/* turns from one look at the clock to the next */
@@ -111,7 +111,9 @@ void tick(struct daemon *d)
 	(void)auto_begin(d);
 	adopt_tick(d);
 	stats_tick(d);
-	sd_notify(0, "WATCHDOG=1");
+	(void)sys_notify("WATCHDOG=1", 0);
+	if (d->ready_unsaid)
+		reload_say_ready(d);
 }
 
 static int sleep_until_tick(struct daemon *d)

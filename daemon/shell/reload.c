@@ -17,7 +17,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <systemd/sd-daemon.h>
 
 struct complaints {
 	enum log_level level;
@@ -111,18 +110,25 @@ static int take_over(struct daemon *d, const struct config *wanted,
 	return -EBUSY;
 }
 
+void reload_say_ready(struct daemon *d)
+{
+	d->ready_unsaid = sys_notify("READY=1", 0) < 0;
+}
+
 int reload(struct daemon *d, char text[RELOAD_TEXT_BYTES])
 {
 	struct config *wanted;
+	char state[64];
 	int r;
 
-	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64,
-		   sys_now_ns() / 1000);
+	snprintf(state, sizeof state, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64,
+		 sys_now_ns() / 1000);
+	(void)sys_notify(state, 0);
 	r = read_again(d, &wanted, text);
 	if (r == 0) {
 		r = take_over(d, wanted, text);
 		config_free(wanted);
 	}
-	sd_notify(0, "READY=1");
+	reload_say_ready(d);
 	return r;
 }

@@ -18,6 +18,9 @@
  */
 int reload(struct daemon *d, char text[RELOAD_TEXT_BYTES]);
 
+/* Tell the service manager, now or, if its queue is full, at a later tick. */
+void reload_say_ready(struct daemon *d);
+
 /*
  * Ask the daemon that serves `socket` to reload, and wait for its answer. Returns how
  * many keys changed, or -errno; this process logs the reason.

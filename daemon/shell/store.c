@@ -26,6 +26,7 @@ struct store {
 	uint32_t n_items_max;
 	uint64_t given, done;	/* tickets */
 	uint64_t n_held;
+	uint64_t n_named, names_bytes;	/* of what is held, once all that was given is done */
 	int event;
 	int error;		/* why it is broken */
 	bool stop, gone, left;
@@ -38,8 +39,8 @@ static struct item *item_of(struct store *s, uint64_t ticket)
 
 static int send_item(const struct item *item)
 {
-	return item->fd < 0 ? sys_store_remove(item->name) :
-	       sys_store_put(item->name, item->fd, item->poll);
+	return item->fd < 0 ? sys_store_remove(item->name, STORE_WAIT_NS) :
+	       sys_store_put(item->name, item->fd, item->poll, STORE_WAIT_NS);
 }
 
 /* Everything up to this ticket is done, or the store is broken. The caller has the lock. */
@@ -185,6 +186,31 @@ int store_eventfd(const struct store *s)
 	return s->event;
 }
 
+/* A name comes in (1) or goes (-1). The caller has the lock. */
+static void count_name(struct store *s, const char *name, int sign)
+{
+	uint64_t bytes = strlen(name) + 1;
+
+	if (sign > 0) {
+		s->n_named++;
+		s->names_bytes += bytes;
+	} else if (s->n_named > 0 && s->names_bytes >= bytes) {
+		s->n_named--;
+		s->names_bytes -= bytes;
+	}
+}
+
+static bool has_place(struct store *s, const char *name)
+{
+	bool has;
+
+	pthread_mutex_lock(&s->lock);
+	has = s->n_named < sys_store_most() &&
+	      s->names_bytes + strlen(name) + 1 <= STORE_NAMES_BYTES;
+	pthread_mutex_unlock(&s->lock);
+	return has;
+}
+
 static uint64_t give(struct store *s, uid_t uid, const char *name, int fd, bool poll)
 {
 	struct item item = { .fd = fd, .poll = poll, .uid = uid };
@@ -195,6 +221,7 @@ static uint64_t give(struct store *s, uid_t uid, const char *name, int fd, bool 
 	assert(s->given - s->done < s->n_items_max);
 	ticket = ++s->given;
 	*item_of(s, ticket) = item;
+	count_name(s, item.name, fd < 0 ? -1 : 1);
 	pthread_cond_signal(&s->wanted);
 	pthread_mutex_unlock(&s->lock);
 	return ticket;
@@ -203,7 +230,7 @@ static uint64_t give(struct store *s, uid_t uid, const char *name, int fd, bool 
 int store_put(struct store *s, uid_t uid, const char *name, int fd, bool poll,
 	      uint64_t *ret_ticket)
 {
-	int own = sys_dup(fd);
+	int own = has_place(s, name) ? sys_dup(fd) : -EMFILE;
 
 	if (own < 0)
 		return own;
@@ -263,10 +290,11 @@ uint64_t store_held(struct store *s)
 	return n;
 }
 
-void store_count(struct store *s, uint64_t n_held)
+void store_count(struct store *s, const char *name)
 {
 	pthread_mutex_lock(&s->lock);
-	s->n_held += n_held;
+	s->n_held++;
+	count_name(s, name, 1);
 	pthread_mutex_unlock(&s->lock);
 }
 

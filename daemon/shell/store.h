@@ -22,6 +22,8 @@
 #define STORE_NAME_BYTES 48u
 #define STORE_ITEMS	1024u	/* if so many wait, each LANE_OPEN is put off ... */
 #define STORE_USER_ITEMS 64u	/* ... or if so many of one user wait, that user's */
+/* The kernel takes no longer text at exec; a start with more names would fail, each time. */
+#define STORE_NAMES_BYTES (128u * 1024 - sizeof "LISTEN_FDNAMES=")
 #define STORE_WAIT_NS	30000000000u /* for the manager to confirm; then it is broken */
 
 struct store;
@@ -42,7 +44,8 @@ int store_eventfd(const struct store *store);
 
 /*
  * Hold a descriptor under a name. The store duplicates it. `poll`: forget it when it
- * hangs up. -EMFILE, ...: it cannot be duplicated, and nothing was done.
+ * hangs up. -EMFILE, ...: it cannot be duplicated, or the manager could not hold it or
+ * not pass its name on, and nothing was done.
  */
 int store_put(struct store *store, uid_t uid, const char *name, int fd, bool poll,
 	      uint64_t *ret_ticket);
@@ -60,8 +63,8 @@ int store_error(struct store *store);
 void store_break(struct store *store, int error);
 /* How many descriptors are held by now, as far as is known; 0 if it is broken. */
 uint64_t store_held(struct store *store);
-/* So many are held already. */
-void store_count(struct store *store, uint64_t n_held);
+/* One of this name is held already. */
+void store_count(struct store *store, const char *name);
 /* May one more LANE_OPEN of this user bring its descriptors? */
 bool store_has_room(struct store *store, uid_t uid);
 

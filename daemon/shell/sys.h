@@ -73,12 +73,19 @@ int sys_take_fds(char ***ret_names);
 void sys_free_names(char **names);
 /*
  * Have the manager hold a descriptor, forget the one of a name, say that it has done all
- * that was sent before. Each of them can wait. `poll`: it forgets a descriptor by itself
+ * that was sent before. Each of them can wait so long. `poll`: it forgets a descriptor by itself
  * that hangs up.
  */
-int sys_store_put(const char *name, int fd, bool poll);
-int sys_store_remove(const char *name);
+int sys_store_put(const char *name, int fd, bool poll, uint64_t wait_ns);
+int sys_store_remove(const char *name, uint64_t wait_ns);
 int sys_store_barrier(uint64_t wait_ns);
+/* How many descriptors it holds at most, as far as it says so. */
+uint64_t sys_store_most(void);
+/*
+ * Tell it a state, as sd_notify(3) does. -EAGAIN: for so long there was no room in its
+ * queue; 0 does not wait. Without a manager: 0.
+ */
+int sys_notify(const char *text, uint64_t wait_ns);
 
 /* Files and descriptors. */
 int sys_open(const char *path, int flags, mode_t mode);

@@ -10,9 +10,14 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
@@ -71,31 +76,115 @@ void sys_free_names(char **names)
 	free(names);
 }
 
-/* libsystemd answers 0 if there is no manager. */
-static int sent(int r)
+/* Where the manager listens. Returns the bytes of the address; 0: nowhere. */
+static socklen_t manager_address(struct sockaddr_un *ret_address)
 {
-	return r > 0 ? 0 : r == 0 ? -ENOTCONN : r;
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	const char *path = getenv("NOTIFY_SOCKET");
+	size_t n = path != NULL ? strlen(path) : 0;
+
+	if (n < 2 || n >= sizeof address.sun_path || (path[0] != '/' && path[0] != '@'))
+		return 0;
+	memcpy(address.sun_path, path, n);
+	if (path[0] == '@')
+		address.sun_path[0] = 0;
+	*ret_address = address;
+	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n);
 }
 
-int sys_store_put(const char *name, int fd, bool poll)
+/*
+ * Send the manager a message, with a descriptor unless that is negative. Its queue takes few,
+ * and sd_notify(3) would wait for ever for a manager that has stopped.
+ */
+static int tell(const char *text, int fd, uint64_t wait_ns)
+{
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = { .bytes = { 0 } };
+	struct sockaddr_un address;
+	struct timeval wait = {
+		.tv_sec = (time_t)(wait_ns / 1000000000u),
+		.tv_usec = (suseconds_t)(wait_ns % 1000000000u / 1000),
+	};
+	struct iovec iov = { (char *)text, strlen(text) };
+	struct msghdr m = { .msg_name = &address, .msg_iov = &iov, .msg_iovlen = 1 };
+	int s, r;
+
+	m.msg_namelen = manager_address(&address);
+	if (m.msg_namelen == 0)
+		return -ENOTCONN;
+	if (fd >= 0) {
+		m.msg_control = control.bytes;
+		m.msg_controllen = sizeof control.bytes;
+		CMSG_FIRSTHDR(&m)->cmsg_level = SOL_SOCKET;
+		CMSG_FIRSTHDR(&m)->cmsg_type = SCM_RIGHTS;
+		CMSG_FIRSTHDR(&m)->cmsg_len = CMSG_LEN(sizeof fd);
+		memcpy(CMSG_DATA(CMSG_FIRSTHDR(&m)), &fd, sizeof fd);
+	}
+	s = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (s < 0)
+		return -errno;
+	r = wait_ns > 0 && setsockopt(s, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait) != 0 ?
+	    -1 : (int)sendmsg(s, &m, MSG_NOSIGNAL | (wait_ns > 0 ? 0 : MSG_DONTWAIT));
+	r = r < 0 ? -errno : 0;
+	close(s);
+	return r;
+}
+
+int sys_notify(const char *text, uint64_t wait_ns)
+{
+	if (!sys_has_manager())
+		return 0;
+	return sys_fault() ? -errno : tell(text, -1, wait_ns);
+}
+
+int sys_store_put(const char *name, int fd, bool poll, uint64_t wait_ns)
 {
 	char text[NOTICE_BYTES];
 
 	snprintf(text, sizeof text, "FDSTORE=1\nFDNAME=%s%s", name,
 		 poll ? "" : "\nFDPOLL=0");
-	return sys_fault() ? -errno :
-	       sent(sd_pid_notify_with_fds(0, 0, text, &fd, 1));
+	return sys_fault() ? -errno : tell(text, fd, wait_ns);
 }
 
-int sys_store_remove(const char *name)
+int sys_store_remove(const char *name, uint64_t wait_ns)
 {
 	char text[NOTICE_BYTES];
 
 	snprintf(text, sizeof text, "FDSTOREREMOVE=1\nFDNAME=%s", name);
-	return sys_fault() ? -errno : sent(sd_notify(0, text));
+	return sys_fault() ? -errno : tell(text, -1, wait_ns);
 }
 
+/* The manager answers by closing the end of a pipe. */
 int sys_store_barrier(uint64_t wait_ns)
 {
-	return sys_fault() ? -errno : sent(sd_notify_barrier(0, wait_ns / 1000));
+	struct pollfd p = { .events = 0 };
+	int ends[2], r;
+
+	if (sys_fault() || pipe2(ends, O_CLOEXEC) != 0)
+		return -errno;
+	r = tell("BARRIER=1", ends[1], wait_ns);
+	close(ends[1]);
+	p.fd = ends[0];
+	while (r == 0) {
+		int n = poll(&p, 1, (int)(wait_ns / 1000000));
+
+		if (n > 0)
+			break;
+		if (n == 0)
+			r = -ETIMEDOUT;
+		else if (errno != EINTR)
+			r = -errno;
+	}
+	close(ends[0]);
+	return r;
+}
+
+uint64_t sys_store_most(void)
+{
+	const char *text = getenv("FDSTORE");
+	unsigned long long most = text != NULL ? strtoull(text, NULL, 10) : 0;
+
+	return most > 0 ? most : UINT64_MAX;
 }

@@ -115,6 +115,7 @@ static void look(struct fake_hello *hello, const char *argument)
 	hello->n_fds = n != NULL ? atoi(n) : -1;
 	hello->listen_pid = pid_of("LISTEN_PID");
 	hello->watchdog_pid = pid_of("WATCHDOG_PID");
+	hello->most = (int)pid_of("FDSTORE");
 	copy(hello->names, sizeof hello->names, getenv("LISTEN_FDNAMES"));
 	copy(hello->notify, sizeof hello->notify, getenv("NOTIFY_SOCKET"));
 	copy(hello->given, sizeof hello->given, getenv("CKV_FAKE"));

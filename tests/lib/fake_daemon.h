@@ -22,6 +22,7 @@ struct fake_hello {
 	int n_fds;			/* $LISTEN_FDS; -1: it is not set */
 	pid_t listen_pid;		/* $LISTEN_PID; 0: it is not set */
 	pid_t watchdog_pid;		/* $WATCHDOG_PID; 0 */
+	int most;			/* $FDSTORE; 0 */
 	int n_standard;			/* descriptors up to 2 that it has */
 	int n_open;			/* and those above */
 	char names[FAKE_TEXT];		/* the beginning of $LISTEN_FDNAMES */

@@ -180,6 +180,7 @@ START_TEST(full_is_said)
 
 	begin_with(&(struct life){ .max_fds = 256 });
 	next();
+	ck_assert_int_eq(now.hello.most, max);
 	for (int i = 0; i <= max; i++) {
 		snprintf(text, sizeof text, "FDNAME=%d", i);
 		fake_store(&now, "x", text);

@@ -11,8 +11,11 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -246,6 +249,29 @@ START_TEST(without_its_manager_it_serves_on)
 }
 END_TEST
 
+/* It reads nothing more, and its queue is full: a reload and all others do not wait for it. */
+START_TEST(a_stopped_manager_holds_up_nobody)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	int fd = attached(), s = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	ssize_t n = 0;
+
+	strcpy(a.sun_path, getenv("NOTIFY_SOCKET"));
+	manager_set_mood(manager, MANAGER_SLOW);
+	ask_lane(fd);
+	WAIT_UNTIL(manager_barriers(manager) > 1);
+	while (n >= 0)
+		n = sendto(s, "STATUS=x", 8, MSG_DONTWAIT, (struct sockaddr *)&a, sizeof a);
+	kill(daemon_.pid, SIGHUP);
+	ck_assert(test_daemon_logged(&daemon_, "reload: 0 keys changed"));
+	close(attached());
+	manager_set_mood(manager, MANAGER_WELL);
+	ck_assert(is_answered(fd, 10000));
+	close(fd);
+	close(s);
+}
+END_TEST
+
 /*
  * A lane of before with a pin: the same process ends it over its next connection, or lets
  * the pin go, which the daemon sees by itself.
@@ -301,4 +327,5 @@ CHECK_MAIN("shell_keep",
 	TEST(many_ask_at_once),
 	TEST(who_comes_and_goes_fills_nothing),
 	TEST(without_its_manager_it_serves_on),
+	TEST(a_stopped_manager_holds_up_nobody),
 	LOOP(a_lane_of_before_is_let_go, 2))

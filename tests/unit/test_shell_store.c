@@ -10,10 +10,16 @@
 #include "tests/lib/wait.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
+
+#define A_WHILE_NS 50000000u
 
 static struct test_manager *manager;
 static struct store *store;
@@ -156,6 +162,57 @@ START_TEST(a_manager_that_is_gone_keeps_nobody_waiting)
 }
 END_TEST
 
+/* A manager that reads nothing, and whose queue is full: nobody waits longer than was said. */
+START_TEST(a_full_queue_is_not_waited_for)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	int s = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	snprintf(a.sun_path, sizeof a.sun_path, "%s/full", folder);
+	ck_assert_int_eq(bind(s, (struct sockaddr *)&a, sizeof a), 0);
+	setenv("NOTIFY_SOCKET", a.sun_path, 1);
+	for (int i = 0; i < 10000 && sys_notify("STATUS=x", 0) == 0; i++)
+		;
+	ck_assert_int_eq(sys_notify("READY=1", 0), -EAGAIN);
+	ck_assert_int_eq(sys_store_put("a", fd, true, A_WHILE_NS), -EAGAIN);
+	ck_assert_int_eq(sys_store_remove("a", A_WHILE_NS), -EAGAIN);
+	ck_assert_int_eq(sys_store_barrier(A_WHILE_NS), -EAGAIN);
+	close(s);
+	ck_assert_int_eq(sys_store_put("a", fd, true, A_WHILE_NS), -ECONNREFUSED);
+}
+END_TEST
+
+/* So much can be held that a start still gets all names, and as much as the manager says. */
+START_TEST(what_is_held_has_a_limit)
+{
+	char name[STORE_NAME_BYTES];
+	uint64_t ticket, n = 0, bytes = 0;
+
+	for (; bytes + sizeof name <= STORE_NAMES_BYTES; n++) {
+		snprintf(name, sizeof name, "%047" PRIu64, n);
+		store_count(store, name);
+		bytes += sizeof name;
+	}
+	ck_assert_int_eq(store_put(store, 1, name, fd, true, &ticket), -EMFILE);
+	(void)store_remove(store, 1, name);
+	ticket = put(name);
+	ck_assert_int_eq(store_put(store, 1, name, fd, true, &ticket), -EMFILE);
+	store_wait(store, ticket);
+	ck_assert_int_eq(store_error(store), 0);
+	for (int i = 0; i < 2; i++)
+		(void)store_remove(store, 1, name);
+	snprintf(name, sizeof name, "%" PRIu64, n);
+	setenv("FDSTORE", name, 1);
+	ticket = put("a");
+	ticket = put("b");
+	ck_assert_int_eq(store_put(store, 1, "c", fd, true, &ticket), -EMFILE);
+	(void)store_remove(store, 1, "a");
+	ticket = put("c");
+	store_wait(store, ticket);
+	unsetenv("FDSTORE");
+}
+END_TEST
+
 /* Destroyed with much to do, or while the manager is silent: nothing is left here. */
 START_TEST(it_ends_in_the_middle)
 {
@@ -197,5 +254,7 @@ CHECK_MAIN("shell_store",
 	TEST(unconfirmed_is_not_done),
 	TEST(a_user_has_a_share),
 	TEST(a_manager_that_is_gone_keeps_nobody_waiting),
+	TEST(a_full_queue_is_not_waited_for),
+	TEST(what_is_held_has_a_limit),
 	TEST(it_ends_in_the_middle),
 	TEST(its_making_survives_each_failure))
