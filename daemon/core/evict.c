@@ -343,7 +343,7 @@ bool evict_choose(struct space *s, uint32_t l)
 	struct level *level = &s->levels[l];
 	struct candidates *blocks = &level->blocks;
 	struct search *search = &blocks->search;
-	uint32_t first = s->n_batch, n;
+	uint32_t first = s->n_batch, n_max, n;
 
 	if (places_left(level) >= search->wanted) {
 		search->passing = false;
@@ -352,10 +352,11 @@ bool evict_choose(struct space *s, uint32_t l)
 	}
 	if (s->n_blind > 0)
 		return false;
-	if (search_in_vain(search, n_victims(s, level), level->config.n_places))
+	n_max = n_victims(s, level);
+	if (search_in_vain(search, n_max, level->config.n_places))
 		return tips_choose(s, l, first);
 	(void)parked_look(s, blocks, LOOK_EACH);
-	stale_choose(s, l, n_victims(s, level));
+	stale_choose(s, l, n_max);
 	victims_choose(s, l, first, true);
 	if (s->n_batch > first || candidates_any(blocks)) {
 		search->passing = false;
