@@ -150,9 +150,9 @@ static void start_again(struct keeper *k, const char *why)
 		k->n_quick++;
 	k->start_at_ns = now + pause_ms * 1000000;
 	if (pause_ms == 0)
-		keeper_say("%s; starting it with %u descriptors", why, k->store.n_kept);
+		keeper_say("%s; starting it with %u kept descriptors", why, k->store.n_kept);
 	else
-		keeper_say("%s; starting it with %u descriptors in %u ms", why,
+		keeper_say("%s; starting it with %u kept descriptors in %u ms", why,
 			   k->store.n_kept, (unsigned int)pause_ms);
 }
 
@@ -256,7 +256,21 @@ static bool take_message(struct keeper *k)
 	return true;
 }
 
-static void reap(struct keeper *k)
+/*
+ * The first process of a container inherits whom others leave, and nobody else waits for
+ * them. The daemon's own end is left to reap_daemon().
+ */
+static void reap_orphans(const struct keeper *k)
+{
+	siginfo_t info = { .si_pid = 0 };
+
+	while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+	       info.si_pid != 0 && info.si_pid != k->child &&
+	       waitpid(info.si_pid, NULL, WNOHANG) == info.si_pid)
+		info.si_pid = 0;
+}
+
+static void reap_daemon(struct keeper *k)
 {
 	siginfo_t info = { .si_pid = 0 };
 	int status;
@@ -274,7 +288,8 @@ static void reap(struct keeper *k)
 static void take_signal(struct keeper *k, int number)
 {
 	if (number == SIGCHLD) {
-		reap(k);
+		reap_daemon(k);
+		reap_orphans(k);
 	} else if (number == SIGHUP) {
 		/* A daemon that does not listen for it yet would be killed by it. */
 		k->reload_later = k->child > 0 && !k->is_ready;

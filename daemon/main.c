@@ -168,6 +168,12 @@ static int keep(char *argv0, char *config)
 	return keeper_run(keeper_program(argv0, path), child);
 }
 
+static int together_error(const char *what)
+{
+	log_line(LOG_ERROR, "%s. Try ckvd --help.", what);
+	return 2;
+}
+
 /* A task that the command line names: one at most. False: it names two, which is told. */
 static bool choose(enum task *task, enum task named)
 {
@@ -241,10 +247,11 @@ int main(int argc, char **argv)
 	if (optind < argc)
 		return usage_error(argv[optind]);
 	if (json && task != TASK_CHECK)
-		return usage_error("--json without --check");
+		return together_error("--json goes with --check or --replay only");
 	if (keeper && task != TASK_SERVE)
-		return usage_error(task == TASK_CHECK ? "--keeper with --check" :
-				   "--keeper with --reload");
+		return together_error(task == TASK_CHECK ?
+				      "--keeper and --check cannot be done at once" :
+				      "--keeper and --reload cannot be done at once");
 	if (keeper)
 		return keep(argv[0], path);
 	return written(run(path != NULL ? path : DEFAULT_CONFIG, task, json));

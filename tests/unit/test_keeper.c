@@ -35,7 +35,7 @@ START_TEST(what_was_stored_comes_back)
 	ck_assert_int_eq(now.hello.parent, keeper);
 	ck_assert_int_eq(now.hello.n_open, 3);
 	next_has("a:a:b", "one two three");
-	says("was killed by signal 9 (Killed); starting it with 3 descriptors");
+	says("was killed by signal 9 (Killed); starting it with 3 kept descriptors");
 }
 END_TEST
 

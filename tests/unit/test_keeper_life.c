@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -126,6 +127,32 @@ START_TEST(a_stopped_daemon_is_waited_for)
 }
 END_TEST
 
+static pid_t *left;
+
+static void leave_a_child(void)
+{
+	pid_t pid = fork();
+
+	while (pid == 0)
+		pause();
+	*left = pid;
+}
+
+/* As the first process of a container it has children that are not the daemon. */
+START_TEST(who_is_left_to_it_is_buried)
+{
+	left = mmap(NULL, sizeof *left, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		    -1, 0);
+	ck_assert_ptr_ne(left, MAP_FAILED);
+	begin_with(&(struct life){ .prepare = leave_a_child });
+	next();
+	ck_assert_int_eq(kill(*left, SIGKILL), 0);
+	WAIT_UNTIL(kill(*left, 0) != 0);
+	ck_assert_int_ne(kill(*left, 0), 0);
+	next_has("", "");
+}
+END_TEST
+
 /* Quick deaths in a row: at once, at once, then after pauses that grow. */
 START_TEST(pauses_grow)
 {
@@ -142,7 +169,7 @@ START_TEST(pauses_grow)
 		     (uint64_t)a.tv_nsec / 1000000;
 	}
 	ck_assert_uint_ge(ms, 79);
-	says("starting it with 0 descriptors\n");
+	says("starting it with 0 kept descriptors\n");
 	says("in 10 ms\n");
 	says("in 80 ms\n");
 	ck_assert_ptr_null(strstr(read_log(), "in 160 ms"));
@@ -188,7 +215,7 @@ START_TEST(a_new_binary_is_taken)
 	ck_assert_str_eq(now.hello.names, "a");
 	ck_assert_int_eq(unlink(keeper_program_path), 0);
 	fake_exit(&now, 0);
-	says("/program: No such file or directory; starting it with 1 descriptors");
+	says("/program: No such file or directory; starting it with 1 kept descriptors");
 	copy_program(keeper_program_path);
 	next();
 	ck_assert_str_eq(now.hello.tags[0], "1");
@@ -333,10 +360,10 @@ END_TEST
 static const struct {
 	const char *arguments, *said;
 } wrong[] = {
-	{ "--keeper --check", "--keeper with --check is not an argument" },
-	{ "--keeper --reload", "--keeper with --reload is not an argument" },
-	{ "--check --keeper --json", "--keeper with --check is not an argument" },
-	{ "--keeper --json", "--json without --check is not an argument" },
+	{ "--keeper --check", "--keeper and --check cannot be done at once" },
+	{ "--keeper --reload", "--keeper and --reload cannot be done at once" },
+	{ "--check --keeper --json", "--keeper and --check cannot be done at once" },
+	{ "--keeper --json", "--json goes with --check" },
 	{ "--keeper --frob", "--frob is not an argument" },
 	{ "--keeper now", "now is not an argument" },
 	{ "--keeper --config", "--config is not an argument, or needs a value" },
@@ -368,6 +395,7 @@ KEEPER_MAIN("keeper_life",
 	TEST(a_daemon_killed_by_the_stop_is_told),
 	TEST(a_reload_waits_until_it_is_ready),
 	TEST(a_stopped_daemon_is_waited_for),
+	TEST(who_is_left_to_it_is_buried),
 	TEST(pauses_grow),
 	TEST(a_stop_in_a_pause),
 	TEST(a_new_binary_is_taken),
