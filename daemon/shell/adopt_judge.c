@@ -184,10 +184,10 @@ static int compare_pool(struct adopt_space *s, const struct ckv_pool_shape *ours
 		uint64_t ours, theirs;
 	} row[] = {
 		{ "page_bytes", ours->page_bytes, theirs->page_bytes },
-		{ "pages in a slab", ours->slab_pages, theirs->slab_pages },
-		{ "slabs", ours->n_slabs, theirs->n_slabs },
-		{ "pages for blocks", ours->n_block_pages, theirs->n_block_pages },
-		{ "pages for views", ours->n_view_pages, theirs->n_view_pages },
+		{ "pages in a slab (pool, slab)", ours->slab_pages, theirs->slab_pages },
+		{ "slabs (pool, slab)", ours->n_slabs, theirs->n_slabs },
+		{ "pages for blocks (pool, views)", ours->n_block_pages, theirs->n_block_pages },
+		{ "pages for views (pool, views)", ours->n_view_pages, theirs->n_view_pages },
 	};
 
 	for (size_t i = 0; i < sizeof row / sizeof row[0]; i++)
@@ -231,9 +231,12 @@ static int judge_space(struct daemon *d, struct adopt *a, struct adopt_space *s)
 	       strncmp(d->config->space[i].name, s->ledger->name,
 		       CKV_NAME_BYTES) != 0)
 		i++;
-	if (i == d->config->n_spaces)
-		return space_cold(s, "it is not configured any more; its memory is "
-				  "given back");
+	if (i == d->config->n_spaces) {
+		log_line(LOG_INFO, "space %.*s is not configured any more; its memory is "
+			 "given back", (int)CKV_NAME_BYTES, s->ledger->name);
+		s->ledger = NULL;
+		return COLD;
+	}
 	for (uint32_t row = 0; row < s->row; row++)
 		if (a->space[row].space == i)
 			return space_cold(s, "the ledger has it twice");

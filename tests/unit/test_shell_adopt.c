@@ -291,13 +291,14 @@ static const struct {
 } changed[] = {
 	{ TEST_SPACE("other", "pool = 1M\n") TEST_SPACE("tiny", "pool = 2M\nslab = 128K\n"), NULL,
 	  true },
-	{ TEST_SPACE("tiny", "pool = 2M\nslab = 128K\n"), "space other: cold start: it is not "
-	  "configured any more", true },
+	{ TEST_SPACE("tiny", "pool = 2M\nslab = 128K\n"), "space other is not configured any "
+	  "more; its memory is given back", true },
 	{ TEST_SPACE("other", "pool = 1M\n")
 	  TEST_SPACE("tiny", "pool = 2M\nslab = 128K\nquota = 1M\n"), NULL, true },
-	{ TEST_SPACE("tiny", "pool = 4M\nslab = 128K\n"), "space tiny: cold start: slabs: ", false },
+	{ TEST_SPACE("tiny", "pool = 4M\nslab = 128K\n"), "space tiny: cold start: slabs "
+	  "(pool, slab): ", false },
 	{ TEST_SPACE("tiny", "pool = 2M\nslab = 128K\nviews = 50\n"), "space tiny: cold start: pages "
-	  "for blocks: ", false },
+	  "for blocks (pool, views): ", false },
 	{ TEST_SPACE("tiny", "pool = 2M\nslab = 128K\nlayout = token-major\n"), "space tiny: cold "
 	  "start: layout is token-major here, head-major (1) in the memory of before",
 	  false },
