@@ -307,7 +307,7 @@ bool adopt_turn(struct daemon *d)
 	return more;
 }
 
-/* ---- the end of the start ---- */
+/* ---- what is not taken over ---- */
 
 /* The rows first: what is in the ledger is held. */
 static void clear_rows(struct daemon *d)
@@ -327,28 +327,54 @@ static void clear_rows(struct daemon *d)
 			ledger_give(d->ledger, LEDGER_SPACE, i);
 }
 
+/* `r`: of the one before; a manager that did not listen to that is not waited for again. */
+static int release(struct adopt_item *item, int r)
+{
+	if (item == NULL || item->used)
+		return r;
+	sys_close(item->fd);
+	item->fd = -1;
+	if (r == 0)
+		r = sys_store_remove(item->name, STORE_WAIT_NS);
+	item->gone = r == 0;
+	return r;
+}
+
+/* Without its ledger nothing of before can be used, so that goes first. */
+void adopt_release(struct daemon *d)
+{
+	struct adopt *a = d->adopt;
+	int r;
+
+	if (a == NULL || a->n_items == 0)
+		return;
+	if (a->ledger_used)
+		clear_rows(d);
+	r = release(adopt_find(a, "ledger"), 0);
+	for (uint32_t i = 0; i < a->n_items; i++)
+		if (strncmp(a->item[i].name, "slab-", 5) == 0)
+			r = release(&a->item[i], r);
+	if (r == 0)
+		(void)sys_store_barrier(STORE_WAIT_NS);
+}
+
 void adopt_forget_rest(struct daemon *d, uint64_t *ticket)
 {
 	struct adopt *a = d->adopt;
 
-	if (a == NULL)
-		return;
-	if (a->ledger_used)
-		clear_rows(d);
-	for (uint32_t i = 0; i < a->n_items; i++)
+	for (uint32_t i = 0; a != NULL && i < a->n_items; i++) {
+		if (a->item[i].gone)
+			continue;
 		store_count(d->store, a->item[i].name);
-	/* Without its ledger nothing of before can be used, so that goes first. */
-	for (uint32_t i = 0; i < a->n_items; i++)
-		if (!a->item[i].used && strcmp(a->item[i].name, "ledger") == 0)
-			*ticket = store_remove(d->store, sys_user_id(), a->item[i].name);
-	for (uint32_t i = 0; i < a->n_items; i++) {
-		if (a->item[i].used || strcmp(a->item[i].name, "ledger") == 0)
+		if (a->item[i].used)
 			continue;
 		*ticket = store_remove(d->store, sys_user_id(), a->item[i].name);
 		if (*ticket % STORE_ITEMS == 0)
 			store_wait(d->store, *ticket);
 	}
 }
+
+/* ---- the end of the start ---- */
 
 void adopt_end(struct daemon *d)
 {

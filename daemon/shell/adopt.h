@@ -27,6 +27,7 @@ struct adopt_item {
 	char name[STORE_NAME_BYTES];
 	int fd;			/* -1: somebody has taken it */
 	bool used;		/* it goes on being held under this name */
+	bool gone;		/* the manager holds it no longer */
 };
 
 /* A space of before, by its row in the ledger. */
@@ -104,7 +105,12 @@ void adopt_tick(struct daemon *d);
 /* Free some of the pages that rested until the lanes of before have ended. More to do? */
 bool adopt_turn(struct daemon *d);
 
-/* Have the manager forget what is not used any more. *ticket: the last one, if there is any. */
+/*
+ * Give back the pools that are not taken over, as a start may need their memory, and clear
+ * the rows of all that is not. Waits for the manager.
+ */
+void adopt_release(struct daemon *d);
+/* Have it forget the rest that is not used any more. *ticket: the last one, if any. */
 void adopt_forget_rest(struct daemon *d, uint64_t *ticket);
 /* The start is over: close what was not used, and log what was taken over. */
 void adopt_end(struct daemon *d);

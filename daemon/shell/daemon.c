@@ -171,6 +171,8 @@ static int judge(struct daemon *d, bool only_look, struct budget_given *ret_give
 		r = first(r, step("NUMA node",
 				  placement_create((uint32_t)p->numa_node,
 						   &d->placement)));
+	if (r == 0)
+		adopt_release(d);
 	if (r == 0 || only_look)
 		r = first(r, step("memory", judge_memory(d, pid, ret_given)));
 	if (r == 0 || only_look)

@@ -307,18 +307,46 @@ static const struct {
 	  "space tiny: cold start: the configuration names other weights", false },
 };
 
-START_TEST(a_space_is_kept_if_its_configuration_is)
+static void configure(const char *spaces)
 {
 	FILE *out = fopen(daemon_.config, "w");
 
 	fprintf(out, "[daemon]\nsocket = %s\nmax_clients = 8\nmax_lanes = 8\n"
-		"huge_pages = no\nworkers = 1\n%s", daemon_.socket, changed[_i].spaces);
+		"huge_pages = no\nworkers = 1\n%s", daemon_.socket, spaces);
 	fclose(out);
+}
+
+START_TEST(a_space_is_kept_if_its_configuration_is)
+{
+	configure(changed[_i].spaces);
 	ck_assert_uint_eq(blocks_of_next(), changed[_i].kept ? BLOCKS : 0);
 	if (changed[_i].text != NULL)
 		ck_assert(test_daemon_logged(&daemon_, changed[_i].text));
 	else
 		ck_assert(test_daemon_keeps_quiet(&daemon_, "cold start"));
+}
+END_TEST
+
+/* What is not taken over is given back first, or a start that needs its room fails for ever. */
+START_TEST(a_start_needs_the_memory_of_before)
+{
+	int status;
+	pid_t pid;
+
+	configure(TEST_SPACE("tiny", "pool = 16T\nslab = 64G\n")
+		  TEST_SPACE("other", "pool = 1M\n"));
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0)
+		test_daemon_become(&daemon_, 0);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+	ck_assert_uint_eq(manager_count(manager, "slab-0-"), 0);
+	ck_assert_uint_gt(manager_count(manager, "slab-1-"), 0);
+	configure(TEST_SPACE("tiny", "pool = 2M\nslab = 128K\n")
+		  TEST_SPACE("other", "pool = 1M\n"));
+	ck_assert_uint_eq(blocks_of_next(), 0);
+	ck_assert(test_daemon_logged(&daemon_, "1 of 2 spaces"));
 }
 END_TEST
 
@@ -475,6 +503,7 @@ CHECK_MAIN("shell_adopt",
 	EACH(what_does_not_fit_is_a_cold_start, spoiled),
 	TEST(what_is_not_needed_may_be_missing),
 	EACH(a_space_is_kept_if_its_configuration_is, changed),
+	TEST(a_start_needs_the_memory_of_before),
 	LOOP(a_flipped_byte_is_never_believed, 6),
 	TEST(the_epoch_only_rises),
 	TEST(a_failing_call_costs_nothing))
