@@ -59,6 +59,7 @@ struct keeper {
 	int upper;			/* a socket, if the keeper's own parent wants to know; or -1 */
 	struct sockaddr_un upper_address;
 	socklen_t upper_bytes;
+	bool upper_slow;		/* it did not read the last message in time */
 
 	pid_t child;			/* 0: there is none */
 	int *exec_error;		/* why the child could not become the daemon; shared */
@@ -233,9 +234,12 @@ static void forward(struct keeper *k, const struct message *m)
 		if (pass)
 			n += (size_t)sprintf(text + n, "%s%s", n > 0 ? "\n" : "", line);
 	}
+	/* It is waited for once; then, until it reads again, what it misses is its own loss. */
 	if (n > 0 && k->upper >= 0)
-		sendto(k->upper, text, n, MSG_NOSIGNAL, (struct sockaddr *)&k->upper_address,
-		       k->upper_bytes);
+		k->upper_slow = sendto(k->upper, text, n,
+				       MSG_NOSIGNAL | (k->upper_slow ? MSG_DONTWAIT : 0),
+				       (struct sockaddr *)&k->upper_address,
+				       k->upper_bytes) < 0 && errno == EAGAIN;
 }
 
 /* One message. False: there is none. */

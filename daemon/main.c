@@ -110,7 +110,7 @@ static int serve(struct config *config, const char *path)
 	snprintf(state, sizeof state, "READY=1\nSTATUS=serving %u spaces", config->n_spaces);
 	d->ready_unsaid = sys_notify(state, NOTIFY_NS) < 0;
 	r = reactor_run(d);
-	(void)sys_notify("STOPPING=1", NOTIFY_NS);
+	(void)sys_notify("STOPPING=1", 0);
 	daemon_destroy(d);
 	return r < 0 ? 1 : 0;
 }

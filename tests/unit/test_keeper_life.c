@@ -300,6 +300,35 @@ START_TEST(its_parent_hears_what_is_true_of_both)
 }
 END_TEST
 
+/* It reads nothing, and its queue is full: the daemon waits for that once, not each time. */
+START_TEST(a_parent_that_does_not_read_is_left_alone)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	int upper = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), one, on = 1;
+	time_t began;
+
+	snprintf(a.sun_path, sizeof a.sun_path, "%s/upper", keeper_dir);
+	ck_assert_int_eq(bind(upper, (struct sockaddr *)&a, sizeof a), 0);
+	begin_with(&(struct life){ .upper = a.sun_path });
+	next();
+	one = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	while (sendto(one, "x", 1, MSG_DONTWAIT, (struct sockaddr *)&a, sizeof a) == 1)
+		;
+	close(one);
+	began = time(NULL);
+	for (int i = 0; i < 8; i++)
+		ck_assert_int_eq(fake_send(&now, "WATCHDOG=1", NULL, 0), 0);
+	ck_assert_int_eq(fake_barrier(&now), 0);
+	ck_assert_int_lt(time(NULL) - began, 10);
+	while (recv(upper, &one, 1, MSG_DONTWAIT) == 1)
+		;
+	setsockopt(upper, SOL_SOCKET, SO_PASSCRED, &on, sizeof on);
+	ck_assert_int_eq(fake_send(&now, "STATUS=again", NULL, 0), 0);
+	ck_assert_str_eq(hear(upper), "STATUS=again");
+	close(upper);
+}
+END_TEST
+
 /* ---- its program -------------------------------------------------------- */
 
 /* A name that leads to this program is taken as it is; of others the kernel knows better. */
@@ -403,6 +432,7 @@ KEEPER_MAIN("keeper_life",
 	TEST(no_place_for_its_socket),
 	TEST(the_daemon_outlives_its_keeper),
 	TEST(its_parent_hears_what_is_true_of_both),
+	TEST(a_parent_that_does_not_read_is_left_alone),
 	TEST(its_program_is_found),
 	CASE("ckvd"),
 	TEST(ckvd_is_kept),
