@@ -415,12 +415,12 @@ void control_serve(struct daemon *d)
 		if (!client->readable || (client->state != CLIENT_CONNECTED &&
 					  client->state != CLIENT_ATTACHED))
 			continue;
+		/* Its LANE_OPEN is finished when the lane is stored; keep_collect() says so. */
+		if (client->opening != CKV_NONE)
+			continue;
 		d->sockets_wait = true;
-		/*
-		 * Its LANE_CLOSE or DETACH is finished only when the lanes have ended,
-		 * its LANE_OPEN when the lane is stored.
-		 */
-		if (client->n_awaited > 0 || client->opening != CKV_NONE)
+		/* Its LANE_CLOSE or DETACH is finished only when the lanes have ended. */
+		if (client->n_awaited > 0)
 			continue;
 		if (work >= MESSAGES_PER_TURN) {
 			d->next_client = index;

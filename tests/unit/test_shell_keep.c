@@ -110,12 +110,17 @@ START_TEST(a_detach_waits_its_turn)
 {
 	union wire m = { .id = { .id = CKV_NONE } };
 	int fd = attached();
+	uint64_t sleeps;
 
 	manager_set_mood(manager, MANAGER_SLOW);
 	ask_lane(fd);
 	wire_head(&m, CKV_DETACH, sizeof m.id, 0);
 	wire_send(fd, &m, sizeof m.id, NULL, 0);
 	ck_assert(!is_answered(fd, 100));
+	/* The daemon does not look at its socket all the time. */
+	sleeps = stats().reactor_sleeps;
+	ck_assert(!is_answered(fd, 200));
+	ck_assert_uint_gt(stats().reactor_sleeps, sleeps);
 	manager_set_mood(manager, MANAGER_WELL);
 	ck_assert_int_eq(wire_hear(fd, &m, NULL), CKV_LANE_OPENED);
 	ck_assert_int_eq(wire_hear(fd, &m, NULL), CKV_DONE);
