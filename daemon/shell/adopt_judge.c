@@ -86,7 +86,7 @@ static int judge_world(struct adopt *a)
 		return all_cold("the world page is missing");
 	r = memory_check(a->world->fd, CKV_WORLD_BYTES);
 	if (r == -EINVAL)
-		return all_cold("the world page is not sealed, or of another size");
+		return all_cold("the world page is not sealed, or of another size or user");
 	if (r < 0)
 		return r;
 	r = (int)sys_pread(a->world->fd, &world, sizeof world, 0);
@@ -147,8 +147,8 @@ static int find_memory(struct adopt *a, struct adopt_space *s, const char *name,
 		return space_cold(s, "%s is missing", name);
 	r = memory_check(item->fd, bytes);
 	if (r == -EINVAL)
-		return space_cold(s, "%s is not sealed, or not of %" PRIu64 " bytes",
-				  name, bytes);
+		return space_cold(s, "%s is not sealed, or not of %" PRIu64 " bytes, "
+				  "or another user's", name, bytes);
 	if (r == 0)
 		*ret_item = item;
 	return r;

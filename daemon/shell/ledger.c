@@ -183,7 +183,8 @@ int ledger_adopt(int fd, struct ledger **ret_ledger, char text[128])
 		if (r == 0)
 			r = memory_check(fd, CKV_LEDGER_BYTES);
 		if (r == -EINVAL && text[0] == 0)
-			snprintf(text, 128, "its ledger is not sealed, or of another size");
+			snprintf(text, 128, "its ledger is not sealed, or of another size "
+				 "or user");
 	} else if (r >= 0) {
 		snprintf(text, 128, "its ledger is cut");
 		r = -EINVAL;

@@ -128,8 +128,9 @@ int memory_check(int fd, uint64_t bytes)
 	r = sys_stat_fd(fd, &s);
 	if (r < 0)
 		return r;
+	/* Another user's could not be opened for readers; that user could write it. */
 	return seals == (SIZE_SEALS | F_SEAL_SEAL) && s.st_size >= 0 &&
-	       (uint64_t)s.st_size == bytes ? 0 : -EINVAL;
+	       (uint64_t)s.st_size == bytes && s.st_uid == sys_user_id() ? 0 : -EINVAL;
 }
 
 int memory_adopt(int fd, size_t bytes, struct memory *ret_memory)

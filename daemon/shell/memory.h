@@ -41,8 +41,9 @@ int memory_part(int fd, uint64_t offset, size_t bytes, struct memory *ret_memory
 void memory_destroy(struct memory *memory);	/* a zeroed one is allowed */
 
 /*
- * Is this a memfd of `bytes`, sealed like MEMORY_KEPT, or one that a client writes, so
- * that it can be mapped without danger? 0; -EINVAL: it is not; another -errno.
+ * Is this a memfd of `bytes`, of this process' user, and sealed like MEMORY_KEPT or one that
+ * a client writes, so that it can be mapped without danger and opened for readers? 0;
+ * -EINVAL: it is not; another -errno.
  */
 int memory_check(int fd, uint64_t bytes);
 /* Map a MEMORY_KEPT of an earlier daemon, which memory_check() has passed. It takes fd. */
