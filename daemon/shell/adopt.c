@@ -314,6 +314,14 @@ static void clear_rows(struct daemon *d)
 {
 	struct adopt *a = d->adopt;
 
+	/*
+	 * Spaces before their lanes: after a kill in here, a space without its lanes would be
+	 * taken over, and what is pinned on them lent again.
+	 */
+	for (uint32_t i = 0; i < CKV_LEDGER_SPACES; i++)
+		if (ledger_state(d->ledger, LEDGER_SPACE, i) != LEDGER_FREE &&
+		    a->space[i].space == CKV_NONE)
+			ledger_give(d->ledger, LEDGER_SPACE, i);
 	for (uint32_t i = 0; i < a->n_lanes; i++)
 		if (a->lane[i].lost)
 			ledger_give(d->ledger, LEDGER_LANE, a->lane[i].row);
@@ -321,10 +329,6 @@ static void clear_rows(struct daemon *d)
 		if (ledger_state(d->ledger, LEDGER_CLIENT, i) == LEDGER_RIGHT &&
 		    a->client[i].n_lanes == 0)
 			ledger_give(d->ledger, LEDGER_CLIENT, i);
-	for (uint32_t i = 0; i < CKV_LEDGER_SPACES; i++)
-		if (ledger_state(d->ledger, LEDGER_SPACE, i) != LEDGER_FREE &&
-		    a->space[i].space == CKV_NONE)
-			ledger_give(d->ledger, LEDGER_SPACE, i);
 }
 
 /* `r`: of the one before; a manager that did not listen to that is not waited for again. */

@@ -171,7 +171,6 @@ static int judge_memory(struct adopt *a, struct adopt_space *s)
 	if (r != 0)
 		return r;
 	s->nodes = adopt_find(a, "nodes-%u", s->row);
-	a->bytes += ckv_pool_bytes(pool) + ckv_records_bytes(pool);
 	return 0;
 }
 
@@ -413,8 +412,11 @@ static void count(struct daemon *d, struct adopt *a)
 
 		for (uint32_t i = 0; s->ledger && i < s->ledger->pool.n_slabs; i++)
 			s->slab[i]->used = true;
-		if (s->ledger != NULL)
-			s->records->used = true;
+		if (s->ledger == NULL)
+			continue;
+		s->records->used = true;
+		a->bytes += ckv_pool_bytes(&s->ledger->pool) +
+			    ckv_records_bytes(&s->ledger->pool);
 	}
 }
 
