@@ -4,7 +4,7 @@
  *
  * Exit status: 0 a clean stop (or --check found nothing), 1 it could not start
  * (or --check found why) or broke, 2 wrong arguments, EX_CONFIG a file with which
- * no start succeeds.
+ * no start succeeds, unless the cache of an earlier daemon would be lost with that.
  */
 #include "daemon/keeper.h"
 #include "daemon/shell/budget.h"
@@ -26,6 +26,7 @@
 
 #define DEFAULT_CONFIG "/etc/ckv/ckvd.conf"
 #define LINE_BYTES 8192		/* of a complaint: a path, a line of it, what was expected */
+#define MEND_NS 2000000000u	/* between two looks at a wrong file */
 #define NOTIFY_NS 10000000000u /* for a manager whose queue is full */
 
 static const char usage[] =
@@ -115,6 +116,21 @@ static int serve(struct config *config, const char *path)
 	return r < 0 ? 1 : 0;
 }
 
+/*
+ * The exit status of a start with a wrong file. After EX_CONFIG a service manager tries no
+ * more and gives back what it holds of an earlier daemon. While it holds something it shall
+ * try again, as somebody may mend the file.
+ */
+static int refused(void)
+{
+	if (!sys_were_passed())
+		return EX_CONFIG;
+	log_line(LOG_ERROR, "what the last daemon held is kept meanwhile, and the start is "
+		 "tried again: mend the file, or stop the service to give the cache up");
+	sys_sleep_ns(MEND_NS);
+	return 1;
+}
+
 static int run(const char *path, enum task task, bool json)
 {
 	char first[LINE_BYTES] = "", text[LINE_BYTES];
@@ -130,8 +146,7 @@ static int run(const char *path, enum task task, bool json)
 			say(first, text);
 		if (json)
 			config_print_error(first, 1, stdout);
-		/* The unit tries again after any other failure of a start. */
-		return task == TASK_SERVE ? EX_CONFIG : 1;
+		return task == TASK_SERVE ? refused() : 1;
 	}
 	if (task == TASK_SERVE)
 		return serve(config, path);

@@ -64,6 +64,7 @@ int sys_seals(int fd);		/* F_SEAL_...; -EINVAL: it is no memfd */
 int sys_punch(int fd, uint64_t offset, uint64_t bytes);	/* these bytes are zeros then */
 bool sys_readable(int fd);	/* without waiting */
 bool sys_has_manager(void);
+bool sys_were_passed(void);	/* are there such descriptors? They stay untaken */
 /*
  * The descriptors that the manager has passed to this process: their number n, and their
  * names, which sys_free_names() frees. They are SYS_FDS_START and the following. A

@@ -58,6 +58,11 @@ bool sys_has_manager(void)
 	return path != NULL && path[0] != 0;
 }
 
+bool sys_were_passed(void)
+{
+	return sd_listen_fds(0) > 0;
+}
+
 int sys_take_fds(char ***ret_names)
 {
 	char **names = NULL;

@@ -362,12 +362,24 @@ START_TEST(ckvd_is_kept)
 	ck_assert(test_daemon_logged(&daemon, "was killed by signal 9"));
 	ck_assert_int_eq(kill(daemon.keeper, SIGHUP), 0);
 	ck_assert(test_daemon_logged(&daemon, "reload: 0 keys changed"));
-	/* A file that is wrong is the end of both. */
+	test_daemon_remove(&daemon);
+}
+END_TEST
+
+/* What the last daemon held is not given up for a slip in the file. */
+START_TEST(a_wrong_file_costs_no_cache)
+{
+	struct test_daemon daemon;
+	char right[sizeof daemon.config + 8];
+
+	test_daemon_start_kept(&daemon, NULL, NULL);
+	snprintf(right, sizeof right, "%s.right", daemon.config);
+	ck_assert_int_eq(rename(daemon.config, right), 0);
 	folder_write(daemon.dir, "conf", "nonsense\n", 9);
 	kill(daemon.pid, SIGTERM);
-	ck_assert_int_eq(waitpid(daemon.keeper, &first, 0), daemon.keeper);
-	ck_assert_int_eq(WEXITSTATUS(first), EX_CONFIG);
-	daemon.pid = daemon.keeper = 0;
+	ck_assert(test_daemon_logged(&daemon, "is kept meanwhile"));
+	ck_assert_int_eq(rename(right, daemon.config), 0);
+	ck_assert(test_daemon_logged(&daemon, "taken over from an earlier daemon: 1 of 1"));
 	test_daemon_remove(&daemon);
 }
 END_TEST
@@ -436,5 +448,6 @@ KEEPER_MAIN("keeper_life",
 	TEST(its_program_is_found),
 	CASE("ckvd"),
 	TEST(ckvd_is_kept),
+	TEST(a_wrong_file_costs_no_cache),
 	TEST(ckvd_stops_with_its_keeper),
 	EACH(wrong_arguments_are_refused, wrong))
