@@ -48,13 +48,23 @@ static bool judged(const struct space *s, uint32_t slot)
 	return slot < s->n_slots && batch_has(s, slot);
 }
 
-/* Has the block a copy at another level? With one level there is none. */
+/* Has the block a copy at another level? */
 static bool there_without(const struct space *s, uint32_t slot, uint32_t level)
 {
+	if (s->config.n_levels == 1)
+		return false;
 	for (uint32_t l = 0; l < s->config.n_levels; l++)
 		if (l != level && copy_there(s, slot, l))
 			return true;
 	return false;
+}
+
+/* May it be that a copy of the slot is in its policy, parked or tied? */
+static bool node_is_in(const struct space *s, uint32_t slot)
+{
+	const struct copy *copy = node_of(s, slot)->copy;
+
+	return s->config.n_levels > 1 || copy->queue != 0 || copy->parked;
 }
 
 void batch_add(struct space *s, uint32_t slot, uint32_t level,
@@ -62,7 +72,8 @@ void batch_add(struct space *s, uint32_t slot, uint32_t level,
 {
 	assert(s->n_batch < BATCH_MAX);
 	assert(!batch_has(s, slot));
-	node_take_out(s, slot);
+	if (node_is_in(s, slot))
+		node_take_out(s, slot);
 	judged_set(s, slot, true);
 	s->batch[s->n_batch++] = slot;
 	table_prefetch(s, slot);
@@ -256,7 +267,7 @@ CKV_ASK victims_ahead(const struct space *s, const struct level *level, uint32_t
  * Put a victim of a level, just taken out of its policy, into the batch. With may_defer
  * one that shall get an automatic view first is held instead.
  */
-static void victim_add(struct space *s, uint32_t level, uint32_t slot, bool may_defer)
+static inline void victim_add(struct space *s, uint32_t level, uint32_t slot, bool may_defer)
 {
 	s->cost.n_looks++;
 	if (pinned_still(s, slot))
@@ -407,12 +418,12 @@ void evict_free(struct space *s, uint32_t first)
 		level = level_of(s, slot);
 		if (!batch_leave(s, slot))
 			continue;
-		if (node_of(s, slot)->state != NODE_FREE) {
+		if (node_of(s, slot)->state == NODE_FREE) {
+			n_gone++;
+			n_unsaved += level + 1 < s->config.n_levels;
+		} else {
 			n_saved++;
-			continue;
 		}
-		n_gone++;
-		n_unsaved += level + 1 < s->config.n_levels;
 	}
 	s->n_batch = first;
 	ckv_count(&s->stats->evicted, n_gone);

@@ -72,10 +72,11 @@ static void copies_drop(struct space *s, uint32_t slot, uint32_t which,
 
 bool batch_leave(struct space *s, uint32_t slot)
 {
-	uint32_t which = leaving(s, slot), generation;
+	uint32_t which = 0, generation;
 
-	/* With one level there is nothing to look for. */
-	if (s->config.n_levels == 1 || !stays(s, slot, which)) {
+	if (s->config.n_levels > 1)
+		which = leaving(s, slot);
+	if (which == 0 || !stays(s, slot, which)) {
 		batch_forget(s, slot);
 		block_free(s, slot);
 		return true;

@@ -149,7 +149,7 @@ void copy_add(struct space *s, uint32_t slot, uint32_t level, uint32_t place)
 	copy->mark &= (uint8_t)~COPY_LENT;
 }
 
-void copy_remove(struct space *s, uint32_t slot, uint32_t level)
+static inline void take_away(struct space *s, uint32_t slot, uint32_t level)
 {
 	struct copy *copy = copy_of(s, slot, level);
 
@@ -159,6 +159,11 @@ void copy_remove(struct space *s, uint32_t slot, uint32_t level)
 			     copy_links(s->levels[level].blocks.copies), slot);
 	copy->mark &= COPY_QUEUED | COPY_WANTED;
 	copy->place = CKV_NONE;
+}
+
+void copy_remove(struct space *s, uint32_t slot, uint32_t level)
+{
+	take_away(s, slot, level);
 }
 
 void copy_new(struct space *s, uint32_t slot)
@@ -271,7 +276,7 @@ void node_free(struct space *s, uint32_t slot)
 	assert(node->state != NODE_FREE && node_children(s, slot) == 0);
 	assert(node->move == 0);
 	for (uint32_t l = 0; l < s->config.n_levels; l++)
-		copy_remove(s, slot, l);
+		take_away(s, slot, l);
 	node->state = NODE_FREE;
 	node->mark &= NODE_STAYS;
 	table_give(s, slot);
