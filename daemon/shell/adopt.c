@@ -65,6 +65,11 @@ int adopt_look(struct daemon *d)
 	return r;
 }
 
+static bool is_slab(const struct adopt_item *item)
+{
+	return strncmp(item->name, "slab-", 5) == 0;
+}
+
 uint64_t adopt_epoch(const struct daemon *d)
 {
 	uint64_t epoch, next;
@@ -79,6 +84,19 @@ uint64_t adopt_epoch(const struct daemon *d)
 uint64_t adopt_bytes(const struct daemon *d)
 {
 	return d->adopt ? d->adopt->bytes : 0;
+}
+
+uint64_t adopt_unused_bytes(const struct daemon *d)
+{
+	const struct adopt *a = d->adopt;
+	uint64_t bytes = 0;
+	struct stat s;
+
+	for (uint32_t i = 0; a != NULL && i < a->n_items; i++)
+		if (is_slab(&a->item[i]) && !a->item[i].used &&
+		    sys_stat_fd(a->item[i].fd, &s) == 0)
+			bytes += (uint64_t)s.st_blocks * 512;
+	return bytes;
 }
 
 bool adopt_has_ledger(const struct adopt *a)
@@ -356,7 +374,7 @@ void adopt_release(struct daemon *d)
 		clear_rows(d);
 	r = release(adopt_find(a, "ledger"), 0);
 	for (uint32_t i = 0; i < a->n_items; i++)
-		if (strncmp(a->item[i].name, "slab-", 5) == 0)
+		if (is_slab(&a->item[i]))
 			r = release(&a->item[i], r);
 	if (r == 0)
 		(void)sys_store_barrier(STORE_WAIT_NS);

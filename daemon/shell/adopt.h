@@ -86,6 +86,8 @@ int adopt_look(struct daemon *d);
 /* What the epoch must be above: that of before, and all its serials. */
 uint64_t adopt_epoch(const struct daemon *d);
 uint64_t adopt_bytes(const struct daemon *d);
+/* Memory of slabs that were passed and are not taken over: adopt_release() gives it back. */
+uint64_t adopt_unused_bytes(const struct daemon *d);
 bool adopt_has_ledger(const struct adopt *adopt);
 
 /* The space of before that this one takes over; NULL: it starts cold. */

@@ -131,10 +131,19 @@ static void say_warned(void *context, const char *text)
 	log_line(LOG_WARNING, "%s", text);
 }
 
-static int judge_memory(struct daemon *d, pid_t pid, struct budget_given *ret_given)
+static void say_nothing(void *context, const char *text)
+{
+	(void)context;
+	(void)text;
+}
+
+/* more_bytes: of memory that is going to be free before any is taken. */
+static int judge_memory(struct daemon *d, pid_t pid, uint64_t more_bytes,
+			struct budget_given *ret_given)
 {
 	const struct config_complaint refused = { say_refused, NULL };
-	const struct config_complaint warned = { say_warned, NULL };
+	const struct config_complaint warned = { more_bytes > 0 ? say_nothing : say_warned,
+						 NULL };
 	struct budget budget;
 
 	budget_count(d->config, &budget);
@@ -142,7 +151,7 @@ static int judge_memory(struct daemon *d, pid_t pid, struct budget_given *ret_gi
 		    MACHINE_ANY_NODE, pid, ret_given);
 	/* What is taken over is part of the budget, and is there already. */
 	if (ret_given->memory.free_bytes != MACHINE_UNKNOWN)
-		ret_given->memory.free_bytes += adopt_bytes(d);
+		ret_given->memory.free_bytes += adopt_bytes(d) + more_bytes;
 	return budget_judge(d->config, &budget, ret_given, &refused, &warned);
 }
 
@@ -162,6 +171,7 @@ static int judge(struct daemon *d, bool only_look, struct budget_given *ret_give
 	const struct daemon_params *p = &d->config->daemon;
 	uint32_t n_watches = 8 + 2 * (uint32_t)p->max_clients +
 			     (uint32_t)p->max_lanes + d->n_old_clients;
+	uint64_t more_bytes;
 	pid_t pid = 0;
 	int r;
 
@@ -171,10 +181,14 @@ static int judge(struct daemon *d, bool only_look, struct budget_given *ret_give
 		r = first(r, step("NUMA node",
 				  placement_create((uint32_t)p->numa_node,
 						   &d->placement)));
+	/* A pool that could not fit at all, by a slip in the file, costs no cache of before. */
+	more_bytes = adopt_unused_bytes(d);
+	if (r == 0 && more_bytes > 0)
+		r = step("memory", judge_memory(d, pid, more_bytes, ret_given));
 	if (r == 0)
 		adopt_release(d);
 	if (r == 0 || only_look)
-		r = first(r, step("memory", judge_memory(d, pid, ret_given)));
+		r = first(r, step("memory", judge_memory(d, pid, 0, ret_given)));
 	if (r == 0 || only_look)
 		r = first(r, step("event loop",
 				  loop_create((enum loop_kind)p->loop, n_watches,

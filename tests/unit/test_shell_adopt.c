@@ -315,13 +315,18 @@ static const struct {
 	  "space tiny: cold start: the configuration names other weights", false },
 };
 
-static void configure(const char *spaces)
+static void configure_with(const char *params, const char *spaces)
 {
 	FILE *out = fopen(daemon_.config, "w");
 
 	fprintf(out, "[daemon]\nsocket = %s\nmax_clients = 8\nmax_lanes = 8\n"
-		"huge_pages = no\nworkers = 1\n%s", daemon_.socket, spaces);
+		"huge_pages = no\nworkers = 1\n%s%s", daemon_.socket, params, spaces);
 	fclose(out);
+}
+
+static void configure(const char *spaces)
+{
+	configure_with("", spaces);
 }
 
 START_TEST(a_space_is_kept_if_its_configuration_is)
@@ -335,20 +340,46 @@ START_TEST(a_space_is_kept_if_its_configuration_is)
 }
 END_TEST
 
-/* What is not taken over is given back first, or a start that needs its room fails for ever. */
-START_TEST(a_start_needs_the_memory_of_before)
+static void start_fails(const char *mode)
 {
 	int status;
 	pid_t pid;
 
-	configure(TEST_SPACE("tiny", "pool = 16T\nslab = 64G\n")
-		  TEST_SPACE("other", "pool = 1M\n"));
 	fflush(NULL);
 	pid = fork();
-	if (pid == 0)
+	if (pid == 0) {
+		if (mode != NULL)
+			setenv("CKV_TEST_MODE", mode, 1);
 		test_daemon_become(&daemon_, 0);
+	}
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+}
+
+/* Nobody has so much memory: a slip in the file, which costs nothing. */
+START_TEST(a_pool_that_never_fits_costs_no_cache)
+{
+	uint32_t n_slabs = manager_count(manager, "slab-0-");
+
+	configure(TEST_SPACE("tiny", "pool = 16T\nslab = 64G\n")
+		  TEST_SPACE("other", "pool = 1M\n"));
+	start_fails(NULL);
+	ck_assert_uint_eq(manager_count(manager, "slab-0-"), n_slabs);
+	configure(TEST_SPACE("tiny", "pool = 2M\nslab = 128K\n")
+		  TEST_SPACE("other", "pool = 1M\n"));
+	ck_assert_uint_eq(blocks_of_next(), BLOCKS);
+}
+END_TEST
+
+/*
+ * What is not taken over is given back before memory is made, or a start that needs its
+ * room fails for ever. This one fails right after that.
+ */
+START_TEST(a_start_needs_the_memory_of_before)
+{
+	configure_with("loop = uring\n", TEST_SPACE("tiny", "pool = 4M\nslab = 128K\n")
+		       TEST_SPACE("other", "pool = 1M\n"));
+	start_fails("no-io_uring");
 	ck_assert_uint_eq(manager_count(manager, "slab-0-"), 0);
 	ck_assert_uint_gt(manager_count(manager, "slab-1-"), 0);
 	configure(TEST_SPACE("tiny", "pool = 2M\nslab = 128K\n")
@@ -511,6 +542,7 @@ CHECK_MAIN("shell_adopt",
 	EACH(what_does_not_fit_is_a_cold_start, spoiled),
 	TEST(what_is_not_needed_may_be_missing),
 	EACH(a_space_is_kept_if_its_configuration_is, changed),
+	TEST(a_pool_that_never_fits_costs_no_cache),
 	TEST(a_start_needs_the_memory_of_before),
 	LOOP(a_flipped_byte_is_never_believed, 6),
 	TEST(the_epoch_only_rises),
