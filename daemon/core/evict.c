@@ -51,32 +51,17 @@ static bool judged(const struct space *s, uint32_t slot)
 /* Has the block a copy at another level? */
 static bool there_without(const struct space *s, uint32_t slot, uint32_t level)
 {
-	if (s->config.n_levels == 1)
-		return false;
 	for (uint32_t l = 0; l < s->config.n_levels; l++)
 		if (l != level && copy_there(s, slot, l))
 			return true;
 	return false;
 }
 
-/* May it be that a copy of the slot is in its policy, parked or tied? */
-static bool node_is_in(const struct space *s, uint32_t slot)
+/* Note what of a slot of the batch leaves; it counts no longer as its parent's child. */
+static void leaves(struct space *s, uint32_t slot, uint32_t level,
+		   enum policy_origin heir)
 {
-	const struct copy *copy = node_of(s, slot)->copy;
-
-	return s->config.n_levels > 1 || copy->queue != 0 || copy->parked;
-}
-
-void batch_add(struct space *s, uint32_t slot, uint32_t level,
-	       enum policy_origin heir)
-{
-	assert(s->n_batch < BATCH_MAX);
-	assert(!batch_has(s, slot));
-	if (node_is_in(s, slot))
-		node_take_out(s, slot);
-	judged_set(s, slot, true);
-	s->batch[s->n_batch++] = slot;
-	table_prefetch(s, slot);
+	node_take_out(s, slot);
 	if (!there_without(s, slot, level))
 		level = ALL_LEVELS;
 	for (uint32_t l = 0; l < s->config.n_levels; l++) {
@@ -90,10 +75,31 @@ void batch_add(struct space *s, uint32_t slot, uint32_t level,
 	}
 }
 
+void batch_add(struct space *s, uint32_t slot, uint32_t level,
+	       enum policy_origin heir)
+{
+	const struct copy *only = copy_of(s, slot, LEND_LEVEL);
+
+	assert(s->n_batch < BATCH_MAX);
+	assert(!batch_has(s, slot));
+	judged_set(s, slot, true);
+	s->batch[s->n_batch++] = slot;
+	table_prefetch(s, slot);
+	if (s->config.n_levels > 1) {
+		leaves(s, slot, level, heir);
+		return;
+	}
+	/* With one level it is clear what leaves. */
+	assert(only->n_children == 0);
+	if (only->queue != 0 || only->parked)
+		node_take_out(s, slot);
+	parent_lose_at(s, slot, LEND_LEVEL, heir);
+}
+
 void batch_forget(struct space *s, uint32_t slot)
 {
 	judged_set(s, slot, false);
-	for (uint32_t l = 0; l < s->config.n_levels; l++)
+	for (uint32_t l = 0; s->config.n_levels > 1 && l < s->config.n_levels; l++)
 		copy_of(s, slot, l)->mark &= (uint8_t)~COPY_LEAVING;
 }
 
@@ -101,7 +107,8 @@ void batch_forget(struct space *s, uint32_t slot)
 static void parent_regain(struct space *s, uint32_t slot)
 {
 	for (uint32_t l = 0; l < s->config.n_levels; l++)
-		if (copy_of(s, slot, l)->mark & COPY_LEAVING)
+		if (s->config.n_levels == 1 ||
+		    (copy_of(s, slot, l)->mark & COPY_LEAVING))
 			parent_gain_at(s, slot, l);
 }
 
@@ -402,33 +409,51 @@ static void searches_found(struct space *s, uint32_t slot)
 	}
 }
 
+/* One slot of the batch that is not pinned leaves, or some of its copies do. */
+static void leave_far(struct space *s, uint32_t slot)
+{
+	uint32_t level = level_of(s, slot);
+
+	searches_found(s, slot);
+	if (!batch_leave(s, slot))
+		return;
+	if (node_of(s, slot)->state != NODE_FREE) {
+		ckv_count(&s->stats->evict_saved, 1);
+		return;
+	}
+	ckv_count(&s->stats->evicted, 1);
+	if (level + 1 < s->config.n_levels)
+		ckv_count(&s->stats->evict_unsaved, 1);
+}
+
 void evict_free(struct space *s, uint32_t first)
 {
-	uint32_t n_gone = 0, n_unsaved = 0, n_saved = 0;
+	struct search *search = &lend_level(s)->blocks.search;
+	uint32_t n = 0;
 
 	for (uint32_t i = first; i < s->n_batch; i++) {
-		uint32_t slot = s->batch[i], level;
+		uint32_t slot = s->batch[i], ahead = CKV_NONE;
 
-		if (i + AHEAD < s->n_batch &&
-		    page_in(s, s->batch[i + AHEAD]) != CKV_NONE)
-			page_prefetch(s, page_in(s, s->batch[i + AHEAD]));
+		if (i + AHEAD < s->n_batch)
+			ahead = page_in(s, s->batch[i + AHEAD]);
+		if (ahead != CKV_NONE)
+			page_prefetch(s, ahead);
 		if (!batch_has(s, slot))
 			continue;
-		searches_found(s, slot);
-		level = level_of(s, slot);
-		if (!batch_leave(s, slot))
+		if (s->config.n_levels > 1) {
+			leave_far(s, slot);
 			continue;
-		if (node_of(s, slot)->state == NODE_FREE) {
-			n_gone++;
-			n_unsaved += level + 1 < s->config.n_levels;
-		} else {
-			n_saved++;
 		}
+		batch_forget(s, slot);
+		block_free(s, slot);
+		n++;
 	}
 	s->n_batch = first;
-	ckv_count(&s->stats->evicted, n_gone);
-	ckv_count(&s->stats->evict_saved, n_saved);
-	ckv_count(&s->stats->evict_unsaved, n_unsaved);
+	if (n == 0)
+		return;
+	search->passing = false;
+	search->n_vain = 0;
+	ckv_count(&s->stats->evicted, n);
 }
 
 /* ---- tasks that wait for room ---- */

@@ -72,11 +72,9 @@ static void copies_drop(struct space *s, uint32_t slot, uint32_t which,
 
 bool batch_leave(struct space *s, uint32_t slot)
 {
-	uint32_t which = 0, generation;
+	uint32_t which = leaving(s, slot), generation;
 
-	if (s->config.n_levels > 1)
-		which = leaving(s, slot);
-	if (which == 0 || !stays(s, slot, which)) {
+	if (!stays(s, slot, which)) {
 		batch_forget(s, slot);
 		block_free(s, slot);
 		return true;
@@ -97,7 +95,7 @@ bool batch_leave(struct space *s, uint32_t slot)
 
 /* ---- replaced copies ---- */
 
-void copies_replace(struct space *s, uint32_t slot)
+static void copies_replace(struct space *s, uint32_t slot)
 {
 	for (uint32_t l = LEND_LEVEL + 1; l < s->config.n_levels; l++) {
 		struct copy *copy = copy_of(s, slot, l);
@@ -117,6 +115,24 @@ void copies_replace(struct space *s, uint32_t slot)
 			place_put(s, l, place);
 	}
 	move_cancel(s, slot);
+}
+
+/*
+ * The block was there, farther away. Its page is one copy more, so the generation stays;
+ * the copies that are replaced leave as leave.c tells.
+ */
+void block_replace(struct space *s, uint32_t slot,
+		   const struct ckv_publish_item *item)
+{
+	struct ckv_block block;
+
+	copy_of(s, slot, LEND_LEVEL)->mark &= (uint8_t)~COPY_LENT;
+	copies_replace(s, slot);
+	block_load(s, slot, &block);
+	block.flags = (uint8_t)item->flags;
+	block.n_tokens = item->n_tokens;
+	block.checksum = item->flags & CKV_ENTRY_SUMMED ? item->checksum : 0;
+	table_rewrite(s, slot, &block);
 }
 
 void stale_choose(struct space *s, uint32_t l, uint32_t n)

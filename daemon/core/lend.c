@@ -68,10 +68,12 @@ static void page_is_left(struct space *s, uint32_t slot)
 void block_free(struct space *s, uint32_t slot)
 {
 	event_note(s, SPACE_REMOVED, slot, level_of(s, slot), ALL_LEVELS);
-	if (page_in(s, slot) != CKV_NONE)
+	if (page_in(s, slot) != CKV_NONE) {
 		page_is_left(s, slot);
+		page_push(s, page_in(s, slot));
+	}
 	gauge_sub(&s->stats->blocks, 1);
-	for (uint32_t l = 0; l < s->config.n_levels; l++)
+	for (uint32_t l = LEND_LEVEL + 1; l < s->config.n_levels; l++)
 		if (copy_of(s, slot, l)->place != CKV_NONE)
 			place_put(s, l, copy_of(s, slot, l)->place);
 	node_free(s, slot);

@@ -153,12 +153,15 @@ static inline void take_away(struct space *s, uint32_t slot, uint32_t level)
 {
 	struct copy *copy = copy_of(s, slot, level);
 
-	assert(!is_candidate(copy) && !(copy->mark & COPY_TIED));
+	assert(!is_candidate(copy));
+	copy->place = CKV_NONE;
+	if (copy->mark == 0)
+		return;
+	assert(!(copy->mark & COPY_TIED));
 	if (copy->mark & COPY_STALE)
 		queue_remove(&s->levels[level].stale,
 			     copy_links(s->levels[level].blocks.copies), slot);
 	copy->mark &= COPY_QUEUED | COPY_WANTED;
-	copy->place = CKV_NONE;
 }
 
 void copy_remove(struct space *s, uint32_t slot, uint32_t level)

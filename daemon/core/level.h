@@ -76,6 +76,9 @@ void node_free(struct space *s, uint32_t slot);
  * copies. False: it cannot get a new generation, so it stays and is in the batch no more.
  */
 bool batch_leave(struct space *s, uint32_t slot);
+/* PUBLISH of a block that is there, too, farther away: its farther copies are replaced. */
+void block_replace(struct space *s, uint32_t slot,
+		   const struct ckv_publish_item *item);
 /* Put stale copies of a level into the batch, n at most. */
 void stale_choose(struct space *s, uint32_t level, uint32_t n);
 

@@ -62,24 +62,6 @@ static int publish_judge(struct space *s, int lane,
 	return 0;
 }
 
-/*
- * The block was there, farther away. Its page is one copy more, so the generation stays;
- * the copies that are replaced leave as leave.c tells.
- */
-static void show_over(struct space *s, uint32_t slot,
-		      const struct ckv_publish_item *item)
-{
-	struct ckv_block block;
-
-	copy_of(s, slot, LEND_LEVEL)->mark &= (uint8_t)~COPY_LENT;
-	copies_replace(s, slot);
-	block_load(s, slot, &block);
-	block.flags = (uint8_t)item->flags;
-	block.n_tokens = item->n_tokens;
-	block.checksum = item->flags & CKV_ENTRY_SUMMED ? item->checksum : 0;
-	table_rewrite(s, slot, &block);
-}
-
 void record_loading(struct space *s, uint32_t page)
 {
 	s->records[page] = (struct ckv_record){
@@ -129,7 +111,7 @@ static void publish_one(struct space *s, const struct ckv_publish_item *item,
 			   record->checksum);
 		ckv_count(&s->stats->blocks, 1);
 	} else {
-		show_over(s, slot, item);
+		block_replace(s, slot, item);
 	}
 	copy_new(s, slot);
 	if (s->config.n_levels > 1) {

@@ -444,8 +444,6 @@ int lent_judge(const struct space *s, int lane, const struct ckv_page_name *name
 void lent_free(struct space *s, uint32_t page);
 /* Free a published block and its places; it is in no policy and has no children. */
 void block_free(struct space *s, uint32_t slot);
-/* PUBLISH of a block that is there, too, farther away: its farther copies are replaced. */
-void copies_replace(struct space *s, uint32_t slot);
 
 /* ---- the operations: lend.c, publish.c, prefetch.c, drop.c; called by task.c ---- */
 

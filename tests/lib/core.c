@@ -308,6 +308,11 @@ uint32_t core_free(const struct core *core, uint32_t level)
 	return core->space->levels[level].n_free;
 }
 
+uint32_t core_unsaved(const struct core *core, uint32_t level)
+{
+	return core->space->levels[level].n_unsaved;
+}
+
 void core_search(struct core *core, uint32_t level)
 {
 	struct level *l = &core->space->levels[level];

@@ -86,8 +86,9 @@ uint32_t core_copy(const struct core *core, uint32_t slot, uint32_t level);
 uint32_t core_place(const struct core *core, uint32_t slot, uint32_t level);
 uint32_t core_move(const struct core *core, uint32_t slot);
 uint32_t core_generation(const struct core *core, uint32_t slot);
-/* Places of a level that are free; one step that looks there for one more. */
+/* Places of a level that are free; slots that wait there to be saved; one step that looks there for one more. */
 uint32_t core_free(const struct core *core, uint32_t level);
+uint32_t core_unsaved(const struct core *core, uint32_t level);
 void core_search(struct core *core, uint32_t level);
 /* Has a lane of before a pin on what was not found again? Then no block leaves. */
 bool core_is_blind(const struct core *core);

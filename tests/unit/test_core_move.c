@@ -50,6 +50,10 @@ START_TEST(no_writer_waits_for_a_move)
 	struct ckv_lent lent;
 
 	put_chain(1, NEAR);
+	for (int l = 0; l < 2; l++) {	/* with many pins to read, a step takes more than one */
+		ck_assert(core_pin(&levels, l, CORE_PINS - 1, 1));
+		core_unpin(&levels, l, CORE_PINS - 1);
+	}
 	ck_assert_int_eq(core_reserve(&levels, lane_b, 0, 100, &lent), 0);
 	ck_assert_uint_eq(CORE_STAT(&levels, evict_unsaved), 1);
 	ck_assert(!core_has(&levels, NEAR));
@@ -67,10 +71,10 @@ START_TEST(saved_ones_go_first)
 		move = begin_move(k);
 		done(&move, k < 3 ? -EIO : 0);
 	}
-	make_room();
+	ck_assert_int_eq(core_put(&levels, lane_b, 0, 100), 0);
 	ck_assert_uint_eq(CORE_STAT(&levels, evict_saved), 1);
 	ck_assert_int_eq(level_of_key(3), CKV_LEVEL_DISK);
-	ck_assert_uint_eq(CORE_STAT(&levels, evict_unsaved), NEAR - 1);
+	ck_assert_uint_eq(CORE_STAT(&levels, evict_unsaved), 0);
 }
 END_TEST
 
