@@ -514,18 +514,20 @@ static void see_enough(uint64_t n_events)
 	bool far = core.config.n_levels > 1;
 
 	MUST(ckv_hint_load64(&past.evicted) > n_events / 200);
-	MUST(n_turns > n_events / 40000);
 	MUST(n_paused > n_events / 200);
-	MUST(far || ckv_hint_load64(&past.auto_lost_room) > 0);
-	MUST(far || ckv_hint_load64(&past.auto_lost_busy) > 0);
+	/* These are too rare for a short run, and for one with restarts. */
+	MUST(far || restarts || n_events < 40000 ||
+	     (n_turns > n_events / 40000 &&
+	      ckv_hint_load64(&past.auto_lost_room) > 0 &&
+	      ckv_hint_load64(&past.auto_lost_busy) > 0));
 	MUST(!restarts || (n_restarts > 0 && n_kept_pages > 0));
 	if (!far || core.config.n_buckets == 2)
 		return;
 	MUST(n_moved[0] > n_events / 5000 && n_moved[1] > n_events / 5000);
 	MUST(n_over > n_events / 5000 && n_prefetched > n_events / 5000);
 	MUST(ckv_hint_load64(&past.evict_saved) > n_events / 5000);
-	MUST(ckv_hint_load64(&past.evict_unsaved) > 0);
-	MUST(ckv_hint_load64(&past.moves_failed) > 0);
+	MUST(n_events < 40000 || (ckv_hint_load64(&past.evict_unsaved) > 0 &&
+				  ckv_hint_load64(&past.moves_failed) > 0));
 }
 
 /*
