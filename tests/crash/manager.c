@@ -172,6 +172,25 @@ static bool quits(struct manager *manager)
 	return quit;
 }
 
+/*
+ * A process that is forked while a barrier's descriptor is here would hold it too, for as
+ * long as it lives, and the daemon would wait for an answer that long. So nobody forks
+ * between a message and its answer.
+ */
+static struct manager *answering;
+
+static void before_fork(void)
+{
+	if (answering != NULL)
+		pthread_mutex_lock(&answering->lock);
+}
+
+static void after_fork(void)
+{
+	if (answering != NULL)
+		pthread_mutex_unlock(&answering->lock);
+}
+
 static void *serve(void *argument)
 {
 	struct manager *manager = argument;
@@ -188,6 +207,8 @@ void manager_create(struct manager *manager, const char *params, const char *spa
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 
+	static bool forks_wait;
+
 	memset(manager, 0, sizeof *manager);
 	test_daemon_make(&manager->daemon, params, spaces);
 	snprintf(manager->path, sizeof manager->path, "%s/notify", manager->daemon.dir);
@@ -196,6 +217,10 @@ void manager_create(struct manager *manager, const char *params, const char *spa
 	if (bind(manager->socket, (struct sockaddr *)&address, sizeof address) < 0)
 		give_up(manager->path);
 	pthread_mutex_init(&manager->lock, NULL);
+	if (!forks_wait && pthread_atfork(before_fork, after_fork, after_fork) != 0)
+		give_up("atfork");
+	forks_wait = true;
+	answering = manager;
 	if (pthread_create(&manager->thread, NULL, serve, manager) != 0)
 		give_up("thread");
 }
@@ -207,6 +232,7 @@ void manager_destroy(struct manager *manager)
 	manager->quit = true;
 	pthread_mutex_unlock(&manager->lock);
 	pthread_join(manager->thread, NULL);
+	answering = NULL;
 	manager_empty(manager);
 	while (manager->n_remembered > 0) {
 		close(manager->remembered[--manager->n_remembered].fd);
@@ -248,9 +274,9 @@ void manager_start(struct manager *manager, bool traced)
 {
 	(void)manager_take(manager);
 	fflush(NULL);
-	/* Nobody else holds the lock in the child. */
 	pthread_mutex_lock(&manager->lock);
 	manager->ready = false;
+	pthread_mutex_unlock(&manager->lock);
 	manager->daemon.pid = fork();
 	if (manager->daemon.pid == 0) {
 		hand_over(manager);
@@ -260,7 +286,6 @@ void manager_start(struct manager *manager, bool traced)
 		}
 		test_daemon_become(&manager->daemon, 0);
 	}
-	pthread_mutex_unlock(&manager->lock);
 	if (manager->daemon.pid < 0)
 		give_up("fork");
 }

@@ -79,7 +79,6 @@ static void obey(struct test_manager *m, char *text, int fd)
 {
 	char name[MANAGER_NAME] = "stored", word[32];
 
-	pthread_mutex_lock(&m->lock);
 	if (value(text, "BARRIER=", word, sizeof word)) {
 		m->n_barriers++;
 		wait_until_well(m);
@@ -96,40 +95,64 @@ static void obey(struct test_manager *m, char *text, int fd)
 		held->polls = value(text, "FDPOLL=0", word, sizeof word) == NULL;
 		fd = -1;
 	}
-	pthread_mutex_unlock(&m->lock);
 	if (fd >= 0)
 		close(fd);
 }
 
-static void *serve(void *argument)
+/*
+ * A process that is forked while a barrier's descriptor is here would hold it too, for as
+ * long as it lives, and the daemon would wait for an answer that long. So nobody forks
+ * between a message and its answer.
+ */
+static struct test_manager *answering;
+
+static void before_fork(void)
 {
-	struct test_manager *m = argument;
+	if (answering != NULL)
+		pthread_mutex_lock(&answering->lock);
+}
+
+static void after_fork(void)
+{
+	if (answering != NULL)
+		pthread_mutex_unlock(&answering->lock);
+}
+
+static void take_one(struct test_manager *m)
+{
 	union {
 		char bytes[CMSG_SPACE(sizeof(int))];
 		struct cmsghdr align;
 	} control;
 	char text[512];
+	struct iovec iov = { text, sizeof text - 1 };
+	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+			    .msg_controllen = sizeof control };
+	ssize_t n = recvmsg(m->fd, &h, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	struct cmsghdr *c;
+	int fd = -1;
+
+	if (n < 0)
+		return;
+	text[n] = 0;
+	c = CMSG_FIRSTHDR(&h);
+	if (c != NULL && c->cmsg_type == SCM_RIGHTS)
+		memcpy(&fd, CMSG_DATA(c), sizeof fd);
+	obey(m, text, fd);
+}
+
+static void *serve(void *argument)
+{
+	struct test_manager *m = argument;
 
 	while (!m->stop) {
 		struct pollfd p = { .fd = m->fd, .events = POLLIN };
-		struct iovec iov = { text, sizeof text - 1 };
-		struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1,
-				    .msg_control = &control,
-				    .msg_controllen = sizeof control };
-		struct cmsghdr *c;
-		int fd = -1;
-		ssize_t n;
 
 		if (poll(&p, 1, 20) <= 0)
 			continue;
-		n = recvmsg(m->fd, &h, MSG_CMSG_CLOEXEC);
-		if (n < 0)
-			continue;
-		text[n] = 0;
-		c = CMSG_FIRSTHDR(&h);
-		if (c != NULL && c->cmsg_type == SCM_RIGHTS)
-			memcpy(&fd, CMSG_DATA(c), sizeof fd);
-		obey(m, text, fd);
+		pthread_mutex_lock(&m->lock);
+		take_one(m);
+		pthread_mutex_unlock(&m->lock);
 	}
 	return NULL;
 }
@@ -150,12 +173,17 @@ static int listen_at(const char *path)
 struct test_manager *manager_start(const char *folder)
 {
 	struct test_manager *m = calloc(1, sizeof *m);
+	static bool forks_wait;
 
 	if (m == NULL)
 		give_up("manager");
+	if (!forks_wait && pthread_atfork(before_fork, after_fork, after_fork) != 0)
+		give_up("atfork");
+	forks_wait = true;
 	snprintf(m->path, sizeof m->path, "%s/notify", folder);
 	m->fd = listen_at(m->path);
 	pthread_mutex_init(&m->lock, NULL);
+	answering = m;
 	if (pthread_create(&m->thread, NULL, serve, m) != 0)
 		give_up("manager's thread");
 	setenv("NOTIFY_SOCKET", m->path, 1);
@@ -166,6 +194,7 @@ void manager_stop(struct test_manager *m)
 {
 	m->stop = true;
 	pthread_join(m->thread, NULL);
+	answering = NULL;
 	manager_empty(m);
 	close(m->fd);
 	unlink(m->path);
