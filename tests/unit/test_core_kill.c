@@ -37,8 +37,8 @@ static struct core core;
 static struct state state[STEPS_MAX];
 static struct shared {
 	volatile int step;	/* the last one that has ended */
-	char nodes[256 * 64];
-	char records[];
+	char nodes[256 * 64] __attribute__((aligned(CKV_LINE)));
+	char records[] __attribute__((aligned(CKV_LINE)));
 } *shared;
 
 static struct ckv_lent lent[8];
@@ -152,6 +152,8 @@ static void open_space(void *records, void *nodes)
 	core_open(&core, &config);
 	ck_assert_uint_le(space_node_bytes(&config), sizeof shared->nodes);
 	space_destroy(core.space);
+	free(core.memory.records);
+	free(core.memory.nodes);
 	core.memory.records = records;
 	core.memory.nodes = nodes;
 	ck_assert_int_eq(space_create(&config, &core.memory, &core.space), 0);
@@ -272,11 +274,13 @@ static void child(void)
 	_exit(0);
 }
 
+/* Called so often that an assertion, which Check writes down each time, would cost most. */
 static bool stopped(pid_t pid)
 {
 	int status;
 
-	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	if (waitpid(pid, &status, 0) != pid)
+		ck_abort_msg("waitpid: %s", strerror(errno));
 	if (WIFSTOPPED(status))
 		return true;
 	ck_assert(WIFEXITED(status));
@@ -306,7 +310,8 @@ START_TEST(a_kill_at_any_instruction)
 			adopt(last);
 			n_kills++;
 		}
-		ck_assert_int_eq(ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL), 0);
+		if (ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL) != 0)
+			ck_abort_msg("ptrace: %s", strerror(errno));
 	}
 	ck_assert_int_eq(shared->step, n_steps);
 	ck_assert_uint_gt(n_kills, 300);
