@@ -396,13 +396,13 @@ bool evict_choose(struct space *s, uint32_t l)
 	       tips_choose(s, l, first);
 }
 
-/* A search found something at each level that a slot of the batch leaves. */
-static void searches_found(struct space *s, uint32_t slot)
+/* A search found something at each level of the bit set `which`. */
+static void searches_found(struct space *s, uint32_t which)
 {
 	for (uint32_t l = 0; l < s->config.n_levels; l++) {
-		struct search *search = &candidates_of(s, slot, l)->search;
+		struct search *search = &s->levels[l].blocks.search;
 
-		if (!(copy_of(s, slot, l)->mark & COPY_LEAVING))
+		if (!(which >> l & 1))
 			continue;
 		search->passing = false;
 		search->n_vain = 0;
@@ -412,10 +412,10 @@ static void searches_found(struct space *s, uint32_t slot)
 /* One slot of the batch that is not pinned leaves, or some of its copies do. */
 static void leave_far(struct space *s, uint32_t slot)
 {
-	uint32_t level = level_of(s, slot);
+	uint32_t level = level_of(s, slot), which = batch_leave(s, slot);
 
-	searches_found(s, slot);
-	if (!batch_leave(s, slot))
+	searches_found(s, which);
+	if (which == 0)
 		return;
 	if (node_of(s, slot)->state != NODE_FREE) {
 		ckv_count(&s->stats->evict_saved, 1);

@@ -70,14 +70,14 @@ static void copies_drop(struct space *s, uint32_t slot, uint32_t which,
 		event_note(s, SPACE_MOVED, slot, before, after);
 }
 
-bool batch_leave(struct space *s, uint32_t slot)
+uint32_t batch_leave(struct space *s, uint32_t slot)
 {
 	uint32_t which = leaving(s, slot), generation;
 
 	if (!stays(s, slot, which)) {
 		batch_forget(s, slot);
 		block_free(s, slot);
-		return true;
+		return which;
 	}
 	generation = table_generation(s, slot);
 	generation = are_read(s, which) ? (generation | 1) + 1 : generation & ~1u;
@@ -86,11 +86,11 @@ bool batch_leave(struct space *s, uint32_t slot)
 
 		for (; n > 0; n--, slot = node_of(s, slot)->parent)
 			node_park(s, slot);
-		return false;
+		return 0;
 	}
 	batch_forget(s, slot);
 	copies_drop(s, slot, which, generation);
-	return true;
+	return which;
 }
 
 /* ---- replaced copies ---- */

@@ -73,9 +73,10 @@ void node_free(struct space *s, uint32_t slot);
 
 /*
  * Free what leaves of a slot of the batch that is not pinned: the block, or some of its
- * copies. False: it cannot get a new generation, so it stays and is in the batch no more.
+ * copies. Returns the levels that it left, as a bit set. 0: it cannot get a new generation,
+ * so it stays and is in the batch no more.
  */
-bool batch_leave(struct space *s, uint32_t slot);
+uint32_t batch_leave(struct space *s, uint32_t slot);
 /* PUBLISH of a block that is there, too, farther away: its farther copies are replaced. */
 void block_replace(struct space *s, uint32_t slot,
 		   const struct ckv_publish_item *item);

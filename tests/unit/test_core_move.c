@@ -300,6 +300,30 @@ START_TEST(what_is_tied_is_saved_first)
 }
 END_TEST
 
+/* A block that has used up its slot's generations loses no copy: only all of it can leave. */
+START_TEST(the_last_generation_stays)
+{
+	struct ckv_lent lent;
+
+	ck_assert_int_eq(core_put(&levels, lane_a, 0, 1), 0);
+	ck_assert_int_eq(core_reserve(&levels, lane_a, 1, 2, &lent), 0);
+	ck_assert_int_eq(core_abort(&levels, lane_a, &lent), 0);
+	ckv_entry_set_generation(ckv_index_entry(&levels.index, lent.slot),
+				 CKV_GENERATION_LAST - 2);
+	ck_assert_int_eq(core_put(&levels, lane_a, 1, 2), 0);
+	ck_assert_uint_eq(save_all(), 2);
+	make_room();
+	for (uint32_t k = 1; k <= 2; k++)	/* the parent left with it, so it is back, too */
+		ck_assert_int_eq(level_of_key(k), CKV_LEVEL_HOST);
+	ck_assert_uint_eq(block_of(2).generation, CKV_GENERATION_LAST - 2);
+	ck_assert_uint_eq(CORE_STAT(&levels, evict_saved), 0);
+	ck_assert_int_eq(core_drop(&levels, 2), 0);
+	ck_assert_uint_eq(CORE_STAT(&levels, slots_retired), 1);
+	make_room();
+	ck_assert_int_eq(level_of_key(1), CKV_LEVEL_DISK);
+}
+END_TEST
+
 /* ---- nearer ---- */
 
 START_TEST(prefetch_brings_a_chain_root_first)
@@ -441,6 +465,7 @@ CHECK_MAIN("core_move",
 	TEST(a_full_level_evicts_its_own),
 	TEST(nothing_is_searched_for_ever),
 	TEST(what_is_tied_is_saved_first),
+	TEST(the_last_generation_stays),
 	CASE("nearer", .setup = setup, .teardown = teardown),
 	TEST(prefetch_brings_a_chain_root_first),
 	TEST(a_move_lands_before_its_parents),
