@@ -176,6 +176,56 @@ build-simt/libckvsimt.a: $(SIMT_LIB)
 build-simt/test_simt_%: build-simt/test_simt_%.o build-simt/libckvsimt.a $B/libckvk.a
 	$(call run,LD)$(CXX) $(SIMT_FLAGS) -o $@ $^ $(call libs,check libxxhash) -lm
 
+# PTX in C, on the harness' fibers; see tests/cuda/emu. Position-independent, as what is made of
+# it is loaded like a driver. What is in build-emu/asan knows ASan; translated kernels ask it.
+EMU_FLAGS := -std=gnu17 $(WARN) -g -fPIC -pthread -fno-omit-frame-pointer -ffp-contract=off \
+	-fno-strict-aliasing
+EMU_SIMT  := $(patsubst %,build-emu/simt/%.o,fiber launch meet)
+EMU_TESTS := $(foreach d,build-emu build-emu/asan,$(patsubst tests/cuda/emu/%.c,$d/%,$(sort \
+	$(wildcard tests/cuda/emu/test_emu_*.c))))
+
+build-emu/simt/%.o: tests/simt/%.c
+	@mkdir -p $(@D)
+	$(call run,CC)$(CC) $(CPPFLAGS) $(EMU_FLAGS) -O2 -c -o $@ $<
+
+build-emu/%.o: tests/cuda/emu/%.c
+	@mkdir -p $(@D)
+	$(call run,CC)$(CC) $(CPPFLAGS) $(EMU_FLAGS) -O2 -c -o $@ $<
+
+build-emu/asan/%.o: tests/cuda/emu/%.c
+	@mkdir -p $(@D)
+	$(call run,CC)$(CC) $(CPPFLAGS) $(EMU_FLAGS) -O1 -fsanitize=address -c -o $@ $<
+
+PTX2C := tests/cuda/emu/ptx2c.py tests/cuda/emu/ptx.py tests/cuda/emu/ptx_rows.py
+export PYTHONDONTWRITEBYTECODE = 1
+
+build-emu/%.c: tests/cuda/emu/%.ptx $(PTX2C)
+	@mkdir -p $(@D)
+	$(call run,PTX2C)tests/cuda/emu/ptx2c.py $< $@
+
+build-emu/%.c: build-emu/%.ptx $(PTX2C)
+	$(call run,PTX2C)tests/cuda/emu/ptx2c.py $< $@
+
+# What is translated has few warnings to give, and is large: it is optimised a little.
+build-emu/%.ptx.o: build-emu/%.c
+	$(call run,CC)$(CC) $(CPPFLAGS) $(filter-out $(WARN) -g,$(EMU_FLAGS)) -w -Og -c -o $@ $<
+
+build-emu/examples.ptx build-emu/examples.h &: tests/cuda/emu/examples.py \
+		tests/cuda/emu/examples.txt $(PTX2C)
+	@mkdir -p $(@D)
+	$(call run,GEN)python3 $< tests/cuda/emu/examples.txt build-emu/examples.ptx \
+		build-emu/examples.h
+
+build-emu/test_emu_ptx.o build-emu/asan/test_emu_ptx.o: build-emu/examples.h
+
+EMU_PTX := ptx.o ptx_table.o test_emu_ptx.o
+build-emu/test_emu_ptx: $(EMU_PTX:%=build-emu/%) build-emu/no_asan.o
+build-emu/asan/test_emu_ptx: $(EMU_PTX:%=build-emu/asan/%)
+build-emu/test_emu_ptx build-emu/asan/test_emu_ptx: build-emu/meet.ptx.o build-emu/examples.ptx.o \
+		$(EMU_SIMT)
+	$(call run,LD)$(CC) -pthread $(if $(findstring /asan/,$@),-fsanitize=address) -o $@ $^ \
+		$(call libs,check) -lm
+
 $B/tests/stress_%: $B/tests/race/stress_%.o
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^
@@ -283,7 +333,7 @@ test:
 		{ echo "0 passed, 1 failed, 0 skipped"; exit 1; }
 	@tests/run
 
-tests: $(UNIT) $(FUZZERS) $(CRASH) $B/golden $B/tests/in_mode $B/tests/hits $(if $(SAN),,$(RACE))
+tests: $(UNIT) $(FUZZERS) $(CRASH) $B/golden $B/tests/in_mode $B/tests/hits $(if $(SAN),,$(RACE) $(EMU_TESTS))
 
 # What has a plain twin, and the tests that judge it; all that is installed, compiled only.
 twins: all $(filter $B/tests/test_core_% $B/tests/test_engine_vec $B/tests/test_kernels_% \
@@ -379,10 +429,10 @@ help:
 	@sed -n 's/^#: \{0,1\}//p' Makefile
 
 clean:
-	$(RM) -r build build-san build-tsan build-simt build-fuzz build-portable build-fresh
+	$(RM) -r build build-san build-tsan build-simt build-emu build-fuzz build-portable build-fresh
 
 run = $(if $(V),,@printf '  %-5s %s\n' $(1) $@;)
 .PHONY: all bench clean demo device fuzz gpu-check fuzzers golden help install lint objects quality race \
 	simt test tests twins uninstall
 .SECONDARY:
--include $(shell find $B build-tsan build-simt -name '*.d' -type f 2>/dev/null)
+-include $(shell find $B build-tsan build-simt build-emu -name '*.d' -type f 2>/dev/null)
