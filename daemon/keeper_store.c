@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kcmp.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -37,14 +38,15 @@ static const char names_prefix[] = "LISTEN_FDNAMES=";
 
 static void write_line(const char *format, va_list args)
 {
+	struct pollfd p = { .fd = 2, .events = POLLOUT };
 	char text[1024], line[1200];
 	size_t n = (size_t)snprintf(line, sizeof line, "ckvd: keeper: ");
 
 	vsnprintf(text, sizeof text, format, args);
 	n += ckv_text_line(line + n, sizeof line - 1 - n, text);
 	line[n++] = '\n';
-	/* If this fails there is no place to report it. */
-	if (write(2, line, n) < 0)
+	/* If this fails there is no place to report it; and it does not wait for a reader. */
+	if (poll(&p, 1, 0) <= 0 || write(2, line, n) < 0)
 		return;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * log.c - write lines to stderr, each with one write().
+ * log.c - write lines to stderr, each with one write() if it is no longer than a pipe
+ * takes at once. Where nobody reads them they are lost and counted: nothing waits.
  *
  * Lines contain names of clients, spaces and files. Bytes that do not print are
  * escaped here, for all callers, so that one event is always one line.
@@ -24,6 +25,7 @@ static enum log_level log_max = LOG_INFO;
 static bool for_journal;
 static bool no_progress;
 static bool overwritten;	/* the last line on the terminal is one of progress */
+static uint64_t n_lost;		/* lines that nobody read, and nothing has said so yet */
 
 /*
  * Is stderr the journal? A process may inherit JOURNAL_STREAM though its stderr goes
@@ -45,10 +47,34 @@ void log_setup(enum log_level level)
 	for_journal = stderr_is_journal();
 }
 
+static void put(const char *line, size_t n)
+{
+	ssize_t r = 0;
+
+	for (size_t at = 0; r >= 0 && at < n; at += (size_t)r)
+		r = sys_write_now(2, line + at, n - at);
+	n_lost += r < 0;
+}
+
+static void tell_lost(void)
+{
+	uint64_t n = n_lost;
+	char line[80];
+
+	if (n == 0)
+		return;
+	n_lost = 0;
+	put(line, (size_t)snprintf(line, sizeof line, "%s%llu lines were lost, as nobody read "
+				   "them\n", for_journal ? "<4>" : "ckvd: ",
+				   (unsigned long long)n));
+	if (n_lost > 0)
+		n_lost = n;
+}
+
 static void wipe(void)
 {
 	if (overwritten)
-		(void)sys_write(2, "\r\033[K", 4);
+		(void)sys_write_now(2, "\r\033[K", 4);
 	overwritten = false;
 }
 
@@ -70,7 +96,7 @@ bool log_progress(uint64_t running_ns, const char *format, ...)
 	va_end(args);
 	wipe();
 	n = ckv_text_line(line, sizeof line, text);
-	(void)sys_write(2, line, n);
+	(void)sys_write_now(2, line, n);
 	overwritten = true;
 	return true;
 }
@@ -100,8 +126,8 @@ static void write_line(enum log_level level, const char *format, va_list args)
 	n += ckv_text_line(line + n, sizeof line - 1 - n, text);
 	line[n++] = '\n';
 	wipe();
-	/* If this fails there is no place to report it. */
-	(void)sys_write(2, line, n);
+	tell_lost();
+	put(line, n);
 }
 
 void log_line(enum log_level level, const char *format, ...)

@@ -7,8 +7,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/futex.h>
 #include <openssl/evp.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -275,6 +277,15 @@ ssize_t sys_write(int fd, const void *data, size_t bytes)
 		n = write(fd, data, bytes);
 	while (n < 0 && errno == EINTR);
 	return n < 0 ? -errno : n;
+}
+
+ssize_t sys_write_now(int fd, const void *data, size_t bytes)
+{
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+
+	if (poll(&p, 1, 0) <= 0)
+		return -EAGAIN;
+	return sys_write(fd, data, bytes < PIPE_BUF ? bytes : PIPE_BUF);
 }
 
 ssize_t sys_pwrite(int fd, const void *data, size_t bytes, off_t offset)

@@ -93,6 +93,8 @@ int sys_open(const char *path, int flags, mode_t mode);
 int sys_close(int fd);		/* negative: nothing to close */
 ssize_t sys_read(int fd, void *data, size_t bytes);
 ssize_t sys_write(int fd, const void *data, size_t bytes);
+/* At most PIPE_BUF bytes; -EAGAIN: a pipe, socket or terminal has no room now. */
+ssize_t sys_write_now(int fd, const void *data, size_t bytes);
 ssize_t sys_pwrite(int fd, const void *data, size_t bytes, off_t offset);
 ssize_t sys_pread(int fd, void *data, size_t bytes, off_t offset);
 int sys_chown(int fd, uid_t uid, gid_t gid);

@@ -160,6 +160,34 @@ START_TEST(a_daemon_waits_for_no_pipe)
 }
 END_TEST
 
+/* Nor for who reads its log: what does not fit is lost, and it says so later. */
+START_TEST(a_log_that_nobody_reads_stops_nobody)
+{
+	char text[4096] = "";
+	bool told = false;
+	union wire m;
+	int fd;
+
+	test_daemon_kill(&daemon_);
+	ck_assert_int_eq(unlink(daemon_.log), 0);
+	ck_assert_int_eq(mkfifo(daemon_.log, 0600), 0);
+	fd = open(daemon_.log, O_RDONLY | O_NONBLOCK);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_gt(fcntl(fd, F_SETPIPE_SZ, 4096), 0);
+	test_daemon_restart(&daemon_);
+	for (int i = 0; i < 300; i++)
+		ck_assert_int_eq(ask(&m), CKV_DONE);
+	for (int i = 0; i < 10 && !told; i++) {
+		while (read(fd, text, sizeof text - 1) > 0)
+			told |= strstr(text, " lines were lost") != NULL;
+		ck_assert_int_eq(ask(&m), CKV_DONE);
+	}
+	ck_assert(told);
+	close(fd);
+	ck_assert_int_eq(ask(&m), CKV_DONE);
+}
+END_TEST
+
 /* What may change is taken over, and that not all was is no success. */
 START_TEST(what_needs_a_restart_fails_by_name)
 {
@@ -278,6 +306,7 @@ CHECK_MAIN("shell_reload",
 	TEST(a_broken_file_fails_and_says_why),
 	TEST(the_daemon_answers_with_what_is_wrong),
 	TEST(a_daemon_waits_for_no_pipe),
+	TEST(a_log_that_nobody_reads_stops_nobody),
 	TEST(what_needs_a_restart_fails_by_name),
 	TEST(one_task_at_a_time),
 	TEST(no_daemon_is_said),
