@@ -49,8 +49,10 @@ ENGINE  := $(call objs,client/examples/engine/*.c)
 CORE    := $(call objs,daemon/core/*.c)
 SHELL_O := $(call objs,daemon/shell/*.c)
 KEEPER  := $(call objs,daemon/keeper*.c)
-KERNELS := $(call objs,kernels/*.c)
-CUDA_O  := $(if $(filter yes,$(CUDA)),$(patsubst %.cu,build/%.cu.o,$(sort $(wildcard kernels/*.cu))))
+CUDA_C  := $(filter-out kernels/cuda_args.c,$(wildcard kernels/cuda_*.c))
+KERNELS := $(filter-out $(CUDA_C:%.c=$B/%.o),$(call objs,kernels/*.c))
+LAUNCHERS := $(filter-out kernels/cuda_driver.c kernels/cuda_image.c kernels/cuda_launch.c,$(CUDA_C))
+CUDA_O  := $(if $(filter yes,$(CUDA)),$(patsubst %.cu,build/%.cu.fatbin,$(sort $(wildcard kernels/*.cu))))
 TESTLIB := $(call objs,tests/lib/*.c)
 BENCH   := $(call objs,tests/bench/*.c)
 QUALITY := $(call objs,tests/quality/*.c)
@@ -110,6 +112,15 @@ $B/tests/test_%: $B/tests/unit/test_%.o $B/libckvtest.a $B/libckveng.a $B/libckv
 	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ \
 		$(call libs,$(PKG_TEST) $(PKG_DAEMON)) -lm
 
+# The launchers with a driver that runs nothing, so without device code.
+$B/tests/test_kernels_cuda: $B/tests/unit/test_kernels_cuda.o $B/tests/fake_cuda.so \
+		$(patsubst %.c,$B/%.o,$(filter-out kernels/cuda_image.c,$(CUDA_C))) $B/libckvk.a
+	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $(filter-out %.so,$^) $(call libs,$(PKG_TEST)) -lm
+
+$B/tests/fake_cuda.so: $B/tests/cuda/fake.o
+	@mkdir -p $(@D)
+	$(call run,LD)$(CC) $(LDFLAGS) -shared -o $@ $^
+
 # With FUZZ=1 libFuzzer makes the bytes; else they are those of the corpus.
 $B/tests/fuzz_%: $B/tests/fuzz/fuzz_%.o $(FUZZ_O) $B/libckvtest.a $B/libckveng.a $B/libckvd.a $B/libckv.a $B/libckvk.a
 	@mkdir -p $(@D)
@@ -154,7 +165,8 @@ SIMT_FLAGS := -O1 -g -pthread -fno-omit-frame-pointer -ffp-contract=off -fno-str
 	-fsanitize=address,undefined -fno-sanitize-recover=all
 SIMT_LIB := $(patsubst tests/simt/%.c,build-simt/%.o,$(sort \
 	$(filter-out tests/simt/test_simt_%,$(wildcard tests/simt/*.c)))) \
-	$(patsubst %.cu,build-simt/%.cu.o,$(sort $(wildcard kernels/*.cu tests/simt/*.cu)))
+	$(patsubst %.cu,build-simt/%.cu.o,$(sort $(wildcard kernels/*.cu tests/simt/*.cu))) \
+	$(patsubst %.c,build-simt/%.o,$(sort $(LAUNCHERS)))
 
 build-simt/%.cu.o: %.cu
 	@mkdir -p $(@D)
@@ -165,6 +177,10 @@ build-simt/%.cu.o: %.cu
 build-simt/%.o: tests/simt/%.c
 	@mkdir -p $(@D)
 	$(call run,CC)$(CC) $(CPPFLAGS) -std=c17 $(WARN) -O2 -g -pthread -c -o $@ $<
+
+build-simt/kernels/%.o: kernels/%.c
+	@mkdir -p $(@D)
+	$(call run,CC)$(CC) $(CPPFLAGS) -std=c17 $(WARN) $(SIMT_FLAGS) -c -o $@ $<
 
 build-simt/test_simt_%.o: tests/simt/test_simt_%.c
 	@mkdir -p $(@D)
@@ -244,21 +260,26 @@ CUDA_PTX   := $(lastword $(CUDA_ARCHS))
 CUDA_CODE  := $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$a,code=sm_$a) \
 	-gencode arch=compute_$(CUDA_PTX),code=compute_$(CUDA_PTX)
 
-build/%.cu.o: %.cu
+build/%.cu.fatbin: %.cu
 	@mkdir -p $(@D)
-	$(call run,NVCC)nvcc -std=c++17 -O3 -fmad=false -I. $(CUDA_CODE) -Xptxas -v -MMD -MP -c \
-		-o $@ $< >$(@:.o=.log) 2>&1 || { cat $(@:.o=.log); rm -f $@; exit 1; }
+	$(call run,NVCC)nvcc -fatbin -std=c++17 -O3 -fmad=false -I. $(CUDA_CODE) -Xptxas -v -MMD -MP \
+		-MF $(@:.fatbin=.d) -MT $@ -o $@ $< >$(@:.fatbin=.log) 2>&1 || \
+		{ cat $(@:.fatbin=.log); rm -f $@; exit 1; }
+
+# The launchers for a GPU, and the device code that they launch.
+$B/libckvcuda.a: $(CUDA_C:%.c=$B/%.o)
+$B/kernels/cuda_image.o: $(CUDA_O)
+$B/kernels/cuda_image.o: CPPFLAGS += $(if $(CUDA_O),-DCKV_CUDA_CODE)
 
 # What a machine with a GPU needs to check and time the kernels, in one folder: a program
-# with everything in it, and the sources to build it anew. See tests/gpu/run.
+# with everything in it, that finds the driver there. See tests/gpu/run.
 GPU       := build/gpu-check
 GPU_OBJ   := build/gpu-obj
-GPU_INC   := $(if $(filter yes,$(CUDA)),-isystem $(dir $(shell command -v nvcc))../include)
 GPU_TESTS := $(patsubst tests/simt/test_simt_%.c,%,$(filter-out %harness.c,$(sort \
 	$(wildcard tests/simt/test_simt_*.c))))
-GPU_HOST  := $(GPU_TESTS:%=$(GPU_OBJ)/test_simt_%.o) $(GPU_OBJ)/object.o
-GPU_O     := $(patsubst tests/gpu/%.c,$(GPU_OBJ)/%.o,$(sort $(wildcard tests/gpu/*.c)))
-GPU_CU    := $(patsubst build/kernels/%,$(GPU_OBJ)/%,$(CUDA_O))
+GPU_O     := $(GPU_TESTS:%=$(GPU_OBJ)/test_simt_%.o) $(GPU_OBJ)/object.o \
+	$(patsubst tests/gpu/%.c,$(GPU_OBJ)/%.o,$(sort $(wildcard tests/gpu/*.c))) \
+	$(patsubst kernels/%.c,$(GPU_OBJ)/%.o,$(sort $(LAUNCHERS)))
 # Static, but for libxxhash: its choice of code by processor is in the shared one only.
 GPU_LIBS   = $(foreach l,check subunit jansson,$(shell $(CC) -print-file-name=lib$l.a))
 
@@ -272,40 +293,27 @@ $(GPU_OBJ)/object.o: tests/simt/object.c
 	$(call run,CC)$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
 
 # The tests that the program has, for its main.c.
-$(GPU)/src/tests/gpu/tests.h: $(GPU_TESTS:%=tests/simt/test_simt_%.c)
+$(GPU_OBJ)/tests.h: $(GPU_TESTS:%=tests/simt/test_simt_%.c)
 	@mkdir -p $(@D)
 	$(call run,GEN)echo '#define TESTS(do) $(patsubst %,do(%),$(GPU_TESTS))' >$@
 
-$(GPU_OBJ)/%.o: tests/gpu/%.c $(GPU)/src/tests/gpu/tests.h
+$(GPU_OBJ)/%.o: tests/gpu/%.c $(GPU_OBJ)/tests.h
 	@mkdir -p $(@D)
-	$(call run,CC)$(CC) $(CPPFLAGS) -I$(GPU)/src/tests/gpu $(GPU_INC) $(CFLAGS) -c \
-		-o $@ $<
+	$(call run,CC)$(CC) $(CPPFLAGS) -I$(GPU_OBJ) $(CFLAGS) -c -o $@ $<
 
-$(GPU_OBJ)/%.cu.o: build/kernels/%.cu.o tests/gpu/names.h
+$(GPU_OBJ)/cuda_%.o: kernels/cuda_%.c tests/gpu/names.h
 	@mkdir -p $(@D)
-	$(call run,NAMES)objcopy $$(sed -n 's/^#define \([a-z_]*\) \(.*\)/--redefine-sym \1=\2/p' \
-		tests/gpu/names.h) $< $@
-
-# One archive of all that is not CUDA, for a build on the spot.
-$(GPU)/src/host.a: $(GPU_HOST) build/libckvk.a
-	@mkdir -p $(@D)
-	$(call run,AR)rm -f $@ && { echo "create $@"; for l in build/libckvk.a $(GPU_LIBS); do \
-		echo "addlib $$l"; done; for o in $(GPU_HOST); do echo "addmod $$o"; done; \
-		echo save; echo end; } | $(AR) -M
+	$(call run,CC)$(CC) $(CPPFLAGS) -include tests/gpu/names.h $(CFLAGS) -c -o $@ $<
 
 $(GPU)/lib/libxxhash.so.0:
 	@mkdir -p $(@D)
 	$(call run,COPY)cp -L $$($(CC) -print-file-name=libxxhash.so) $@
 
-$(GPU)/ckv-gpu-check: $(GPU_O) $(GPU_CU) $(GPU)/src/host.a $(GPU)/lib/libxxhash.so.0
-	$(call run,LD)nvcc $(CUDA_CODE) -Xcompiler -static-libstdc++,-static-libgcc -o $@ \
-		$(GPU_O) $(GPU_CU) $(GPU)/src/host.a -Xlinker $(GPU)/lib/libxxhash.so.0 \
-		-Xlinker -rpath -Xlinker '$$ORIGIN/lib'
+$(GPU)/ckv-gpu-check: $(GPU_O) build/libckvcuda.a build/libckvk.a $(GPU)/lib/libxxhash.so.0
+	$(call run,LD)$(CC) $(LDFLAGS) -static-libgcc -o $@ $(GPU_O) build/libckvcuda.a \
+		build/libckvk.a $(GPU_LIBS) $(GPU)/lib/libxxhash.so.0 -Wl,-rpath,'$$ORIGIN/lib' -lm
 
-$(GPU)/run: $(GPU)/ckv-gpu-check tests/gpu/run $(wildcard kernels/*.[ch] kernels/*.cu*)
-	@mkdir -p $(GPU)/src/kernels $(GPU)/src/tests/gpu $(GPU)/src/tests/simt
-	@cp kernels/*.h kernels/*.cu kernels/*.cuh $(GPU)/src/kernels
-	@cp tests/gpu/*.[ch] $(GPU)/src/tests/gpu && cp tests/simt/simt.h $(GPU)/src/tests/simt
+$(GPU)/run: $(GPU)/ckv-gpu-check tests/gpu/run
 	$(call run,PACK)cp tests/gpu/run $@
 
 gpu-check:
@@ -313,7 +321,7 @@ gpu-check:
 		echo "gpu-check: nvcc is not there, so nothing is built and nothing was measured")
 
 build/cuda-report.txt: $(CUDA_O) tests/cuda/report
-	$(call run,GEN)tests/cuda/report $(CUDA_O:.o=.log) >$@
+	$(call run,GEN)tests/cuda/report $(CUDA_O:.fatbin=.log) >$@
 
 # The kernels for GPUs, and the programs that run their code here.
 device: $(SIMT) $(if $(CUDA_O),build/cuda-report.txt $(GPU)/run)

@@ -9,7 +9,8 @@
  */
 #include "kernels/xxh3.cuh"
 
-static const uint32_t CHECKSUM_THREADS = 256, HASHES = CHECKSUM_THREADS / 4;
+static const uint32_t HASHES = CHECKSUM_HASHES;
+static_assert(XXH3_SECRET_WORDS * sizeof(uint64_t) == CHECKSUM_SECRET_BYTES, "shared");
 
 __device__ static inline void share_secret(uint64_t *secret)
 {
@@ -19,7 +20,7 @@ __device__ static inline void share_secret(uint64_t *secret)
 }
 
 /* Four lanes past the last piece hash nothing. */
-__global__ void __launch_bounds__(CHECKSUM_THREADS)
+__device__ static __forceinline__ void
 pieces_kernel(const void *const *page, uint32_t n_pages, uint64_t page_bytes,
 	      uint32_t page_pieces, uint64_t *digest)
 {
@@ -38,7 +39,7 @@ pieces_kernel(const void *const *page, uint32_t n_pages, uint64_t page_bytes,
 		digest[i] = hash;
 }
 
-__global__ void __launch_bounds__(CHECKSUM_THREADS)
+__device__ static __forceinline__ void
 join_kernel(const uint64_t *digest, uint32_t n_pages, uint32_t page_pieces, uint64_t *sum)
 {
 	CKV_SHARED(uint64_t, secret);
@@ -53,23 +54,11 @@ join_kernel(const uint64_t *digest, uint32_t n_pages, uint32_t page_pieces, uint
 		sum[i] = hash;
 }
 
-int ckv_cuda_page_checksum(const void *const *page, uint32_t n_pages, size_t page_bytes,
-			   uint64_t *digest, uint64_t *sum, void *stream)
-{
-	uint64_t page_pieces = ceil_div((uint64_t)page_bytes, (uint64_t)CKV_PIECE_BYTES);
-	uint64_t n = n_pages * page_pieces, n_blocks = ceil_div(n, (uint64_t)HASHES);
+CKV_ENTRY(pieces, (CHECKSUM_THREADS),
+	  (const void *const *page, uint32_t n_pages, uint64_t page_bytes,
+	   uint32_t page_pieces, uint64_t *digest),
+	  pieces_kernel(page, n_pages, page_bytes, page_pieces, digest))
 
-	if (n_pages == 0)
-		return 0;	/* an empty grid is a launch error */
-	if (page == NULL || sum == NULL || page_bytes == 0 || digest == NULL ||
-	    (uintptr_t)digest % 8 != 0 || (uintptr_t)sum % 8 != 0 ||
-	    page_pieces > UINT32_MAX || n > UINT32_MAX - HASHES)
-		return -EINVAL;
-	CKV_LAUNCH(pieces_kernel, (uint32_t)n_blocks, CHECKSUM_THREADS,
-		   XXH3_SECRET_WORDS * sizeof(uint64_t), stream, page, n_pages,
-		   (uint64_t)page_bytes, (uint32_t)page_pieces, digest);
-	CKV_LAUNCH(join_kernel, ceil_div(n_pages, (uint32_t)HASHES), CHECKSUM_THREADS,
-		   XXH3_SECRET_WORDS * sizeof(uint64_t), stream, (const uint64_t *)digest,
-		   n_pages, (uint32_t)page_pieces, sum);
-	return launch_result();
-}
+CKV_ENTRY(join, (CHECKSUM_THREADS),
+	  (const uint64_t *digest, uint32_t n_pages, uint32_t page_pieces, uint64_t *sum),
+	  join_kernel(digest, n_pages, page_pieces, sum))

@@ -9,17 +9,7 @@
  * with the lowest chosen score it is the last, so every chunk can tell whether it comes
  * before it. The thread of the last chosen chunk knows how many tokens there are.
  */
-#include "chunkkv.h"
 #include "select.cuh"
-
-struct keep_task {
-	uint32_t chunk, n_chunks, n_chunked, window;
-	uint32_t n_scored;	/* chunks past it lie in the window: they go first */
-	uint32_t keep;		/* chunks to keep, >= 1 */
-	uint32_t budget;	/* PAPER: tokens beside the window */
-	bool paper;
-	uint32_t max_n;		/* from one layer's positions to the next */
-};
 
 struct keep_source {
 	const float *score;
@@ -71,7 +61,7 @@ __device__ static uint32_t rank_of_last(const struct keep_source &source,
 }
 
 template <unsigned THREADS, bool RESIDENT>
-__global__ void __launch_bounds__(THREADS, 1)
+__device__ static __forceinline__ void
 keep_kernel(struct keep_task t, const float *__restrict__ chunk_score,
 	    uint32_t *__restrict__ pos, uint32_t *__restrict__ n_kept)
 {
@@ -116,8 +106,8 @@ keep_kernel(struct keep_task t, const float *__restrict__ chunk_score,
 }
 
 /* Without scores: the newest n tokens in every layer. */
-__global__ void newest_kernel(uint32_t n_tokens, uint32_t n, uint32_t max_n,
-			      uint32_t *pos, uint32_t *n_kept)
+__device__ static __forceinline__ void
+newest_kernel(uint32_t n_tokens, uint32_t n, uint32_t max_n, uint32_t *pos, uint32_t *n_kept)
 {
 	for (uint32_t i = threadIdx.x; i < n; i += blockDim.x)
 		pos[(size_t)blockIdx.x * max_n + i] = n_tokens - n + i;
@@ -125,79 +115,14 @@ __global__ void newest_kernel(uint32_t n_tokens, uint32_t n, uint32_t max_n,
 		n_kept[blockIdx.x] = n;
 }
 
-static struct keep_task task_of(const struct ckv_chunkkv *m, uint32_t n_tokens,
-				uint32_t max_n)
-{
-	struct keep_task t;
-	uint32_t n_scored = n_tokens - m->window;
+#define KEEP(rows, THREADS, RESIDENT)						\
+	CKV_ENTRY(keep_##rows, (THREADS, 1),					\
+		  (struct keep_task t,			\
+		   const float *__restrict__ chunk_score, uint32_t *__restrict__ pos,	\
+		   uint32_t *__restrict__ n_kept),				\
+		  keep_kernel<THREADS, RESIDENT>(t, chunk_score, pos, n_kept))
+SELECT_EACH(KEEP)
 
-	t.paper = m->mode == CKV_CHUNKKV_PAPER;
-	t.max_n = max_n;
-	t.n_chunked = t.paper ? n_scored : n_tokens;
-	t.chunk = min(m->chunk, t.n_chunked);
-	t.n_chunks = ceil_div(t.n_chunked, t.chunk);
-	t.n_scored = ceil_div(n_scored, t.chunk);
-	t.window = t.paper ? m->window : 0;
-	t.budget = t.paper ? m->n_keep - m->window : 0;
-	t.keep = t.paper ? m->n_keep / m->chunk
-			 : ckv_budget_kvpress(t.n_chunks, m->removed);
-	if (t.keep > t.n_chunks)
-		t.keep = t.n_chunks;
-	if (t.keep == 0 && !t.paper)
-		t.keep = 1;
-	return t;
-}
-
-uint32_t ckv_cuda_chunkkv_max_n(const struct ckv_chunkkv *m, uint32_t n_tokens)
-{
-	struct keep_task t;
-	uint32_t n;
-
-	if (chunkkv_check(m) < 0 || n_tokens == 0 ||
-	    n_tokens > CKV_KERNEL_MAX_TOKENS)
-		return 0;
-	if (chunkkv_keeps_newest(m, n_tokens, &n))
-		return n;
-	if (m->mode == CKV_CHUNKKV_PAPER)
-		return min(m->n_keep, n_tokens);
-	t = task_of(m, n_tokens, 0);
-	return (uint32_t)min((uint64_t)t.keep * t.chunk, (uint64_t)n_tokens);
-}
-
-/* Are the newest *ret_n tokens all that is kept? */
-static bool keeps_no_chunk(const struct ckv_chunkkv *m, uint32_t n_tokens,
-			   uint32_t *ret_n)
-{
-	if (chunkkv_keeps_newest(m, n_tokens, ret_n))
-		return true;
-	*ret_n = m->window;
-	return m->mode == CKV_CHUNKKV_PAPER && m->n_keep < m->chunk;
-}
-
-int ckv_cuda_chunkkv_keep(const struct ckv_chunkkv *m, uint32_t n_tokens,
-			  uint32_t n_layers, const float *chunk_score,
-			  const struct ckv_cuda_kept *kept, void *stream)
-{
-	struct keep_task t;
-	uint32_t n = 0;
-
-	if (chunkkv_check(m) < 0 || n_tokens == 0 ||
-	    n_tokens > CKV_KERNEL_MAX_TOKENS || n_layers == 0 || kept == NULL ||
-	    kept->n_sets != 1 || kept->n == NULL ||
-	    kept->max_n < ckv_cuda_chunkkv_max_n(m, n_tokens) ||
-	    (kept->max_n > 0 && kept->pos == NULL))
-		return -EINVAL;
-	if (keeps_no_chunk(m, n_tokens, &n)) {
-		CKV_LAUNCH(newest_kernel, n_layers, 256, 0, stream, n_tokens, n,
-			   kept->max_n, kept->pos, kept->n);
-		return launch_result();
-	}
-	if (chunk_score == NULL)
-		return -EINVAL;
-	t = task_of(m, n_tokens, kept->max_n);
-	SELECT_FOR(t.n_chunks, THREADS, RESIDENT,
-		CKV_LAUNCH((keep_kernel<THREADS, RESIDENT>), n_layers, THREADS,
-			   sizeof(struct select_room), stream, t, chunk_score,
-			   kept->pos, kept->n););
-	return launch_result();
-}
+CKV_ENTRY(newest, (SELECT_FEW),
+	  (uint32_t n_tokens, uint32_t n, uint32_t max_n, uint32_t *pos, uint32_t *n_kept),
+	  newest_kernel(n_tokens, n, max_n, pos, n_kept))

@@ -9,15 +9,7 @@
  */
 #include "common.cuh"
 
-enum { THREADS = 256, TILE = 1024 };
-
-struct chunk_task {
-	uint32_t chunk, n_chunks, n_chunked;
-	uint32_t n_scored;	/* T - w; later tokens have the pad */
-	uint32_t n_heads;	/* rows of the input in a layer */
-	uint32_t per_block, n_blocks;	/* chunks of a block, blocks of a layer */
-	bool mean;
-};
+enum { THREADS = CHUNK_THREADS, TILE = CHUNK_TILE };
 
 /* A window token's score: one above the highest, for every head. */
 __device__ static float pad_of(uint32_t max_key, uint32_t n_heads)
@@ -38,7 +30,7 @@ __device__ static float token_score(const struct chunk_task &t, const float *in,
 	return (float)sum;
 }
 
-__global__ void __launch_bounds__(THREADS)
+__device__ static __forceinline__ void
 chunk_kernel(struct chunk_task t, const float *__restrict__ in,
 	     const uint32_t *__restrict__ max, float *__restrict__ chunk_score)
 {
@@ -71,36 +63,7 @@ chunk_kernel(struct chunk_task t, const float *__restrict__ in,
 			(float)(t.mean ? sum / (to - from) : sum);
 }
 
-int ckv_cuda_chunk_scores(const struct ckv_chunkkv *m,
-			  const struct ckv_shape *shape, uint32_t n_layers,
-			  const float *in, const uint32_t *max,
-			  float *chunk_score, void *stream)
-{
-	struct chunk_task t;
-	bool kvpress;
-
-	if (m == NULL || shape == NULL || m->chunk == 0 || m->window == 0 ||
-	    shape->n_kv_heads == 0 || shape->n_q_heads == 0 ||
-	    shape->n_tokens <= m->window ||
-	    shape->n_tokens > CKV_KERNEL_MAX_TOKENS || n_layers == 0 ||
-	    in == NULL || chunk_score == NULL)
-		return -EINVAL;
-	kvpress = m->mode == CKV_CHUNKKV_KVPRESS;
-	if (kvpress != (max != NULL))
-		return -EINVAL;
-	t.chunk = min(m->chunk, shape->n_tokens);
-	t.n_chunks = ckv_chunkkv_n_chunks(m, shape->n_tokens);
-	t.n_scored = shape->n_tokens - m->window;
-	t.n_chunked = kvpress ? shape->n_tokens : t.n_scored;
-	t.n_heads = kvpress ? shape->n_kv_heads : shape->n_q_heads;
-	t.per_block = t.chunk < TILE ? TILE / t.chunk : 1;
-	if (t.per_block > THREADS)
-		t.per_block = THREADS;
-	t.n_blocks = ceil_div(t.n_chunks, t.per_block);
-	t.mean = kvpress;
-	if ((uint64_t)n_layers * t.n_blocks > INT32_MAX)
-		return -EINVAL;
-	CKV_LAUNCH(chunk_kernel, n_layers * t.n_blocks, THREADS,
-		   TILE * sizeof(float), stream, t, in, max, chunk_score);
-	return launch_result();
-}
+CKV_ENTRY(chunk_scores, (THREADS),
+	  (struct chunk_task t, const float *__restrict__ in,
+	   const uint32_t *__restrict__ max, float *__restrict__ chunk_score),
+	  chunk_kernel(t, in, max, chunk_score))

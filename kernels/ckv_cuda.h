@@ -2,10 +2,10 @@
 /*
  * ckv_cuda.h - the operations of ckv_kernels.h on a GPU, all layers at once.
  *
- * Each launcher enqueues on `stream` (a cudaStream_t; NULL is the default one) and
- * returns. It never waits, prints or allocates; what it launches takes every layer
- * of an object together, and nothing between score, select and gather goes through
- * the host. Structs are read during the call; every pointer in them is device
+ * Each launcher enqueues on `stream` (a CUstream or cudaStream_t; NULL is the default
+ * one), whose context must be current, and returns. It never waits or prints, and
+ * allocates no device memory; what it launches takes every layer of an object together,
+ * and nothing between score, select and gather goes through the host. Structs are read during the call; every pointer in them is device
  * memory that stays until the stream has passed, and so do `work` areas, 256-byte
  * aligned, as large as the _work_bytes() beside the launcher says.
  *
@@ -14,8 +14,16 @@
  * bound stated here. Equal inputs give equal bits on every run: sums have a fixed
  * order, atomics are integers.
  *
- * Errors: 0 or -errno of the call itself: -EINVAL impossible arguments, -ENODEV no
- * device that can run it, -EIO the launch was refused. A bad number that only the
+ * They go through the driver alone (cuda_driver.h), which is looked for at the first
+ * call. They make, change and wait for no context, and the CUDA runtime of the process,
+ * if it has one, notices nothing: an error that is pending there stays as it is. A
+ * file's device code is loaded with the first launch of a kernel in it, so the first
+ * call of each launcher takes longer, and should not be one that is captured.
+ *
+ * Errors: 0 or -errno of the call itself: -EINVAL impossible arguments; -ENODEV no
+ * driver, or one before CUDA 12.0, no context is current, or no code for its device;
+ * -ENOMEM; -EIO the launch was refused, or the context is lost. Of several launches the
+ * first that fails ends the call. A bad number that only the
  * device can see, a fault, is noted in the status word. After a fault the outputs hold
  * anything, but nothing outside them was written, and later launches that read them are
  * safe.

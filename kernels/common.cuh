@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * common.cuh - what the .cu files share: launches, loads, sums, keys, faults.
+ * common.cuh - what the .cu files share: entries, loads, sums, keys, faults.
  *
  * The same source is compiled by nvcc for GPUs and by the C++ compiler for the
  * harness in the tests, which brings its own words for CUDA's (simt.cuh) by
@@ -13,16 +13,13 @@
 #ifndef CKV_KERNELS_COMMON_CUH
 #define CKV_KERNELS_COMMON_CUH
 
-#include "kernels/ckv_cuda.h"
-#include "kernels/cuda_args.h"
+#include "kernels/cuda_task.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdint.h>
 
 #ifdef __CUDACC__
 #include <cuda_fp16.h>
-#include <cuda_runtime.h>
 #elif !defined(CKV_SIMT)
 #error "compile .cu files with nvcc, or with -include simt.cuh"
 #endif
@@ -30,83 +27,33 @@
 #define WARP		32u
 #define ALL_LANES	0xffffffffu
 
-/* ------------------------------------------------------------------ launch */
+/* ----------------------------------------------------------------- kernels */
 
 /*
- * CKV_LAUNCH(kernel, grid, block, shared_bytes, stream, arguments...);
- * return launch_result();
- *
- * A kernel with template arguments goes in parentheses. Shared memory beyond 48 KiB
- * is asked for here.
+ * CKV_ENTRY(name, (threads[, blocks]), (parameters...), body) is the kernel ckvk_<name>,
+ * with threads of a block and blocks of a multiprocessor as __launch_bounds__() takes
+ * them. Every kernel has a row in cuda_kernels.h. A template is a function of the
+ * device, and each of its kinds an entry that calls it.
  */
 #ifdef __CUDACC__
-#define CKV_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) do {		\
-		if ((shared_bytes) > 48u << 10)					\
-			cudaFuncSetAttribute(kernel,				\
-				cudaFuncAttributeMaxDynamicSharedMemorySize,	\
-				(int)(shared_bytes));				\
-		kernel<<<(grid), (block), (shared_bytes),			\
-			 (cudaStream_t)(stream)>>>(__VA_ARGS__);		\
-	} while (0)
-
-/* 0 or -errno of the launches since the last call. */
-static inline int launch_result(void)
-{
-	switch (cudaGetLastError()) {
-	case cudaSuccess:
-		return 0;
-	case cudaErrorNoDevice:
-	case cudaErrorInsufficientDriver:
-	case cudaErrorNoKernelImageForDevice:
-	case cudaErrorInvalidDevice:
-		return -ENODEV;
-	case cudaErrorMemoryAllocation:
-		return -ENOMEM;
-	default:
-		return -EIO;
-	}
-}
+#define CKV_ENTRY(name, bounds, parameters, ...)				\
+	extern "C" __global__ void __launch_bounds__ bounds			\
+	ckvk_##name parameters { __VA_ARGS__; }
 
 /* The one dynamic shared area of a block, as an array of `type`. */
 #define CKV_SHARED(type, name)							\
 	extern __shared__ __align__(16) unsigned char ckv_shared_area[];	\
 	type *const name = (type *)ckv_shared_area
 #else
-static int simt_result;
-
-#define CKV_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) do {		\
-		int result_ = simt_launch(#kernel, kernel, grid, block,		\
-					  shared_bytes, __VA_ARGS__);		\
-		(void)(stream);							\
-		if (simt_result == 0 && result_ < 0)				\
-			simt_result = -EIO;					\
-	} while (0)
-
-static inline int launch_result(void)
-{
-	int r = simt_result;
-
-	simt_result = 0;
-	return r;
-}
-
+#define CKV_ENTRY(name, bounds, parameters, ...)				\
+	SIMT_ENTRY(name, parameters, __VA_ARGS__)
 #define CKV_SHARED(type, name)	type *const name = (type *)simt_shared()
 #endif
 
 template <typename T>
-__host__ __device__ static constexpr T ceil_div(T n, T by)
+__device__ static constexpr T ceil_div(T n, T by)
 {
 	return (T)(n / by + (n % by != 0));
-}
-
-/* Lanes that share a row of n accesses: a power of two, at most a warp. */
-static inline uint32_t lanes_for(uint32_t n)
-{
-	uint32_t lanes = 1;
-
-	while (lanes < WARP && lanes < n)
-		lanes *= 2;
-	return lanes;
 }
 
 /* ----------------------------------------------------------------- numbers */
@@ -216,25 +163,16 @@ template <> struct numbers<CKV_ELEM_F16, 2> {
 	}
 };
 
-/*
- * Run the statements with V = numbers<elem, 16>, or with one number per access where
- * rows are not whole 16-byte vectors (`wide` is cuda_rows_unit() == 16).
- */
-#define CKV_FOR_NUMBERS(elem, wide, V, ...) do {				\
-		if ((elem) == CKV_ELEM_F32 && (wide)) {				\
-			typedef numbers<CKV_ELEM_F32, 16> V; __VA_ARGS__	\
-		} else if ((elem) == CKV_ELEM_F32) {				\
-			typedef numbers<CKV_ELEM_F32, 4> V; __VA_ARGS__		\
-		} else if ((elem) == CKV_ELEM_BF16 && (wide)) {			\
-			typedef numbers<CKV_ELEM_BF16, 16> V; __VA_ARGS__	\
-		} else if ((elem) == CKV_ELEM_BF16) {				\
-			typedef numbers<CKV_ELEM_BF16, 2> V; __VA_ARGS__	\
-		} else if (wide) {						\
-			typedef numbers<CKV_ELEM_F16, 16> V; __VA_ARGS__	\
-		} else {							\
-			typedef numbers<CKV_ELEM_F16, 2> V; __VA_ARGS__		\
-		}								\
-	} while (0)
+/* What cuda_kernels.h calls them. */
+typedef numbers<CKV_ELEM_F32, 16> f32x4;
+typedef numbers<CKV_ELEM_F32, 4> f32x1;
+typedef numbers<CKV_ELEM_BF16, 16> bf16x8;
+typedef numbers<CKV_ELEM_BF16, 2> bf16x1;
+typedef numbers<CKV_ELEM_F16, 16> f16x8;
+typedef numbers<CKV_ELEM_F16, 2> f16x1;
+
+#define CKV_EACH_NUMBERS(entry)							\
+	entry(f32x4) entry(f32x1) entry(bf16x8) entry(bf16x1) entry(f16x8) entry(f16x1)
 
 /* -------------------------------------------------------------------- rows */
 

@@ -12,7 +12,7 @@
 #include "kernels/encode.cuh"
 #include "kernels/fp8.cuh"
 
-static const uint32_t AT_ONCE = 4;
+static const uint32_t AT_ONCE = ENCODE_AT_ONCE;
 
 /* ------------------------------------------------ what becomes of a vector */
 
@@ -123,11 +123,6 @@ template <typename V> struct to_fp8 {
 
 /* ------------------------------------------------------------------- walk */
 
-struct walk {
-	uint32_t n_tiles;	/* of an area */
-	uint32_t row_units;	/* vectors of a row */
-};
-
 /* The first number of a vector that cannot be stored. */
 template <typename V, bool NARROW, enum ckv_elem S>
 __device__ static void report_vector(const struct encode_task &t,
@@ -145,8 +140,8 @@ __device__ static void report_vector(const struct encode_task &t,
 }
 
 template <typename V, typename Op, bool NARROW, enum ckv_elem S>
-__global__ void __launch_bounds__(ENCODE_THREADS)
-pointwise_kernel(const __grid_constant__ struct encode_task t, struct walk w)
+__device__ static __forceinline__ void
+pointwise_kernel(const struct encode_task &t, struct encode_walk w)
 {
 	struct encode_run r = encode_run_at(t, blockIdx.x / w.n_tiles);
 	uint32_t at = blockIdx.x % w.n_tiles * (ENCODE_THREADS * AT_ONCE) + threadIdx.x;
@@ -182,8 +177,8 @@ pointwise_kernel(const __grid_constant__ struct encode_task t, struct walk w)
 
 /* The largest magnitude of each area, or of all areas of a layer, as bits; NaN is above all. */
 template <typename V>
-__global__ void __launch_bounds__(ENCODE_THREADS)
-amax_kernel(const __grid_constant__ struct encode_task t, struct walk w)
+__device__ static __forceinline__ void
+amax_kernel(const struct encode_task &t, struct encode_walk w)
 {
 	struct encode_run r = encode_run_at(t, blockIdx.x / w.n_tiles);
 	uint32_t at = blockIdx.x % w.n_tiles * (ENCODE_THREADS * AT_ONCE) + threadIdx.x;
@@ -216,7 +211,7 @@ amax_kernel(const __grid_constant__ struct encode_task t, struct walk w)
 			  (t.e.scale == CKV_FP8_TENSOR ? 0 : r.head), most);
 }
 
-__global__ void clear_kernel(uint32_t *word, uint32_t n)
+__device__ static __forceinline__ void clear_kernel(uint32_t *word, uint32_t n)
 {
 	uint32_t i = blockIdx.x * blockDim.x + threadIdx.x;
 
@@ -231,8 +226,8 @@ __global__ void clear_kernel(uint32_t *word, uint32_t n)
  * again, from L1, and encoded.
  */
 template <typename V>
-__global__ void __launch_bounds__(ENCODE_THREADS, 1)
-fp8_block_kernel(const __grid_constant__ struct encode_task t, struct walk w)
+__device__ static __forceinline__ void
+fp8_block_kernel(const struct encode_task &t, struct encode_walk w)
 {
 	CKV_SHARED(uint32_t, most_of);
 	struct encode_run r = encode_run_at(t, blockIdx.x / w.n_tiles);
@@ -278,94 +273,20 @@ fp8_block_kernel(const __grid_constant__ struct encode_task t, struct walk w)
 	}
 }
 
-/* --------------------------------------------------------------- launchers */
+/* ----------------------------------------------------------------- kernels */
 
-/* Do all rows, and all places where V::N codes of `bytes` go, allow whole vectors? */
-static bool wide_ok(const struct encode_task &t, uint32_t code_bytes)
-{
-	uint32_t n = 16 / (uint32_t)ckv_elem_bytes(t.rows.rows.elem);
+#define TASK	const __grid_constant__ struct encode_task t, struct encode_walk w
+#define POINTWISE(V)								\
+	CKV_ENTRY(encode_plain_##V, (ENCODE_THREADS), (TASK),			\
+		  pointwise_kernel<V, unchanged<V>, false, CKV_ELEM_F32>(t, w))	\
+	CKV_ENTRY(encode_bf16_##V, (ENCODE_THREADS), (TASK),			\
+		  pointwise_kernel<V, to_kind<V, CKV_ELEM_BF16>, true, CKV_ELEM_BF16>(t, w))	\
+	CKV_ENTRY(encode_f16_##V, (ENCODE_THREADS), (TASK),			\
+		  pointwise_kernel<V, to_kind<V, CKV_ELEM_F16>, true, CKV_ELEM_F16>(t, w))	\
+	CKV_ENTRY(encode_fp8_##V, (ENCODE_THREADS), (TASK),			\
+		  pointwise_kernel<V, to_fp8<V>, false, CKV_ELEM_F32>(t, w))	\
+	CKV_ENTRY(encode_fp8_block_##V, (ENCODE_THREADS, 1), (TASK), fp8_block_kernel<V>(t, w))	\
+	CKV_ENTRY(amax_##V, (ENCODE_THREADS), (TASK), amax_kernel<V>(t, w))
+CKV_EACH_NUMBERS(POINTWISE)
 
-	return cuda_rows_unit(&t.rows) == 16 &&
-	       cuda_out_unit(&t.out.code, 16) >= n * code_bytes;
-}
-
-/* Blocks for all areas; 0: too many, or nothing to do. */
-static uint32_t walk_of(const struct encode_task &t, bool wide, uint32_t rows_at_once,
-			struct walk *w)
-{
-	uint32_t bytes = wide ? 16 : (uint32_t)ckv_elem_bytes(t.rows.rows.elem);
-	uint64_t units, n;
-
-	w->row_units = t.row_bytes / bytes;
-	units = (uint64_t)t.max_n * w->row_units;
-	n = rows_at_once > 0
-		? ceil_div(t.max_n, rows_at_once)
-		: ceil_div(units, (uint64_t)ENCODE_THREADS * AT_ONCE);
-	w->n_tiles = (uint32_t)n;
-	n *= t.rows.n_layers * t.rows.rows.n_heads;
-	return units <= UINT32_MAX - ENCODE_THREADS * AT_ONCE && n <= INT32_MAX
-		? (uint32_t)n : 0;
-}
-
-static enum ckv_elem stored_kind(const struct encode_task &t)
-{
-	if (t.e.kind == CKV_ENCODE_BF16)
-		return CKV_ELEM_BF16;
-	return t.e.kind == CKV_ENCODE_F16 ? CKV_ELEM_F16 : t.rows.rows.elem;
-}
-
-template <typename V>
-static void launch_pointwise(const struct encode_task &t, uint32_t grid, struct walk w,
-			     void *stream)
-{
-	if (t.e.kind == CKV_ENCODE_FP8)
-		CKV_LAUNCH((pointwise_kernel<V, to_fp8<V>, false, CKV_ELEM_F32>), grid,
-			   ENCODE_THREADS, 0, stream, t, w);
-	else if (t.e.kind == CKV_ENCODE_PLAIN)
-		CKV_LAUNCH((pointwise_kernel<V, unchanged<V>, false, CKV_ELEM_F32>), grid,
-			   ENCODE_THREADS, 0, stream, t, w);
-	else if (t.e.kind == CKV_ENCODE_BF16)
-		CKV_LAUNCH((pointwise_kernel<V, to_kind<V, CKV_ELEM_BF16>, true,
-			    CKV_ELEM_BF16>), grid, ENCODE_THREADS, 0, stream, t, w);
-	else
-		CKV_LAUNCH((pointwise_kernel<V, to_kind<V, CKV_ELEM_F16>, true,
-			    CKV_ELEM_F16>), grid, ENCODE_THREADS, 0, stream, t, w);
-}
-
-int encode_pointwise(const struct encode_task *t, void *stream)
-{
-	uint32_t n_areas = t->rows.n_layers * t->rows.rows.n_heads, grid;
-	uint32_t code_bytes = t->e.kind == CKV_ENCODE_FP8
-		? 1 : (uint32_t)ckv_elem_bytes(stored_kind(*t));
-	bool wide = wide_ok(*t, code_bytes);
-	struct walk w;
-
-	grid = walk_of(*t, wide, 0, &w);
-	if (grid == 0)
-		return -EINVAL;
-	if (t->e.kind == CKV_ENCODE_FP8 && t->e.scale != CKV_FP8_ONE) {
-		CKV_LAUNCH(clear_kernel, ceil_div(n_areas, 256u), 256, 0, stream, t->amax,
-			   n_areas);
-		CKV_FOR_NUMBERS(t->rows.rows.elem, wide, V,
-				CKV_LAUNCH(amax_kernel<V>, grid, ENCODE_THREADS, 0, stream,
-					   *t, w););
-	}
-	CKV_FOR_NUMBERS(t->rows.rows.elem, wide, V,
-			launch_pointwise<V>(*t, grid, w, stream););
-	return launch_result();
-}
-
-int encode_fp8_blocks(const struct encode_task *t, void *stream)
-{
-	bool wide = wide_ok(*t, 1);
-	struct walk w;
-	uint32_t grid = walk_of(*t, wide, t->e.block, &w);
-
-	if (grid == 0)
-		return -EINVAL;
-	CKV_FOR_NUMBERS(t->rows.rows.elem, wide, V,
-			CKV_LAUNCH(fp8_block_kernel<V>, grid, ENCODE_THREADS,
-				   ENCODE_THREADS / WARP * sizeof(uint32_t), stream, *t,
-				   w););
-	return launch_result();
-}
+CKV_ENTRY(clear, (ENCODE_THREADS), (uint32_t *word, uint32_t n), clear_kernel(word, n))

@@ -11,17 +11,6 @@
 #include "kernels/fp8.cuh"
 #include "kernels/kivi.cuh"
 
-static const uint32_t DECODE_THREADS = 256, DECODE_AT_ONCE = 4;
-
-struct decode_task {
-	struct ckv_cuda_object object;
-	struct ckv_cuda_coded in;
-	struct ckv_cuda_out out;
-	struct ckv_encode e;
-	uint32_t n_tiles;	/* of an area */
-	uint32_t row_units;	/* threads that share a row */
-};
-
 struct decode_run {		/* one (layer, head) */
 	uint32_t n;
 	const char *code, *scale;
@@ -94,8 +83,8 @@ template <int COUNT> struct from_fp8 {
 };
 
 template <typename From, enum ckv_elem OUT>
-__global__ void __launch_bounds__(DECODE_THREADS)
-decode_pointwise_kernel(const __grid_constant__ struct decode_task t)
+__device__ static __forceinline__ void
+decode_pointwise_kernel(const struct decode_task &t)
 {
 	const uint32_t out_bytes = OUT == CKV_ELEM_F32 ? 4 : 2;
 	struct decode_run r = decode_run_at(t);
@@ -131,8 +120,8 @@ template <int BITS> __device__ static inline float code_number(uint32_t word, ui
 
 /* Keys: 8 channels, and all rows of a word of codes. */
 template <enum ckv_elem E, enum ckv_elem OUT, int BITS>
-__global__ void __launch_bounds__(DECODE_THREADS)
-decode_keys_kernel(const __grid_constant__ struct decode_task t)
+__device__ static __forceinline__ void
+decode_keys_kernel(const struct decode_task &t)
 {
 	typedef numbers<E, 16> V;
 	const uint32_t PER_WORD = 32 / BITS, out_bytes = OUT == CKV_ELEM_F32 ? 4 : 2;
@@ -188,8 +177,8 @@ __device__ static inline void load_words(const char *code, uint32_t i, uint32_t 
 
 /* Values: 16 channels of a row. */
 template <enum ckv_elem E, enum ckv_elem OUT, int BITS>
-__global__ void __launch_bounds__(DECODE_THREADS)
-decode_values_kernel(const __grid_constant__ struct decode_task t)
+__device__ static __forceinline__ void
+decode_values_kernel(const struct decode_task &t)
 {
 	const uint32_t PER_WORD = 32 / BITS, out_bytes = OUT == CKV_ELEM_F32 ? 4 : 2;
 	struct decode_run r = decode_run_at(t);
@@ -229,8 +218,8 @@ decode_values_kernel(const __grid_constant__ struct decode_task t)
 
 /* Any shape, one number a thread. */
 template <enum ckv_elem E, enum ckv_elem OUT>
-__global__ void __launch_bounds__(DECODE_THREADS)
-decode_lone_kernel(const __grid_constant__ struct decode_task t, bool keys)
+__device__ static __forceinline__ void
+decode_lone_kernel(const struct decode_task &t, bool keys)
 {
 	typedef numbers<E, E == CKV_ELEM_F32 ? 4 : 2> V;
 	const uint32_t out_bytes = OUT == CKV_ELEM_F32 ? 4 : 2;
@@ -258,170 +247,50 @@ decode_lone_kernel(const __grid_constant__ struct decode_task t, bool keys)
 	put_numbers<OUT, 1>(r.out + (size_t)at * out_bytes, &x);
 }
 
-/* --------------------------------------------------------------- launchers */
+/* ----------------------------------------------------------------- kernels */
 
-/* Blocks of all areas for as many threads as `units`; 0: too many. */
-static uint32_t decode_grid(struct decode_task *t, uint64_t units, uint32_t at_once)
-{
-	uint64_t n = ceil_div(units, (uint64_t)DECODE_THREADS * at_once);
+#define F32	CKV_ELEM_F32
+#define BF16	CKV_ELEM_BF16
+#define F16	CKV_ELEM_F16
+#define TASK	const __grid_constant__ struct decode_task t
+#define ENTRY(name, ...)							\
+	CKV_ENTRY(decode_##name, (DECODE_THREADS), (TASK), decode_##__VA_ARGS__(t))
 
-	t->n_tiles = (uint32_t)n;
-	n *= (uint64_t)t->object.n_layers * t->object.n_heads;
-	return n <= INT32_MAX && units <= INT32_MAX ? (uint32_t)n : 0;
-}
+#define POINTWISE(name, OUT, S)							\
+	ENTRY(name##_x8, pointwise_kernel<from_kind<S, 8>, OUT>)		\
+	ENTRY(name##_x1, pointwise_kernel<from_kind<S, 1>, OUT>)
+POINTWISE(f32_f32, F32, F32)
+POINTWISE(bf16_f32, F32, BF16)
+POINTWISE(bf16_bf16, BF16, BF16)
+POINTWISE(bf16_f16, F16, BF16)
+POINTWISE(f16_f32, F32, F16)
+POINTWISE(f16_bf16, BF16, F16)
+POINTWISE(f16_f16, F16, F16)
 
-static bool decode_aligned(const struct decode_task &t, uint32_t bytes)
-{
-	return cuda_out_unit(&t.in.code, bytes) == bytes && cuda_out_unit(&t.out, 16) == 16;
-}
+#define FP8(name, OUT)								\
+	ENTRY(fp8_##name##_x8, pointwise_kernel<from_fp8<8>, OUT>)		\
+	ENTRY(fp8_##name##_x1, pointwise_kernel<from_fp8<1>, OUT>)
+FP8(f32, F32)
+FP8(bf16, BF16)
+FP8(f16, F16)
 
-template <enum ckv_elem S, enum ckv_elem OUT>
-static int launch_kind(struct decode_task t, void *stream)
-{
-	bool wide = decode_aligned(t, 16) && t.object.dim % 8 == 0;
-	uint32_t grid;
+#define LONE(name, E, OUT)							\
+	CKV_ENTRY(decode_lone_##name, (DECODE_THREADS), (TASK, bool keys),	\
+		  decode_lone_kernel<E, OUT>(t, keys))
+LONE(f32_f32, F32, F32)
+LONE(bf16_f32, BF16, F32)
+LONE(bf16_bf16, BF16, BF16)
+LONE(f16_f32, F16, F32)
+LONE(f16_f16, F16, F16)
 
-	t.row_units = wide ? t.object.dim / 8 : t.object.dim;
-	grid = decode_grid(&t, (uint64_t)t.object.n * t.row_units, DECODE_AT_ONCE);
-	if (grid == 0)
-		return -EINVAL;
-	if (wide)
-		CKV_LAUNCH((decode_pointwise_kernel<from_kind<S, 8>, OUT>), grid,
-			   DECODE_THREADS, 0, stream, t);
-	else
-		CKV_LAUNCH((decode_pointwise_kernel<from_kind<S, 1>, OUT>), grid,
-			   DECODE_THREADS, 0, stream, t);
-	return launch_result();
-}
-
-template <enum ckv_elem OUT>
-static int launch_fp8(struct decode_task t, void *stream)
-{
-	bool wide = decode_aligned(t, 8) && t.object.dim % 8 == 0;
-	uint32_t grid;
-
-	t.row_units = wide ? t.object.dim / 8 : t.object.dim;
-	grid = decode_grid(&t, (uint64_t)t.object.n * t.row_units, DECODE_AT_ONCE);
-	if (grid == 0)
-		return -EINVAL;
-	if (wide)
-		CKV_LAUNCH((decode_pointwise_kernel<from_fp8<8>, OUT>), grid, DECODE_THREADS,
-			   0, stream, t);
-	else
-		CKV_LAUNCH((decode_pointwise_kernel<from_fp8<1>, OUT>), grid, DECODE_THREADS,
-			   0, stream, t);
-	return launch_result();
-}
-
-template <enum ckv_elem E, enum ckv_elem OUT>
-static int launch_kivi_lone(struct decode_task t, bool keys, void *stream)
-{
-	uint32_t grid = decode_grid(&t, (uint64_t)t.object.n * t.object.dim, 1);
-
-	if (grid == 0)
-		return -EINVAL;
-	CKV_LAUNCH((decode_lone_kernel<E, OUT>), grid, DECODE_THREADS, 0, stream, t, keys);
-	return launch_result();
-}
-
-template <enum ckv_elem E, enum ckv_elem OUT, int BITS>
-static int launch_kivi(struct decode_task t, bool keys, void *stream)
-{
-	uint32_t at_once = keys ? 1 : DECODE_AT_ONCE, grid;
-	uint64_t rows = keys ? ceil_div(t.object.n, 32u / BITS) : t.object.n;
-
-	t.row_units = t.object.dim / (keys ? 8 : 16);
-	grid = decode_grid(&t, rows * t.row_units, at_once);
-	if (grid == 0)
-		return -EINVAL;
-	if (keys)
-		CKV_LAUNCH((decode_keys_kernel<E, OUT, BITS>), grid, DECODE_THREADS, 0,
-			   stream, t);
-	else
-		CKV_LAUNCH((decode_values_kernel<E, OUT, BITS>), grid, DECODE_THREADS, 0,
-			   stream, t);
-	return launch_result();
-}
-
-template <enum ckv_elem E, enum ckv_elem OUT>
-static int decode_kivi(const struct decode_task &t, bool keys, void *stream)
-{
-	bool whole = keys ? t.object.dim % 8 == 0 && cuda_out_unit(&t.in.scale, 16) == 16
-			  : t.object.dim % 16 == 0 && t.e.group % 16 == 0;
-
-	if constexpr (E != CKV_ELEM_F32) {
-		if (whole && decode_aligned(t, 16)) {
-			if (t.e.bits == 8)
-				return launch_kivi<E, OUT, 8>(t, keys, stream);
-			if (t.e.bits == 4)
-				return launch_kivi<E, OUT, 4>(t, keys, stream);
-			return launch_kivi<E, OUT, 2>(t, keys, stream);
-		}
-	}
-	return launch_kivi_lone<E, OUT>(t, keys, stream);
-}
-
-/* Rows of kind E, to the same kind or to float. */
-template <enum ckv_elem E, enum ckv_elem OUT>
-static int decode_as(const struct decode_task &t, enum ckv_side side, void *stream)
-{
-	switch (t.e.kind) {
-	case CKV_ENCODE_PLAIN:
-		return launch_kind<E, OUT>(t, stream);
-	case CKV_ENCODE_BF16:
-		return launch_kind<CKV_ELEM_BF16, OUT>(t, stream);
-	case CKV_ENCODE_F16:
-		return launch_kind<CKV_ELEM_F16, OUT>(t, stream);
-	case CKV_ENCODE_FP8:
-		return launch_fp8<OUT>(t, stream);
-	case CKV_ENCODE_KIVI:
-		return decode_kivi<E, OUT>(t, side == CKV_SIDE_KEY, stream);
-	}
-	return -EINVAL;
-}
-
-static int decode_check(const struct ckv_encode *e, enum ckv_side side,
-			const struct ckv_cuda_object *o, const struct ckv_cuda_coded *in,
-			enum ckv_elem out_elem, const struct ckv_cuda_out *out)
-{
-	if (ckv_encode_check(e) < 0 || o == NULL || in == NULL || out == NULL ||
-	    (side != CKV_SIDE_KEY && side != CKV_SIDE_VALUE) || o->n_layers == 0 ||
-	    o->n_layers > CKV_CUDA_MAX_LAYERS || o->n_heads == 0 ||
-	    o->n_heads > CKV_KERNEL_MAX_HEADS || o->dim == 0 ||
-	    o->dim > CKV_KERNEL_MAX_DIM || o->n > CKV_KERNEL_MAX_TOKENS ||
-	    ckv_elem_bytes(o->elem) == 0 ||
-	    (out_elem != CKV_ELEM_F32 && out_elem != o->elem))
-		return -EINVAL;
-	if (o->n > 0 && (in->code.base == NULL || cuda_out_unit(&in->code, 4) < 4 ||
-			 out->base == NULL ||
-			 cuda_out_unit(out, 4) < ckv_elem_bytes(out_elem)))
-		return -EINVAL;
-	if (ckv_scale_bytes(e, o->elem, side, o->n, o->dim) > 0 &&
-	    (in->scale.base == NULL || cuda_out_unit(&in->scale, 4) < 4))
-		return -EINVAL;
-	return 0;
-}
-
-int ckv_cuda_decode(const struct ckv_encode *e, enum ckv_side side,
-		    const struct ckv_cuda_object *object, const struct ckv_cuda_coded *in,
-		    enum ckv_elem out_elem, const struct ckv_cuda_out *out, void *stream)
-{
-	struct decode_task t = {};
-	int r = decode_check(e, side, object, in, out_elem, out);
-
-	if (r < 0 || object->n == 0)
-		return r;
-	t.object = *object;
-	t.in = *in;
-	t.out = *out;
-	t.e = *e;
-	if (object->elem == CKV_ELEM_F32)
-		return decode_as<CKV_ELEM_F32, CKV_ELEM_F32>(t, side, stream);
-	if (object->elem == CKV_ELEM_BF16)
-		return out_elem == CKV_ELEM_BF16
-			? decode_as<CKV_ELEM_BF16, CKV_ELEM_BF16>(t, side, stream)
-			: decode_as<CKV_ELEM_BF16, CKV_ELEM_F32>(t, side, stream);
-	return out_elem == CKV_ELEM_F16
-		? decode_as<CKV_ELEM_F16, CKV_ELEM_F16>(t, side, stream)
-		: decode_as<CKV_ELEM_F16, CKV_ELEM_F32>(t, side, stream);
-}
+#define KIVI(name, E, OUT, BITS)						\
+	ENTRY(keys_##name##_##BITS, keys_kernel<E, OUT, BITS>)			\
+	ENTRY(values_##name##_##BITS, values_kernel<E, OUT, BITS>)
+#define EACH(BITS)								\
+	KIVI(bf16_f32, BF16, F32, BITS)						\
+	KIVI(bf16_bf16, BF16, BF16, BITS)					\
+	KIVI(f16_f32, F16, F32, BITS)						\
+	KIVI(f16_f16, F16, F16, BITS)
+EACH(8)
+EACH(4)
+EACH(2)

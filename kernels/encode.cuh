@@ -15,20 +15,6 @@
 #include "kernels/elem.h"
 #endif
 
-static const uint32_t ENCODE_THREADS = 256;
-
-struct encode_task {
-	struct ckv_cuda_rows rows;
-	struct ckv_cuda_kept kept;	/* pos NULL: all tokens */
-	struct ckv_cuda_coded out;
-	struct ckv_encode e;
-	enum ckv_input input;		/* for faults */
-	uint32_t row_bytes;
-	uint32_t max_n;			/* coded rows of an area, at most */
-	uint32_t *amax;			/* [n_layers][n_heads], bits of a float; fp8 */
-	uint64_t *status;
-};
-
 struct encode_run {			/* one (layer, head) */
 	uint32_t index, layer, head;	/* among n_layers; the object's own number */
 	uint32_t n;			/* rows to encode */
@@ -244,13 +230,5 @@ __device__ static inline float divide_by_number(float x, double n)
 {
 	return (float)((double)x * (1.0 / n));
 }
-
-/* ------------------------------------------------------ the parts, by kind */
-
-/* Each launches what encodes t's rows, and returns launch_result(). */
-int encode_pointwise(const struct encode_task *t, void *stream);
-int encode_fp8_blocks(const struct encode_task *t, void *stream);
-int encode_kivi_keys(const struct encode_task *t, void *stream);
-int encode_kivi_values(const struct encode_task *t, void *stream);
 
 #endif

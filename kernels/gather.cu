@@ -10,19 +10,7 @@
  */
 #include "common.cuh"
 
-enum { THREADS = 256, AT_ONCE = 8 };
-
-struct gather_side {
-	struct ckv_cuda_rows rows;
-	struct ckv_cuda_out out;
-	uint32_t row_bytes, row_units;
-};
-
-struct gather_task {
-	struct gather_side side[2];
-	struct ckv_cuda_kept kept;
-	uint32_t n_sides, n_newest, n_tiles;
-};
+enum { THREADS = GATHER_THREADS, AT_ONCE = GATHER_AT_ONCE };
 
 __device__ static void report_position(const struct gather_task &t,
 				       const struct gather_side &s,
@@ -43,8 +31,8 @@ __device__ static void report_position(const struct gather_task &t,
  * rows reads the last row.
  */
 template <typename Unit>
-__global__ void __launch_bounds__(THREADS)
-gather_kernel(const __grid_constant__ struct gather_task t, uint64_t *status)
+__device__ static __forceinline__ void
+gather_kernel(const struct gather_task &t, uint64_t *status)
 {
 	uint32_t index = blockIdx.x / t.n_tiles;
 	const struct gather_side &s = t.side[index % t.n_sides];
@@ -85,92 +73,10 @@ gather_kernel(const __grid_constant__ struct gather_task t, uint64_t *status)
 	}
 }
 
-static uint32_t side_of(const struct ckv_cuda_rows *rows,
-			const struct ckv_cuda_out *out, uint32_t unit,
-			struct gather_side *side)
-{
-	side->rows = *rows;
-	side->out = *out;
-	side->row_bytes = cuda_row_bytes(rows);
-	unit = min(unit, cuda_rows_unit(rows));
-	return cuda_out_unit(out, unit);
-}
-
-static int gather_check(const struct ckv_cuda_rows *rows,
-			const struct ckv_cuda_kept *kept,
-			const struct ckv_cuda_out *out)
-{
-	int r = cuda_rows_check(rows);
-
-	if (r == 0)
-		r = cuda_kept_check(kept, rows);
-	if (r == 0 && (out == NULL || (out->base == NULL && kept->max_n > 0)))
-		r = -EINVAL;
-	if (r == 0 && cuda_out_unit(out, 16) < ckv_elem_bytes(rows->rows.elem))
-		r = -EINVAL;
-	return r;
-}
-
-static int gather_launch(struct gather_task *t, uint32_t unit, uint64_t *status,
-			 void *stream)
-{
-	uint64_t n_blocks, units = 0;
-
-	for (uint32_t s = 0; s < t->n_sides; s++) {
-		t->side[s].row_units = t->side[s].row_bytes / unit;
-		if (t->side[s].row_units > units)
-			units = t->side[s].row_units;
-	}
-	units *= min(t->kept.max_n, t->n_newest);
-	t->n_tiles = (uint32_t)ceil_div(units, (uint64_t)THREADS * AT_ONCE);
-	n_blocks = (uint64_t)t->n_tiles * t->side[0].rows.n_layers *
-		   t->side[0].rows.rows.n_heads * t->n_sides;
-	if (n_blocks > INT32_MAX || units > UINT32_MAX - THREADS * AT_ONCE)
-		return -EINVAL;
-	if (n_blocks == 0)
-		return 0;	/* an empty grid is a launch error */
-	if (unit == 16)
-		CKV_LAUNCH((gather_kernel<uint4>), (uint32_t)n_blocks, THREADS, 0,
-			   stream, *t, status);
-	else if (unit == 8)
-		CKV_LAUNCH((gather_kernel<uint2>), (uint32_t)n_blocks, THREADS, 0,
-			   stream, *t, status);
-	else if (unit == 4)
-		CKV_LAUNCH((gather_kernel<uint32_t>), (uint32_t)n_blocks, THREADS,
-			   0, stream, *t, status);
-	else
-		CKV_LAUNCH((gather_kernel<uint16_t>), (uint32_t)n_blocks, THREADS,
-			   0, stream, *t, status);
-	return launch_result();
-}
-
-int ckv_cuda_gather(const struct ckv_cuda_rows *k, const struct ckv_cuda_rows *v,
-		    const struct ckv_cuda_kept *kept, uint32_t n_newest,
-		    const struct ckv_cuda_out *out_k,
-		    const struct ckv_cuda_out *out_v, uint64_t *status,
-		    void *stream)
-{
-	struct gather_task t;
-	uint32_t unit = 16;
-	int r;
-
-	if (k == NULL || kept == NULL || status == NULL)
-		return -EINVAL;
-	r = gather_check(k, kept, out_k);
-	if (r == 0 && v != NULL)
-		r = gather_check(v, kept, out_v);
-	if (r == 0 && v != NULL)
-		r = cuda_rows_match(k, v);
-	if (r < 0)
-		return r;
-	t.kept = *kept;
-	t.n_newest = n_newest;
-	t.n_sides = 1;
-	unit = side_of(k, out_k, unit, &t.side[0]);
-	t.side[1] = t.side[0];
-	if (v != NULL) {
-		t.n_sides = 2;
-		unit = side_of(v, out_v, unit, &t.side[1]);
-	}
-	return gather_launch(&t, unit, status, stream);
-}
+#define GATHER(bytes, Unit)							\
+	CKV_ENTRY(gather_##bytes, (THREADS), (const __grid_constant__ struct gather_task t,	\
+		  uint64_t *status), gather_kernel<Unit>(t, status))
+GATHER(16, uint4)
+GATHER(8, uint2)
+GATHER(4, uint32_t)
+GATHER(2, uint16_t)

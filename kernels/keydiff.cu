@@ -9,28 +9,7 @@
  */
 #include "common.cuh"
 
-enum { THREADS = 256, AT_ONCE = 4, TILE = 128 };
-
-struct keydiff_task {
-	struct ckv_cuda_rows k;
-	uint32_t n_access, row_bytes, lanes;	/* lanes that share a row */
-	uint32_t n_tiles;
-	double *tile_sum;	/* [layers * heads][n_tiles][dim] */
-	float *unit;		/* [layers * heads][dim] */
-};
-
-/* n_cols threads beside each other read one row; a block has n_slots rows at a time. */
-struct keydiff_grid {
-	uint32_t n_cols, n_slots;
-};
-
-__host__ __device__ static struct keydiff_grid grid_of(uint32_t n_access)
-{
-	uint32_t n_cols = n_access < (uint32_t)THREADS ? n_access
-						       : (uint32_t)THREADS;
-
-	return { n_cols, THREADS / n_cols };
-}
+enum { THREADS = KEYDIFF_THREADS, AT_ONCE = KEYDIFF_AT_ONCE, TILE = KEYDIFF_TILE };
 
 /* 1 / |key| of the tile's rows to inv; 0 for a zero key. */
 template <typename V>
@@ -65,12 +44,12 @@ __device__ static void invert_norms(const struct keydiff_task &t, uint32_t layer
 }
 
 template <typename V>
-__global__ void __launch_bounds__(THREADS, 4)
-tiles_kernel(const __grid_constant__ struct keydiff_task t, uint64_t *status)
+__device__ static __forceinline__ void
+tiles_kernel(const struct keydiff_task &t, uint64_t *status)
 {
 	CKV_SHARED(float, inv);		/* [TILE] */
 	float *const sums = inv + TILE;	/* [n_slots][dim] */
-	struct keydiff_grid g = grid_of(t.n_access);
+	struct keydiff_grid g = keydiff_grid_of(t.n_access);
 	uint32_t index = blockIdx.x / t.n_tiles, dim = t.k.rows.dim;
 	uint32_t first = blockIdx.x % t.n_tiles * TILE;
 	uint32_t n_rows = min((uint32_t)TILE, t.k.rows.n_tokens - first);
@@ -107,8 +86,7 @@ tiles_kernel(const __grid_constant__ struct keydiff_task t, uint64_t *status)
 	}
 }
 
-__global__ void __launch_bounds__(THREADS)
-anchor_kernel(const __grid_constant__ struct keydiff_task t)
+__device__ static __forceinline__ void anchor_kernel(const struct keydiff_task &t)
 {
 	CKV_SHARED(double, sums);	/* [dim], then one for each warp */
 	uint32_t dim = t.k.rows.dim;
@@ -137,9 +115,8 @@ anchor_kernel(const __grid_constant__ struct keydiff_task t)
 }
 
 template <typename V>
-__global__ void __launch_bounds__(THREADS)
-score_kernel(const __grid_constant__ struct keydiff_task t,
-	     uint32_t n_tiles, float *__restrict__ score)
+__device__ static __forceinline__ void
+score_kernel(const struct keydiff_task &t, uint32_t n_tiles, float *__restrict__ score)
 {
 	uint32_t index = blockIdx.x / n_tiles, step = THREADS / t.lanes;
 	uint32_t layer = index / t.k.rows.n_heads * t.k.layer_step;
@@ -188,57 +165,14 @@ score_kernel(const __grid_constant__ struct keydiff_task t,
 	}
 }
 
-static size_t sums_bytes(const struct ckv_cuda_rows *k)
-{
-	size_t n = (size_t)k->n_layers * k->rows.n_heads * k->rows.dim;
-
-	return n * ceil_div(k->rows.n_tokens, (uint32_t)TILE) * sizeof(double);
-}
-
-size_t ckv_cuda_keydiff_work_bytes(const struct ckv_cuda_rows *k)
-{
-	if (cuda_rows_check(k) < 0)
-		return 0;
-	return sums_bytes(k) + (size_t)k->n_layers * k->rows.n_heads *
-			       k->rows.dim * sizeof(float);
-}
-
-template <typename V>
-static int keydiff_launch(struct keydiff_task *t, float *score, uint64_t *status,
-			  void *stream)
-{
-	uint32_t n_heads = t->k.n_layers * t->k.rows.n_heads, n_tiles;
-
-	t->n_access = t->k.rows.dim / V::N;
-	t->lanes = lanes_for(t->n_access);
-	n_tiles = ceil_div(t->k.rows.n_tokens, THREADS / t->lanes * AT_ONCE);
-	if ((uint64_t)n_heads * max(n_tiles, t->n_tiles) > INT32_MAX)
-		return -EINVAL;
-	CKV_LAUNCH((tiles_kernel<V>), n_heads * t->n_tiles, THREADS,
-		   (TILE + grid_of(t->n_access).n_slots * t->k.rows.dim) *
-		   sizeof(float), stream, *t, status);
-	CKV_LAUNCH(anchor_kernel, n_heads, THREADS,
-		   (t->k.rows.dim + THREADS / WARP) * sizeof(double), stream, *t);
-	CKV_LAUNCH((score_kernel<V>), n_heads * n_tiles, THREADS, 0, stream, *t,
-		   n_tiles, score);
-	return launch_result();
-}
-
-int ckv_cuda_keydiff(const struct ckv_cuda_rows *k, void *work, float *score,
-		     uint64_t *status, void *stream)
-{
-	struct keydiff_task t;
-	int r = -EINVAL;
-
-	if (cuda_rows_check(k) < 0 || cuda_work_check(work) < 0 ||
-	    score == NULL || status == NULL)
-		return -EINVAL;
-	t.k = *k;
-	t.row_bytes = cuda_row_bytes(k);
-	t.n_tiles = ceil_div(k->rows.n_tokens, (uint32_t)TILE);
-	t.tile_sum = (double *)work;
-	t.unit = (float *)((char *)work + sums_bytes(k));
-	CKV_FOR_NUMBERS(k->rows.elem, cuda_rows_unit(k) == 16, V,
-		r = keydiff_launch<V>(&t, score, status, stream););
-	return r;
-}
+#define TASK	const __grid_constant__ struct keydiff_task t
+#define TILES(V)								\
+	CKV_ENTRY(keydiff_tiles_##V, (THREADS, 4), (TASK, uint64_t *status),	\
+		  tiles_kernel<V>(t, status))
+#define SCORE(V)								\
+	CKV_ENTRY(keydiff_score_##V, (THREADS),					\
+		  (TASK, uint32_t n_tiles, float *__restrict__ score),		\
+		  score_kernel<V>(t, n_tiles, score))
+CKV_EACH_NUMBERS(TILES)
+CKV_ENTRY(keydiff_anchor, (THREADS), (TASK), anchor_kernel(t))
+CKV_EACH_NUMBERS(SCORE)

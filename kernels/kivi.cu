@@ -18,13 +18,7 @@
  */
 #include "kernels/kivi.cuh"
 
-static const uint32_t LONE_THREADS = 128;
-
-/* Threads of a block of keys, at most: with 2 bits each holds twice as much. */
-__host__ __device__ static constexpr uint32_t keys_threads(uint32_t bits)
-{
-	return bits == 2 ? 256 : 512;
-}
+static const uint32_t LONE_THREADS = KIVI_LONE_THREADS;
 
 /* ------------------------------------------------------------------ places */
 
@@ -117,8 +111,8 @@ __device__ static void encode_group(const struct encode_task &t, const struct en
 
 /* Neighbouring threads have neighbouring channels of keys, or groups of values. */
 template <typename V, int BITS>
-__global__ void __launch_bounds__(LONE_THREADS, 1)
-lone_kernel(const __grid_constant__ struct encode_task t, uint32_t n_tiles, bool keys)
+__device__ static __forceinline__ void
+lone_kernel(const struct encode_task &t, uint32_t n_tiles, bool keys)
 {
 	const enum ckv_elem E = (enum ckv_elem)V::ELEM;
 	const uint32_t per_word = 32 / BITS;
@@ -147,13 +141,6 @@ lone_kernel(const __grid_constant__ struct encode_task t, uint32_t n_tiles, bool
 }
 
 /* -------------------------------------------------- keys, groups in registers */
-
-struct kivi_block {		/* how a block's threads lie over its groups */
-	uint32_t n_tiles;	/* of an area */
-	uint32_t columns;	/* vectors of a row */
-	uint32_t runs;		/* of a group */
-	uint32_t n_groups;	/* of a block */
-};
 
 /* What a thread holds: RUN rows of 8 channels. */
 template <enum ckv_elem E, int BITS> struct key_run {
@@ -318,8 +305,8 @@ __device__ static inline void put_words(const struct key_run<E, BITS> &k, uint32
 }
 
 template <enum ckv_elem E, int BITS>
-__global__ void __launch_bounds__(keys_threads(BITS), 1)
-keys_kernel(const __grid_constant__ struct encode_task t, struct kivi_block b)
+__device__ static __forceinline__ void
+keys_kernel(const struct encode_task &t, struct kivi_block b)
 {
 	typedef struct key_run<E, BITS> run;
 	CKV_SHARED(uint4, scale);	/* [groups][dim]; then extremes [runs][dim] */
@@ -350,13 +337,9 @@ keys_kernel(const __grid_constant__ struct encode_task t, struct kivi_block b)
 
 /* ------------------------------------------- values, groups in a few lanes */
 
-static const uint32_t VALUES_THREADS = 256, VALUES_AT_ONCE = 2, VALUE_NUMBERS = 16;
-
-struct value_walk {
-	uint32_t n_tiles;	/* of an area */
-	uint32_t group_lanes;	/* a power of two up to 32 */
-	uint32_t row_lanes;	/* of all groups of a row, the last one's whole */
-};
+static const uint32_t VALUES_THREADS = KIVI_VALUES_THREADS;
+static const uint32_t VALUES_AT_ONCE = KIVI_VALUES_AT_ONCE;
+static const uint32_t VALUE_NUMBERS = KIVI_VALUE_NUMBERS;
 
 struct value_place {
 	uint32_t row, dim, group;	/* of the first number; group of the row */
@@ -365,7 +348,7 @@ struct value_place {
 
 __device__ static inline struct value_place value_at(const struct encode_task &t,
 						     const struct encode_run &r,
-						     const struct value_walk &w,
+						     const struct kivi_walk &w,
 						     uint32_t unit)
 {
 	struct value_place v;
@@ -438,7 +421,7 @@ __device__ static inline void put_value(const uint32_t word[8], const struct kiv
 template <enum ckv_elem E, int BITS>
 __device__ static inline void encode_value(const struct encode_task &t,
 					   const struct encode_run &r,
-					   const struct value_walk &w, uint32_t unit,
+					   const struct kivi_walk &w, uint32_t unit,
 					   uint32_t token, const uint32_t word[8])
 {
 	struct value_place v = value_at(t, r, w, unit);
@@ -471,8 +454,8 @@ __device__ static inline void encode_value(const struct encode_task &t,
 }
 
 template <enum ckv_elem E, int BITS>
-__global__ void __launch_bounds__(VALUES_THREADS)
-values_kernel(const __grid_constant__ struct encode_task t, struct value_walk w)
+__device__ static __forceinline__ void
+values_kernel(const struct encode_task &t, struct kivi_walk w)
 {
 	typedef numbers<E, 16> V;
 	struct encode_run r = encode_run_at(t, blockIdx.x / w.n_tiles);
@@ -504,95 +487,23 @@ values_kernel(const __grid_constant__ struct encode_task t, struct value_walk w)
 				      token[u], word[u]);
 }
 
-/* --------------------------------------------------------------- launchers */
+/* ----------------------------------------------------------------- kernels */
 
-/* Blocks of all areas; 0: more than a grid has. */
-static uint32_t blocks_of(const struct encode_task &t, uint64_t tiles)
-{
-	uint64_t n = tiles * t.rows.n_layers * t.rows.rows.n_heads;
-
-	return n <= INT32_MAX ? (uint32_t)n : 0;
-}
-
-static bool halves(const struct encode_task &t, uint32_t code_unit)
-{
-	return t.rows.rows.elem != CKV_ELEM_F32 && cuda_rows_unit(&t.rows) == 16 &&
-	       cuda_out_unit(&t.out.code, 16) >= code_unit;
-}
-
-/* Run the statements with E and BITS of a task of 16-bit numbers. */
-#define FOR_HALVES(t, E, BITS, ...) do {						\
-		const bool bf16_ = (t).rows.rows.elem == CKV_ELEM_BF16;			\
-		FOR_BITS_((t).e.bits, BITS,						\
-			if (bf16_) { const enum ckv_elem E = CKV_ELEM_BF16; __VA_ARGS__ }	\
-			else { const enum ckv_elem E = CKV_ELEM_F16; __VA_ARGS__ })	\
-	} while (0)
-#define FOR_BITS_(bits, BITS, ...)							\
-		if ((bits) == 8) { const int BITS = 8; __VA_ARGS__ }			\
-		else if ((bits) == 4) { const int BITS = 4; __VA_ARGS__ }		\
-		else { const int BITS = 2; __VA_ARGS__ }
-
-static int launch_lone(const struct encode_task &t, bool keys, void *stream)
-{
-	uint64_t groups = keys
-		? (uint64_t)ceil_div(t.max_n, t.e.group) * t.rows.rows.dim
-		: (uint64_t)t.max_n * ceil_div(t.rows.rows.dim, t.e.group);
-	uint32_t n_tiles = (uint32_t)ceil_div(groups, (uint64_t)LONE_THREADS);
-	uint32_t grid = blocks_of(t, n_tiles);
-
-	if (grid == 0 || groups > UINT32_MAX - LONE_THREADS)
-		return -EINVAL;
-	if (t.rows.rows.elem == CKV_ELEM_F32)
-		FOR_BITS_(t.e.bits, BITS,
-			CKV_LAUNCH((lone_kernel<numbers<CKV_ELEM_F32, 4>, BITS>), grid,
-				   LONE_THREADS, 0, stream, t, n_tiles, keys);)
-	else
-		FOR_HALVES(t, E, BITS,
-			CKV_LAUNCH((lone_kernel<numbers<E, 2>, BITS>), grid, LONE_THREADS,
-				   0, stream, t, n_tiles, keys););
-	return launch_result();
-}
-
-int encode_kivi_keys(const struct encode_task *t, void *stream)
-{
-	uint32_t run = t->e.bits == 2 ? 16 : 8, grid;
-	struct kivi_block b = { 0, t->rows.rows.dim / 8, t->e.group / run, 1 };
-	uint32_t of_group = b.columns * b.runs, shared;
-
-	if (!halves(*t, 16) || t->e.group % run != 0 || of_group > keys_threads(t->e.bits))
-		return launch_lone(*t, true, stream);
-	if (of_group < 256)
-		b.n_groups = 256 / of_group;
-	b.n_tiles = ceil_div(ceil_div(t->max_n, t->e.group), b.n_groups);
-	grid = blocks_of(*t, b.n_tiles);
-	if (grid == 0)
-		return -EINVAL;
-	shared = b.n_groups * t->rows.rows.dim *
-		 (uint32_t)(sizeof(uint4) + b.runs * sizeof(uint32_t));
-	FOR_HALVES(*t, E, BITS,
-		CKV_LAUNCH((keys_kernel<E, BITS>), grid, b.n_groups * of_group, shared,
-			   stream, *t, b););
-	return launch_result();
-}
-
-int encode_kivi_values(const struct encode_task *t, void *stream)
-{
-	uint32_t dim = t->rows.rows.dim, grid;
-	struct value_walk w = { 0, t->e.group / VALUE_NUMBERS, 0 };
-	uint64_t units;
-
-	w.row_lanes = ceil_div(dim, t->e.group) * w.group_lanes;
-	units = (uint64_t)t->max_n * w.row_lanes;
-	if (!halves(*t, 2 * t->e.bits) || t->e.group % VALUE_NUMBERS != 0 ||
-	    dim % VALUE_NUMBERS != 0 || w.group_lanes > WARP ||
-	    (w.group_lanes & (w.group_lanes - 1)) != 0 || units > INT32_MAX)
-		return launch_lone(*t, false, stream);
-	w.n_tiles = (uint32_t)ceil_div(units, (uint64_t)VALUES_THREADS * VALUES_AT_ONCE);
-	grid = blocks_of(*t, w.n_tiles);
-	if (grid == 0)
-		return -EINVAL;
-	FOR_HALVES(*t, E, BITS,
-		CKV_LAUNCH((values_kernel<E, BITS>), grid, VALUES_THREADS, 0, stream, *t,
-			   w););
-	return launch_result();
-}
+#define TASK	const __grid_constant__ struct encode_task t
+#define LONE(name, V, BITS)							\
+	CKV_ENTRY(kivi_lone_##name##_##BITS, (LONE_THREADS, 1),			\
+		  (TASK, uint32_t n_tiles, bool keys), lone_kernel<V, BITS>(t, n_tiles, keys))
+#define HALVES(name, E, BITS)							\
+	CKV_ENTRY(kivi_keys_##name##_##BITS, (KIVI_KEYS_THREADS(BITS), 1),	\
+		  (TASK, struct kivi_block b), keys_kernel<E, BITS>(t, b))	\
+	CKV_ENTRY(kivi_values_##name##_##BITS, (VALUES_THREADS),			\
+		  (TASK, struct kivi_walk w), values_kernel<E, BITS>(t, w))
+#define EACH(BITS)								\
+	LONE(f32, f32x1, BITS)							\
+	LONE(bf16, bf16x1, BITS)						\
+	LONE(f16, f16x1, BITS)							\
+	HALVES(bf16, CKV_ELEM_BF16, BITS)					\
+	HALVES(f16, CKV_ELEM_F16, BITS)
+EACH(8)
+EACH(4)
+EACH(2)

@@ -8,10 +8,10 @@
  */
 #include "common.cuh"
 
-enum { THREADS = 256, AT_ONCE = 8 };
+enum { THREADS = NORMS_THREADS, AT_ONCE = NORMS_AT_ONCE };
 
 template <typename V>
-__global__ void __launch_bounds__(THREADS)
+__device__ static __forceinline__ void
 norms_kernel(struct ckv_cuda_rows k, uint32_t lanes, uint32_t n_tiles,
 	     float *__restrict__ norm, uint64_t *status)
 {
@@ -61,24 +61,9 @@ norms_kernel(struct ckv_cuda_rows k, uint32_t lanes, uint32_t n_tiles,
 	}
 }
 
-int ckv_cuda_norms(const struct ckv_cuda_rows *k, float *norm, uint64_t *status,
-		   void *stream)
-{
-	uint32_t unit, lanes, n_tiles;
-	bool wide;
-	uint64_t n_blocks;
-
-	if (cuda_rows_check(k) < 0 || norm == NULL || status == NULL)
-		return -EINVAL;
-	unit = cuda_rows_unit(k);
-	wide = unit == 16;
-	lanes = lanes_for(wide ? cuda_row_bytes(k) / unit : k->rows.dim);
-	n_tiles = ceil_div(k->rows.n_tokens, THREADS / lanes * AT_ONCE);
-	n_blocks = (uint64_t)k->n_layers * k->rows.n_heads * n_tiles;
-	if (n_blocks > INT32_MAX)
-		return -EINVAL;
-	CKV_FOR_NUMBERS(k->rows.elem, wide, V,
-		CKV_LAUNCH((norms_kernel<V>), (uint32_t)n_blocks, THREADS, 0,
-			   stream, *k, lanes, n_tiles, norm, status););
-	return launch_result();
-}
+#define NORMS(V)								\
+	CKV_ENTRY(norms_##V, (THREADS), (struct ckv_cuda_rows k,	\
+		  uint32_t lanes, uint32_t n_tiles, float *__restrict__ norm,		\
+		  uint64_t *status),							\
+		  norms_kernel<V>(k, lanes, n_tiles, norm, status))
+CKV_EACH_NUMBERS(NORMS)

@@ -7,9 +7,9 @@
  */
 #include "pool.cuh"
 
-enum { THREADS = 256 };
+enum { THREADS = POOL_THREADS };
 
-__global__ void __launch_bounds__(THREADS)
+__device__ static __forceinline__ void
 pool_kernel(enum ckv_pool pool, uint32_t kernel, const float *__restrict__ in,
 	    uint32_t n, uint32_t n_tiles, float *__restrict__ out)
 {
@@ -24,7 +24,7 @@ pool_kernel(enum ckv_pool pool, uint32_t kernel, const float *__restrict__ in,
 				  part.to - part.from);
 }
 
-__global__ void __launch_bounds__(THREADS)
+__device__ static __forceinline__ void
 reduce_kernel(enum ckv_reduce reduce, const float *__restrict__ in,
 	      uint32_t group, uint32_t n, uint32_t n_tiles,
 	      float *__restrict__ out)
@@ -37,34 +37,12 @@ reduce_kernel(enum ckv_reduce reduce, const float *__restrict__ in,
 					      group, n);
 }
 
-int ckv_cuda_pool(enum ckv_pool pool, uint32_t kernel, const float *in,
-		  uint32_t n_rows, uint32_t n, float *out, void *stream)
-{
-	uint32_t n_tiles = ceil_div(n, (uint32_t)THREADS);
-	uint64_t n_blocks = (uint64_t)n_rows * n_tiles;
+CKV_ENTRY(pool, (THREADS),
+	  (enum ckv_pool pool, uint32_t kernel, const float *__restrict__ in, uint32_t n,
+	   uint32_t n_tiles, float *__restrict__ out),
+	  pool_kernel(pool, kernel, in, n, n_tiles, out))
 
-	if (!pool_ok(pool, kernel) || n_blocks > INT32_MAX ||
-	    (n_blocks > 0 && (in == NULL || out == NULL)))
-		return -EINVAL;
-	if (n_blocks == 0)
-		return 0;	/* an empty grid is a launch error */
-	CKV_LAUNCH(pool_kernel, (uint32_t)n_blocks, THREADS, 0, stream, pool,
-		   kernel, in, n, n_tiles, out);
-	return launch_result();
-}
-
-int ckv_cuda_reduce(enum ckv_reduce reduce, const float *in, uint32_t n_groups,
-		    uint32_t group, uint32_t n, float *out, void *stream)
-{
-	uint32_t n_tiles = ceil_div(n, (uint32_t)THREADS);
-	uint64_t n_blocks = (uint64_t)n_groups * n_tiles;
-
-	if (!reduce_ok(reduce) || group == 0 || n_blocks > INT32_MAX ||
-	    (n_blocks > 0 && (in == NULL || out == NULL)))
-		return -EINVAL;
-	if (n_blocks == 0)
-		return 0;
-	CKV_LAUNCH(reduce_kernel, (uint32_t)n_blocks, THREADS, 0, stream, reduce,
-		   in, group, n, n_tiles, out);
-	return launch_result();
-}
+CKV_ENTRY(reduce, (THREADS),
+	  (enum ckv_reduce reduce, const float *__restrict__ in, uint32_t group, uint32_t n,
+	   uint32_t n_tiles, float *__restrict__ out),
+	  reduce_kernel(reduce, in, group, n, n_tiles, out))

@@ -61,15 +61,4 @@ __device__ static inline float reduce_at(enum ckv_reduce reduce, const float *in
 	return (float)(reduce == CKV_REDUCE_MEAN ? sum / n_rows : sum);
 }
 
-static inline bool pool_ok(enum ckv_pool pool, uint32_t kernel)
-{
-	return kernel % 2 == 1 && (pool == CKV_POOL_AVG || pool == CKV_POOL_MAX);
-}
-
-static inline bool reduce_ok(enum ckv_reduce reduce)
-{
-	return reduce == CKV_REDUCE_MEAN || reduce == CKV_REDUCE_SUM ||
-	       reduce == CKV_REDUCE_MAX;
-}
-
 #endif

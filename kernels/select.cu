@@ -48,9 +48,9 @@ __device__ static uint32_t count_nan(const float *score, uint32_t n,
 }
 
 template <unsigned THREADS, bool RESIDENT>
-__global__ void __launch_bounds__(THREADS, THREADS == 1024 ? 2 : 4)
-select_kernel(const __grid_constant__ struct ckv_cuda_top top, uint32_t *pos,
-	      uint32_t *n_nan, uint32_t *n_lost)
+__device__ static __forceinline__ void
+select_kernel(const struct ckv_cuda_top &top, uint32_t *pos, uint32_t *n_nan,
+	      uint32_t *n_lost)
 {
 	CKV_SHARED(struct select_room, room);
 	uint32_t row = blockIdx.x, k, skip = 0;
@@ -85,28 +85,9 @@ select_kernel(const __grid_constant__ struct ckv_cuda_top top, uint32_t *pos,
 	}
 }
 
-static int top_check(const struct ckv_cuda_top *top)
-{
-	if (top == NULL || top->n == 0 || top->n > CKV_KERNEL_MAX_TOKENS ||
-	    top->n_scored > top->n || top->k > top->n ||
-	    top->n_rows > INT32_MAX || top->always.n_ranges > CKV_ALWAYS_RANGES)
-		return -EINVAL;
-	if (top->n_scored > 0 && (top->score == NULL ||
-				  top->row_stride < top->n_scored))
-		return -EINVAL;
-	return 0;
-}
-
-int ckv_cuda_select_top(const struct ckv_cuda_top *top, uint32_t *pos,
-			uint32_t *n_nan, uint32_t *n_lost, void *stream)
-{
-	if (top_check(top) < 0 || (pos == NULL && top->k > 0))
-		return -EINVAL;
-	if (top->n_rows == 0)
-		return 0;	/* an empty grid is a launch error */
-	SELECT_FOR(top->n, THREADS, RESIDENT,
-		CKV_LAUNCH((select_kernel<THREADS, RESIDENT>), top->n_rows,
-			   THREADS, sizeof(struct select_room), stream, *top, pos,
-			   n_nan, n_lost););
-	return launch_result();
-}
+#define SELECT(rows, THREADS, RESIDENT)						\
+	CKV_ENTRY(select_##rows, (THREADS, THREADS == 1024 ? 2 : 4),		\
+		  (const __grid_constant__ struct ckv_cuda_top top, uint32_t *pos,	\
+		   uint32_t *n_nan, uint32_t *n_lost),				\
+		  select_kernel<THREADS, RESIDENT>(top, pos, n_nan, n_lost))
+SELECT_EACH(SELECT)

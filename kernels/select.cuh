@@ -17,14 +17,6 @@
 
 #include "common.cuh"
 
-enum { SELECT_ITEMS = 8, SELECT_BINS = 2048 };
-
-struct select_room {		/* in shared memory */
-	uint32_t bin[SELECT_BINS];
-	uint32_t warp[WARP];
-	uint32_t found[4];
-};
-
 /* Who belongs to the best: keys above `key`, and of those equal to it some. */
 struct select_cut {
 	uint32_t key;
@@ -202,15 +194,10 @@ struct select_row {
 	}
 };
 
-/* Threads for rows of n, and whether such a row stays in registers. */
-#define SELECT_FOR(n, THREADS, RESIDENT, ...) do {				\
-		if ((n) <= 256 * SELECT_ITEMS) {				\
-			enum { THREADS = 256, RESIDENT = 1 }; __VA_ARGS__	\
-		} else if ((n) <= 1024 * SELECT_ITEMS) {			\
-			enum { THREADS = 1024, RESIDENT = 1 }; __VA_ARGS__	\
-		} else {							\
-			enum { THREADS = 1024, RESIDENT = 0 }; __VA_ARGS__	\
-		}								\
-	} while (0)
+/* The kinds of a kernel, by rows: few, many, too many for the registers. */
+#define SELECT_EACH(entry)							\
+	entry(2048, SELECT_FEW, true)						\
+	entry(8192, SELECT_MANY, true)						\
+	entry(long, SELECT_MANY, false)
 
 #endif

@@ -9,14 +9,7 @@
  */
 #include "pool.cuh"
 
-enum { TILE = 256, MAX_KERNEL = 4095 };
-
-struct snapkv_task {
-	enum ckv_pool pool;
-	enum ckv_reduce reduce;
-	bool pools_first;	/* KVPRESS: pool each query head, then reduce */
-	uint32_t window, kernel, n_kv_heads, group, n, n_tiles;
-};
+enum { TILE = SNAPKV_TILE };
 
 /* Numbers [from, to) of a query head, or of the reduced group, to shared memory. */
 __device__ static void stage(const struct snapkv_task &t, const float *head,
@@ -39,7 +32,7 @@ __device__ static float pooled(const struct snapkv_task &t, uint32_t at,
 			 part.to - part.from);
 }
 
-__global__ void __launch_bounds__(TILE)
+__device__ static __forceinline__ void
 snapkv_kernel(struct snapkv_task t, const float *__restrict__ score,
 	      uint32_t *max, float *__restrict__ out)
 {
@@ -77,45 +70,7 @@ snapkv_kernel(struct snapkv_task t, const float *__restrict__ score,
 		atomicMax(&max[head / t.n_kv_heads], best);
 }
 
-static int task_of(const struct ckv_snapkv *m, const struct ckv_shape *shape,
-		   struct snapkv_task *ret)
-{
-	if (m == NULL || shape == NULL || shape->n_kv_heads == 0 ||
-	    shape->n_q_heads == 0 || shape->n_q_heads > CKV_KERNEL_MAX_HEADS ||
-	    shape->n_q_heads % shape->n_kv_heads != 0 || m->window == 0 ||
-	    shape->n_tokens <= m->window ||
-	    shape->n_tokens > CKV_KERNEL_MAX_TOKENS ||
-	    !pool_ok(m->pool, m->kernel) || m->kernel > MAX_KERNEL ||
-	    !reduce_ok(m->reduce) || (m->mode != CKV_SNAPKV_KVPRESS &&
-				      m->mode != CKV_SNAPKV_OFFICIAL))
-		return -EINVAL;
-	ret->pool = m->pool;
-	ret->reduce = m->reduce;
-	ret->pools_first = m->mode == CKV_SNAPKV_KVPRESS;
-	ret->window = m->window;
-	ret->kernel = m->kernel;
-	ret->n_kv_heads = shape->n_kv_heads;
-	ret->group = shape->n_q_heads / shape->n_kv_heads;
-	ret->n = shape->n_tokens - m->window;
-	ret->n_tiles = ceil_div(ret->n, (uint32_t)TILE);
-	return 0;
-}
-
-int ckv_cuda_snapkv_score(const struct ckv_snapkv *m,
-			  const struct ckv_shape *shape, uint32_t n_layers,
-			  const float *score, uint32_t *max, float *out,
-			  void *stream)
-{
-	struct snapkv_task t;
-	uint64_t n_blocks;
-
-	if (task_of(m, shape, &t) < 0 || score == NULL || out == NULL)
-		return -EINVAL;
-	n_blocks = (uint64_t)n_layers * t.n_kv_heads * t.n_tiles;
-	if (n_layers == 0 || n_blocks > INT32_MAX)
-		return -EINVAL;
-	CKV_LAUNCH(snapkv_kernel, (uint32_t)n_blocks, TILE,
-		   (TILE + t.kernel - 1) * sizeof(float), stream, t, score, max,
-		   out);
-	return launch_result();
-}
+CKV_ENTRY(snapkv_scores, (TILE),
+	  (struct snapkv_task t, const float *__restrict__ score,
+	   uint32_t *max, float *__restrict__ out),
+	  snapkv_kernel(t, score, max, out))

@@ -62,8 +62,7 @@ static __device__ void do_unit(const struct window_task &t, const struct window_
 }
 
 template <class M, enum pass PASS>
-__global__ void __launch_bounds__(WINDOW_WARPS * 32, 3)
-window_kernel(const struct window_task t)
+__device__ static __forceinline__ void window_kernel(const struct window_task t)
 {
 	CKV_SHARED(char, shared);
 	const struct stage s = stage_in<M>(t, shared);
@@ -88,117 +87,21 @@ window_kernel(const struct window_task t)
 	}
 }
 
-/* ------------------------------------------------------------------ launchers */
+/* ------------------------------------------------------------------ kernels */
 
-static int window_cuda_check(const struct ckv_cuda_window *in)
-{
-	const struct ckv_cuda_rows *k, *q;
-
-	if (in == NULL)
-		return -EINVAL;
-	k = &in->k;
-	q = &in->q;
-	if (cuda_rows_check(k) < 0 || cuda_rows_check(q) < 0 ||
-	    k->n_layers != q->n_layers || k->layer_step != q->layer_step)
-		return -EINVAL;
-	if (k->rows.dim != q->rows.dim || q->rows.n_heads % k->rows.n_heads != 0 ||
-	    q->rows.n_heads / k->rows.n_heads * q->rows.n_tokens > CKV_KERNEL_MAX_ROWS ||
-	    q->rows.n_tokens > CKV_KERNEL_MAX_WINDOW ||
-	    k->rows.n_tokens <= q->rows.n_tokens)
-		return -EINVAL;
-	return 0;
-}
-
-/* Cut the work. 0, or -EINVAL: more units than a number holds. */
-static int window_cut(const struct ckv_cuda_window *in, struct window_task *t)
-{
-	uint64_t n_units;
-
-	t->in = *in;
-	t->group = in->q.rows.n_heads / in->k.rows.n_heads;
-	t->window = in->q.rows.n_tokens;
-	t->n_scored = in->k.rows.n_tokens - t->window;
-	t->head_rows = t->window < WINDOW_ROWS ? (t->window + 15) / 16 * 16 : WINDOW_ROWS;
-	t->unit_heads = WINDOW_ROWS / t->head_rows;
-	if (t->unit_heads > t->group)
-		t->unit_heads = t->group;
-	t->n_groups = ceil_div(t->group, t->unit_heads);
-	t->n_chunks = ceil_div(t->window, WINDOW_ROWS);
-	t->n_segments = ceil_div(in->k.rows.n_tokens, WINDOW_SEGMENT);
-	t->k_bytes = cuda_row_bytes(&in->k);
-	t->q_bytes = cuda_row_bytes(&in->q);
-	t->scale = (float)(1.0 / sqrt((double)in->k.rows.dim)) * LOG2_E;
-	n_units = (uint64_t)t->n_segments * t->n_groups * in->k.rows.n_heads *
-		  in->k.n_layers;
-	t->n_units = (uint32_t)n_units;
-	return n_units <= INT32_MAX ? 0 : -EINVAL;
-}
-
-size_t ckv_cuda_window_score_work_bytes(const struct ckv_cuda_window *in)
-{
-	struct window_task t;
-
-	if (window_cuda_check(in) < 0 || window_cut(in, &t) < 0 || in->lse != NULL)
-		return 0;
-	return (size_t)in->k.n_layers * in->q.rows.n_heads * t.n_segments * t.window *
-	       sizeof(float2);
-}
-
-template <class M>
-static void launch(const struct window_task &t, void *stream)
-{
-	uint32_t most = 3 * device_multiprocessors();
-	uint32_t grid = t.n_units < most ? t.n_units : most;
-
-	if (t.in.lse != NULL) {
-		CKV_LAUNCH((window_kernel<M, PASS_LSE>), grid, WINDOW_WARPS * 32,
-			   stage_bytes<M>(t, PASS_LSE), stream, t);
-		return;
-	}
-	CKV_LAUNCH((window_kernel<M, PASS_SUMS>), grid, WINDOW_WARPS * 32,
-		   stage_bytes<M>(t, PASS_SUMS), stream, t);
-	CKV_LAUNCH((window_kernel<M, PASS_SCORES>), grid, WINDOW_WARPS * 32,
-		   stage_bytes<M>(t, PASS_SCORES), stream, t);
-}
-
-template <bool BF16>
-static void launch_mma(const struct window_task &t, void *stream)
-{
-	uint32_t dim = t.in.k.rows.dim;
-
-	if (dim <= 64)
-		launch<mma_math<BF16, 2, 4> >(t, stream);
-	else if (dim <= 128)
-		launch<mma_math<BF16, 4, 4> >(t, stream);
-	else
-		launch<mma_math<BF16, 8, 2> >(t, stream);
-}
-
-int ckv_cuda_window_score(const struct ckv_cuda_window *in, void *work, float *score,
-			  uint64_t *status, void *stream)
-{
-	struct window_task t;
-	enum ckv_elem elem;
-	int r;
-
-	r = window_cuda_check(in);
-	if (r == 0)
-		r = window_cut(in, &t);
-	if (r < 0)
-		return r;
-	if (score == NULL || status == NULL ||
-	    (in->lse == NULL && cuda_work_check(work) < 0))
-		return -EINVAL;
-	t.score = score;
-	t.partial = (float2 *)work;
-	t.status = status;
-	elem = in->k.rows.elem;
-	if (elem != in->q.rows.elem || elem == CKV_ELEM_F32 || in->k.rows.dim > 256 ||
-	    cuda_rows_unit(&in->k) != 16 || cuda_rows_unit(&in->q) != 16)
-		launch<plain_math>(t, stream);
-	else if (elem == CKV_ELEM_BF16)
-		launch_mma<true>(t, stream);
-	else
-		launch_mma<false>(t, stream);
-	return launch_result();
-}
+#define WINDOW(name, row_bytes, ...)						\
+	static_assert((__VA_ARGS__::ROW_BYTES) == (row_bytes), "as the launcher counts");	\
+	WINDOW_PASS(name##_sums, PASS_SUMS, __VA_ARGS__)			\
+	WINDOW_PASS(name##_scores, PASS_SCORES, __VA_ARGS__)			\
+	WINDOW_PASS(name##_lse, PASS_LSE, __VA_ARGS__)
+#define WINDOW_PASS(name, PASS, ...)						\
+	CKV_ENTRY(window_##name, (WINDOW_THREADS, 3),				\
+		  (const struct window_task t),		\
+		  window_kernel<__VA_ARGS__, PASS>(t))
+WINDOW(plain, WINDOW_PLAIN_BYTES, plain_math)
+WINDOW(bf16_64, WINDOW_ROW_BYTES(64), mma_math<true, 2, 4>)
+WINDOW(bf16_128, WINDOW_ROW_BYTES(128), mma_math<true, 4, 4>)
+WINDOW(bf16_256, WINDOW_ROW_BYTES(256), mma_math<true, 8, 2>)
+WINDOW(f16_64, WINDOW_ROW_BYTES(64), mma_math<false, 2, 4>)
+WINDOW(f16_128, WINDOW_ROW_BYTES(128), mma_math<false, 4, 4>)
+WINDOW(f16_256, WINDOW_ROW_BYTES(256), mma_math<false, 8, 2>)

@@ -18,29 +18,12 @@
 
 #include <float.h>
 
-#define LOG2_E	1.4426950408889634f
-
-enum pass {
-	PASS_SUMS,		/* maxima and sums, into the partials */
-	PASS_SCORES,		/* from partials to scores */
-	PASS_LSE,		/* from the engine's log-sum-exp to scores */
-};
-
 struct stage {			/* in shared memory, of the rows at hand */
 	char *query;		/* [rows] of M::ROW_BYTES */
 	float *ref;		/* [rows]: log2 of the denominator; infinity: padding */
 	float *norm;		/* [rows]: sum of magnitudes */
 	float4 *sums;		/* PASS_SUMS: [warps][rows / 16][lanes] */
 };
-
-template <class M>
-static __host__ __device__ size_t stage_bytes(const struct window_task &t, enum pass pass)
-{
-	size_t rows = (size_t)t.unit_heads * t.head_rows;
-
-	return rows * (M::ROW_BYTES + 2 * sizeof(float)) +
-	       (pass == PASS_SUMS ? WINDOW_WARPS * rows / 16 * 32 * sizeof(float4) : 0);
-}
 
 template <class M>
 static __device__ __forceinline__ struct stage stage_in(const struct window_task &t,

@@ -16,40 +16,6 @@
 
 #include "kernels/common.cuh"
 
-#define WINDOW_WARPS	4u
-#define WINDOW_ROWS	128u
-#define WINDOW_SEGMENT	512u
-
-struct window_task {
-	struct ckv_cuda_window in;
-	float *score;		/* [n_layers][Hq][T-w] */
-	float2 *partial;	/* [n_layers][Hq][n_segments][w]: maximum, sum */
-	uint64_t *status;
-	uint32_t group, window, n_scored;	/* G, w, T-w */
-	uint32_t head_rows, unit_heads, n_groups, n_chunks, n_segments, n_units;
-	uint32_t k_bytes, q_bytes;		/* of a row */
-	float scale;		/* of a product, to a logit in base 2 */
-};
-
-#ifdef __CUDACC__
-/* Multiprocessors of the device at hand. */
-static uint32_t device_multiprocessors(void)
-{
-	int device = 0, n = 0;
-
-	if (cudaGetDevice(&device) != cudaSuccess ||
-	    cudaDeviceGetAttribute(&n, cudaDevAttrMultiProcessorCount, device) !=
-	    cudaSuccess || n < 1)
-		return 1;
-	return (uint32_t)n;
-}
-#else
-static uint32_t device_multiprocessors(void)
-{
-	return simt_multiprocessors;
-}
-#endif
-
 struct window_unit {
 	uint32_t index, layer;	/* among n_layers; the object's own number */
 	uint32_t head;		/* kv head */
@@ -100,7 +66,7 @@ static __device__ __forceinline__ float2 *window_partial_at(
 {
 	size_t head = (size_t)index * t.in.q.rows.n_heads + r.head;
 
-	return t.partial + (head * t.n_segments + segment) * t.window + r.query;
+	return (float2 *)t.partial + (head * t.n_segments + segment) * t.window + r.query;
 }
 
 #endif

@@ -2,6 +2,7 @@
 /* bench.c - see bench.h: what is timed, and what it must move. */
 #include "bench.h"
 #include "bench_object.h"
+#include "device.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -33,8 +34,8 @@ static const struct ckv_encode kivi4 = { .kind = CKV_ENCODE_KIVI, .bits = 4, .gr
 
 static int run_copy(struct bench_object *o)
 {
-	return cudaMemcpyAsync(o->rows_v, o->rows, (size_t)K_BYTES,
-			       cudaMemcpyDeviceToDevice, NULL) == cudaSuccess ? 0 : -EIO;
+	return cuda_errno(gpu.cuMemcpyDtoDAsync((uintptr_t)o->rows_v, (uintptr_t)o->rows,
+						(size_t)K_BYTES, NULL));
 }
 
 static int score(struct bench_object *o, uint32_t window, const float *lse)
@@ -216,16 +217,16 @@ static int by_size(const void *a, const void *b)
 
 /* One launch between two events, in microseconds; negative: it failed. */
 static double time_once(const struct bench_case *c, struct bench_object *o,
-			const cudaEvent_t event[2])
+			const CUevent event[2])
 {
 	float ms = 0.0f;
 
-	cudaEventRecord(event[0], NULL);
+	gpu_must(gpu.cuEventRecord(event[0], NULL), c->name);
 	if (c->run(o) < 0)
 		return -1.0;
-	cudaEventRecord(event[1], NULL);
-	bench_must(cudaEventSynchronize(event[1]), c->name);
-	bench_must(cudaEventElapsedTime(&ms, event[0], event[1]), c->name);
+	gpu_must(gpu.cuEventRecord(event[1], NULL), c->name);
+	gpu_must(gpu.cuEventSynchronize(event[1]), c->name);
+	gpu_must(gpu.cuEventElapsedTime(&ms, event[0], event[1]), c->name);
 	return 1e3 * (double)ms;
 }
 
@@ -234,8 +235,7 @@ static const char *status_of(struct bench_object *o)
 {
 	uint64_t word;
 
-	bench_must(cudaMemcpy(&word, o->status, sizeof word, cudaMemcpyDeviceToHost),
-		   "status");
+	gpu_get(&word, o->status, sizeof word);
 	return ckv_cuda_status(word, NULL, NULL) == 0 ? NULL : "a kernel reported a fault";
 }
 
@@ -243,13 +243,13 @@ static void time_case(const struct bench_case *c, struct bench_object *o, double
 		      struct bench_result *r)
 {
 	double us[MAX_RUNS], until;
-	cudaEvent_t event[2];
+	CUevent event[2];
 
 	*r = (struct bench_result){ .name = c->name, .bytes = c->bytes,
 				    .target_share = c->target_share,
 				    .target_us = c->target_us };
-	bench_must(cudaEventCreate(&event[0]), "event");
-	bench_must(cudaEventCreate(&event[1]), "event");
+	gpu_must(gpu.cuEventCreate(&event[0], 0), "event");
+	gpu_must(gpu.cuEventCreate(&event[1], 0), "event");
 	gpu_begin(o->status, NULL);
 	for (int i = 0; i < 3; i++)
 		if (time_once(c, o, event) < 0)
@@ -262,8 +262,8 @@ static void time_case(const struct bench_case *c, struct bench_object *o, double
 	}
 	if (r->failed == NULL)
 		r->failed = status_of(o);
-	cudaEventDestroy(event[0]);
-	cudaEventDestroy(event[1]);
+	gpu_must(gpu.cuEventDestroy(event[0]), "event");
+	gpu_must(gpu.cuEventDestroy(event[1]), "event");
 	if (r->failed != NULL)
 		return;
 	qsort(us, (size_t)r->runs, sizeof *us, by_size);
@@ -304,8 +304,10 @@ void bench_run(struct bench *b, double seconds)
 	memset(b, 0, sizeof *b);
 	bench_object_make(&o);
 	time_case(&copy, &o, 2 * each, &r);
-	if (r.failed != NULL)
-		bench_must(cudaErrorUnknown, "copy");
+	if (r.failed != NULL) {
+		fprintf(stderr, "gpu-check: copy: %s\n", r.failed);
+		exit(EXIT_FAILURE);
+	}
 	b->copy_gb_s = r.gb_s;
 	b->copy_gb_s_min = r.bytes / r.us_max * 1e-3;
 	b->copy_gb_s_max = r.bytes / r.us_min * 1e-3;
@@ -323,43 +325,26 @@ void bench_run(struct bench *b, double seconds)
 
 /* ----------------------------------------------------------------- the device */
 
-static int attribute(enum cudaDeviceAttr what)
-{
-	int value = 0;
-
-	cudaDeviceGetAttribute(&value, what, 0);
-	return value;
-}
-
 int bench_gpu_open(struct bench_gpu *g, const char **why)
 {
-	struct cudaDeviceProp *prop;
-	size_t free_bytes = 0;
 	uint64_t *status;
-	int n = 0;
+	CUdevice device = 0;
+	int r;
 
 	memset(g, 0, sizeof *g);
-	*why = "no CUDA device";
-	cudaRuntimeGetVersion(&g->runtime);
-	cudaDriverGetVersion(&g->driver);
-	if (cudaGetDeviceCount(&n) == cudaErrorInsufficientDriver && g->driver > 0)
-		*why = "the driver is older than this program's runtime";
-	if (n == 0 || cudaSetDevice(0) != cudaSuccess)
+	if (gpu_open(why) < 0)
 		return -ENODEV;
-	prop = calloc(1, sizeof *prop);
-	if (prop == NULL)
-		return -ENOMEM;
-	if (cudaGetDeviceProperties(prop, 0) == cudaSuccess)
-		snprintf(g->name, sizeof g->name, "%s", prop->name);
-	free(prop);
-	g->capability = 10 * attribute(cudaDevAttrComputeCapabilityMajor) +
-			attribute(cudaDevAttrComputeCapabilityMinor);
-	g->multiprocessors = attribute(cudaDevAttrMultiProcessorCount);
-	g->l2_bytes = (size_t)attribute(cudaDevAttrL2CacheSize);
-	cudaMemGetInfo(&free_bytes, &g->memory_bytes);
+	gpu.cuDriverGetVersion(&g->driver);
+	gpu_must(gpu.cuDeviceGet(&device, 0), "device");
+	gpu_must(gpu.cuDeviceGetName(g->name, sizeof g->name, device), "name");
+	gpu_must(gpu.cuDeviceTotalMem(&g->memory_bytes, device), "memory");
+	g->capability = 10 * gpu_attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR) +
+			gpu_attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR);
+	g->multiprocessors = gpu_attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
+	g->l2_bytes = (size_t)gpu_attribute(CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE);
 	*why = "this program has no code for the device";
-	status = bench_alloc(sizeof *status);
-	n = gpu_begin(status, NULL) < 0 || cudaDeviceSynchronize() != cudaSuccess;
-	cudaFree(status);
-	return n ? -ENODEV : 0;
+	status = gpu_alloc(sizeof *status);
+	r = gpu_begin(status, NULL) < 0 || gpu.cuCtxSynchronize() != CUDA_SUCCESS;
+	gpu_free(status);
+	return r ? -ENODEV : 0;
 }

@@ -10,7 +10,7 @@
 
 struct bench_gpu {
 	char name[256];
-	int capability, runtime, driver;	/* 90 is 9.0; 13000 is 13.0 */
+	int capability, driver;	/* 90 is 9.0; 13000: it knows CUDA 13.0 */
 	int multiprocessors;
 	size_t memory_bytes, l2_bytes;
 };

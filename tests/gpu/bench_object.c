@@ -1,27 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* bench_object.c - see bench_object.h. */
 #include "bench_object.h"
+#include "device.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #define N_KINDS	8u		/* pages of different content */
-
-void bench_must(cudaError_t e, const char *what)
-{
-	if (e == cudaSuccess)
-		return;
-	fprintf(stderr, "gpu-check: %s: %s\n", what, cudaGetErrorString(e));
-	exit(EXIT_FAILURE);
-}
-
-void *bench_alloc(size_t bytes)
-{
-	void *p = NULL;
-
-	bench_must(cudaMalloc(&p, bytes), "device memory");
-	return p;
-}
 
 static uint32_t random_at(uint64_t *state)
 {
@@ -39,9 +24,9 @@ static uint16_t random_bf16(uint64_t *state)
 
 static void *to_device(const void *host, size_t bytes)
 {
-	void *p = bench_alloc(bytes);
+	void *p = gpu_alloc(bytes);
 
-	bench_must(cudaMemcpy(p, host, bytes, cudaMemcpyHostToDevice), "copy there");
+	gpu_put(p, host, bytes);
 	return p;
 }
 
@@ -59,7 +44,7 @@ static void *host_alloc(size_t bytes)
 static void make_pages(struct bench_object *o)
 {
 	uint16_t *numbers = host_alloc(N_KINDS * OBJECT_PAGE_BYTES);
-	char *pages = bench_alloc(OBJECT_PAGES * OBJECT_PAGE_BYTES);
+	char *pages = gpu_alloc(OBJECT_PAGES * OBJECT_PAGE_BYTES);
 	const void **page = host_alloc(OBJECT_PAGES * sizeof *page);
 	uint64_t seed = 1;
 
@@ -70,10 +55,8 @@ static void make_pages(struct bench_object *o)
 		size_t at = (size_t)(i * 37u % OBJECT_PAGES);
 
 		page[i] = pages + at * OBJECT_PAGE_BYTES;
-		bench_must(cudaMemcpy(pages + at * OBJECT_PAGE_BYTES,
-				      (char *)numbers + i % N_KINDS * OBJECT_PAGE_BYTES,
-				      OBJECT_PAGE_BYTES, cudaMemcpyHostToDevice),
-			   "copy there");
+		gpu_put(pages + at * OBJECT_PAGE_BYTES,
+			(char *)numbers + i % N_KINDS * OBJECT_PAGE_BYTES, OBJECT_PAGE_BYTES);
 	}
 	o->page = to_device(page, OBJECT_PAGES * sizeof *page);
 	free(page);
@@ -138,19 +121,19 @@ void bench_object_make(struct bench_object *o)
 	o->q.layer_stride_bytes = (size_t)o->q.rows.n_heads * OBJECT_WINDOW * row;
 	make_queries(o);
 	make_kept(o);
-	o->score = bench_alloc(OBJECT_ROWS * OBJECT_GROUP * sizeof(float));
+	o->score = gpu_alloc(OBJECT_ROWS * OBJECT_GROUP * sizeof(float));
 	o->work_bytes = (size_t)256 << 20;
-	o->work = bench_alloc(o->work_bytes);
-	o->rows = bench_alloc(OBJECT_ROWS * row);
-	o->rows_v = bench_alloc(OBJECT_ROWS * row);
-	o->status = bench_alloc(sizeof *o->status);
+	o->work = gpu_alloc(o->work_bytes);
+	o->rows = gpu_alloc(OBJECT_ROWS * row);
+	o->rows_v = gpu_alloc(OBJECT_ROWS * row);
+	o->status = gpu_alloc(sizeof *o->status);
 }
 
 void bench_object_free(struct bench_object *o)
 {
-	bench_must(cudaDeviceSynchronize(), "the end");
-	cudaFree(o->score);
-	cudaFree(o->work);
-	cudaFree(o->rows);
-	cudaFree(o->rows_v);
+	gpu_must(gpu.cuCtxSynchronize(), "the end");
+	gpu_free(o->score);
+	gpu_free(o->work);
+	gpu_free(o->rows);
+	gpu_free(o->rows_v);
 }

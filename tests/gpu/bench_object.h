@@ -11,8 +11,6 @@
 
 #include "kernels/ckv_kernels.h"
 
-#include <cuda_runtime_api.h>
-
 enum {
 	OBJECT_LAYERS = 32, OBJECT_HEADS = 8, OBJECT_GROUP = 4, OBJECT_TOKENS = 8192,
 	OBJECT_DIM = 128, OBJECT_WINDOW = 32, OBJECT_PAGE_TOKENS = 16,
@@ -38,9 +36,5 @@ struct bench_object {
 /* Exits the program where memory does not suffice. */
 void bench_object_make(struct bench_object *ret);
 void bench_object_free(struct bench_object *o);
-
-/* Device memory or the end of the program. */
-void *bench_alloc(size_t bytes);
-void bench_must(cudaError_t e, const char *what);
 
 #endif

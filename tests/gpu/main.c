@@ -120,7 +120,7 @@ static json_t *pairs_json(int n, char **pair)
 static int write_report(const char *file, const struct bench_gpu *g, const struct bench *b,
 			json_t *checks)
 {
-	char runtime[16], driver[16], day[32];
+	char driver[16], day[32];
 	time_t now = time(NULL);
 	json_t *kernels = json_array(), *report;
 	int r;
@@ -128,10 +128,9 @@ static int write_report(const char *file, const struct bench_gpu *g, const struc
 	strftime(day, sizeof day, "%Y-%m-%dT%H:%M:%SZ", gmtime(&now));
 	for (int i = 0; i < b->n; i++)
 		json_array_append_new(kernels, result_json(&b->result[i]));
-	report = json_pack("{s:s, s:o, s:s, s:s, s:{s:f, s:f, s:f}, s:o, s:o}",
+	report = json_pack("{s:s, s:o, s:s, s:{s:f, s:f, s:f}, s:o, s:o}",
 			   "when", day, "device", device_json(g),
 			   "driver_supports", version(g->driver, driver, sizeof driver),
-			   "runtime", version(g->runtime, runtime, sizeof runtime),
 			   "copy", "gb_s", b->copy_gb_s, "gb_s_min", b->copy_gb_s_min,
 			   "gb_s_max", b->copy_gb_s_max, "kernels", kernels,
 			   "checks", checks);

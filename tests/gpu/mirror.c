@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* mirror.c - see mirror.h. */
 #include "mirror.h"
+#include "device.h"
 
-#include <cuda_runtime_api.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,14 +11,6 @@
 #define GUARD_BYTE	0xa5
 
 uint64_t mirror_n_launches;
-
-static void must(cudaError_t e, const char *what)
-{
-	if (e == cudaSuccess)
-		return;
-	fprintf(stderr, "gpu-check: %s: %s\n", what, cudaGetErrorString(e));
-	exit(EXIT_FAILURE);
-}
 
 struct mirror *mirror_begin(void)
 {
@@ -40,10 +32,10 @@ static void *add(struct mirror *m, void *host, size_t bytes, int back)
 		exit(EXIT_FAILURE);
 	}
 	*p = (struct mirror_piece){ .host = host, .bytes = bytes, .back = back };
-	must(cudaMalloc(&p->base, into + bytes + GUARD_BYTES), "memory");
+	p->base = gpu_alloc(into + bytes + GUARD_BYTES);
 	p->device = (char *)p->base + into;
-	must(cudaMemset((char *)p->device + bytes, GUARD_BYTE, GUARD_BYTES), "guard");
-	must(cudaMemcpy(p->device, host, bytes, cudaMemcpyHostToDevice), "copy there");
+	gpu_fill((char *)p->device + bytes, GUARD_BYTE, GUARD_BYTES);
+	gpu_put(p->device, host, bytes);
 	return p->device;
 }
 
@@ -93,8 +85,7 @@ static void check_guard(const struct mirror_piece *p)
 {
 	unsigned char guard[GUARD_BYTES];
 
-	must(cudaMemcpy(guard, (char *)p->device + p->bytes, sizeof guard,
-			cudaMemcpyDeviceToHost), "guard");
+	gpu_get(guard, (char *)p->device + p->bytes, sizeof guard);
 	for (size_t i = 0; i < sizeof guard; i++)
 		if (guard[i] != GUARD_BYTE) {
 			fprintf(stderr, "gpu-check: written %zu bytes past the end of %zu\n",
@@ -105,16 +96,15 @@ static void check_guard(const struct mirror_piece *p)
 
 int mirror_finish(struct mirror *m, int r)
 {
-	must(cudaDeviceSynchronize(), "kernel");
+	gpu_must(gpu.cuCtxSynchronize(), "kernel");
 	mirror_n_launches += r == 0;
 	for (uint32_t i = 0; i < m->n; i++) {
 		const struct mirror_piece *p = &m->piece[i];
 
 		check_guard(p);
 		if (p->back && r == 0)
-			must(cudaMemcpy(p->host, p->device, p->bytes,
-					cudaMemcpyDeviceToHost), "copy back");
-		must(cudaFree(p->base), "free");
+			gpu_get(p->host, p->device, p->bytes);
+		gpu_free(p->base);
 	}
 	return r;
 }

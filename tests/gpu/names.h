@@ -2,8 +2,7 @@
 /*
  * names.h - the launchers under the names that front.c calls them by.
  *
- * Included before every .cu file of gpu-check, or done to its object by objcopy, so that
- * front.c can take the launchers' own names. One line each: the Makefile reads them.
+ * Included before every launcher of gpu-check, so that front.c can take their own names.
  */
 #define ckv_cuda_begin gpu_begin
 #define ckv_cuda_window_score gpu_window_score

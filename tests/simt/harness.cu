@@ -6,6 +6,8 @@
 
 #include "kernels/common.cuh"
 
+#include <errno.h>
+
 /* out[i] = in[n - 1 - i] through shared memory. */
 __global__ void reverse_kernel(const uint32_t *in, uint32_t *out, int barrier)
 {
@@ -108,33 +110,42 @@ __global__ void wrong_kernel(enum wrong wrong, uint32_t *out)
 	}
 }
 
+/* Each kernel has its arguments in its own types. */
+#define LAUNCH(kernel, grid, block, shared_bytes, args)				\
+	(simt_launch(#kernel, kernel, grid, block, shared_bytes, args) < 0 ? -EIO : 0)
+
 int harness_reverse(const uint32_t *in, uint32_t n, int barrier, uint32_t *out)
 {
-	CKV_LAUNCH(reverse_kernel, 1, n, n * 4, NULL, in, out, barrier);
-	return launch_result();
+	void *const args[] = { &in, &out, &barrier };
+
+	return LAUNCH(reverse_kernel, 1, n, n * 4, args);
 }
 
 int harness_before(const uint32_t *in, uint32_t n, uint32_t *out)
 {
-	CKV_LAUNCH(before_kernel, 1, n, WARP * 4, NULL, in, out);
-	return launch_result();
+	void *const args[] = { &in, &out };
+
+	return LAUNCH(before_kernel, 1, n, WARP * 4, args);
 }
 
 int harness_lanes(const uint32_t *in, uint32_t *out)
 {
-	CKV_LAUNCH(lanes_kernel, 1, WARP, 0, NULL, in, out);
-	return launch_result();
+	void *const args[] = { &in, &out };
+
+	return LAUNCH(lanes_kernel, 1, WARP, 0, args);
 }
 
 int harness_wrong(enum wrong wrong, uint32_t n, uint32_t *out)
 {
-	CKV_LAUNCH(wrong_kernel, 1, n, n * 4, NULL, wrong, out);
-	return launch_result();
+	void *const args[] = { &wrong, &out };
+
+	return LAUNCH(wrong_kernel, 1, n, n * 4, args);
 }
 
 int harness_launch(uint32_t grid, uint32_t block, uint32_t shared_bytes)
 {
-	CKV_LAUNCH(before_kernel, grid, block, shared_bytes, NULL,
-		   nullptr, nullptr);
-	return launch_result();
+	uint32_t *none = nullptr;
+	void *const args[] = { &none, &none };
+
+	return LAUNCH(before_kernel, grid, block, shared_bytes, args);
 }

@@ -60,16 +60,17 @@ static inline float4 make_float4(float x, float y, float z, float w)
 
 /* ---- launches ---- */
 
-template <typename... P, typename... A>
+/* Run a kernel whose i-th argument is at args[i]; they are copied once, as CUDA does. */
+template <typename... P>
 static int simt_launch(const char *name, void (*kernel)(P...), dim3 grid,
-		       dim3 block, size_t shared_bytes, A &&...args)
+		       dim3 block, size_t shared_bytes, void *const *args)
 {
-	/* Copied once at the launch, and converted, as CUDA does. */
+	size_t i = 0;
 	struct call {
 		void (*kernel)(P...);
 		std::tuple<std::decay_t<P>...> args;
-	} c = { kernel, std::tuple<std::decay_t<P>...>(
-			static_cast<std::decay_t<P>>(args)...) };
+	} c = { kernel, std::tuple<std::decay_t<P>...>{
+			*static_cast<const std::decay_t<P> *>(args[i++])... } };
 	struct simt_launch l = {
 		name, { grid.x, grid.y, grid.z }, { block.x, block.y, block.z },
 		shared_bytes,
@@ -83,6 +84,18 @@ static int simt_launch(const char *name, void (*kernel)(P...), dim3 grid,
 		      "a kernel's arguments are copied as bytes");
 	return simt_run(&l);
 }
+
+/* CKV_ENTRY() here: the kernel as a function, and what kernels.c finds it by. */
+#define SIMT_ENTRY(name, parameters, ...) \
+	static void ckvk_##name parameters { __VA_ARGS__; } \
+	extern "C" { \
+	extern const struct simt_kernel simt_##name; \
+	const struct simt_kernel simt_##name = { \
+		[](uint32_t grid, uint32_t block, size_t shared_bytes, void *const *args) { \
+			return simt_launch(#name, ckvk_##name, grid, block, shared_bytes, \
+					   args); \
+		} }; \
+	}
 
 /* ---- meeting others ---- */
 

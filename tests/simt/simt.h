@@ -14,6 +14,9 @@
  * lane that does not take part. Shared memory is exactly what the launch asked for,
  * full of garbage, between poisoned zones; everything runs under ASan and UBSan.
  *
+ * The launchers of kernels/ are those of the product; kernels.c has cuda_launch() run the
+ * kernel here.
+ *
  * Not here: CUB, tensor-core instructions, cp.async, inline PTX. Where a kernel uses
  * one it has a plain twin of that one function under #ifndef __CUDACC__.
  */
@@ -60,6 +63,11 @@ struct simt_launch {
 
 /* 0, or -EINVAL for a launch that a GPU would refuse. */
 int simt_run(const struct simt_launch *launch);
+
+/* A kernel of kernels/, as CKV_ENTRY() leaves it: simt_<name>. */
+struct simt_kernel {
+	int (*launch)(uint32_t grid, uint32_t block, size_t shared_bytes, void *const *args);
+};
 
 /* ---- what device code calls, through simt.cuh ---- */
 

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * encode.cu - gather and encode one side of an object: arguments, choice of kernel.
+ * cuda_encode.c - gather and encode one side of an object: arguments, choice of kernel.
  */
-#include "kernels/encode.cuh"
+#include "kernels/cuda_encode.h"
+
+#include <errno.h>
 
 size_t ckv_cuda_encode_work_bytes(const struct ckv_encode *e,
 				  const struct ckv_cuda_rows *rows)
@@ -32,11 +34,11 @@ static int places_check(const struct encode_task *t, enum ckv_side side)
 static int encode_launch(const struct encode_task *t, enum ckv_side side, void *stream)
 {
 	if (t->e.kind == CKV_ENCODE_FP8 && t->e.scale == CKV_FP8_BLOCK)
-		return encode_fp8_blocks(t, stream);
+		return cuda_encode_fp8_blocks(t, stream);
 	if (t->e.kind != CKV_ENCODE_KIVI)
-		return encode_pointwise(t, stream);
-	return side == CKV_SIDE_KEY ? encode_kivi_keys(t, stream)
-				    : encode_kivi_values(t, stream);
+		return cuda_encode_pointwise(t, stream);
+	return side == CKV_SIDE_KEY ? cuda_encode_kivi_keys(t, stream)
+				    : cuda_encode_kivi_values(t, stream);
 }
 
 int ckv_cuda_encode(const struct ckv_encode *e, enum ckv_side side,
@@ -44,7 +46,7 @@ int ckv_cuda_encode(const struct ckv_encode *e, enum ckv_side side,
 		    void *work, const struct ckv_cuda_coded *out, uint64_t *status,
 		    void *stream)
 {
-	struct encode_task t = {};
+	struct encode_task t = { 0 };
 	uint32_t n;
 
 	if (ckv_encode_check(e) < 0 || cuda_rows_check(rows) < 0 || out == NULL ||
@@ -62,7 +64,7 @@ int ckv_cuda_encode(const struct ckv_encode *e, enum ckv_side side,
 	t.max_n = n - (n < e->n_full ? n : e->n_full);
 	if (kept != NULL)
 		t.kept = *kept;
-	t.amax = (uint32_t *)work;
+	t.amax = work;
 	t.status = status;
 	if (t.max_n == 0)
 		return 0;	/* an empty grid is a launch error */

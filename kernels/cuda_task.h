@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cuda_task.h - what launchers and kernels agree on: arguments, threads, tiles.
+ *
+ * Plain C, read by both: the launchers (cuda_*.c) by the C compiler, the kernels (.cu)
+ * by nvcc. A struct here goes to the device as the bytes it is made of.
+ */
+#ifndef CKV_KERNELS_CUDA_TASK_H
+#define CKV_KERNELS_CUDA_TASK_H
+
+#include "kernels/cuda_args.h"
+
+#include <stdbool.h>
+
+/* ---------------------------------------------------------------- checksum */
+
+enum {
+	CHECKSUM_THREADS = 256, CHECKSUM_HASHES = CHECKSUM_THREADS / 4,
+	CHECKSUM_SECRET_BYTES = 24 * 8,		/* in shared memory */
+};
+
+/* -------------------------------------------------------------------- pool */
+
+enum { POOL_THREADS = 256, SNAPKV_TILE = 256, SNAPKV_MAX_KERNEL = 4095 };
+
+struct snapkv_task {
+	enum ckv_pool pool;
+	enum ckv_reduce reduce;
+	bool pools_first;	/* KVPRESS: pool each query head, then reduce */
+	uint32_t window, kernel, n_kv_heads, group, n, n_tiles;
+};
+
+/* ------------------------------------------------------------------ chunks */
+
+enum { CHUNK_THREADS = 256, CHUNK_TILE = 1024 };
+
+struct chunk_task {
+	uint32_t chunk, n_chunks, n_chunked;
+	uint32_t n_scored;	/* T - w; later tokens have the pad */
+	uint32_t n_heads;	/* rows of the input in a layer */
+	uint32_t per_block, n_blocks;	/* chunks of a block, blocks of a layer */
+	bool mean;
+};
+
+struct keep_task {
+	uint32_t chunk, n_chunks, n_chunked, window;
+	uint32_t n_scored;	/* chunks past it lie in the window: they go first */
+	uint32_t keep;		/* chunks to keep, >= 1 */
+	uint32_t budget;	/* PAPER: tokens beside the window */
+	bool paper;
+	uint32_t max_n;		/* from one layer's positions to the next */
+};
+
+/* ------------------------------------------------------------------ select */
+
+enum { SELECT_ITEMS = 8, SELECT_BINS = 2048, SELECT_FEW = 256, SELECT_MANY = 1024 };
+
+struct select_room {		/* in shared memory */
+	uint32_t bin[SELECT_BINS];
+	uint32_t warp[32];
+	uint32_t found[4];
+};
+
+/* ------------------------------------------------------------------- norms */
+
+enum { NORMS_THREADS = 256, NORMS_AT_ONCE = 8 };
+
+/* ----------------------------------------------------------------- keydiff */
+
+enum { KEYDIFF_THREADS = 256, KEYDIFF_AT_ONCE = 4, KEYDIFF_TILE = 128 };
+
+struct keydiff_task {
+	struct ckv_cuda_rows k;
+	uint32_t n_access, row_bytes, lanes;	/* lanes that share a row */
+	uint32_t n_tiles;
+	double *tile_sum;	/* [layers * heads][n_tiles][dim] */
+	float *unit;		/* [layers * heads][dim] */
+};
+
+/* n_cols threads beside each other read one row; a block has n_slots rows at a time. */
+struct keydiff_grid {
+	uint32_t n_cols, n_slots;
+};
+
+CUDA_BOTH static inline struct keydiff_grid keydiff_grid_of(uint32_t n_access)
+{
+	uint32_t n_cols = n_access < (uint32_t)KEYDIFF_THREADS ? n_access
+							       : (uint32_t)KEYDIFF_THREADS;
+	struct keydiff_grid g = { n_cols, KEYDIFF_THREADS / n_cols };
+
+	return g;
+}
+
+/* ------------------------------------------------------------------ gather */
+
+enum { GATHER_THREADS = 256, GATHER_AT_ONCE = 8 };
+
+struct gather_side {
+	struct ckv_cuda_rows rows;
+	struct ckv_cuda_out out;
+	uint32_t row_bytes, row_units;
+};
+
+struct gather_task {
+	struct gather_side side[2];
+	struct ckv_cuda_kept kept;
+	uint32_t n_sides, n_newest, n_tiles;
+};
+
+/* ------------------------------------------------------------------ encode */
+
+#define ENCODE_THREADS	256u
+#define ENCODE_AT_ONCE	4u	/* vectors a thread */
+
+struct encode_task {
+	struct ckv_cuda_rows rows;
+	struct ckv_cuda_kept kept;	/* pos NULL: all tokens */
+	struct ckv_cuda_coded out;
+	struct ckv_encode e;
+	enum ckv_input input;		/* for faults */
+	uint32_t row_bytes;
+	uint32_t max_n;			/* coded rows of an area, at most */
+	uint32_t *amax;			/* [n_layers][n_heads], bits of a float; fp8 */
+	uint64_t *status;
+};
+
+struct encode_walk {
+	uint32_t n_tiles;	/* of an area */
+	uint32_t row_units;	/* vectors of a row */
+};
+
+#define KIVI_LONE_THREADS	128u
+
+/* Threads of a block of keys, at most: with 2 bits each holds twice as much. */
+#define KIVI_KEYS_THREADS(bits)	((bits) == 2 ? 256u : 512u)
+
+struct kivi_block {		/* how a block's threads lie over its groups */
+	uint32_t n_tiles;	/* of an area */
+	uint32_t columns;	/* vectors of a row */
+	uint32_t runs;		/* of a group */
+	uint32_t n_groups;	/* of a block */
+};
+
+#define KIVI_VALUES_THREADS	256u
+#define KIVI_VALUES_AT_ONCE	2u
+#define KIVI_VALUE_NUMBERS	16u
+
+struct kivi_walk {
+	uint32_t n_tiles;	/* of an area */
+	uint32_t group_lanes;	/* a power of two up to 32 */
+	uint32_t row_lanes;	/* of all groups of a row, the last one's whole */
+};
+
+/* ------------------------------------------------------------------ decode */
+
+#define DECODE_THREADS	256u
+#define DECODE_AT_ONCE	4u
+
+struct decode_task {
+	struct ckv_cuda_object object;
+	struct ckv_cuda_coded in;
+	struct ckv_cuda_out out;
+	struct ckv_encode e;
+	uint32_t n_tiles;	/* of an area */
+	uint32_t row_units;	/* threads that share a row */
+};
+
+/* ------------------------------------------------------------------ window */
+
+#define WINDOW_WARPS	4u
+#define WINDOW_THREADS	(WINDOW_WARPS * 32)
+#define WINDOW_ROWS	128u
+#define WINDOW_SEGMENT	512u
+
+#define LOG2_E		1.4426950408889634f
+
+/* Bytes of a query in the stage: half numbers, as many as fit; else its address. */
+#define WINDOW_ROW_BYTES(max_dim)	(2u * (max_dim))
+#define WINDOW_PLAIN_BYTES		8u
+
+enum pass {			/* in the order of CKV_PASSES() */
+	PASS_SUMS,		/* maxima and sums, into the partials */
+	PASS_SCORES,		/* from partials to scores */
+	PASS_LSE,		/* from the engine's log-sum-exp to scores */
+};
+
+struct window_task {
+	struct ckv_cuda_window in;
+	float *score;		/* [n_layers][Hq][T-w] */
+	void *partial;		/* float2 [n_layers][Hq][n_segments][w]: maximum, sum */
+	uint64_t *status;
+	uint32_t group, window, n_scored;	/* G, w, T-w */
+	uint32_t head_rows, unit_heads, n_groups, n_chunks, n_segments, n_units;
+	uint32_t k_bytes, q_bytes;		/* of a row */
+	float scale;		/* of a product, to a logit in base 2 */
+};
+
+#endif
