@@ -142,6 +142,7 @@ START_TEST(a_client_and_its_blocks_are_shown)
 	/* For people: one is one, and nothing is a dash, not -1. */
 	ckv("status");
 	ck_assert_ptr_nonnull(strstr(said.out, "1 client, 1 lane, "));
+	ck_assert_ptr_nonnull(strstr(said.out, "huge pages; a restart loses what is in "));
 	ckv("blocks tiny");
 	ck_assert_ptr_nonnull(strstr(said.out, "1 root, 1 chain end, longest chain 3 blocks"));
 	ckv("blocks tiny --list");
