@@ -528,8 +528,6 @@ static void restore_order(struct space *s, bool views)
 		c->ops->insert(c->policy, slot, POLICY_KNOWN);
 		if (!copy_may_go(s, slot, LEND_LEVEL))
 			c->ops->remove(c->policy, slot);
-		if (!views)
-			save_enqueue(s, slot, LEND_LEVEL);
 	}
 }
 
