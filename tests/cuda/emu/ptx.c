@@ -2,7 +2,6 @@
 /* ptx.c - see ptx.h. */
 #include "ptx.h"
 
-#include <errno.h>
 #include <sanitizer/asan_interface.h>
 #include <stdlib.h>
 
@@ -18,30 +17,41 @@ static void run_thread(void *arg)
 	c->kernel->run(c->params);
 }
 
-/* Parameters are copied once, as a driver does, each into its place. */
-int ptx_launch(const struct ptx_kernel *kernel, struct simt_dim grid, struct simt_dim block,
-	       size_t shared_bytes, void *const *arg)
+int ptx_fits(const struct ptx_kernel *kernel, struct simt_dim grid, struct simt_dim block,
+	     size_t shared_bytes)
 {
-	struct call call = { .kernel = kernel };
+	uint64_t n = (uint64_t)block.x * block.y * block.z;
+	uint32_t most = kernel->max_threads != 0 ? kernel->max_threads : SIMT_MAX_THREADS;
+
+	return n > 0 && n <= most && block.z <= 64 && grid.x > 0 && grid.x <= INT32_MAX &&
+	       grid.y > 0 && grid.y <= UINT16_MAX && grid.z > 0 && grid.z <= UINT16_MAX &&
+	       kernel->shared_bytes + shared_bytes <= SIMT_MAX_SHARED;
+}
+
+unsigned char *ptx_params(const struct ptx_kernel *kernel, void *const *arg)
+{
+	const struct ptx_param *last;
+	unsigned char *params;
+
+	if (kernel->n_params == 0)
+		return NULL;
+	last = &kernel->param[kernel->n_params - 1];
+	params = aligned_alloc(64, ((size_t)last->offset + last->bytes + 63) & ~(size_t)63);
+	if (params == NULL)
+		abort();
+	for (uint32_t i = 0; i < kernel->n_params; i++)
+		memcpy(params + kernel->param[i].offset, arg[i], kernel->param[i].bytes);
+	return params;
+}
+
+int ptx_run(const struct ptx_kernel *kernel, struct simt_dim grid, struct simt_dim block,
+	    size_t shared_bytes, unsigned char *params)
+{
+	struct call call = { kernel, params };
 	struct simt_launch launch = { kernel->name, grid, block,
 				      kernel->shared_bytes + shared_bytes, run_thread, &call };
-	uint64_t n = (uint64_t)block.x * block.y * block.z;
-	int r;
 
-	if (kernel->max_threads != 0 && n > kernel->max_threads)
-		return -EINVAL;
-	if (kernel->n_params > 0) {
-		const struct ptx_param *last = &kernel->param[kernel->n_params - 1];
-
-		call.params = aligned_alloc(64, ((size_t)last->offset + last->bytes + 63) & ~63ul);
-		if (call.params == NULL)
-			abort();
-	}
-	for (uint32_t i = 0; i < kernel->n_params; i++)
-		memcpy(call.params + kernel->param[i].offset, arg[i], kernel->param[i].bytes);
-	r = simt_run(&launch);
-	free(call.params);
-	return r;
+	return simt_run(&launch);
 }
 
 static void check(uint64_t at, uint32_t bytes, struct simt_site site)

@@ -38,12 +38,16 @@ const struct ptx_kernel *const *ptx_kernels(size_t *ret_n);
 /* Find a kernel; NULL if this table has none of that name. */
 const struct ptx_kernel *ptx_find(const char *name);
 
-/*
- * Run one: arg[i] points at its parameter i; shared_bytes come on top of the kernel's own.
- * 0, or -EINVAL for a launch that a GPU would refuse. One launch at a time.
- */
-int ptx_launch(const struct ptx_kernel *kernel, struct simt_dim grid, struct simt_dim block,
-	       size_t shared_bytes, void *const *arg);
+/* Would a GPU take the launch? shared_bytes come on top of the kernel's own. */
+int ptx_fits(const struct ptx_kernel *kernel, struct simt_dim grid, struct simt_dim block,
+	     size_t shared_bytes);
+
+/* A copy of its parameters, *arg[i] in their places, freed by free(); NULL without any. */
+unsigned char *ptx_params(const struct ptx_kernel *kernel, void *const *arg);
+
+/* Run one that fits. 0 or -EINVAL. One at a time. */
+int ptx_run(const struct ptx_kernel *kernel, struct simt_dim grid, struct simt_dim block,
+	    size_t shared_bytes, unsigned char *params);
 
 #define PTX_SITE(name, line)	((struct simt_site){ name, PTX_FILE, line })
 

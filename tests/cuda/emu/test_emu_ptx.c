@@ -11,9 +11,17 @@ static const struct simt_dim one = { 1, 1, 1 };
 static int launch(const char *name, uint32_t n_threads, size_t shared_bytes, void *const *arg)
 {
 	const struct ptx_kernel *kernel = ptx_find(name);
+	struct simt_dim block = { n_threads, 1, 1 };
+	unsigned char *params;
+	int r;
 
 	ck_assert_msg(kernel != NULL, "there is no kernel %s", name);
-	return ptx_launch(kernel, one, (struct simt_dim){ n_threads, 1, 1 }, shared_bytes, arg);
+	if (!ptx_fits(kernel, one, block, shared_bytes))
+		return -EINVAL;
+	params = ptx_params(kernel, arg);
+	r = ptx_run(kernel, one, block, shared_bytes, params);
+	free(params);
+	return r;
 }
 
 /* ---- one instruction each ---- */

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * emu.h - inside the emulated driver: one device, its streams, what may go wrong.
+ *
+ * Addresses of the device are those of this process. Memory is memfds, mapped with the
+ * access that was asked for, so a store through a read-only mapping faults as on a GPU,
+ * and goes from process to process as descriptors. A stream is a thread with a queue; it
+ * dawdles by a seed, and what the API leaves unordered it does in an order of its own.
+ * Kernels run one at a time, on the fibers of tests/simt.
+ *
+ * A test rules it by the environment, read when the library is loaded:
+ *
+ *   CKV_EMU_FAIL=NAME:N:ERROR,...  the N-th call of NAME returns ERROR; of a stream's work
+ *                                  the NAMEs are copy, set, write, wait, host and kernel
+ *   CKV_EMU_SLOW=NAME:N:MS,...     it takes MS milliseconds longer
+ *   CKV_EMU_LOSE=NAME:N:ERROR,...  the device is lost then: ERROR is all that it says since
+ *   CKV_EMU_SEED=N                 of the dawdling and the orders; 1
+ *   CKV_EMU_DELAY_US=N             how long it dawdles at most before a piece of work; 1000
+ *   CKV_EMU_DEVICES=0              there is no device
+ *   CKV_EMU_VERSION=N              of the driver, which lacks what came later; 13000
+ *   CKV_EMU_MEMORY=N               bytes of device memory; 4 GiB
+ *   CKV_EMU_ATTRIBUTES=N=V,...     attributes that differ
+ *   CKV_EMU_KERNELS=PATH:...       libraries of translated kernels (ptx_table.c)
+ *
+ * NAME is as cuGetProcAddress takes it; "*" is any call. Not here: streams of CUDA's own
+ * "per thread" kind, graphs beyond the state of a capture, launch attributes.
+ */
+#ifndef CKV_EMU_H
+#define CKV_EMU_H
+
+#include "api.h"
+#include "ptx.h"
+
+#include <pthread.h>
+
+#define EMU_GRANULARITY		((size_t)2 << 20)
+
+extern pthread_mutex_t emu_lock;	/* all that follows, unless it says otherwise */
+extern pthread_cond_t emu_changed;	/* work was queued or done, or the device lost */
+
+/* ---- calls ---- */
+
+enum emu_needs { EMU_NOTHING, EMU_INIT, EMU_CONTEXT };
+
+/*
+ * Begins each call of the API, without the lock. What it returns, unless CUDA_SUCCESS, the
+ * call returns: what a test asked for, what the device has come to, or what is missing.
+ */
+CUresult emu_enter(const char *name, enum emu_needs needs);
+
+#define EMU_ENTER(name, needs) do {			\
+		CUresult r_ = emu_enter(name, needs);	\
+							\
+		if (r_ != CUDA_SUCCESS)			\
+			return r_;			\
+	} while (0)
+
+/* The same for a piece of a stream's work, which is skipped then and loses the device. */
+CUresult emu_work_fault(const char *name);
+
+/* What the device says since it was lost; CUDA_SUCCESS until then. Any thread, no lock. */
+CUresult emu_lost(void);
+void emu_lose(CUresult error, const char *why);
+
+/* A number of the environment, or what it is otherwise. */
+uint64_t emu_number(const char *name, uint64_t otherwise);
+
+/* The next of a sequence of numbers. */
+uint64_t emu_random(uint64_t *state);
+
+/* Is this thread within a host function, which may not call the API? */
+extern __thread int emu_in_host_function;
+
+/* ---- device and context ---- */
+
+struct CUctx_st {
+	unsigned n_users;
+	CUstream legacy;
+};
+
+CUcontext emu_context(void);		/* the current one, or NULL; no lock */
+uint64_t emu_memory_bytes(void);
+
+/* ---- memory ---- */
+
+/* Is it memory that the device moves by itself, or does a copy go through the driver? */
+int emu_is_pinned(CUdeviceptr at, size_t bytes);
+uint64_t emu_memory_used(void);
+
+/*
+ * Run body(arg); 0, or the address of the access that faulted in it. One of a kernel that
+ * runs on a fiber also.
+ */
+uintptr_t emu_guarded(void (*body)(void *arg), void *arg);
+
+/* ---- streams ---- */
+
+enum emu_kind { EMU_COPY, EMU_SET, EMU_WRITE, EMU_WAIT, EMU_HOST, EMU_KERNEL, EMU_AFTER };
+
+struct emu_copy {
+	unsigned char *to, *from;
+	size_t bytes;
+	void *staged;			/* freed afterwards */
+};
+
+struct emu_work {
+	struct emu_work *next;
+	enum emu_kind kind;
+	union {
+		struct {
+			struct emu_copy *copy;
+			size_t n;
+		} copies;
+		struct {
+			CUdeviceptr at;
+			size_t n;
+			uint64_t value;
+			unsigned flags;
+		} memory;
+		struct {
+			CUhostFn function;
+			void *data;
+		} host;
+		struct {
+			const struct ptx_kernel *kernel;
+			struct simt_dim grid, block;
+			size_t shared_bytes;
+			unsigned char *params;
+		} kernel;
+		struct {
+			CUstream stream;
+			uint64_t ticket;
+		} after;
+	};
+};
+
+struct CUstream_st {
+	CUstream next;
+	CUcontext context;
+	unsigned flags;
+	int is_legacy, is_closed;
+	CUstreamCaptureStatus capture;
+	uint64_t random;
+	struct emu_work *first, *last;	/* the first is being done */
+	uint64_t n_queued, n_done;
+};
+
+extern CUstream emu_streams;		/* all there ever were */
+
+/* New, with its thread; NULL where there is no memory. */
+CUstream emu_stream_open(CUcontext context, unsigned flags, int is_legacy);
+
+/* What a handle means, or NULL. */
+CUstream emu_stream(CUstream handle);
+
+/*
+ * Queue a copy of *work; its pieces belong to the stream then, and are freed if it fails.
+ * *ret_ticket, if not NULL, is what the stream's n_done reaches when it is done.
+ */
+CUresult emu_queue(CUstream handle, const struct emu_work *work, uint64_t *ret_ticket);
+
+/* Wait until a stream has come so far, or the device is lost. Takes the lock. */
+CUresult emu_wait(CUstream stream, uint64_t ticket);
+
+/* Do it, in this thread; free its pieces. */
+void emu_do(struct emu_work *work, uint64_t *random);
+void emu_free(const struct emu_work *work);
+
+#endif
