@@ -192,6 +192,21 @@ build-simt/libckvsimt.a: $(SIMT_LIB)
 build-simt/test_simt_%: build-simt/test_simt_%.o build-simt/libckvsimt.a $B/libckvk.a
 	$(call run,LD)$(CXX) $(SIMT_FLAGS) -o $@ $^ $(call libs,check libxxhash) -lm
 
+# The same tests by way of what brings them to a GPU, with memory of this machine.
+GPU_HERE := $(patsubst %,build-simt/gpu/%.o,front mirror here/device $(LAUNCHERS:kernels/%.c=%))
+
+build-simt/gpu/%.o: tests/gpu/%.c
+	@mkdir -p $(@D)
+	$(call run,CC)$(CC) $(CPPFLAGS) -std=c17 $(WARN) $(SIMT_FLAGS) -c -o $@ $<
+
+build-simt/gpu/cuda_%.o: kernels/cuda_%.c tests/gpu/names.h
+	@mkdir -p $(@D)
+	$(call run,CC)$(CC) $(CPPFLAGS) -include tests/gpu/names.h -std=c17 $(WARN) $(SIMT_FLAGS) \
+		-c -o $@ $<
+
+build-simt/test_gpu_%: build-simt/test_simt_%.o $(GPU_HERE) build-simt/libckvsimt.a $B/libckvk.a
+	$(call run,LD)$(CXX) $(SIMT_FLAGS) -o $@ $^ $(call libs,check libxxhash) -lm
+
 # PTX in C, on the harness' fibers; see tests/cuda/emu. Position-independent, as what is made of
 # it is loaded like a driver. What is in build-emu/asan knows ASan; translated kernels ask it.
 EMU_FLAGS := -std=gnu17 $(WARN) -g -fPIC -pthread -fno-omit-frame-pointer -ffp-contract=off \
@@ -344,7 +359,7 @@ build/cuda-report.txt: $(CUDA_O) tests/cuda/report
 	$(call run,GEN)tests/cuda/report $(CUDA_O:.fatbin=.log) >$@
 
 # The kernels for GPUs, and the programs that run their code here.
-device: $(SIMT) $(if $(CUDA_O),build/cuda-report.txt $(GPU)/run)
+device: $(SIMT) $(GPU_TESTS:%=build-simt/test_gpu_%) $(if $(CUDA_O),build/cuda-report.txt $(GPU)/run)
 
 # What a new user types. The packages come first, so the build is a second make.
 deps = $(if $(filter no,$(DEPS)),true,tests/deps.sh $(1))

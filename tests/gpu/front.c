@@ -4,12 +4,17 @@
  *
  * The tests of tests/simt hand over ordinary memory. Each function here has a launcher's
  * own name: it mirrors what the arguments point at, calls the launcher (names.h) and
- * brings the results back. Arguments that no launcher takes go to it as they are, since
- * it must refuse them unseen.
+ * brings the results back. How much they point at is what the arguments say, so first the
+ * launcher itself is asked, with launches that do nothing: of arguments that it refuses,
+ * or for which there is nothing to do, nothing is read.
  */
+#include "front.h"
 #include "mirror.h"
 #include "kernels/cuda_args.h"
-#include "tests/simt/simt.h"
+#include "kernels/cuda_launch.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
 
 #define LAUNCHER(name)	extern __typeof__(ckv_cuda_##name) gpu_##name
 LAUNCHER(begin);
@@ -28,19 +33,40 @@ LAUNCHER(decode);
 LAUNCHER(page_checksum);
 LAUNCHER(chunkkv);
 
-/* What the tests ask of the harness: orders of threads are the GPU's own affair here. */
-uint32_t simt_multiprocessors;
+extern __typeof__(cuda_launch) gpu_launch;
 
-void simt_schedule(enum simt_order order, uint64_t seed)
+uint64_t front_n_launches;
+
+static struct {
+	bool on;
+	uint32_t n_launches;
+} asking;
+
+/* What the launchers call for cuda_launch(). */
+int gpu_launch(uint32_t kernel, struct cuda_shape shape, void *stream, void *const *args)
 {
-	(void)order;
-	(void)seed;
+	if (asking.on) {
+		asking.n_launches++;
+		return 0;
+	}
+	front_n_launches++;
+	return cuda_launch(kernel, shape, stream, args);
 }
 
-uint64_t simt_n_launches(void)
+static bool asking_begins(void)
 {
-	return mirror_n_launches;
+	asking.n_launches = 0;
+	return asking.on = true;
 }
+
+static bool asking_ends(int r)
+{
+	asking.on = false;
+	return r == 0 && asking.n_launches > 0;
+}
+
+/* Is there something to launch? If not, *r is all that there is to say. */
+#define WOULD_LAUNCH(r, call)	(asking_begins() && asking_ends(*(r) = (call)))
 
 static uint64_t *status_of(struct mirror *m, uint64_t *status)
 {
@@ -50,7 +76,10 @@ static uint64_t *status_of(struct mirror *m, uint64_t *status)
 int ckv_cuda_begin(uint64_t *status, void *stream)
 {
 	struct mirror *m = mirror_begin();
+	int r;
 
+	if (!WOULD_LAUNCH(&r, gpu_begin(status, stream)))
+		return r;
 	return mirror_finish(m, gpu_begin(status_of(m, status), stream));
 }
 
@@ -62,10 +91,10 @@ int ckv_cuda_window_score(const struct ckv_cuda_window *in, void *work, float *s
 	struct mirror *m = mirror_begin();
 	struct ckv_cuda_window d;
 	uint32_t n_heads, w, n_layers;
+	int r;
 
-	if (in == NULL || cuda_rows_check(&in->k) < 0 || cuda_rows_check(&in->q) < 0 ||
-	    in->k.rows.n_tokens <= in->q.rows.n_tokens)
-		return gpu_window_score(in, work, score, status, stream);
+	if (!WOULD_LAUNCH(&r, gpu_window_score(in, work, score, status, stream)))
+		return r;
 	n_heads = in->q.rows.n_heads;
 	w = in->q.rows.n_tokens;
 	n_layers = (in->q.n_layers - 1) * in->q.layer_step + 1;
@@ -89,9 +118,10 @@ int ckv_cuda_norms(const struct ckv_cuda_rows *k, float *norm, uint64_t *status,
 {
 	struct mirror *m = mirror_begin();
 	struct ckv_cuda_rows d;
+	int r;
 
-	if (cuda_rows_check(k) < 0)
-		return gpu_norms(k, norm, status, stream);
+	if (!WOULD_LAUNCH(&r, gpu_norms(k, norm, status, stream)))
+		return r;
 	d = mirror_rows(m, k);
 	norm = mirror_inout(m, norm, row_floats(k));
 	return mirror_finish(m, gpu_norms(&d, norm, status_of(m, status), stream));
@@ -102,9 +132,10 @@ int ckv_cuda_keydiff(const struct ckv_cuda_rows *k, void *work, float *score,
 {
 	struct mirror *m = mirror_begin();
 	struct ckv_cuda_rows d;
+	int r;
 
-	if (cuda_rows_check(k) < 0)
-		return gpu_keydiff(k, work, score, status, stream);
+	if (!WOULD_LAUNCH(&r, gpu_keydiff(k, work, score, status, stream)))
+		return r;
 	d = mirror_rows(m, k);
 	work = mirror_inout(m, work, ckv_cuda_keydiff_work_bytes(k));
 	score = mirror_inout(m, score, row_floats(k));
@@ -116,7 +147,10 @@ int ckv_cuda_pool(enum ckv_pool pool, uint32_t kernel, const float *in, uint32_t
 {
 	struct mirror *m = mirror_begin();
 	size_t bytes = (size_t)n_rows * n * sizeof *in;
+	int r;
 
+	if (!WOULD_LAUNCH(&r, gpu_pool(pool, kernel, in, n_rows, n, out, stream)))
+		return r;
 	in = mirror_in(m, in, bytes);
 	out = mirror_inout(m, out, bytes);
 	return mirror_finish(m, gpu_pool(pool, kernel, in, n_rows, n, out, stream));
@@ -126,7 +160,10 @@ int ckv_cuda_reduce(enum ckv_reduce reduce, const float *in, uint32_t n_groups,
 		    uint32_t group, uint32_t n, float *out, void *stream)
 {
 	struct mirror *m = mirror_begin();
+	int r;
 
+	if (!WOULD_LAUNCH(&r, gpu_reduce(reduce, in, n_groups, group, n, out, stream)))
+		return r;
 	in = mirror_in(m, in, (size_t)n_groups * group * n * sizeof *in);
 	out = mirror_inout(m, out, (size_t)n_groups * n * sizeof *out);
 	return mirror_finish(m, gpu_reduce(reduce, in, n_groups, group, n, out, stream));
@@ -138,9 +175,11 @@ int ckv_cuda_snapkv_score(const struct ckv_snapkv *snapkv, const struct ckv_shap
 {
 	struct mirror *m = mirror_begin();
 	size_t n;
+	int r;
 
-	if (snapkv == NULL || shape == NULL || shape->n_tokens <= snapkv->window)
-		return gpu_snapkv_score(snapkv, shape, n_layers, score, max, out, stream);
+	if (!WOULD_LAUNCH(&r, gpu_snapkv_score(snapkv, shape, n_layers, score, max, out,
+			   stream)))
+		return r;
 	n = (size_t)n_layers * (shape->n_tokens - snapkv->window) * sizeof *score;
 	score = mirror_in(m, score, shape->n_q_heads * n);
 	max = mirror_inout(m, max, n_layers * sizeof *max);
@@ -155,10 +194,11 @@ int ckv_cuda_chunk_scores(const struct ckv_chunkkv *chunkkv, const struct ckv_sh
 {
 	struct mirror *m = mirror_begin();
 	uint32_t n_heads;
+	int r;
 
-	if (chunkkv == NULL || shape == NULL || shape->n_tokens <= chunkkv->window ||
-	    chunkkv->chunk == 0)
-		return gpu_chunk_scores(chunkkv, shape, n_layers, in, max, chunk_score, stream);
+	if (!WOULD_LAUNCH(&r, gpu_chunk_scores(chunkkv, shape, n_layers, in, max,
+			   chunk_score, stream)))
+		return r;
 	n_heads = chunkkv->mode == CKV_CHUNKKV_PAPER ? shape->n_q_heads : shape->n_kv_heads;
 	in = mirror_in(m, in, (size_t)n_layers * n_heads *
 		       (shape->n_tokens - chunkkv->window) * sizeof *in);
@@ -177,9 +217,10 @@ int ckv_cuda_select_top(const struct ckv_cuda_top *top, uint32_t *pos, uint32_t 
 {
 	struct mirror *m = mirror_begin();
 	struct ckv_cuda_top d = *top;
+	int r;
 
-	if (top->n_rows == 0 || top->k > top->n || top->n_scored > top->n)
-		return gpu_select_top(top, pos, n_nan, n_lost, stream);
+	if (!WOULD_LAUNCH(&r, gpu_select_top(top, pos, n_nan, n_lost, stream)))
+		return r;
 	if (top->n_scored > 0)
 		d.score = mirror_in(m, top->score, ((top->n_rows - 1) * top->row_stride +
 						    top->n_scored) * sizeof *top->score);
@@ -209,10 +250,11 @@ int ckv_cuda_chunkkv_keep(const struct ckv_chunkkv *chunkkv, uint32_t n_tokens,
 {
 	struct mirror *m = mirror_begin();
 	struct ckv_cuda_kept one, d;
+	int r;
 
-	if (chunkkv == NULL || chunkkv->chunk == 0 || kept == NULL || kept->n_sets != 1)
-		return gpu_chunkkv_keep(chunkkv, n_tokens, n_layers, chunk_score, kept,
-					stream);
+	if (!WOULD_LAUNCH(&r, gpu_chunkkv_keep(chunkkv, n_tokens, n_layers, chunk_score,
+			   kept, stream)))
+		return r;
 	one = *kept;
 	one.reuse = 1;		/* which is not read: one set for each layer */
 	d = kept_of(m, &one, n_layers);
@@ -242,10 +284,10 @@ int ckv_cuda_gather(const struct ckv_cuda_rows *k, const struct ckv_cuda_rows *v
 	struct ckv_cuda_kept d_kept;
 	struct ckv_cuda_out d_out_k, d_out_v = { 0 };
 	size_t n;
+	int r;
 
-	if (cuda_rows_check(k) < 0 || cuda_kept_check(kept, k) < 0 || out_k == NULL ||
-	    (v != NULL && (cuda_rows_check(v) < 0 || out_v == NULL)))
-		return gpu_gather(k, v, kept, n_newest, out_k, out_v, status, stream);
+	if (!WOULD_LAUNCH(&r, gpu_gather(k, v, kept, n_newest, out_k, out_v, status, stream)))
+		return r;
 	n = kept->max_n < n_newest ? kept->max_n : n_newest;
 	d_k = mirror_rows(m, k);
 	d_kept = kept_of(m, kept, k->n_layers);
@@ -282,11 +324,10 @@ int ckv_cuda_encode(const struct ckv_encode *e, enum ckv_side side,
 	struct ckv_cuda_rows d;
 	struct ckv_cuda_kept d_kept;
 	struct ckv_cuda_coded d_out;
+	int r;
 
-	if (ckv_encode_check(e) < 0 || cuda_rows_check(rows) < 0 || out == NULL ||
-	    (side != CKV_SIDE_KEY && side != CKV_SIDE_VALUE) ||
-	    (kept != NULL && cuda_kept_check(kept, rows) < 0))
-		return gpu_encode(e, side, rows, kept, work, out, status, stream);
+	if (!WOULD_LAUNCH(&r, gpu_encode(e, side, rows, kept, work, out, status, stream)))
+		return r;
 	o = (struct ckv_cuda_object){
 		.n_layers = rows->n_layers, .n_heads = rows->rows.n_heads,
 		.dim = rows->rows.dim, .elem = rows->rows.elem,
@@ -308,10 +349,10 @@ int ckv_cuda_decode(const struct ckv_encode *e, enum ckv_side side,
 	struct ckv_cuda_object d = *object;
 	struct ckv_cuda_coded d_in;
 	struct ckv_cuda_out d_out;
+	int r;
 
-	if (ckv_encode_check(e) < 0 || d.n_layers == 0 || d.n_heads == 0 || d.dim == 0 ||
-	    d.dim > CKV_KERNEL_MAX_DIM || d.n > CKV_KERNEL_MAX_TOKENS)
-		return gpu_decode(e, side, object, in, out_elem, out, stream);
+	if (!WOULD_LAUNCH(&r, gpu_decode(e, side, object, in, out_elem, out, stream)))
+		return r;
 	d.layer_n = mirror_in(m, object->layer_n, d.n_layers * sizeof *d.layer_n);
 	d_in = coded_of(m, e, side, in, object);
 	d_out = mirror_out(m, out, d.n_layers, d.n_heads,
@@ -324,14 +365,20 @@ int ckv_cuda_page_checksum(const void *const *page, uint32_t n_pages, size_t pag
 {
 	struct mirror *m = mirror_begin();
 	size_t n_pieces = (page_bytes + CKV_PIECE_BYTES - 1) / CKV_PIECE_BYTES;
-	const void *d_page[64];
+	const void **d_page;
 	const void *const *d;
+	int r;
 
-	if (page == NULL || page_bytes == 0 || n_pages == 0 || n_pages > 64)
-		return gpu_page_checksum(page, n_pages, page_bytes, digest, sum, stream);
+	if (!WOULD_LAUNCH(&r, gpu_page_checksum(page, n_pages, page_bytes, digest, sum,
+			   stream)))
+		return r;
+	d_page = malloc(n_pages * sizeof *d_page);
+	if (d_page == NULL)
+		exit(EXIT_FAILURE);
 	for (uint32_t i = 0; i < n_pages; i++)
 		d_page[i] = mirror_in(m, page[i], page_bytes);
 	d = mirror_in(m, d_page, n_pages * sizeof *d_page);
+	free(d_page);
 	digest = mirror_inout(m, digest, n_pages * n_pieces * sizeof *digest);
 	sum = mirror_inout(m, sum, n_pages * sizeof *sum);
 	return mirror_finish(m, gpu_page_checksum(d, n_pages, page_bytes, digest, sum,
@@ -345,17 +392,15 @@ int ckv_cuda_chunkkv(const struct ckv_cuda_chunkkv *in, void *work,
 		     const struct ckv_cuda_out full[2], uint64_t *status, void *stream)
 {
 	struct mirror *m = mirror_begin();
-	struct ckv_cuda_kept want;
 	struct ckv_cuda_chunkkv d;
 	struct ckv_cuda_kept d_kept;
 	struct ckv_cuda_coded d_out[2];
 	struct ckv_cuda_out d_full[2] = { { 0 }, { 0 } };
 	struct ckv_cuda_window *w = &d.window;
+	int r;
 
-	if (ckv_cuda_chunkkv_shape(in, &want) < 0 || kept == NULL || out == NULL ||
-	    kept->max_n != want.max_n || kept->n_sets != want.n_sets ||
-	    kept->reuse != want.reuse)
-		return gpu_chunkkv(in, work, kept, out, full, status, stream);
+	if (!WOULD_LAUNCH(&r, gpu_chunkkv(in, work, kept, out, full, status, stream)))
+		return r;
 	d = *in;
 	w->k = mirror_rows(m, &in->window.k);
 	if (cuda_rows_check(&in->window.q) == 0)

@@ -10,8 +10,6 @@
 #define GUARD_BYTES	512u
 #define GUARD_BYTE	0xa5
 
-uint64_t mirror_n_launches;
-
 struct mirror *mirror_begin(void)
 {
 	static struct mirror m;
@@ -97,7 +95,6 @@ static void check_guard(const struct mirror_piece *p)
 int mirror_finish(struct mirror *m, int r)
 {
 	gpu_must(gpu.cuCtxSynchronize(), "kernel");
-	mirror_n_launches += r == 0;
 	for (uint32_t i = 0; i < m->n; i++) {
 		const struct mirror_piece *p = &m->piece[i];
 

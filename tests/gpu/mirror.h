@@ -42,7 +42,4 @@ struct ckv_cuda_out mirror_out(struct mirror *m, const struct ckv_cuda_out *out,
 /* Wait, look, copy back if the launch was taken (r == 0), free. Returns r. */
 int mirror_finish(struct mirror *m, int r);
 
-/* Launches that were taken since the start. */
-extern uint64_t mirror_n_launches;
-
 #endif
