@@ -40,6 +40,8 @@ enum {
 	do(cuMemcpyDtoDAsync, 3020,						\
 	   (CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream stream))	\
 	do(cuMemsetD8, 3020, (CUdeviceptr at, unsigned char byte, size_t n))	\
+	do(cuLaunchHostFunc, 10000,						\
+	   (CUstream stream, void (*function)(void *), void *data))		\
 	do(cuEventCreate, 2000, (CUevent *event, unsigned flags))		\
 	do(cuEventRecord, 2000, (CUevent event, CUstream stream))		\
 	do(cuEventSynchronize, 2000, (CUevent event))				\
