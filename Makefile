@@ -8,7 +8,7 @@
 #: make quality [JSON=FILE]  what each method costs in answers (QUICK=1: a minute)
 #: make race                 two-thread tests under ThreadSanitizer, and the fences natively
 #: make simt                 compile the CUDA kernels; run them on this processor, under ASan
-#: make gpu-check [JSON=FILE] pack build/gpu-check for a GPU machine; run it where there is one
+#: make gpu-check [JSON=FILE] pack build/gpu-check for a GPU machine; run it where there is one (RUN=OPTIONS)
 #: make golden [DIR=FOLDER]  compare the kernels with golden cases
 #: make install [PREFIX=/usr/local] [DESTDIR=]   (with DESTDIR it only builds and copies)
 #: make uninstall             remove what install put there; the configuration stays
@@ -356,7 +356,7 @@ $(GPU)/run: $(GPU)/ckv-gpu-check tests/gpu/run
 	$(call run,PACK)cp tests/gpu/run $@
 
 gpu-check:
-	@$(if $(filter yes,$(CUDA)),$(again) $(GPU)/run && tests/gpu/check $(GPU) $(JSON),\
+	@$(if $(filter yes,$(CUDA)),$(again) $(GPU)/run && tests/gpu/check $(GPU) $(RUN) $(JSON),\
 		echo "gpu-check: nvcc is not there, so nothing is built and nothing was measured")
 
 build/cuda-report.txt: $(CUDA_O) tests/cuda/report

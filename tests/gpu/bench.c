@@ -5,10 +5,7 @@
 #include "device.h"
 
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define LAUNCHER(name)	extern __typeof__(ckv_cuda_##name) gpu_##name
 LAUNCHER(begin);
@@ -23,7 +20,6 @@ LAUNCHER(chunkkv);
 
 #define K_BYTES		((double)OBJECT_ROWS * OBJECT_DIM * 2)
 #define KEPT_BYTES	(K_BYTES * OBJECT_KEPT / OBJECT_TOKENS)	/* of K, or V */
-#define MAX_RUNS	200
 
 static const struct ckv_encode fp8_one = { .kind = CKV_ENCODE_FP8, .scale = CKV_FP8_ONE };
 static const struct ckv_encode fp8_block = {
@@ -105,7 +101,7 @@ static int run_fp8_block(struct bench_object *o) { return encode(o, &fp8_block, 
 static int run_int4_keys(struct bench_object *o) { return encode(o, &kivi4, CKV_SIDE_KEY); }
 static int run_int4_values(struct bench_object *o) { return encode(o, &kivi4, CKV_SIDE_VALUE); }
 
-/* Decodes what the case before it encoded. */
+/* Decodes what the same encoding's run_ encoded, which is to run before. */
 static int decode(struct bench_object *o, const struct ckv_encode *e, enum ckv_side side)
 {
 	const struct ckv_cuda_object object = {
@@ -121,7 +117,7 @@ static int run_fp8_back(struct bench_object *o) { return decode(o, &fp8_block, C
 static int run_keys_back(struct bench_object *o) { return decode(o, &kivi4, CKV_SIDE_KEY); }
 static int run_values_back(struct bench_object *o) { return decode(o, &kivi4, CKV_SIDE_VALUE); }
 
-/* One of four sets of 8 MiB of scores in turn, as the cases before left them. */
+/* One of four sets of 8 MiB of a window's scores in turn. */
 static int run_top(struct bench_object *o)
 {
 	static uint32_t turn;
@@ -170,6 +166,7 @@ static int run_chunkkv(struct bench_object *o)
 struct bench_case {
 	const char *name;
 	int (*run)(struct bench_object *o);
+	int (*before)(struct bench_object *o);	/* once; NULL: nothing */
 	double bytes, target_share, target_us;
 };
 
@@ -179,55 +176,42 @@ struct bench_case {
 #define INT4_BYTES	(K_BYTES / 4 + K_BYTES / 64 * 2)	/* codes, scales and mins */
 
 static const struct bench_case cases[] = {
-	{ "window_score_lse_128", run_score_lse_128, K_BYTES + QUERIES(32) + SCORES(32), 0.70, 0 },
-	{ "window_score_lse_32", run_score_lse_32, K_BYTES + QUERIES(8) + SCORES(8), 0.70, 0 },
-	{ "window_score_128", run_score_128, 2 * K_BYTES + 2 * QUERIES(32) + SCORES(32), 0, 0 },
-	{ "norms", run_norms, K_BYTES + NORMS, 0.85, 0 },
-	{ "top_256x8192", run_top, 256.0 * 8192 * 4, 0, 15 },
-	{ "gather", run_gather, 4 * KEPT_BYTES, 0.80, 0 },
-	{ "bf16_to_fp8", run_fp8, 1.5 * K_BYTES, 0.85, 0 },
-	{ "bf16_to_fp8_block64", run_fp8_block, 1.5 * K_BYTES, 0.85, 0 },
-	{ "fp8_block64_to_bf16", run_fp8_back, 1.5 * K_BYTES, 0, 0 },
-	{ "bf16_to_int4_keys", run_int4_keys, K_BYTES + INT4_BYTES, 0.80, 0 },
-	{ "int4_keys_to_bf16", run_keys_back, K_BYTES + INT4_BYTES, 0.80, 0 },
-	{ "bf16_to_int4_values", run_int4_values, K_BYTES + INT4_BYTES, 0.80, 0 },
-	{ "int4_values_to_bf16", run_values_back, K_BYTES + INT4_BYTES, 0.80, 0 },
-	{ "checksum", run_checksum, 2 * K_BYTES, 0, 0 },
+	{ "window_score_lse_128", run_score_lse_128, NULL, K_BYTES + QUERIES(32) + SCORES(32), 0.70, 0 },
+	{ "window_score_lse_32", run_score_lse_32, NULL, K_BYTES + QUERIES(8) + SCORES(8), 0.70, 0 },
+	{ "window_score_128", run_score_128, NULL, 2 * K_BYTES + 2 * QUERIES(32) + SCORES(32), 0, 0 },
+	{ "norms", run_norms, NULL, K_BYTES + NORMS, 0.85, 0 },
+	{ "top_256x8192", run_top, run_score_128, 256.0 * 8192 * 4, 0, 15 },
+	{ "gather", run_gather, NULL, 4 * KEPT_BYTES, 0.80, 0 },
+	{ "bf16_to_fp8", run_fp8, NULL, 1.5 * K_BYTES, 0.85, 0 },
+	{ "bf16_to_fp8_block64", run_fp8_block, NULL, 1.5 * K_BYTES, 0.85, 0 },
+	{ "fp8_block64_to_bf16", run_fp8_back, run_fp8_block, 1.5 * K_BYTES, 0, 0 },
+	{ "bf16_to_int4_keys", run_int4_keys, NULL, K_BYTES + INT4_BYTES, 0.80, 0 },
+	{ "int4_keys_to_bf16", run_keys_back, run_int4_keys, K_BYTES + INT4_BYTES, 0.80, 0 },
+	{ "bf16_to_int4_values", run_int4_values, NULL, K_BYTES + INT4_BYTES, 0.80, 0 },
+	{ "int4_values_to_bf16", run_values_back, run_int4_values, K_BYTES + INT4_BYTES, 0.80, 0 },
+	{ "checksum", run_checksum, NULL, 2 * K_BYTES, 0, 0 },
 	/* Keys once, a quarter of both sides again, its codes: within twice that. */
-	{ "chunkkv_25_int4", run_chunkkv,
+	{ "chunkkv_25_int4", run_chunkkv, NULL,
 	  K_BYTES + QUERIES(32) + 2 * KEPT_BYTES + INT4_BYTES / 2, 0.50, 0 },
 };
 
-/* ------------------------------------------------------------------- timing */
+/* ----------------------------------------------------------------- one case */
 
-static double now(void)
+const char *bench_name(size_t i)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+	return i < sizeof cases / sizeof *cases ? cases[i].name : NULL;
 }
 
-static int by_size(const void *a, const void *b)
+struct launch {
+	const struct bench_case *c;
+	struct bench_object *o;
+};
+
+static int launch_case(void *data)
 {
-	double x = *(const double *)a, y = *(const double *)b;
+	const struct launch *launch = data;
 
-	return (x > y) - (x < y);
-}
-
-/* One launch between two events, in microseconds; negative: it failed. */
-static double time_once(const struct bench_case *c, struct bench_object *o,
-			const CUevent event[2])
-{
-	float ms = 0.0f;
-
-	gpu_must(gpu.cuEventRecord(event[0], NULL), c->name);
-	if (c->run(o) < 0)
-		return -1.0;
-	gpu_must(gpu.cuEventRecord(event[1], NULL), c->name);
-	gpu_must(gpu.cuEventSynchronize(event[1]), c->name);
-	gpu_must(gpu.cuEventElapsedTime(&ms, event[0], event[1]), c->name);
-	return 1e3 * (double)ms;
+	return launch->c->run(launch->o);
 }
 
 /* What the kernels reported since begin(): NULL or words. */
@@ -239,112 +223,59 @@ static const char *status_of(struct bench_object *o)
 	return ckv_cuda_status(word, NULL, NULL) == 0 ? NULL : "a kernel reported a fault";
 }
 
-static void time_case(const struct bench_case *c, struct bench_object *o, double seconds,
-		      struct bench_result *r)
+/* NULL, or what went wrong. */
+static const char *time_case(const struct bench_case *c, struct bench_object *o, double seconds,
+			     struct times *ret)
 {
-	double us[MAX_RUNS], until;
-	CUevent event[2];
+	struct launch launch = { c, o };
+	int r;
 
+	gpu_begin(o->status, NULL);
+	r = time_launches(launch_case, &launch, seconds, ret);
+	if (r < 0)
+		return r == -EBUSY ? "no launch could be queued while the stream was held"
+				   : "a launch was refused";
+	return status_of(o);
+}
+
+static const char *time_both(const struct bench_case *c, struct bench_object *o,
+			     struct bench_result *r)
+{
+	const struct bench_case copy = { "copy", run_copy, NULL, 2 * K_BYTES, 0, 0 };
+	const char *why = time_case(&copy, o, BENCH_SECONDS / 2.0, &r->copy);
+
+	if (why == NULL && c->before != NULL && c->before(o) < 0)
+		why = "a launch was refused";
+	return why != NULL ? why : time_case(c, o, BENCH_SECONDS, &r->times);
+}
+
+int bench_run(const char *name, struct bench_result *r, const char **why)
+{
+	struct bench_object o = { 0 };
+	const struct bench_case *c = NULL;
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+		if (strcmp(cases[i].name, name) == 0)
+			c = &cases[i];
+	*why = "there is no such case";
+	if (c == NULL)
+		return -EINVAL;
 	*r = (struct bench_result){ .name = c->name, .bytes = c->bytes,
 				    .target_share = c->target_share,
 				    .target_us = c->target_us };
-	gpu_must(gpu.cuEventCreate(&event[0], 0), "event");
-	gpu_must(gpu.cuEventCreate(&event[1], 0), "event");
-	gpu_begin(o->status, NULL);
-	for (int i = 0; i < 3; i++)
-		if (time_once(c, o, event) < 0)
-			r->failed = "the launch was refused";
-	until = now() + seconds;
-	while (r->failed == NULL && r->runs < MAX_RUNS && (r->runs < 5 || now() < until)) {
-		us[r->runs] = time_once(c, o, event);
-		if (us[r->runs++] < 0)
-			r->failed = "a launch was refused";
-	}
-	if (r->failed == NULL)
-		r->failed = status_of(o);
-	gpu_must(gpu.cuEventDestroy(event[0]), "event");
-	gpu_must(gpu.cuEventDestroy(event[1]), "event");
-	if (r->failed != NULL)
-		return;
-	qsort(us, (size_t)r->runs, sizeof *us, by_size);
-	r->us = us[r->runs / 2];
-	r->us_min = us[0];
-	r->us_max = us[r->runs - 1];
-	r->gb_s = r->bytes / r->us * 1e-3;
-}
-
-int bench_met(const struct bench_result *r)
-{
-	if (r->failed != NULL)
-		return 0;
-	return r->share >= r->target_share &&
-	       (r->target_us == 0.0 || r->us <= r->target_us);
-}
-
-static void say(const struct bench_result *r)
-{
-	if (r->failed != NULL)
-		printf("  %-22s %s\n", r->name, r->failed);
-	else
-		printf("  %-22s %9.1f us (%.1f to %.1f)  %7.0f GB/s  %5.1f %% of copy%s\n",
-		       r->name, r->us, r->us_min, r->us_max, r->gb_s, 100 * r->share,
-		       r->target_share == 0 && r->target_us == 0 ? "" :
-		       bench_met(r) ? "  target met" : "  target MISSED");
-	fflush(stdout);
-}
-
-void bench_run(struct bench *b, double seconds)
-{
-	const struct bench_case copy = { "copy", run_copy, 2 * K_BYTES, 0, 0 };
-	const int n = (int)(sizeof cases / sizeof *cases);
-	double each = seconds / (n + 2);
-	struct bench_object o = { 0 };
-	struct bench_result r;
-
-	memset(b, 0, sizeof *b);
 	bench_object_make(&o);
-	time_case(&copy, &o, 2 * each, &r);
-	if (r.failed != NULL) {
-		fprintf(stderr, "gpu-check: copy: %s\n", r.failed);
-		exit(EXIT_FAILURE);
-	}
-	b->copy_gb_s = r.gb_s;
-	b->copy_gb_s_min = r.bytes / r.us_max * 1e-3;
-	b->copy_gb_s_max = r.bytes / r.us_min * 1e-3;
-	r.share = 1.0;
-	say(&r);
-	for (b->n = 0; b->n < n; b->n++) {
-		struct bench_result *to = &b->result[b->n];
-
-		time_case(&cases[b->n], &o, each, to);
-		to->share = to->gb_s / b->copy_gb_s;
-		say(to);
-	}
+	*why = time_both(c, &o, r);
 	bench_object_free(&o);
+	if (*why != NULL)
+		return -EIO;
+	r->gb_s = r->bytes / r->times.us * 1e-3;
+	r->copy_gb_s = 2 * K_BYTES / r->copy.us * 1e-3;
+	r->share = r->gb_s / r->copy_gb_s;
+	return 0;
 }
 
-/* ----------------------------------------------------------------- the device */
-
-int bench_gpu_open(struct bench_gpu *g, const char **why)
+bool bench_met(const struct bench_result *r)
 {
-	uint64_t *status;
-	CUdevice device = 0;
-	int r;
-
-	memset(g, 0, sizeof *g);
-	if (gpu_open(why) < 0)
-		return -ENODEV;
-	gpu.cuDriverGetVersion(&g->driver);
-	gpu_must(gpu.cuDeviceGet(&device, 0), "device");
-	gpu_must(gpu.cuDeviceGetName(g->name, sizeof g->name, device), "name");
-	gpu_must(gpu.cuDeviceTotalMem(&g->memory_bytes, device), "memory");
-	g->capability = 10 * gpu_attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR) +
-			gpu_attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR);
-	g->multiprocessors = gpu_attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
-	g->l2_bytes = (size_t)gpu_attribute(CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE);
-	*why = "this program has no code for the device";
-	status = gpu_alloc(sizeof *status);
-	r = gpu_begin(status, NULL) < 0 || gpu.cuCtxSynchronize() != CUDA_SUCCESS;
-	gpu_free(status);
-	return r ? -ENODEV : 0;
+	return r->share >= r->target_share &&
+	       (r->target_us == 0.0 || r->times.us <= r->target_us);
 }

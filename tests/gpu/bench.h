@@ -5,41 +5,28 @@
 #ifndef CKV_GPU_BENCH_H
 #define CKV_GPU_BENCH_H
 
+#include "timing.h"
+
+#include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 
-struct bench_gpu {
-	char name[256];
-	int capability, driver;	/* 90 is 9.0; 13000: it knows CUDA 13.0 */
-	int multiprocessors;
-	size_t memory_bytes, l2_bytes;
-};
-
-/* 0, or -ENODEV: no GPU, or none that this program has code for; *why says which. */
-int bench_gpu_open(struct bench_gpu *ret_gpu, const char **why);
+/* About as long a case is launched; making its object takes as long again. */
+#define BENCH_SECONDS	1.0
 
 struct bench_result {
 	const char *name;
 	double bytes;			/* that it must move */
-	double us, us_min, us_max;	/* median and range of `runs` */
-	int runs;
-	double gb_s, share;		/* of the copy rate */
-	double target_share;		/* 0: none */
-	double target_us;		/* 0: none */
-	const char *failed;		/* NULL, or what went wrong */
+	struct times times, copy;	/* copy: of K to another place, just before */
+	double gb_s, copy_gb_s, share;	/* share of the copy rate */
+	double target_share, target_us;	/* 0: none */
 };
 
-#define BENCH_MAX	32
+/* Name of case i; NULL: there are no more. */
+const char *bench_name(size_t i);
 
-struct bench {
-	double copy_gb_s, copy_gb_s_min, copy_gb_s_max;
-	struct bench_result result[BENCH_MAX];
-	int n;
-};
+/* Time one case on the open device. 0, or -errno with *why in words. */
+int bench_run(const char *name, struct bench_result *ret, const char **why);
 
-/* Run them all in about `seconds`; prints a line for each. */
-void bench_run(struct bench *ret_bench, double seconds);
-
-int bench_met(const struct bench_result *r);
+bool bench_met(const struct bench_result *r);
 
 #endif

@@ -5,17 +5,15 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct gpu_driver gpu;
 
 static const struct cuda_function functions[] = { GPU_FUNCTIONS(CKV_CUDA_FUNCTION) };
-static const struct cuda_driver *driver;
-static CUdevice device;
 
-int gpu_open(const char **why)
+int gpu_count(const char **why)
 {
 	static struct cuda_library library;
-	CUcontext context;
 	int n = 0;
 
 	*why = library.why;
@@ -23,27 +21,67 @@ int gpu_open(const char **why)
 	    cuda_library_find(&library, functions, sizeof functions / sizeof *functions,
 			      &gpu) < 0)
 		return -ENODEV;
+	*why = "no CUDA device";
+	if (gpu.cuInit(0) != CUDA_SUCCESS || gpu.cuDeviceGetCount(&n) != CUDA_SUCCESS || n == 0)
+		return -ENODEV;
+	return n;
+}
+
+static int attribute(CUdevice_attribute what, CUdevice device)
+{
+	int value = 0;
+
+	gpu_must(gpu.cuDeviceGetAttribute(&value, what, device), "attribute");
+	return value;
+}
+
+/* A driver calls a slice "GPU NAME MIG 1g.10gb", and gives its own UUID. */
+static void name_device(CUdevice device, struct gpu_words *ret)
+{
+	unsigned char id[16] = { 0 };
+	char *at = ret->uuid;
+
+	gpu_must(gpu.cuDeviceGetName(ret->name, sizeof ret->name, device), "name");
+	gpu_must(gpu.cuDeviceGetUuid(id, device), "UUID");
+	ret->mig = strstr(ret->name, " MIG ") != NULL;
+	at += sprintf(at, "%s", ret->mig ? "MIG" : "GPU");
+	for (int i = 0; i < 16; i++)
+		at += sprintf(at, "%s%02x", i == 0 || i == 4 || i == 6 || i == 8 || i == 10
+			      ? "-" : "", id[i]);
+}
+
+void gpu_describe(int n, struct gpu_words *ret)
+{
+	CUdevice device = 0;
+
+	memset(ret, 0, sizeof *ret);
+	gpu_must(gpu.cuDeviceGet(&device, n), "device");
+	name_device(device, ret);
+	gpu_must(gpu.cuDeviceTotalMem(&ret->memory_bytes, device), "memory");
+	ret->capability = 10 * attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, device) +
+			  attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, device);
+	ret->multiprocessors = attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, device);
+	ret->l2_bytes = (size_t)attribute(CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE, device);
+}
+
+int gpu_open(const char **why)
+{
+	const struct cuda_driver *driver;
+	CUcontext context;
+	CUdevice device = 0;
+
+	if (gpu_count(why) < 0)
+		return -ENODEV;
 	if (cuda_driver_open(NULL, &driver) < 0) {
 		*why = cuda_driver_why();
 		return -ENODEV;
 	}
-	*why = "no CUDA device";
-	if (gpu.cuInit(0) != CUDA_SUCCESS || gpu.cuDeviceGetCount(&n) != CUDA_SUCCESS ||
-	    n == 0 || gpu.cuDeviceGet(&device, 0) != CUDA_SUCCESS)
-		return -ENODEV;
 	*why = "the CUDA device gives no context";
-	if (gpu.cuDevicePrimaryCtxRetain(&context, device) != CUDA_SUCCESS ||
+	if (gpu.cuDeviceGet(&device, 0) != CUDA_SUCCESS ||
+	    gpu.cuDevicePrimaryCtxRetain(&context, device) != CUDA_SUCCESS ||
 	    gpu.cuCtxSetCurrent(context) != CUDA_SUCCESS)
 		return -ENODEV;
 	return 0;
-}
-
-int gpu_attribute(CUdevice_attribute what)
-{
-	int value = 0;
-
-	driver->cuDeviceGetAttribute(&value, what, device);
-	return value;
 }
 
 void gpu_must(CUresult r, const char *what)

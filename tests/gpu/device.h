@@ -10,6 +10,8 @@
 
 #include "kernels/cuda_driver.h"
 
+#include <stdbool.h>
+
 #ifndef __cuda_cuda_h__
 typedef struct CUctx_st *CUcontext;
 typedef struct CUevent_st *CUevent;
@@ -28,7 +30,10 @@ enum {
 	do(cuGetErrorString, 6000, (CUresult error, const char **text))		\
 	do(cuDeviceGet, 2000, (CUdevice *device, int ordinal))			\
 	do(cuDeviceGetCount, 2000, (int *n))					\
+	do(cuDeviceGetAttribute, 2000,						\
+	   (int *value, CUdevice_attribute attribute, CUdevice device))		\
 	do(cuDeviceGetName, 2000, (char *name, int bytes, CUdevice device))	\
+	do(cuDeviceGetUuid, 11040, (unsigned char *uuid, CUdevice device))	\
 	do(cuDeviceTotalMem, 3020, (size_t *bytes, CUdevice device))		\
 	do(cuDevicePrimaryCtxRetain, 7000, (CUcontext *context, CUdevice device))	\
 	do(cuCtxSetCurrent, 4000, (CUcontext context))				\
@@ -55,10 +60,22 @@ struct gpu_driver { GPU_FUNCTIONS(GPU_POINTER) };
 /* Filled by gpu_open(). */
 extern struct gpu_driver gpu;
 
-/* The first GPU, its primary context current. 0, or -ENODEV with *why in words. */
-int gpu_open(const char **why);
+/* How many devices the driver shows. -ENODEV, with *why in words, if there is none. */
+int gpu_count(const char **why);
 
-int gpu_attribute(CUdevice_attribute what);
+/* What the driver says of device n without a context on it. */
+struct gpu_words {
+	char name[256];
+	char uuid[48];		/* as CUDA_VISIBLE_DEVICES takes it */
+	bool mig;		/* a slice of a GPU */
+	int capability;		/* 90 is 9.0 */
+	int multiprocessors;
+	size_t memory_bytes, l2_bytes;
+};
+void gpu_describe(int n, struct gpu_words *ret);
+
+/* The first device, its primary context current. 0, or -ENODEV with *why in words. */
+int gpu_open(const char **why);
 
 /* What goes wrong in these ends the program, with `what` in its message. */
 void gpu_must(CUresult r, const char *what);

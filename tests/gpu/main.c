@@ -1,26 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * main.c - ckv-gpu-check: kernels against their references, and the benchmark.
+ * main.c - ckv-gpu-check: kernels against their references, and how fast they are.
  *
- *   ckv-gpu-check list                      names of the tests
- *   ckv-gpu-check probe                     is there a GPU that this program runs on?
- *   ckv-gpu-check tests NAME...             the harness' tests NAME on the GPU
- *   ckv-gpu-check bench SECONDS FILE [KEY=VALUE...]
- *                                           time everything; write FILE, with the
- *                                           pairs in its "checks"
+ *   ckv-gpu-check list              all that the two below take: tests/NAME, bench/NAME
+ *   ckv-gpu-check devices           what the driver shows, one JSON object a line
+ *   ckv-gpu-check probe             one launch on the first of them
+ *   ckv-gpu-check tests NAME...     the harness' tests NAME on it
+ *   ckv-gpu-check bench NAME FILE   time NAME; FILE becomes one line of JSON, in which
+ *                                   bytes is what must be moved, empty_us a part of us that
+ *                                   no kernel takes, and copy_gb_s the rate of a copy
  *
  * Exit status: 0, 1 for a failure, 77 where there is nothing to run on.
  */
 #include "bench.h"
+#include "device.h"
+#include "kernels/ckv_kernels.h"
 #include "tests.h"	/* TESTS(do): do(name) for each; the Makefile's */
 
+#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define NO_DEVICE	77
+
+extern __typeof__(ckv_cuda_begin) gpu_begin;
 
 /* Each is a program of tests/simt, its main() under another name. */
 #define DECLARE(name)	int test_simt_##name##_main(void);
@@ -32,10 +37,12 @@ static const struct {
 	int (*run)(void);
 } tests[] = { TESTS(ROW) };
 
-static int list_tests(void)
+static int list(void)
 {
 	for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
-		puts(tests[i].name);
+		printf("tests/%s\n", tests[i].name);
+	for (size_t i = 0; bench_name(i) != NULL; i++)
+		printf("bench/%s\n", bench_name(i));
 	return EXIT_SUCCESS;
 }
 
@@ -44,8 +51,7 @@ static int run_test(const char *name)
 	for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
 		if (strcmp(tests[i].name, name) == 0)
 			return tests[i].run();
-	fprintf(stderr, "ckv-gpu-check: no tests are called '%s'; there are:\n", name);
-	list_tests();
+	fprintf(stderr, "ckv-gpu-check: no tests are called '%s'\n", name);
 	return EXIT_FAILURE;
 }
 
@@ -60,113 +66,108 @@ static int run_tests(int n, char **name)
 	return r;
 }
 
-static json_t *device_json(const struct bench_gpu *g)
+static int list_devices(void)
 {
-	return json_pack("{s:s, s:f, s:i, s:I, s:I, s:s}",
-			 "name", g->name, "compute_capability", g->capability / 10.0,
-			 "multiprocessors", g->multiprocessors,
-			 "memory_bytes", (json_int_t)g->memory_bytes,
-			 "l2_bytes", (json_int_t)g->l2_bytes, "kind", "cuda");
-}
+	const char *why;
+	int n = gpu_count(&why);
 
-static char *version(int v, char *text, size_t bytes)
-{
-	snprintf(text, bytes, "%d.%d", v / 1000, v % 1000 / 10);
-	return text;
-}
-
-static json_t *result_json(const struct bench_result *r)
-{
-	json_t *o = json_pack("{s:s, s:I}", "name", r->name, "bytes", (json_int_t)r->bytes);
-
-	if (r->failed != NULL) {
-		json_object_set_new(o, "failed", json_string(r->failed));
-		return o;
+	if (n < 0) {
+		printf("ckv-gpu-check: %s\n", why);
+		return NO_DEVICE;
 	}
-	json_object_set_new(o, "us", json_real(r->us));
-	json_object_set_new(o, "us_min", json_real(r->us_min));
-	json_object_set_new(o, "us_max", json_real(r->us_max));
-	json_object_set_new(o, "runs", json_integer(r->runs));
-	json_object_set_new(o, "gb_s", json_real(r->gb_s));
-	json_object_set_new(o, "share_of_copy", json_real(r->share));
+	for (int i = 0; i < n; i++) {
+		struct gpu_words w;
+		json_t *o;
+
+		gpu_describe(i, &w);
+		o = json_pack("{s:i, s:s, s:s, s:b, s:f, s:i, s:I, s:I}",
+			      "index", i, "name", w.name, "uuid", w.uuid, "mig", w.mig,
+			      "compute_capability", w.capability / 10.0,
+			      "multiprocessors", w.multiprocessors,
+			      "memory_bytes", (json_int_t)w.memory_bytes,
+			      "l2_bytes", (json_int_t)w.l2_bytes);
+		json_dumpf(o, stdout, JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(3));
+		putchar('\n');
+		json_decref(o);
+	}
+	return EXIT_SUCCESS;
+}
+
+/* Does anything run? The smallest launcher that there is. */
+static int probe(void)
+{
+	uint64_t *status = gpu_alloc(sizeof *status);
+	int r = gpu_begin(status, NULL);
+
+	if (r == -ENODEV) {
+		printf("ckv-gpu-check: this program has no code for the device\n");
+		return NO_DEVICE;
+	}
+	if (r == 0)
+		gpu_must(gpu.cuCtxSynchronize(), "one launch");
+	gpu_free(status);
+	puts(r == 0 ? "ckv-gpu-check: a launch was done" : "ckv-gpu-check: a launch was refused");
+	return r == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static int write_result(const char *file, const struct bench_result *r)
+{
+	json_t *o = json_pack("{s:I, s:f, s:f, s:f, s:i, s:f, s:f, s:f, s:f}",
+			      "bytes", (json_int_t)r->bytes, "us", r->times.us,
+			      "us_min", r->times.us_min, "us_max", r->times.us_max,
+			      "runs", r->times.n, "empty_us", r->times.empty_us,
+			      "gb_s", r->gb_s, "copy_gb_s", r->copy_gb_s,
+			      "share_of_copy", r->share);
+	int failed;
+
 	if (r->target_share > 0)
 		json_object_set_new(o, "target_share", json_real(r->target_share));
 	if (r->target_us > 0)
 		json_object_set_new(o, "target_us", json_real(r->target_us));
 	if (r->target_share > 0 || r->target_us > 0)
 		json_object_set_new(o, "met", json_boolean(bench_met(r)));
-	return o;
-}
-
-/* "key=text" and "key=12" as members of an object. */
-static json_t *pairs_json(int n, char **pair)
-{
-	json_t *o = json_object();
-
-	for (int i = 0; i < n; i++) {
-		char *value = strchr(pair[i], '='), *end;
-		long long number;
-
-		if (value == NULL)
-			continue;
-		*value++ = '\0';
-		number = strtoll(value, &end, 10);
-		json_object_set_new(o, pair[i], end != value && *end == '\0'
-				    ? json_integer(number) : json_string(value));
-	}
-	return o;
-}
-
-static int write_report(const char *file, const struct bench_gpu *g, const struct bench *b,
-			json_t *checks)
-{
-	char driver[16], day[32];
-	time_t now = time(NULL);
-	json_t *kernels = json_array(), *report;
-	int r;
-
-	strftime(day, sizeof day, "%Y-%m-%dT%H:%M:%SZ", gmtime(&now));
-	for (int i = 0; i < b->n; i++)
-		json_array_append_new(kernels, result_json(&b->result[i]));
-	report = json_pack("{s:s, s:o, s:s, s:{s:f, s:f, s:f}, s:o, s:o}",
-			   "when", day, "device", device_json(g),
-			   "driver_supports", version(g->driver, driver, sizeof driver),
-			   "copy", "gb_s", b->copy_gb_s, "gb_s_min", b->copy_gb_s_min,
-			   "gb_s_max", b->copy_gb_s_max, "kernels", kernels,
-			   "checks", checks);
-	r = json_dump_file(report, file, JSON_INDENT(2) | JSON_PRESERVE_ORDER |
-			   JSON_REAL_PRECISION(6));
-	if (r < 0)
+	failed = json_dump_file(o, file, JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6));
+	if (failed)
 		fprintf(stderr, "ckv-gpu-check: cannot write %s\n", file);
-	json_decref(report);
-	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+	json_decref(o);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int bench(const char *name, const char *file)
+{
+	struct bench_result r;
+	const char *why;
+
+	if (bench_run(name, &r, &why) < 0) {
+		fprintf(stderr, "ckv-gpu-check: %s: %s\n", name, why);
+		return EXIT_FAILURE;
+	}
+	printf("  %-22s %9.1f us (%.1f to %.1f)  %7.0f GB/s  %5.1f %% of copy%s\n", r.name,
+	       r.times.us, r.times.us_min, r.times.us_max, r.gb_s, 100 * r.share,
+	       r.target_share == 0 && r.target_us == 0 ? "" :
+	       bench_met(&r) ? "  target met" : "  target MISSED");
+	return write_result(file, &r);
 }
 
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "", *why;
-	struct bench_gpu gpu;
-	struct bench b;
 
 	if (strcmp(what, "list") == 0)
-		return list_tests();
-	if (strcmp(what, "probe") != 0 && strcmp(what, "tests") != 0 &&
-	    (strcmp(what, "bench") != 0 || argc < 4)) {
-		fprintf(stderr, "usage: ckv-gpu-check list | probe | tests NAME... | "
-			"bench SECONDS FILE [KEY=VALUE...]\n");
+		return list();
+	if (strcmp(what, "devices") == 0)
+		return list_devices();
+	if (strcmp(what, "probe") != 0 && (strcmp(what, "tests") != 0 || argc < 3) &&
+	    (strcmp(what, "bench") != 0 || argc != 4)) {
+		fprintf(stderr, "usage: ckv-gpu-check list | devices | probe | tests NAME... | "
+			"bench NAME FILE\n");
 		return EXIT_FAILURE;
 	}
-	if (bench_gpu_open(&gpu, &why) < 0) {
+	if (gpu_open(&why) < 0) {
 		printf("ckv-gpu-check: %s\n", why);
 		return NO_DEVICE;
 	}
 	if (strcmp(what, "tests") == 0)
 		return run_tests(argc - 2, argv + 2);
-	printf("%s, compute capability %d.%d, %d multiprocessors, %zu MiB of L2\n", gpu.name,
-	       gpu.capability / 10, gpu.capability % 10, gpu.multiprocessors,
-	       gpu.l2_bytes >> 20);
-	if (strcmp(what, "probe") == 0)
-		return EXIT_SUCCESS;
-	bench_run(&b, atof(argv[2]));
-	return write_report(argv[3], &gpu, &b, pairs_json(argc - 4, argv + 4));
+	return strcmp(what, "probe") == 0 ? probe() : bench(argv[2], argv[3]);
 }
