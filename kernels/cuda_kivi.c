@@ -42,21 +42,20 @@ static int launch_lone(const struct encode_task *t, bool keys, void *stream)
 int cuda_encode_kivi_keys(const struct encode_task *t, void *stream)
 {
 	uint32_t run = t->e.bits == 2 ? 16 : 8, dim = t->rows.rows.dim;
-	struct kivi_block b = { 0, dim / 8, t->e.group / run, 1 };
+	struct kivi_block b = { 0, dim * run / 64, t->e.group / run, 1 };
 	uint32_t of_group = b.columns * b.runs;
 	void *const args[] = { (void *)(uintptr_t)t, &b };
 	struct cuda_shape shape;
 
-	if (!halves(t, 16) || t->e.group % run != 0 ||
-	    of_group > KIVI_KEYS_THREADS(t->e.bits))
+	if (!halves(t, 16) || t->e.group % run != 0 || of_group > KIVI_KEYS_THREADS)
 		return launch_lone(t, true, stream);
 	if (of_group < 256)
 		b.n_groups = 256 / of_group;
 	b.n_tiles = (uint32_t)cuda_pieces(cuda_pieces(t->max_n, t->e.group), b.n_groups);
 	shape.n_blocks = blocks_of(t, b.n_tiles);
 	shape.n_threads = b.n_groups * of_group;
-	/* Of each channel of a group 16 bytes of scale, and a word of extremes a run. */
-	shape.shared_bytes = (size_t)b.n_groups * dim * (16 + b.runs * sizeof(uint32_t));
+	/* Of each channel of a group 8 bytes of scale, and a word of extremes a run. */
+	shape.shared_bytes = (size_t)b.n_groups * dim * (8 + b.runs * sizeof(uint32_t));
 	if (shape.n_blocks == 0)
 		return -EINVAL;
 	return cuda_launch(KERNEL_kivi_keys_bf16_8 + half_kind(t), shape, stream, args);

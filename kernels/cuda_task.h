@@ -131,12 +131,15 @@ struct encode_walk {
 
 #define KIVI_LONE_THREADS	128u
 
-/* Threads of a block of keys, at most: with 2 bits each holds twice as much. */
-#define KIVI_KEYS_THREADS(bits)	((bits) == 2 ? 256u : 512u)
+/*
+ * Threads of a block of keys, at most. It leaves each 80 registers, so that three blocks of
+ * 256 fit on a multiprocessor.
+ */
+#define KIVI_KEYS_THREADS	768u
 
 struct kivi_block {		/* how a block's threads lie over its groups */
 	uint32_t n_tiles;	/* of an area */
-	uint32_t columns;	/* vectors of a row */
+	uint32_t columns;	/* threads that share a row */
 	uint32_t runs;		/* of a group */
 	uint32_t n_groups;	/* of a block */
 };

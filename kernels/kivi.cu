@@ -5,37 +5,20 @@
  * Three kernels. Two are for rows of 16-bit numbers that are whole 16-byte vectors, in
  * groups of a size that suits a block:
  *
- *   keys    a block holds whole groups in registers, RUN tokens of 8 channels a thread;
- *           per channel the threads meet once in shared memory for the extremes
- *           and once for the scale. Rows are read once.
+ *   keys    a block holds whole groups in registers, 64 numbers a thread; per channel
+ *           the threads meet once in shared memory for the extremes and once for the
+ *           scale. Rows are read once.
  *   values  a thread has 16 channels of a row; a group is a few neighbouring lanes,
  *           who meet by shuffles.
  *
- * bf16 to int4 in groups of 64 reads 2 bytes a number and writes 0.56. It takes some 20
- * instructions a number; at 80 % of an H200's copy bandwidth there is time for 30. The
+ * bf16 to int4 in groups of 64 reads 2 bytes a number and writes 0.56. It takes 14
+ * to 20 instructions a number; at 80 % of an H200's copy bandwidth there is time for 25. The
  * third kernel, for everything else (float, odd lengths, huge groups), has one thread for
  * a group.
  */
-#include "kernels/kivi.cuh"
+#include "kernels/kivi_keys.cuh"
 
 static const uint32_t LONE_THREADS = KIVI_LONE_THREADS;
-
-/* ------------------------------------------------------------------ places */
-
-struct kivi_place {		/* of an area's scales and mins */
-	char *scale, *min;
-};
-
-/* Those of the group that `groups` others lie before, of `all` groups. */
-template <enum ckv_elem E>
-__device__ static inline struct kivi_place kivi_place_at(const struct encode_run &r,
-							 size_t groups, size_t all)
-{
-	const size_t bytes = E == CKV_ELEM_F32 ? 4 : 2;
-	struct kivi_place p = { r.scale + groups * bytes, r.scale + (all + groups) * bytes };
-
-	return p;
-}
 
 /* Where the numbers of a group are; a fault of the group is reported at the first. */
 struct kivi_group {
@@ -142,197 +125,31 @@ lone_kernel(const struct encode_task &t, uint32_t n_tiles, bool keys)
 
 /* -------------------------------------------------- keys, groups in registers */
 
-/* What a thread holds: RUN rows of 8 channels. */
-template <enum ckv_elem E, int BITS> struct key_run {
-	static const uint32_t RUN = BITS == 2 ? 16 : 8, PER_WORD = 32 / BITS;
-
-	uint32_t word[RUN][4];
-	uint32_t row, n;	/* the first, and how many there are */
-	uint32_t y, column;	/* of the block's runs; vector of the row */
-};
-
-/* A thread past the end reads the last row again, and has n = 0. */
-template <enum ckv_elem E, int BITS>
-__device__ static inline void load_run(const struct encode_task &t,
-				       const struct encode_run &r,
-				       const struct kivi_block &b, uint32_t first_group,
-				       struct key_run<E, BITS> *k)
-{
-	const uint32_t RUN = key_run<E, BITS>::RUN;
-	uint32_t token[RUN];
-
-	k->y = threadIdx.x / b.columns;
-	k->column = threadIdx.x % b.columns;
-	k->row = (first_group + k->y / b.runs) * t.e.group + k->y % b.runs * RUN;
-	k->n = k->y < b.n_groups * b.runs && k->row < r.n ? min(r.n - k->row, RUN)
-							  : 0;
-#pragma unroll
-	for (uint32_t i = 0; i < RUN; i++)
-		token[i] = encode_token(r, min(k->row + i, r.n - 1));
-#pragma unroll
-	for (uint32_t i = 0; i < RUN; i++) {
-		uint4 v = load_numbers<numbers<E, 16> >(encode_row(t, r, token[i]),
-							k->column);
-
-		k->word[i][0] = v.x;
-		k->word[i][1] = v.y;
-		k->word[i][2] = v.z;
-		k->word[i][3] = v.w;
-	}
-#pragma unroll
-	for (uint32_t i = 0; i < RUN; i++)
-		if (i < k->n)
-			encode_judge_token(t, r, token[i]);
-}
-
-/*
- * Smallest and largest number of each of a thread's channels, in one word, to shared
- * memory: [y][dim].
- */
-template <enum ckv_elem E, int BITS>
-__device__ static inline void post_extremes(const struct key_run<E, BITS> &k, uint32_t dim,
-					    uint32_t *extremes)
-{
-	uint32_t *to = extremes + k.y * dim + 8 * k.column;
-
-	if (k.n == 0)
-		return;
-#pragma unroll
-	for (uint32_t j = 0; j < 4; j++) {
-		uint32_t least = ordered(k.word[0][j]), most = ~least;
-
-#pragma unroll
-		for (uint32_t i = 1; i < key_run<E, BITS>::RUN; i++) {
-			uint32_t x = ordered(k.word[i][j]);
-
-			least = min_s16x2(least, x);
-			most = min_s16x2(most, ~x);
-		}
-		to[2 * j] = (least & 0xffffu) | most << 16;
-		to[2 * j + 1] = least >> 16 | (most & 0xffff0000u);
-	}
-}
-
-enum { SCALE_SMALL = 1, SCALE_LARGE = 2, SCALE_SPECIAL = 4 };
-
-/* From the extremes of every run to scale and min of every channel. */
-template <enum ckv_elem E, int BITS>
-__device__ static inline void settle_scales(const struct encode_task &t,
-					    const struct encode_run &r,
-					    const struct kivi_block &b,
-					    uint32_t first_group, const uint32_t *extremes,
-					    uint4 *scale)
-{
-	uint32_t dim = t.rows.rows.dim, n_groups = ceil_div(r.n, t.e.group);
-
-	for (uint32_t i = threadIdx.x; i < b.n_groups * dim; i += blockDim.x) {
-		uint32_t g = i / dim, d = i % dim, row = (first_group + g) * t.e.group;
-		uint32_t all = 0x7fff7fffu;
-		struct kivi_place p;
-		struct kivi_scale s;
-		float least, most;
-		bool fits, finite;
-
-		if (first_group + g >= n_groups)
-			return;
-		for (uint32_t k = 0; k < b.runs && row + k * key_run<E, BITS>::RUN < r.n;
-		     k++)
-			all = min_s16x2(all, extremes[(g * b.runs + k) * dim + d]);
-		extremes_get<E>(all, &least, &most);
-		finite = is_finite(least) && is_finite(most);
-		fits = kivi_scale_of<E, BITS>(least, most, &s);
-		if (finite && !fits)
-			encode_fault(t, r, CUDA_FAULT_RANGE, encode_token(r, row), d);
-		scale[i] = make_uint4(__float_as_uint(s.min), __float_as_uint(s.by.by),
-				      __float_as_uint(s.by.inverse),
-				      (s.by.factor > 1.0f ? SCALE_SMALL : 0) |
-				      (s.by.factor < 1.0f ? SCALE_LARGE : 0) |
-				      (finite ? 0 : SCALE_SPECIAL));
-		p = kivi_place_at<E>(r, (size_t)(first_group + g) * dim + d,
-				     (size_t)n_groups * dim);
-		put_numbers<E, 1>(p.scale, &s.scale);
-		put_numbers<E, 1>(p.min, &s.min);
-	}
-}
-
-/* Some number of a channel is not finite: report those of this thread. */
-template <enum ckv_elem E, int BITS>
-__device__ static void report_channel(const struct encode_task &t,
-				      const struct encode_run &r,
-				      const struct key_run<E, BITS> &k, uint32_t c)
-{
-	for (uint32_t i = 0; i < k.n; i++) {
-		uint32_t token = encode_token(r, k.row + i), dim = 8 * k.column + c;
-		float x;
-
-		numbers<E, 2>::unpack(load_numbers<numbers<E, 2> >(encode_row(t, r, token),
-								   dim), &x);
-		if (!is_finite(x))
-			encode_fault(t, r, CUDA_FAULT_DOM, token, dim);
-	}
-}
-
-/* Words of a thread's channels for PER_WORD rows from `from` on. */
-template <enum ckv_elem E, int BITS>
-__device__ static inline void put_words(const struct key_run<E, BITS> &k, uint32_t from,
-					const uint4 *scale, uint32_t *to)
-{
-	const uint32_t PER_WORD = key_run<E, BITS>::PER_WORD;
-	uint32_t out[8];
-
-#pragma unroll
-	for (uint32_t c = 0; c < 8; c++) {
-		uint4 f = scale[c];
-		struct kivi_scale s;
-
-		s.min = __uint_as_float(f.x);
-		s.by.by = __uint_as_float(f.y);
-		s.by.inverse = __uint_as_float(f.z);
-		s.by.factor = f.w & SCALE_SMALL ? 0x1p100f : f.w & SCALE_LARGE ? 0x1p-100f
-									     : 1.0f;
-		out[c] = 0;
-#pragma unroll
-		for (uint32_t i = 0; i < PER_WORD; i++) {
-			uint32_t both = k.word[from + i][c / 2];
-			float x = c % 2 ? half_high<E>(both) : half_low<E>(both);
-			uint32_t code = kivi_code<E, BITS>(x, s) - KIVI_WHOLE;
-
-			out[c] |= (from + i < k.n ? code : 0) << i * BITS;
-		}
-	}
-	((uint4 *)to)[0] = make_uint4(out[0], out[1], out[2], out[3]);
-	((uint4 *)to)[1] = make_uint4(out[4], out[5], out[6], out[7]);
-}
-
 template <enum ckv_elem E, int BITS>
 __device__ static __forceinline__ void
 keys_kernel(const struct encode_task &t, struct kivi_block b)
 {
 	typedef struct key_run<E, BITS> run;
-	CKV_SHARED(uint4, scale);	/* [groups][dim]; then extremes [runs][dim] */
+	CKV_SHARED(float, shared);
 	struct encode_run r = encode_run_at(t, blockIdx.x / b.n_tiles);
 	uint32_t first_group = blockIdx.x % b.n_tiles * b.n_groups;
 	uint32_t dim = t.rows.rows.dim;
-	uint32_t *extremes = (uint32_t *)(scale + b.n_groups * dim);
-	const uint4 *mine;
+	struct key_room room = key_room_in(shared, b.n_groups * dim);
+	bool special;
 	run k;
 
 	if ((size_t)first_group * t.e.group >= r.n)
 		return;
 	load_run<E, BITS>(t, r, b, first_group, &k);
-	post_extremes<E, BITS>(k, dim, extremes);
+	post_extremes<E, BITS>(k, dim, room.extremes);
 	__syncthreads();
-	settle_scales<E, BITS>(t, r, b, first_group, extremes, scale);
-	__syncthreads();
-	mine = scale + k.y / b.runs * dim + 8 * k.column;
-	for (uint32_t c = 0; k.n > 0 && c < 8; c++)
-		if (mine[c].w & SCALE_SPECIAL)
-			report_channel<E, BITS>(t, r, k, c);
-#pragma unroll
-	for (uint32_t from = 0; from < run::RUN; from += run::PER_WORD)
-		if (from < k.n)
-			put_words<E, BITS>(k, from, mine, (uint32_t *)r.code +
-				(size_t)((k.row + from) / run::PER_WORD) * dim + 8 * k.column);
+	special = settle_scales<E, BITS>(t, r, b, first_group, room);
+	if (__syncthreads_or(special))
+		report_run<E, BITS>(t, r, k);
+	if (k.n > 0)
+		put_run<E, BITS>(k, room, k.y / b.runs * dim + k.dim, dim,
+				 (uint32_t *)r.code +
+				 (size_t)(k.row / run::PER_WORD) * dim + k.dim);
 }
 
 /* ------------------------------------------- values, groups in a few lanes */
@@ -362,23 +179,18 @@ __device__ static inline struct value_place value_at(const struct encode_task &t
 }
 
 /* Extremes of a group whose numbers lie in neighbouring lanes. */
+template <enum ckv_elem E>
 __device__ static inline uint32_t join_extremes(const uint32_t word[8], bool there,
 						uint32_t lanes)
 {
-	uint32_t least = ordered(word[0]), most = ~least, all;
+	uint32_t least, most, all;
 
-#pragma unroll
-	for (int i = 1; i < 8; i++) {
-		uint32_t x = ordered(word[i]);
-
-		least = min_s16x2(least, x);
-		most = min_s16x2(most, ~x);
-	}
-	least = min_s16x2(least, least >> 16);
-	most = min_s16x2(most, most >> 16);
-	all = there ? (least & 0xffffu) | most << 16 : 0x7fff7fffu;
+	extremes_of<E, 8>(word, 1, &least, &most);
+	all = min_halves<E>((least & 0xffffu) | most << 16,
+			    least >> 16 | (most & 0xffff0000u));
+	all = there ? all : extremes_none<E>();
 	for (uint32_t step = lanes / 2; step > 0; step /= 2)
-		all = min_s16x2(all, __shfl_xor_sync(ALL_LANES, all, step));
+		all = min_halves<E>(all, __shfl_xor_sync(ALL_LANES, all, step));
 	return all;
 }
 
@@ -395,19 +207,30 @@ __device__ static void report_value(const struct encode_task &t, const struct en
 	}
 }
 
+/* Words of codes of the numbers of eight words. */
 template <enum ckv_elem E, int BITS>
 __device__ static inline void put_value(const uint32_t word[8], const struct kivi_scale &s,
 					uint32_t *to)
 {
-	const uint32_t PER_WORD = 32 / BITS;
-	uint32_t out[BITS / 2] = { 0 };
+	const uint32_t HALF = 8 / BITS;		/* words of numbers for half a word */
+	uint32_t codes[8], out[BITS / 2], factor, base;
+	struct kivi_pair p;
 
+	kivi_steps<E>(s, &factor, &base, &p.low);
+	p.high = p.low;
+	p.factor = factor | factor << 16;
+	p.base = base | base << 16;
 #pragma unroll
-	for (uint32_t i = 0; i < VALUE_NUMBERS; i++) {
-		float x = i % 2 ? half_high<E>(word[i / 2]) : half_low<E>(word[i / 2]);
+	for (uint32_t i = 0; i < 8; i++)
+		codes[i] = kivi_codes<E, BITS>(word[i], p);
+#pragma unroll
+	for (uint32_t i = 0; i < BITS / 2; i++) {
+		const uint32_t *first = codes + i * 2 * HALF;
+		uint32_t a = kivi_join<E, BITS, HALF, 2 * BITS>(first);
+		uint32_t b = kivi_join<E, BITS, HALF, 2 * BITS>(first + HALF);
+		uint32_t even = (a & 0xffffu) | b << 16, odd = a >> 16 | (b & 0xffff0000u);
 
-		out[i / PER_WORD] |= (kivi_code<E, BITS>(x, s) - KIVI_WHOLE)
-				     << i % PER_WORD * BITS;
+		out[i] = even | odd << BITS;
 	}
 	if (BITS == 2)
 		to[0] = out[0];
@@ -425,7 +248,7 @@ __device__ static inline void encode_value(const struct encode_task &t,
 					   uint32_t token, const uint32_t word[8])
 {
 	struct value_place v = value_at(t, r, w, unit);
-	uint32_t all = join_extremes(word, v.there, w.group_lanes);
+	uint32_t all = join_extremes<E>(word, v.there, w.group_lanes);
 	uint32_t row_groups = w.row_lanes / w.group_lanes, row_words;
 	struct kivi_scale s;
 	struct kivi_place p;
@@ -494,7 +317,7 @@ values_kernel(const struct encode_task &t, struct kivi_walk w)
 	CKV_ENTRY(kivi_lone_##name##_##BITS, (LONE_THREADS, 1),			\
 		  (TASK, uint32_t n_tiles, bool keys), lone_kernel<V, BITS>(t, n_tiles, keys))
 #define HALVES(name, E, BITS)							\
-	CKV_ENTRY(kivi_keys_##name##_##BITS, (KIVI_KEYS_THREADS(BITS), 1),	\
+	CKV_ENTRY(kivi_keys_##name##_##BITS, (KIVI_KEYS_THREADS, 1),		\
 		  (TASK, struct kivi_block b), keys_kernel<E, BITS>(t, b))	\
 	CKV_ENTRY(kivi_values_##name##_##BITS, (VALUES_THREADS),			\
 		  (TASK, struct kivi_walk w), values_kernel<E, BITS>(t, w))
