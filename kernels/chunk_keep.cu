@@ -15,10 +15,20 @@ struct keep_source {
 	const float *score;
 	uint32_t n_scored;
 
-	__device__ uint32_t key(uint32_t i) const
+	/* With n_scored 0 there may be no scores at all. */
+	__device__ float load(uint32_t i) const
 	{
-		return i < n_scored ? score_key(__ldg(score + i)) : KEY_ALWAYS;
+		return n_scored > 0 ? __ldg(score + min(i, n_scored - 1)) : 0.0f;
 	}
+
+	__device__ uint32_t key(uint32_t i, float x) const
+	{
+		uint32_t key = score_key(x);
+
+		return i < n_scored ? key : KEY_ALWAYS;
+	}
+
+	__device__ uint32_t key(uint32_t i) const { return key(i, load(i)); }
 };
 
 /* How PAPER's ranking ends: n_whole whole chunks, then `left` tokens of the next. */

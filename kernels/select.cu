@@ -15,24 +15,25 @@ struct top_source {
 	{
 		const struct ckv_always &a = top->always;
 
-		if (i >= top->n_scored || i < a.n_sink ||
-		    top->n - i <= a.n_recent)
-			return true;
+		bool kept = (i >= top->n_scored) | (i < a.n_sink) |
+			    (top->n - i <= a.n_recent);
+
 		for (uint32_t r = 0; r < a.n_ranges; r++)
-			if (i >= a.range[r].from && i < a.range[r].to)
-				return true;
-		return false;
+			kept |= (i >= a.range[r].from) & (i < a.range[r].to);
+		return kept;
 	}
 
-	__device__ uint32_t key(uint32_t i) const
+	/* With n_scored 0 there may be no scores at all. */
+	__device__ float load(uint32_t i) const
 	{
-		float x = 0.0f;
+		return top->n_scored > 0 ? __ldg(score + min(i, top->n_scored - 1)) : 0.0f;
+	}
 
-		if (top->n_scored > 0)
-			x = __ldg(score + min(i, top->n_scored - 1));
-		if (is_kept(i))
-			return KEY_ALWAYS;
-		return score_key(top->smallest ? -x : x);
+	__device__ uint32_t key(uint32_t i, float x) const
+	{
+		uint32_t key = score_key(top->smallest ? -x : x);
+
+		return is_kept(i) ? KEY_ALWAYS : key;
 	}
 };
 

@@ -9,8 +9,9 @@
  *
  * A warp has runs of 32 * ITEMS consecutive tokens and reads them 32 at a time, so that
  * loads are whole lines, whatever the row's alignment, and ballots give ranks in order
- * of index. If many scores are equal, all lanes would add to the same bin, one after the
- * other: so lanes that have the same bin as the first lane are added by one addition.
+ * of index. A warp's loads are all under way before the first is looked at. If many scores
+ * are equal, lanes add to the same bin: a GPU adds 1 for all of them at once where the sum
+ * is not asked for.
  */
 #ifndef CKV_KERNELS_SELECT_CUH
 #define CKV_KERNELS_SELECT_CUH
@@ -30,8 +31,8 @@ struct select_rank {
 };
 
 /*
- * The tokens [0, n) of a row, with Source::key(index) for each. Every thread of the
- * block calls every function together.
+ * The tokens [0, n) of a row. Source::load(index) reads what Source::key(index, loaded)
+ * makes a key of. Every thread of the block calls every function together.
  */
 template <unsigned THREADS, bool RESIDENT, class Source>
 struct select_row {
@@ -53,6 +54,12 @@ struct select_row {
 		__syncthreads();
 	}
 
+	/* Is there a tile at `tile`, which follows those there are? A resident row is one. */
+	__device__ bool is_tile(uint32_t tile) const
+	{
+		return RESIDENT ? tile == 0 : tile < n;
+	}
+
 	__device__ uint32_t index_of(uint32_t tile, uint32_t j) const
 	{
 		return tile + threadIdx.x / WARP * WARP * SELECT_ITEMS +
@@ -62,25 +69,20 @@ struct select_row {
 	/* Past the end the last key is read again, so that no load is conditional. */
 	__device__ void load(uint32_t tile)
 	{
+		float score[SELECT_ITEMS];
+
 #pragma unroll
 		for (uint32_t j = 0; j < SELECT_ITEMS; j++)
-			keys[j] = source.key(min(index_of(tile, j), n - 1));
+			score[j] = source.load(min(index_of(tile, j), n - 1));
+#pragma unroll
+		for (uint32_t j = 0; j < SELECT_ITEMS; j++)
+			keys[j] = source.key(min(index_of(tile, j), n - 1), score[j]);
 	}
 
 	/* Count one key a lane; lanes without one have valid = false. */
 	__device__ void count(uint32_t bin, bool valid)
 	{
-		uint32_t active = __ballot_sync(ALL_LANES, valid);
-		uint32_t leader, first, same;
-
-		if (active == 0)
-			return;
-		leader = (uint32_t)__ffs((int)active) - 1;
-		first = __shfl_sync(ALL_LANES, bin, leader);
-		same = __ballot_sync(ALL_LANES, valid && bin == first);
-		if (threadIdx.x % WARP == leader)
-			atomicAdd(&room->bin[bin], (uint32_t)__popc(same));
-		else if (valid && !(same >> threadIdx.x % WARP & 1))
+		if (valid)
 			atomicAdd(&room->bin[bin], 1u);
 	}
 
@@ -121,7 +123,7 @@ struct select_row {
 
 #pragma unroll 1
 		for (int pass = 0; pass < 3; pass++) {
-			for (uint32_t tile = 0; tile < n; tile += TILE) {
+			for (uint32_t tile = 0; is_tile(tile); tile += TILE) {
 				if (!RESIDENT)
 					load(tile);
 #pragma unroll
@@ -151,7 +153,7 @@ struct select_row {
 	{
 		uint32_t n_better = 0, n_equal = 0;	/* in tiles before */
 
-		for (uint32_t tile = 0; tile < n; tile += TILE) {
+		for (uint32_t tile = 0; is_tile(tile); tile += TILE) {
 			uint32_t mine = 0, before, all;
 
 			if (!RESIDENT)
