@@ -38,16 +38,16 @@ static int attribute(CUdevice_attribute what, CUdevice device)
 /* A driver calls a slice "GPU NAME MIG 1g.10gb", and gives its own UUID. */
 static void name_device(CUdevice device, struct gpu_words *ret)
 {
-	unsigned char id[16] = { 0 };
+	CUuuid id = { { 0 } };
 	char *at = ret->uuid;
 
 	gpu_must(gpu.cuDeviceGetName(ret->name, sizeof ret->name, device), "name");
-	gpu_must(gpu.cuDeviceGetUuid(id, device), "UUID");
+	gpu_must(gpu.cuDeviceGetUuid(&id, device), "UUID");
 	ret->mig = strstr(ret->name, " MIG ") != NULL;
 	at += sprintf(at, "%s", ret->mig ? "MIG" : "GPU");
 	for (int i = 0; i < 16; i++)
 		at += sprintf(at, "%s%02x", i == 0 || i == 4 || i == 6 || i == 8 || i == 10
-			      ? "-" : "", id[i]);
+			      ? "-" : "", (unsigned char)id.bytes[i]);
 }
 
 void gpu_describe(int n, struct gpu_words *ret)

@@ -12,15 +12,21 @@
 
 #include <stdbool.h>
 
+/* As CKV_CUDA_NUMBERS, for the tests only. */
+#define GPU_NUMBERS(do)								\
+	do(CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE, 38)				\
+	do(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, 75)			\
+	do(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, 76)
+
 #ifndef __cuda_cuda_h__
+#define GPU_NUMBER(name, value)	name = value,
+enum { GPU_NUMBERS(GPU_NUMBER) };
+#undef GPU_NUMBER
+
 typedef struct CUctx_st *CUcontext;
 typedef struct CUevent_st *CUevent;
 typedef unsigned long long CUdeviceptr;
-enum {
-	CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE = 38,
-	CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR = 75,
-	CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR = 76,
-};
+typedef struct CUuuid_st { char bytes[16]; } CUuuid;
 #endif
 
 /* As CKV_CUDA_FUNCTIONS, for the tests only. */
@@ -33,7 +39,7 @@ enum {
 	do(cuDeviceGetAttribute, 2000,						\
 	   (int *value, CUdevice_attribute attribute, CUdevice device))		\
 	do(cuDeviceGetName, 2000, (char *name, int bytes, CUdevice device))	\
-	do(cuDeviceGetUuid, 11040, (unsigned char *uuid, CUdevice device))	\
+	do(cuDeviceGetUuid, 11040, (CUuuid *uuid, CUdevice device))		\
 	do(cuDeviceTotalMem, 3020, (size_t *bytes, CUdevice device))		\
 	do(cuDevicePrimaryCtxRetain, 7000, (CUcontext *context, CUdevice device))	\
 	do(cuCtxSetCurrent, 4000, (CUcontext context))				\

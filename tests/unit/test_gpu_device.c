@@ -19,10 +19,10 @@ static CUresult name_of(char *name, int bytes, CUdevice device)
 	return CUDA_SUCCESS;
 }
 
-static CUresult uuid_of(unsigned char *uuid, CUdevice device)
+static CUresult uuid_of(CUuuid *uuid, CUdevice device)
 {
 	for (int i = 0; i < 16; i++)
-		uuid[i] = (unsigned char)(i * 0x11 + device);
+		uuid->bytes[i] = (char)(i * 0x11 + device);
 	return CUDA_SUCCESS;
 }
 
