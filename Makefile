@@ -118,7 +118,7 @@ $B/tests/test_%: $B/tests/unit/test_%.o $B/libckvtest.a $B/libckveng.a $B/libckv
 
 # The launchers with a driver that runs nothing, so without device code.
 $B/tests/test_kernels_cuda: $B/tests/unit/test_kernels_cuda.o $B/tests/fake_cuda.so \
-		$(patsubst %.c,$B/%.o,$(filter-out kernels/cuda_image.c,$(CUDA_C))) $B/libckvk.a
+		$B/libckvcuda.a $B/libckvk.a
 	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $(filter-out %.so,$^) $(call libs,$(PKG_TEST)) -lm
 
 $B/tests/fake_cuda.so: $B/tests/cuda/fake.o
@@ -305,8 +305,8 @@ build/%.cu.fatbin: %.cu
 		-MF $(@:.fatbin=.d) -MT $@ -o $@ $< >$(@:.fatbin=.log) 2>&1 || \
 		{ cat $(@:.fatbin=.log); rm -f $@; exit 1; }
 
-# The launchers for a GPU, and the device code that they launch.
-$B/libckvcuda.a: $(CUDA_C:%.c=$B/%.o)
+# The launchers for a GPU; and, an object apart, the device code that they launch.
+$B/libckvcuda.a: $(filter-out %/cuda_image.o,$(CUDA_C:%.c=$B/%.o))
 $B/kernels/cuda_image.o: $(CUDA_O)
 $B/kernels/cuda_image.o: CPPFLAGS += $(if $(CUDA_O),-DCKV_CUDA_CODE)
 
@@ -348,8 +348,8 @@ $(GPU)/lib/libxxhash.so.0:
 	@mkdir -p $(@D)
 	$(call run,COPY)cp -L $$($(CC) -print-file-name=libxxhash.so) $@
 
-$(GPU)/ckv-gpu-check: $(GPU_O) build/libckvcuda.a build/libckvk.a $(GPU)/lib/libxxhash.so.0
-	$(call run,LD)$(CC) $(LDFLAGS) -static-libgcc -o $@ $(GPU_O) build/libckvcuda.a \
+$(GPU)/ckv-gpu-check: $(GPU_O) build/kernels/cuda_image.o build/libckvcuda.a build/libckvk.a $(GPU)/lib/libxxhash.so.0
+	$(call run,LD)$(CC) $(LDFLAGS) -static-libgcc -o $@ $(GPU_O) build/kernels/cuda_image.o build/libckvcuda.a \
 		build/libckvk.a $(GPU_LIBS) $(GPU)/lib/libxxhash.so.0 -Wl,-rpath,'$$ORIGIN/lib' -lm
 
 $(GPU)/run: $(GPU)/ckv-gpu-check tests/gpu/run
