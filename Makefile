@@ -386,7 +386,8 @@ tests: $(UNIT) $(FUZZERS) $(CRASH) $B/golden $B/tests/in_mode $B/tests/hits $(if
 twins: all $(filter $B/tests/test_core_% $B/tests/test_engine_vec $B/tests/test_kernels_% \
 	$B/tests/test_lib_% $B/tests/test_proto_%,$(UNIT))
 
-objects: $(CLIENT) $(CLI) $(ENGINE) $(CORE) $(SHELL_O) $(KEEPER) $(KERNELS) $B/daemon/main.o
+objects: $(CLIENT) $(CLI) $(ENGINE) $(CORE) $(SHELL_O) $(KEEPER) $(KERNELS) \
+	$(CUDA_C:%.c=$B/%.o) $B/daemon/main.o
 
 simt:
 	@$(call deps,test)
