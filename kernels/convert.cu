@@ -83,7 +83,12 @@ __device__ static inline void put_scaled(char *to, struct divisor d, const float
 	}
 #pragma unroll
 	for (int i = 0; i < N; i++)	/* the corrections of -0 add up to 0 */
-		q[i] = d.by == 0.0f ? 0.0f : copysignf(divide<2>(x[i], d), x[i]);
+		q[i] = copysignf(divide<2>(x[i], d), x[i]);
+	if (d.by == 0.0f) {
+#pragma unroll
+		for (int i = 0; i < N; i++)
+			q[i] = 0.0f;
+	}
 	put_fp8<N>(to, q);
 }
 
@@ -221,55 +226,126 @@ __device__ static __forceinline__ void clear_kernel(uint32_t *word, uint32_t n)
 
 /* -------------------------------------------------------------- fp8, blocks */
 
+/* A block's vectors, which one thread after the other has. */
+struct fp8_tile {
+	uint32_t first, n;	/* row; vectors */
+	uint32_t of_scale;	/* vectors that share a scale */
+};
+
+/* Vector i, or the last one; *ret_token is its row's. */
+template <typename V>
+__device__ static inline typename V::raw fp8_load(const struct encode_task &t,
+						  const struct encode_run &r,
+						  const struct encode_walk &w,
+						  const struct fp8_tile &tile, uint32_t i,
+						  uint32_t *ret_token)
+{
+	i = min(i, tile.n - 1);
+	*ret_token = encode_token(r, tile.first + i / w.row_units);
+	return load_numbers<V>(encode_row(t, r, *ret_token), i % w.row_units);
+}
+
+/* A warp's vectors, which share a scale, count for it. */
+template <typename V>
+__device__ static inline void fp8_count(typename V::raw raw, struct fp8_room *room)
+{
+	uint32_t most = 0;
+	float x[V::N];
+
+	V::unpack(raw, x);
+#pragma unroll
+	for (uint32_t k = 0; k < V::N; k++)
+		most = max(most, __float_as_uint(x[k]) & 0x7fffffffu);
+	most = __reduce_max_sync(ALL_LANES, most);
+	if (threadIdx.x % WARP == 0)
+		atomicMax(&room->most, most);
+}
+
+template <typename V>
+__device__ static inline void fp8_put(const struct encode_task &t,
+				      const struct encode_run &r,
+				      const struct encode_walk &w,
+				      const struct fp8_tile &tile,
+				      const struct fp8_room *room, uint32_t i,
+				      typename V::raw raw, uint32_t token)
+{
+	const struct fp8_room *mine = room + i / tile.of_scale;
+	struct divisor d = { mine->by, mine->inverse, mine->factor };
+	float x[V::N];
+
+	encode_judge_token(t, r, token);
+	V::unpack(raw, x);
+	put_scaled<V::N>(r.code + ((size_t)tile.first * w.row_units + i) * V::N, d, x);
+	if (!all_finite<V::N>(x))
+		report_vector<V, false, CKV_ELEM_F32>(t, r, raw, token,
+						      i % w.row_units * V::N);
+}
+
+/* From the largest magnitudes to scales, which thread i writes for the i-th. */
+__device__ static inline void fp8_settle(const struct encode_run &r,
+					 const struct encode_walk &w, uint32_t tile,
+					 uint32_t n_scales, struct fp8_room *room)
+{
+	__syncthreads();
+	for (uint32_t i = threadIdx.x; i < n_scales; i += ENCODE_THREADS) {
+		float by = fp8_scale(room[i].most);
+		struct divisor d = divisor_of(by);
+
+		room[i].by = d.by;
+		room[i].inverse = d.inverse;
+		room[i].factor = d.factor;
+		((float *)r.scale)[(size_t)tile * w.n_scales + i] = by;
+	}
+	__syncthreads();
+}
+
 /*
- * Rows that share a scale: first their largest magnitude is found, then they are read
- * again, from L1, and encoded.
+ * Rows that share a scale: first their largest magnitude is found, then they are encoded.
+ * Vectors that fit in registers are read once, all at the same time; else they are read
+ * again, from L1.
  */
 template <typename V>
 __device__ static __forceinline__ void
 fp8_block_kernel(const struct encode_task &t, struct encode_walk w)
 {
-	CKV_SHARED(uint32_t, most_of);
+	CKV_SHARED(struct fp8_room, room);	/* [n_scales] */
 	struct encode_run r = encode_run_at(t, blockIdx.x / w.n_tiles);
-	uint32_t tile = blockIdx.x % w.n_tiles, first = tile * t.e.block;
-	uint32_t n, most = 0;
-	struct divisor d;
-	float x[V::N], by;
+	uint32_t at = blockIdx.x % w.n_tiles, n_rows = w.n_scales * t.e.block;
+	struct fp8_tile tile = { at * n_rows, 0, t.e.block * w.row_units };
+	uint32_t token[FP8_AT_ONCE], n_scales;
+	typename V::raw raw[FP8_AT_ONCE];
 
-	if (first >= r.n)
+	if (tile.first >= r.n)
 		return;
-	n = min(t.e.block, r.n - first) * w.row_units;
-#pragma unroll 4
-	for (uint32_t i = threadIdx.x; i < n; i += ENCODE_THREADS) {
-		uint32_t token = encode_token(r, first + i / w.row_units);
-
-		V::unpack(load_numbers<V>(encode_row(t, r, token), i % w.row_units), x);
+	tile.n = min(n_rows, r.n - tile.first) * w.row_units;
+	n_scales = ceil_div(tile.n, tile.of_scale);
 #pragma unroll
-		for (uint32_t k = 0; k < V::N; k++)
-			most = max(most, __float_as_uint(x[k]) & 0x7fffffffu);
-	}
-	most = __reduce_max_sync(ALL_LANES, most);
-	if (threadIdx.x % WARP == 0)
-		most_of[threadIdx.x / WARP] = most;
+	for (uint32_t u = 0; u < FP8_AT_ONCE; u++)
+		raw[u] = fp8_load<V>(t, r, w, tile, threadIdx.x + u * ENCODE_THREADS,
+				     &token[u]);
+	for (uint32_t i = threadIdx.x; i < n_scales; i += ENCODE_THREADS)
+		room[i].most = 0;
 	__syncthreads();
-	for (uint32_t i = 0; i < ENCODE_THREADS / WARP; i++)
-		most = max(most, most_of[i]);
-	by = fp8_scale(most);
-	d = divisor_of(by);
-	if (threadIdx.x == 0)
-		((float *)r.scale)[tile] = by;
-#pragma unroll 4
-	for (uint32_t i = threadIdx.x; i < n; i += ENCODE_THREADS) {
-		uint32_t token = encode_token(r, first + i / w.row_units);
-		typename V::raw raw = load_numbers<V>(encode_row(t, r, token),
-						      i % w.row_units);
+#pragma unroll
+	for (uint32_t u = 0; u < FP8_AT_ONCE; u++) {
+		uint32_t i = threadIdx.x + u * ENCODE_THREADS;
 
-		encode_judge_token(t, r, token);
-		V::unpack(raw, x);
-		put_scaled<V::N>(r.code + ((size_t)first * w.row_units + i) * V::N, d, x);
-		if (!all_finite<V::N>(x))
-			report_vector<V, false, CKV_ELEM_F32>(t, r, raw, token,
-							      i % w.row_units * V::N);
+		fp8_count<V>(raw[u], room + min(i, tile.n - 1) / tile.of_scale);
+	}
+	for (uint32_t i = FP8_AT_ONCE * ENCODE_THREADS; i < tile.n; i += ENCODE_THREADS)
+		fp8_count<V>(fp8_load<V>(t, r, w, tile, i + threadIdx.x, token + 3), room);
+	fp8_settle(r, w, at, n_scales, room);
+#pragma unroll
+	for (uint32_t u = 0; u < FP8_AT_ONCE; u++) {
+		uint32_t i = threadIdx.x + u * ENCODE_THREADS;
+
+		if (i < tile.n)
+			fp8_put<V>(t, r, w, tile, room, i, raw[u], token[u]);
+	}
+	for (uint32_t i = threadIdx.x + FP8_AT_ONCE * ENCODE_THREADS; i < tile.n;
+	     i += ENCODE_THREADS) {
+		raw[0] = fp8_load<V>(t, r, w, tile, i, token);
+		fp8_put<V>(t, r, w, tile, room, i, raw[0], token[0]);
 	}
 }
 
@@ -285,7 +361,7 @@ fp8_block_kernel(const struct encode_task &t, struct encode_walk w)
 		  pointwise_kernel<V, to_kind<V, CKV_ELEM_F16>, true, CKV_ELEM_F16>(t, w))	\
 	CKV_ENTRY(encode_fp8_##V, (ENCODE_THREADS), (TASK),			\
 		  pointwise_kernel<V, to_fp8<V>, false, CKV_ELEM_F32>(t, w))	\
-	CKV_ENTRY(encode_fp8_block_##V, (ENCODE_THREADS, 1), (TASK), fp8_block_kernel<V>(t, w))	\
+	CKV_ENTRY(encode_fp8_block_##V, (ENCODE_THREADS, 4), (TASK), fp8_block_kernel<V>(t, w))	\
 	CKV_ENTRY(amax_##V, (ENCODE_THREADS), (TASK), amax_kernel<V>(t, w))
 CKV_EACH_NUMBERS(POINTWISE)
 

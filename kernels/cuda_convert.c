@@ -71,16 +71,25 @@ int cuda_encode_pointwise(const struct encode_task *t, void *stream)
 	return r < 0 ? r : cuda_launch(kernel + kind, shape, stream, args);
 }
 
+/*
+ * A block of threads has the rows of one scale, or of several, if their vectors fit in its
+ * registers and no warp has parts of two.
+ */
 int cuda_encode_fp8_blocks(const struct encode_task *t, void *stream)
 {
+	const uint32_t most = ENCODE_THREADS * FP8_AT_ONCE;
 	bool wide = wide_ok(t, 1);
-	struct encode_walk w;
-	uint32_t n_blocks = walk_of(t, wide, t->e.block, &w);
-	struct cuda_shape shape = { n_blocks, ENCODE_THREADS,
-				    ENCODE_THREADS / 32 * sizeof(uint32_t) };
+	uint32_t bytes = wide ? 16 : (uint32_t)ckv_elem_bytes(t->rows.rows.elem);
+	uint32_t units = t->e.block * (t->row_bytes / bytes);
+	struct encode_walk w = { .n_scales = 1 };
+	struct cuda_shape shape = { 0, ENCODE_THREADS, 0 };
 	void *const args[] = { (void *)(uintptr_t)t, &w };
 
-	if (n_blocks == 0)
+	if (units % 32 == 0 && units < most)
+		w.n_scales = most / units;
+	shape.n_blocks = walk_of(t, wide, w.n_scales * t->e.block, &w);
+	shape.shared_bytes = w.n_scales * sizeof(struct fp8_room);
+	if (shape.n_blocks == 0)
 		return -EINVAL;
 	return cuda_launch(KERNEL_encode_fp8_block_f32x4 +
 			   cuda_numbers(t->rows.rows.elem, wide), shape, stream, args);

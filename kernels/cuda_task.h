@@ -127,6 +127,15 @@ struct encode_task {
 struct encode_walk {
 	uint32_t n_tiles;	/* of an area */
 	uint32_t row_units;	/* vectors of a row */
+	uint32_t n_scales;	/* fp8 by block: of a block of threads */
+};
+
+#define FP8_AT_ONCE	4u	/* vectors a thread, if they are all that its block has */
+
+/* What has one scale, while it is found and when it is. */
+struct fp8_room {
+	uint32_t most;		/* largest magnitude, bits of a float */
+	float by, inverse, factor;
 };
 
 #define KIVI_LONE_THREADS	128u
