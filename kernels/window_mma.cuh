@@ -179,16 +179,21 @@ template <bool BF16, int BLOCKS, int N_TILES> struct mma_math {
 		return half_of<BF16>(max(most & 0xffffu, most >> 16));
 	}
 
-	/*
-	 * Part i of row `row`, of parts(), into the stage: registers of the lanes
-	 * that will want it, for two instructions. `from` NULL: a row of zeros.
-	 */
+	/* Part i of a query, of parts(). `from` NULL: a row of zeros. */
+	typedef uint4 part;
 	static __host__ __device__ uint32_t parts() { return BLOCKS * 4; }
-	static __device__ __forceinline__ void put(char *stage, uint32_t row, uint32_t i,
-						   const char *from, uint32_t dim)
+	static __device__ __forceinline__ uint4 get(const char *from, uint32_t i,
+						    uint32_t dim)
 	{
-		uint4 v = from != NULL && 8 * i < dim ? load16(from + 16 * i)
-						      : make_uint4(0, 0, 0, 0);
+		return from != NULL && 8 * i < dim ? load16(from + 16 * i)
+						   : make_uint4(0, 0, 0, 0);
+	}
+
+	/* To row `row` of the stage: registers of the lanes that will want it, for two
+	   instructions. */
+	static __device__ __forceinline__ void put(char *stage, uint32_t row, uint32_t i,
+						   uint4 v)
+	{
 		uint32_t *to = (uint32_t *)stage + row / 16 * (16 * ROW_BYTES / 4) +
 			       (i / 4 * 64 + row % 8 * 4 + i % 4) * 4 + row % 16 / 8;
 
@@ -196,6 +201,34 @@ template <bool BF16, int BLOCKS, int N_TILES> struct mma_math {
 		to[2] = v.y;
 		to[32 * 4] = v.z;
 		to[32 * 4 + 2] = v.w;
+	}
+
+	/* Sum of a query's magnitudes, one after another; its loads eight at a time. */
+	static __device__ __forceinline__ float magnitudes(const char *row, uint32_t dim,
+							   enum ckv_elem)
+	{
+		float sum = 0.0f;
+
+		for (uint32_t d = 0; d < dim; d += 64) {
+			uint4 v[8];
+
+#pragma unroll
+			for (uint32_t i = 0; i < 8; i++)
+				v[i] = load16(row + 2 * min(d + 8 * i, dim - 8));
+#pragma unroll
+			for (uint32_t i = 0; i < 8; i++) {
+				const uint32_t word[4] = { v[i].x, v[i].y, v[i].z, v[i].w };
+
+				if (d + 8 * i >= dim)
+					break;
+#pragma unroll
+				for (uint32_t k = 0; k < 4; k++) {
+					sum += fabsf(half_of<BF16>(word[k]));
+					sum += fabsf(half_of<BF16>(word[k] >> 16));
+				}
+			}
+		}
+		return sum;
 	}
 
 	/* Against the sixteen query rows that begin at row `first` of the stage. */
@@ -262,10 +295,20 @@ struct plain_math {
 
 	/* The stage holds addresses. */
 	static __host__ __device__ uint32_t parts() { return 1; }
-	static __device__ void put(char *stage, uint32_t row, uint32_t, const char *from,
-				   uint32_t)
+	typedef const char *part;
+	static __device__ part get(const char *from, uint32_t, uint32_t) { return from; }
+	static __device__ void put(char *stage, uint32_t row, uint32_t, part from)
 	{
 		((const char **)stage)[row] = from;
+	}
+
+	static __device__ float magnitudes(const char *row, uint32_t dim, enum ckv_elem elem)
+	{
+		float sum = 0.0f;
+
+		for (uint32_t i = 0; i < dim; i++)
+			sum += fabsf(elem_load(row, i, elem));
+		return sum;
 	}
 
 	__device__ void dot(const char *stage, uint32_t first, struct lane_place at,

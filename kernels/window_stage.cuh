@@ -59,14 +59,26 @@ static __device__ void stage_queries(const struct window_task &t,
 				     const struct window_unit &u, uint32_t chunk,
 				     const struct stage &s)
 {
+	const uint32_t AT_ONCE = 8;
 	uint32_t n = t.unit_heads * t.head_rows * M::parts();
 
-	for (uint32_t i = threadIdx.x; i < n; i += blockDim.x) {
-		uint32_t row = i / M::parts();
+	for (uint32_t i = threadIdx.x; i < n; i += AT_ONCE * blockDim.x) {
+		typename M::part part[AT_ONCE];
 
-		M::put(s.query, row, i % M::parts(),
-		       query_at(t, u, window_row_at(t, u, chunk, row)),
-		       t.in.q.rows.dim);
+#pragma unroll
+		for (uint32_t k = 0; k < AT_ONCE; k++) {
+			uint32_t at = min(i + k * blockDim.x, n - 1), row = at / M::parts();
+
+			part[k] = M::get(query_at(t, u, window_row_at(t, u, chunk, row)),
+					 at % M::parts(), t.in.q.rows.dim);
+		}
+#pragma unroll
+		for (uint32_t k = 0; k < AT_ONCE; k++) {
+			uint32_t at = i + k * blockDim.x;
+
+			if (at < n)
+				M::put(s.query, at / M::parts(), at % M::parts(), part[k]);
+		}
 	}
 }
 
@@ -109,18 +121,18 @@ static __device__ float row_reference(const struct window_task &t,
 }
 
 /* Sum of magnitudes, added as the CPU adds them; infinity if one is broken, or too large. */
+template <class M>
 static __device__ float query_norm(const struct window_task &t,
 				   const struct window_unit &u, struct window_row r)
 {
 	const char *row = query_at(t, u, r);
 	enum ckv_elem elem = t.in.q.rows.elem;
 	uint32_t dim = t.in.q.rows.dim, d = 0;
-	float sum = 0.0f;
+	float sum;
 
 	if (row == NULL)
 		return 0.0f;
-	for (uint32_t i = 0; i < dim; i++)
-		sum += fabsf(elem_load(row, i, elem));
+	sum = M::magnitudes(row, dim, elem);
 	if (sum < INFINITY)
 		return sum;
 	while (d < dim && is_finite(elem_load(row, d, elem)))
@@ -151,7 +163,7 @@ static __device__ float enter_rows(const struct window_task &t,
 		struct window_row r = window_row_at(t, u, chunk, i);
 
 		s.ref[i] = row_reference<PASS>(t, u, r);
-		s.norm[i] = PASS == PASS_SCORES ? 0.0f : query_norm(t, u, r);
+		s.norm[i] = PASS == PASS_SCORES ? 0.0f : query_norm<M>(t, u, r);
 	}
 	__syncthreads();
 	for (uint32_t i = 0; PASS != PASS_SCORES && i < rows; i++)
