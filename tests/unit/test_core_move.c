@@ -412,6 +412,28 @@ START_TEST(a_second_prefetch_joins)
 }
 END_TEST
 
+/* Both end with a move that fails, and it is not begun again for the second one. */
+START_TEST(a_second_prefetch_joins_what_is_under_way)
+{
+	struct space_move move;
+
+	chain_far(1);
+	prefetch_waits(0, 1, 1, false);
+	move = begin_move(1);
+	prefetch_waits(1, 1, 1, false);
+	done(&move, -EIO);
+	for (int i = 0; i < 2; i++) {
+		struct space_task *ready = space_ready(levels.space);
+		int32_t units = 1000;
+
+		ck_assert_ptr_nonnull(ready);
+		ck_assert_int_eq(space_run(levels.space, ready, &units), 0);
+	}
+	ck_assert(!space_has_ready(levels.space));
+	no_move();
+}
+END_TEST
+
 /* There is room for it if anything may go; else it ends, and nothing is searched again. */
 START_TEST(prefetch_makes_room_or_ends)
 {
@@ -471,5 +493,6 @@ CHECK_MAIN("core_move",
 	TEST(a_move_lands_before_its_parents),
 	TEST(without_its_parent_it_does_not_count),
 	TEST(a_second_prefetch_joins),
+	TEST(a_second_prefetch_joins_what_is_under_way),
 	TEST(prefetch_makes_room_or_ends),
 	TEST(what_is_gone_is_not_waited_for))
