@@ -254,7 +254,7 @@ build-emu/examples.ptx build-emu/examples.h &: tests/cuda/emu/examples.py \
 build-emu/test_emu_ptx.o build-emu/asan/test_emu_ptx.o: build-emu/examples.h
 
 # The driver. Kernels are in libraries of their own, made for it by its name; a test loads both.
-EMU_DRIVER := device.o fault.o library.o memory.o ptx.o stream.o work.o
+EMU_DRIVER := device.o fault.o heir.o library.o memory.o ptx.o stream.o work.o
 build-emu/libckv-emu-cuda.so: $(EMU_DRIVER:%=build-emu/%) build-emu/no_asan.o
 build-emu/asan/libckv-emu-cuda.so: $(EMU_DRIVER:%=build-emu/asan/%)
 build-emu/libckv-emu-cuda.so build-emu/asan/libckv-emu-cuda.so: $(EMU_SIMT)
@@ -266,7 +266,7 @@ build-emu/kernels-%.so: build-emu/ptx_table.o build-emu/libckv-emu-cuda.so
 	$(call run,LD)$(CC) -shared -Wl,--no-as-needed -o $@ $^ -lm
 
 EMU_PTX := ptx.o ptx_table.o test_emu_ptx.o
-EMU_LOADERS := test_emu_driver test_emu_faults
+EMU_LOADERS := test_emu_death test_emu_driver test_emu_faults
 $(EMU_LOADERS:%=build-emu/%): build-emu/%: build-emu/%.o build-emu/libckv-emu-cuda.so \
 		build-emu/kernels-meet.so
 	$(call run,LD)$(CC) -pthread -o $@ $(filter %.o,$^) $(call libs,check)

@@ -16,6 +16,8 @@
  *   CKV_EMU_LOSE=NAME:N:ERROR,...  the device is lost then: ERROR is all that it says since
  *   CKV_EMU_SEED=N                 of the dawdling and the orders; 1
  *   CKV_EMU_DELAY_US=N             how long it dawdles at most before a piece of work; 1000
+ *   CKV_EMU_HEIR_MS=N              when the process has been killed, what it had queued is done
+ *                                  half to the whole of N milliseconds later; 0: not done
  *   CKV_EMU_DEVICES=0              there is no device
  *   CKV_EMU_VERSION=N              of the driver, which lacks what came later; 13000
  *   CKV_EMU_MEMORY=N               bytes of device memory; 4 GiB
@@ -165,5 +167,14 @@ CUresult emu_wait(CUstream stream, uint64_t ticket);
 /* Do it, in this thread; free its pieces. */
 void emu_do(struct emu_work *work, uint64_t *random);
 void emu_free(const struct emu_work *work);
+
+/* ---- after the process' death; without the lock ---- */
+
+/* 0 where an heir is wanted and none can be had. */
+int emu_heir_start(void);
+
+/* Of work that touches memory: do it. Of a EMU_WAIT: has it come? */
+void emu_do_memory(struct emu_work *work, uint64_t *random);
+int emu_is_reached(const struct emu_work *work);
 
 #endif

@@ -154,6 +154,8 @@ CUresult cuInit(unsigned flags)
 		return CUDA_ERROR_NO_DEVICE;
 	if (process != 0 && process != getpid())
 		return CUDA_ERROR_NOT_INITIALIZED;
+	if (process == 0 && !emu_heir_start())
+		return CUDA_ERROR_OUT_OF_MEMORY;
 	process = getpid();
 	return CUDA_SUCCESS;
 }

@@ -76,7 +76,7 @@ static void do_copies(struct emu_work *w, uint64_t *random)
 
 /* ---- words ---- */
 
-static int is_reached(const struct emu_work *w)
+int emu_is_reached(const struct emu_work *w)
 {
 	uint64_t got = __atomic_load_n((uint64_t *)(uintptr_t)w->memory.at, __ATOMIC_ACQUIRE);
 
@@ -123,7 +123,7 @@ static void do_guarded(void *arg)
 				 __ATOMIC_SEQ_CST);
 		break;
 	case EMU_WAIT:
-		while (!is_reached(w) && emu_lost() == CUDA_SUCCESS)
+		while (!emu_is_reached(w) && emu_lost() == CUDA_SUCCESS)
 			sleep_us(50);
 		break;
 	case EMU_KERNEL:
@@ -136,17 +136,13 @@ static void do_guarded(void *arg)
 	}
 }
 
-static void do_memory(struct emu_work *w, uint64_t *random)
+void emu_do_memory(struct emu_work *w, uint64_t *random)
 {
 	struct doing d = { w, random, 0 };
 	const char *what = w->kind == EMU_KERNEL ? w->kernel.kernel->name : names[w->kind];
 	uintptr_t at;
 
-	if (w->kind == EMU_KERNEL)
-		pthread_mutex_lock(&kernel_lock);
 	at = emu_guarded(do_guarded, &d);
-	if (w->kind == EMU_KERNEL)
-		pthread_mutex_unlock(&kernel_lock);
 	if (at != 0) {
 		fprintf(stderr, "emu: %s: illegal access at %#lx\n", what, (unsigned long)at);
 		emu_lose(CUDA_ERROR_ILLEGAL_ADDRESS, what);
@@ -166,7 +162,11 @@ void emu_do(struct emu_work *w, uint64_t *random)
 	if (emu_work_fault(names[w->kind]) != CUDA_SUCCESS && w->kind != EMU_HOST)
 		return;
 	if (w->kind != EMU_HOST) {
-		do_memory(w, random);
+		if (w->kind == EMU_KERNEL)
+			pthread_mutex_lock(&kernel_lock);
+		emu_do_memory(w, random);
+		if (w->kind == EMU_KERNEL)
+			pthread_mutex_unlock(&kernel_lock);
 		return;
 	}
 	emu_in_host_function = 1;

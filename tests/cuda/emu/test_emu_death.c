@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_emu_death.c - a killed process' work goes on for a while, as on a GPU. */
+#include "tests/cuda/emu/loaded.h"
+#include "tests/lib/check_main.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+enum { READY, SET, WRITTEN, HOST_CALLED, N_WORDS };
+
+/* Shared by the test and the process that it kills. */
+static uint64_t *word;
+
+static uint64_t word_at(int i)
+{
+	return __atomic_load_n(word + i, __ATOMIC_ACQUIRE);
+}
+
+static void host_function(void *data)
+{
+	(void)data;
+	word[HOST_CALLED] = 1;
+}
+
+/* The first piece of work takes a minute, so nothing has been done when it dies. */
+static void live_and_queue(void)
+{
+	CUstream s, other;
+	CUevent event;
+
+	setenv("CKV_EMU_SLOW", "set:1:60000", 1);
+	setenv("CKV_EMU_HEIR_MS", "200", 1);
+	driver_start();
+	OK(cu.cuMemHostRegister(word, HOST, CU_MEMHOSTREGISTER_PORTABLE));
+	s = make_stream();
+	other = make_stream();
+	OK(cu.cuMemsetD8Async(address(word + SET), 0x11, 8, s));
+	OK(cu.cuLaunchHostFunc(s, host_function, NULL));
+	OK(cu.cuEventCreate(&event, 0));
+	OK(cu.cuEventRecord(event, s));
+	OK(cu.cuStreamWaitEvent(other, event, 0));
+	OK(cu.cuMemcpyAsync(address(word + WRITTEN), address(word + SET), 8, other));
+	__atomic_store_n(word + READY, 1, __ATOMIC_RELEASE);
+	pause();
+}
+
+START_TEST(queued_work_lands_after_the_death)
+{
+	struct pollfd dead = { .events = POLLIN };
+	pid_t child;
+
+	word = mmap(NULL, HOST, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ck_assert_ptr_ne(word, MAP_FAILED);
+	child = fork();
+	if (child == 0)
+		live_and_queue();
+	while (word_at(READY) == 0)
+		usleep(1000);
+	dead.fd = (int)syscall(SYS_pidfd_open, child, 0);
+	ck_assert_uint_eq(word_at(SET), 0);
+	ck_assert_int_eq(kill(child, SIGKILL), 0);
+	/* Whoever watches it sees it dead, though its memory is still being written. */
+	ck_assert_int_eq(poll(&dead, 1, -1), 1);
+	ck_assert_int_eq(waitpid(child, NULL, 0), child);
+	while (word_at(WRITTEN) == 0)
+		usleep(1000);
+	ck_assert_uint_eq(word_at(WRITTEN), 0x1111111111111111u);
+	ck_assert_uint_eq(word_at(SET), 0x1111111111111111u);
+	ck_assert_uint_eq(word_at(HOST_CALLED), 0);
+}
+END_TEST
+
+/* Nothing is left of one that had nothing to do: its pipes end with it. */
+START_TEST(an_heir_keeps_no_descriptor)
+{
+	int fd[2], status;
+	pid_t child;
+	char byte;
+
+	ck_assert_int_eq(pipe(fd), 0);
+	child = fork();
+	if (child == 0) {
+		setenv("CKV_EMU_HEIR_MS", "60000", 1);
+		driver_start();
+		_exit(0);
+	}
+	close(fd[1]);
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert_int_eq(status, 0);
+	ck_assert_int_eq(read(fd[0], &byte, 1), 0);
+}
+END_TEST
+
+CHECK_MAIN("emu_death",
+	CASE("death"),
+	TEST(queued_work_lands_after_the_death),
+	TEST(an_heir_keeps_no_descriptor))
