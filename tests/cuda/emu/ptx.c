@@ -112,6 +112,74 @@ uint8_t ptx_to_e4m3(float x)
 	return sign | best;
 }
 
+/* ---- pairs of halves ---- */
+
+static float from_bf16(uint16_t bits)
+{
+	return ptx_float((uint32_t)bits << 16);
+}
+
+static float min_or_nan(float a, float b)
+{
+	return isnan(a) || isnan(b) ? NAN : ptx_min(a, b);
+}
+
+/*
+ * The sum, or if it is no double that of the two around it whose last bit is 1: rounded
+ * again, to far fewer bits, it is as if it had been rounded once.
+ */
+static double sum_to_odd(double a, double b)
+{
+	double s = a + b, b_in_s = s - a, lost = (a - (s - b_in_s)) + (b - b_in_s);
+	uint64_t bits = ptx_double_bits(s);
+
+	if (!isfinite(s) || lost == 0.0 || bits & 1)
+		return s;
+	return ptx_double((lost > 0.0) == (s > 0.0) ? bits + 1 : bits - 1);
+}
+
+static uint16_t fma_f16(uint16_t a, uint16_t b, uint16_t c)
+{
+	double x = sum_to_odd((double)ptx_from_f16(a) * ptx_from_f16(b), ptx_from_f16(c));
+	_Float16 half = (_Float16)x;
+	uint16_t bits;
+
+	memcpy(&bits, &half, sizeof bits);
+	return isnan(x) ? 0x7fff : bits;
+}
+
+static uint16_t fma_bf16(uint16_t a, uint16_t b, uint16_t c)
+{
+	double x = sum_to_odd((double)from_bf16(a) * from_bf16(b), from_bf16(c));
+	float near = (float)x;
+	uint32_t bits = ptx_float_bits(near);
+
+	/* To odd once more, on the way by a float. */
+	if (!isnan(x) && (double)near != x && !(bits & 1) && isfinite(x))
+		near = ptx_float(fabs((double)near) < fabs(x) ? bits + 1 : bits - 1);
+	return ptx_to_bf16(near);
+}
+
+#define PAIRS_MIN(name, from, to)						\
+	uint32_t name(uint32_t a, uint32_t b)					\
+	{									\
+		return ptx_pair(to(min_or_nan(from((uint16_t)(a >> 16)),	\
+					      from((uint16_t)(b >> 16)))),	\
+				to(min_or_nan(from((uint16_t)a), from((uint16_t)b))));	\
+	}
+PAIRS_MIN(ptx_min_f16x2, ptx_from_f16, ptx_to_f16)
+PAIRS_MIN(ptx_min_bf16x2, from_bf16, ptx_to_bf16)
+
+#define PAIRS_FMA(name, fma_half)						\
+	uint32_t name(uint32_t a, uint32_t b, uint32_t c)			\
+	{									\
+		return ptx_pair(fma_half((uint16_t)(a >> 16), (uint16_t)(b >> 16),	\
+					 (uint16_t)(c >> 16)),			\
+				fma_half((uint16_t)a, (uint16_t)b, (uint16_t)c));	\
+	}
+PAIRS_FMA(ptx_fma_f16x2, fma_f16)
+PAIRS_FMA(ptx_fma_bf16x2, fma_bf16)
+
 /* By the text of the PTX ISA, in which c holds a bound and the mask of pieces. */
 uint32_t ptx_shuffle_from(enum ptx_shuffle how, uint32_t b, uint32_t c,
 			  uint8_t *ret_inside)

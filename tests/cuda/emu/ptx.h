@@ -212,6 +212,11 @@ static inline uint16_t ptx_to_bf16(float x)
 	return isnan(x) ? 0x7fff : (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
+uint32_t ptx_min_f16x2(uint32_t a, uint32_t b);
+uint32_t ptx_min_bf16x2(uint32_t a, uint32_t b);
+uint32_t ptx_fma_f16x2(uint32_t a, uint32_t b, uint32_t c);
+uint32_t ptx_fma_bf16x2(uint32_t a, uint32_t b, uint32_t c);
+
 /* Four bits of exponent, three of mantissa; 0x7f and 0xff are NaN. */
 float ptx_e4m3_value(uint8_t code);
 uint8_t ptx_to_e4m3(float x);	/* the nearest; too large ones become +-448 */

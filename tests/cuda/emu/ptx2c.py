@@ -276,6 +276,12 @@ class Translator:
     do_exit = do_ret
 
     def do_bar(self, modifiers, operands):
+        of_all = {"red.or.pred": "ANY", "red.and.pred": "ALL", "red.popc.u32": "COUNT"}
+        op = of_all.get(".".join(modifiers))
+        if op and len(operands) == 3 and operands[1] == "0":
+            value = f"(uint64_t)(({self.read(operands[2], 'pred')}) != 0)"
+            return self.write(operands[0], modifiers[-1],
+                              f"simt_meet_block(SIMT_{op}, {value}, {self.site()})")
         if self.opcode not in ("bar.sync", "barrier.sync") or operands != ["0"]:
             self.refuse(", ".join(operands) + " is not known")
         return f"simt_meet_block(SIMT_SYNC, 0, {self.site()});"

@@ -92,6 +92,12 @@ ROWS = [
     ("min.f32", "", "f32 = f32 f32", "ptx_min(a, b)"),
     ("max.f32", "", "f32 = f32 f32", "ptx_max(a, b)"),
 
+    # ---- pairs of halves; .NaN: what is no number wins
+    ("min.NaN.f16x2", "", "b32 = b32 b32", "ptx_min_f16x2(a, b)"),
+    ("min.NaN.bf16x2", "", "b32 = b32 b32", "ptx_min_bf16x2(a, b)"),
+    ("fma.rn.f16x2", "", "b32 = b32 b32 b32", "ptx_fma_f16x2(a, b, c)"),
+    ("fma.rn.bf16x2", "", "b32 = b32 b32 b32", "ptx_fma_bf16x2(a, b, c)"),
+
     # ---- conversions
     ("cvt.f64.f32", "", "f64 = f32", "a"),
     ("cvt.rn.f32.f64", "", "f32 = f64", "a"),

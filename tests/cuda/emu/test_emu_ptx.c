@@ -92,6 +92,7 @@ START_TEST(lanes_get_what_the_isa_says)
 			in[5], in[i / 8 * 8 + 3], in[i < 2 ? i : i - 2], i >= 2,
 			in[i % 16 < 13 ? i + 3 : i], i % 16 < 13, in[i ^ 9], odd,
 			1, 0, sum, in[31], in[0], all,
+			(uint32_t)__builtin_popcount(odd), 1,
 		};
 
 		for (uint32_t j = 0; j < COUNT(want); j++)
