@@ -167,6 +167,9 @@ build-tsan/%.o: %.c
 # Device code as C++ on this processor, always under ASan and UBSan; see tests/simt/simt.h.
 SIMT_FLAGS := -O1 -g -pthread -fno-omit-frame-pointer -ffp-contract=off -fno-strict-aliasing \
 	-fsanitize=address,undefined -fno-sanitize-recover=all
+# The tests of kernels, which also run on an emulated driver and on a GPU.
+GPU_TESTS := $(patsubst tests/simt/test_simt_%.c,%,$(filter-out %harness.c,$(sort \
+	$(wildcard tests/simt/test_simt_*.c))))
 SIMT_LIB := $(patsubst tests/simt/%.c,build-simt/%.o,$(sort \
 	$(filter-out tests/simt/test_simt_%,$(wildcard tests/simt/*.c)))) \
 	$(patsubst %.cu,build-simt/%.cu.o,$(sort $(wildcard kernels/*.cu tests/simt/*.cu))) \
@@ -266,6 +269,50 @@ build-emu/kernels-%.so: build-emu/ptx_table.o build-emu/libckv-emu-cuda.so
 	$(call run,LD)$(CC) -shared -Wl,--no-as-needed -o $@ $^ -lm
 
 EMU_PTX := ptx.o ptx_table.o test_emu_ptx.o
+# The product's kernels, as nvcc makes them; one kind of GPU will do.
+EMU_ARCH := compute_90
+EMU_CU   := $(patsubst kernels/%.cu,build-emu/%.ptx.o,$(sort $(wildcard kernels/*.cu)))
+
+build-emu/%.ptx: kernels/%.cu
+	@mkdir -p $(@D)
+	$(call run,NVCC)nvcc -ptx -std=c++17 -O3 -fmad=false -I. -arch=$(EMU_ARCH) -MMD -MP \
+		-MF $(@:.ptx=.ptx.d) -MT $@ -o $@ $<
+
+build-emu/kernels-ckv.so: $(EMU_CU)
+
+# The harness' tests with the launchers, on the driver.
+EMU_KERNELS := $(GPU_TESTS:%=kernels_%)
+EMU_LAUNCH  := $(patsubst kernels/%.c,%.o,$(LAUNCHERS)) cuda_driver.o cuda_launch.o front.o \
+	object.o
+
+build-emu/cuda_%.o: kernels/cuda_%.c tests/gpu/names.h
+	@mkdir -p $(@D)
+	$(call run,CC)$(CC) $(CPPFLAGS) -include tests/gpu/names.h $(EMU_FLAGS) -O2 -c -o $@ $<
+
+build-emu/asan/cuda_%.o: kernels/cuda_%.c tests/gpu/names.h
+	@mkdir -p $(@D)
+	$(call run,CC)$(CC) $(CPPFLAGS) -include tests/gpu/names.h $(EMU_FLAGS) -O1 \
+		-fsanitize=address -c -o $@ $<
+
+build-emu/%.o: tests/simt/%.c
+	@mkdir -p $(@D)
+	$(call run,CC)$(CC) $(CPPFLAGS) $(EMU_FLAGS) -O2 -c -o $@ $<
+
+build-emu/asan/%.o: tests/simt/%.c
+	@mkdir -p $(@D)
+	$(call run,CC)$(CC) $(CPPFLAGS) $(EMU_FLAGS) -O1 -fsanitize=address -c -o $@ $<
+
+$(EMU_KERNELS:%=build-emu/%): build-emu/kernels_%: build-emu/test_simt_%.o \
+		$(EMU_LAUNCH:%=build-emu/%) build/libckvk.a
+	$(call run,LD)$(CC) -pthread -o $@ $^ $(call libs,check libxxhash) -lm -ldl
+$(EMU_KERNELS:%=build-emu/asan/%): build-emu/asan/kernels_%: build-emu/asan/test_simt_%.o \
+		$(EMU_LAUNCH:%=build-emu/asan/%) build/libckvk.a
+	$(call run,LD)$(CC) -pthread -fsanitize=address -o $@ $^ $(call libs,check libxxhash) \
+		-lm -ldl
+
+emu-kernels: build-emu/kernels-ckv.so $(foreach d,build-emu build-emu/asan,\
+	$d/libckv-emu-cuda.so $(EMU_KERNELS:%=$d/%))
+
 EMU_LOADERS := test_emu_death test_emu_driver test_emu_faults
 $(EMU_LOADERS:%=build-emu/%): build-emu/%: build-emu/%.o build-emu/libckv-emu-cuda.so \
 		build-emu/kernels-meet.so
@@ -314,8 +361,6 @@ $B/kernels/cuda_image.o: CPPFLAGS += $(if $(CUDA_O),-DCKV_CUDA_CODE)
 # with everything in it, that finds the driver there. See tests/gpu/run.
 GPU       := build/gpu-check
 GPU_OBJ   := build/gpu-obj
-GPU_TESTS := $(patsubst tests/simt/test_simt_%.c,%,$(filter-out %harness.c,$(sort \
-	$(wildcard tests/simt/test_simt_*.c))))
 GPU_O     := $(GPU_TESTS:%=$(GPU_OBJ)/test_simt_%.o) $(GPU_OBJ)/object.o \
 	$(patsubst tests/gpu/%.c,$(GPU_OBJ)/%.o,$(sort $(wildcard tests/gpu/*.c))) \
 	$(patsubst kernels/%.c,$(GPU_OBJ)/%.o,$(sort $(LAUNCHERS)))
@@ -480,7 +525,7 @@ clean:
 	$(RM) -r build build-san build-tsan build-simt build-emu build-fuzz build-portable build-fresh
 
 run = $(if $(V),,@printf '  %-5s %s\n' $(1) $@;)
-.PHONY: all bench clean demo device fuzz gpu-check fuzzers golden help install lint objects quality race \
+.PHONY: all bench clean demo device emu-kernels fuzz gpu-check fuzzers golden help install lint objects quality race \
 	simt test tests twins uninstall
 .SECONDARY:
 -include $(shell find $B build-tsan build-simt build-emu -name '*.d' -type f 2>/dev/null)

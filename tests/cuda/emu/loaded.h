@@ -42,12 +42,21 @@ static struct loaded cu;
 
 #define OK(call)	ck_assert_int_eq(call, CUDA_SUCCESS)
 
+/* The library; a broken one in its place, where a mutant is tried. */
+static inline void *driver_open(void)
+{
+	const char *path = getenv("CKV_EMU_LIBRARY");
+	void *library = dlopen(path != NULL ? path : EMU_LIBRARY, RTLD_NOW | RTLD_LOCAL);
+
+	ck_assert_msg(library != NULL, "%s", dlerror());
+	return library;
+}
+
 /* Find everything; cuInit() is the test's. */
 static inline void driver_load(void)
 {
-	void *library = dlopen(EMU_LIBRARY, RTLD_NOW | RTLD_LOCAL);
+	void *library = driver_open();
 
-	ck_assert_msg(library != NULL, "%s", dlerror());
 	*(void **)&cu.get = dlsym(library, "cuGetProcAddress_v2");
 	*(void **)&cu.n_calls = dlsym(library, "emu_n_calls");
 #define EMU_FIND(symbol, name, version, parameters) \

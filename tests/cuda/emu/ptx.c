@@ -80,7 +80,7 @@ void ptx_store(uint64_t at, uint32_t bytes, const char *file, int line)
 	check(at, bytes, (struct simt_site){ "store", file, line });
 }
 
-float ptx_e4m3_value(uint8_t code)
+static float e4m3_value(uint8_t code)
 {
 	int exponent = code >> 3 & 15, mantissa = code & 7;
 	float x = exponent == 0 ? ldexpf((float)mantissa, -9)
@@ -89,6 +89,20 @@ float ptx_e4m3_value(uint8_t code)
 	if ((code & 0x7f) == 0x7f)
 		return NAN;
 	return code & 0x80 ? -x : x;
+}
+
+/* Of each code, so that looking for the nearest is a matter of looking. */
+static float e4m3_values[256];
+
+__attribute__((constructor)) static void list_e4m3_values(void)
+{
+	for (unsigned code = 0; code < 256; code++)
+		e4m3_values[code] = e4m3_value((uint8_t)code);
+}
+
+float ptx_e4m3_value(uint8_t code)
+{
+	return e4m3_values[code];
 }
 
 /* Looks at all values, so that it owes nothing to the kernels' own way. */
@@ -102,7 +116,7 @@ uint8_t ptx_to_e4m3(float x)
 	if (fabsf(x) >= 448.0f)
 		return sign | 0x7e;
 	for (uint8_t code = 0; code < 0x7f; code++) {
-		float away = fabsf(ptx_e4m3_value(code) - fabsf(x));
+		float away = fabsf(e4m3_values[code] - fabsf(x));
 
 		if (away < least || (away == least && code % 2 == 0)) {
 			best = code;

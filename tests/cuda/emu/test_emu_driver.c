@@ -33,8 +33,7 @@ START_TEST(an_older_driver_lacks_what_came_later)
 
 	setenv("CKV_EMU_VERSION", "12080", 1);
 	setenv("CKV_EMU_ATTRIBUTES", "113=0,122=0", 1);
-	ck_assert_ptr_nonnull(dlopen(EMU_LIBRARY, RTLD_NOW | RTLD_LOCAL));
-	*(void **)&cu.get = dlsym(dlopen(EMU_LIBRARY, RTLD_NOW), "cuGetProcAddress_v2");
+	*(void **)&cu.get = dlsym(driver_open(), "cuGetProcAddress_v2");
 	OK(cu.get("cuMemcpyBatchAsync", &function, 13000, 0, &status));
 	ck_assert_int_eq(status, CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND);
 	OK(cu.get("cuInit", (void **)&cu.cuInit, 2000, 0, NULL));

@@ -27,10 +27,6 @@ static void dawdle(uint64_t *random)
 	case 1:
 		sleep_us(emu_random(random) % (most + 1));
 		break;
-	case 2:
-	case 3:
-		sched_yield();
-		break;
 	}
 }
 
