@@ -434,6 +434,29 @@ START_TEST(a_second_prefetch_joins_what_is_under_way)
 }
 END_TEST
 
+/* What did not come ends it: no more of the chain is looked for. The last key is nowhere. */
+START_TEST(what_did_not_come_ends_it)
+{
+	int32_t left[2] = { 1000, 1000 };
+	struct space_move move;
+
+	chain_far(2);
+	prefetch_waits(0, 1, 2, false);
+	prefetch_waits(1, 1, 3, false);
+	move = begin_move(1);
+	done(&move, -EIO);
+	for (int i = 0; i < 2; i++) {
+		struct space_task *ready = space_ready(levels.space);
+
+		ck_assert_ptr_nonnull(ready);
+		ck_assert_int_eq(space_run(levels.space, ready, &left[ready - task]), 0);
+	}
+	ck_assert_int_eq(left[0], left[1]);
+	ck_assert_int_lt(left[0], 1000);
+	no_move();
+}
+END_TEST
+
 /* There is room for it if anything may go; else it ends, and nothing is searched again. */
 START_TEST(prefetch_makes_room_or_ends)
 {
@@ -494,5 +517,6 @@ CHECK_MAIN("core_move",
 	TEST(without_its_parent_it_does_not_count),
 	TEST(a_second_prefetch_joins),
 	TEST(a_second_prefetch_joins_what_is_under_way),
+	TEST(what_did_not_come_ends_it),
 	TEST(prefetch_makes_room_or_ends),
 	TEST(what_is_gone_is_not_waited_for))
