@@ -35,7 +35,7 @@ static void show_daemon(FILE *file, const struct shot *shot, const char *socket)
 		head->n_workers, head->n_workers == 1 ? "" : "s", socket);
 	fprintf(file, "loop %s, pools %s of which %s in huge pages; %s\n", head->loop,
 		text_bytes(total, pool), text_bytes(part, huge), g[GLOBAL_stored] > 0 ?
-		"a restart keeps what is in them" : "a restart loses what is in them");
+		"a service manager was given them to keep" : "a restart loses what is in them");
 	fprintf(file, "%s, %s, %s (%" PRIu64 " failed), %s died, %s closed for "
 		"lying\n", text_count(part, shot->n_clients, "client"),
 		text_count(total, g[GLOBAL_lanes], "lane"),

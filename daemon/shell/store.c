@@ -277,6 +277,7 @@ void store_break(struct store *s, int error)
 	pthread_mutex_lock(&s->lock);
 	if (s->error == 0)
 		s->error = error;
+	s->n_held = 0;		/* for nothing */
 	pthread_mutex_unlock(&s->lock);
 }
 

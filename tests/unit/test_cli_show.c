@@ -194,7 +194,7 @@ START_TEST(status_says_whose_word_hits_are)
 	char *text = text_of(status_all, &shot);
 
 	ck_assert_ptr_nonnull(strstr(text, "as clients report"));
-	ck_assert_ptr_nonnull(strstr(text, "; a restart keeps what is in them"));
+	ck_assert_ptr_nonnull(strstr(text, "; a service manager was given them to keep"));
 	free(text);
 	shot_free(&shot);
 }
