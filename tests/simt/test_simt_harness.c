@@ -8,6 +8,7 @@
 #include "harness.h"
 #include "object.h"
 #include "tests/lib/check_main.h"
+#include "tests/lib/dies.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -119,32 +120,6 @@ START_TEST(impossible_launches_are_refused)
 }
 END_TEST
 
-/* Run `body` in a process that must fail; what it says to stderr into text. */
-static void dies(void (*body)(int), int arg, char *text)
-{
-	size_t used = 0;
-	int fd[2], status;
-	ssize_t got;
-	pid_t child;
-
-	ck_assert_int_eq(pipe(fd), 0);
-	child = fork();
-	ck_assert_int_ge(child, 0);
-	if (child == 0) {
-		dup2(fd[1], STDERR_FILENO);
-		body(arg);
-		_exit(0);
-	}
-	close(fd[1]);
-	while (used < N_TEXT - 1 &&
-	       (got = read(fd[0], text + used, N_TEXT - 1 - used)) > 0)
-		used += (size_t)got;
-	text[used] = 0;
-	close(fd[0]);
-	ck_assert_int_eq(waitpid(child, &status, 0), child);
-	ck_assert_msg(status != 0, "it went through");
-}
-
 static void body_wrong(int wrong)
 {
 	uint32_t n = wrong == WRONG_PARTIAL_WARP ? 40 : 32;
@@ -186,7 +161,7 @@ START_TEST(wrong_kernels_are_named)
 	};
 	static char text[N_TEXT];
 
-	dies(body_wrong, (int)table[_i].wrong, text);
+	dies(body_wrong, (int)table[_i].wrong, text, sizeof text);
 	ck_assert_msg(strstr(text, table[_i].says) != NULL, "%s", text);
 	if (strncmp(text, "simt: ", 6) == 0)
 		ck_assert_msg(strstr(text, "wrong_kernel: block (0,0,0) thread (")
@@ -200,7 +175,7 @@ START_TEST(missing_barrier_is_seen)
 	static char text[N_TEXT];
 
 	fill_in(N);
-	dies(body_race, 0, text);
+	dies(body_race, 0, text, sizeof text);
 	ck_assert_msg(strstr(text, "another order, other results") != NULL, "%s",
 		      text);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_emu_ptx.c - PTX in C does what the PTX ISA says: examples.txt and meet.ptx. */
-#include "tests/cuda/emu/dies.h"
 #include "tests/cuda/emu/ptx.h"
 #include "tests/lib/check_main.h"
+#include "tests/lib/dies.h"
 
 #include <errno.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* dies.h - what a process that must fail says to stderr. */
-#ifndef CKV_EMU_DIES_H
-#define CKV_EMU_DIES_H
+#ifndef CKV_DIES_H
+#define CKV_DIES_H
 
 #include <check.h>
 #include <stdlib.h>
