@@ -5,9 +5,10 @@
  * Each launcher enqueues on `stream` (a CUstream or cudaStream_t; NULL is the default
  * one), whose context must be current, and returns. It never waits or prints, and
  * allocates no device memory; what it launches takes every layer of an object together,
- * and nothing between score, select and gather goes through the host. Structs are read during the call; every pointer in them is device
- * memory that stays until the stream has passed, and so do `work` areas, 256-byte
- * aligned, as large as the _work_bytes() beside the launcher says.
+ * and nothing between score, select and gather goes through the host. Structs are read
+ * during the call; every pointer in them is device memory that stays until the stream has
+ * passed, and so do `work` areas, 256-byte aligned, as large as the _work_bytes() beside
+ * the launcher says.
  *
  * Results are those of the functions of ckv_kernels.h with the same names: kept sets,
  * positions, codes, scales and checksums are the same bits; scores are within the
@@ -20,13 +21,17 @@
  * file's device code is loaded with the first launch of a kernel in it, so the first
  * call of each launcher takes longer, and should not be one that is captured.
  *
+ * Any thread may call them. A child of fork() may too, also one that was made during a
+ * first call of another thread; but CUDA serves no child of a process that has used it,
+ * so there they return -ENODEV.
+ *
  * Errors: 0 or -errno of the call itself: -EINVAL impossible arguments; -ENODEV no
- * driver, or one before CUDA 12.0, no context is current, or no code for its device;
- * -ENOMEM; -EIO the launch was refused, or the context is lost. Of several launches the
- * first that fails ends the call. A bad number that only the
- * device can see, a fault, is noted in the status word. After a fault the outputs hold
- * anything, but nothing outside them was written, and later launches that read them are
- * safe.
+ * driver, or one before CUDA 12.0, no context is current, or no code for its device, or
+ * none that its driver takes; -ENOMEM; -EIO the launch was refused, or the context is
+ * lost. Of several launches the first that fails ends the call. A bad number that only
+ * the device can see, a fault, is noted in the status word. After a fault the outputs
+ * hold anything, but nothing outside them was written, and later launches that read them
+ * are safe.
  */
 #ifndef CKV_CUDA_H
 #define CKV_CUDA_H
@@ -111,9 +116,9 @@ int ckv_cuda_reduce(enum ckv_reduce reduce, const float *in, uint32_t n_groups,
 
 /*
  * ckv_snapkv_score() of n_layers layers, from score [n_layers][Hq][T-w] to
- * out [n_layers][Hkv][T-w]; the same bits. A pool of more than 4095 is -EINVAL. `max`, if not NULL, is [n_layers] words
- * that the caller set to 0: each becomes the key of the layer's highest score, for
- * ckv_cuda_chunk_scores().
+ * out [n_layers][Hkv][T-w]; the same bits. A pool of more than 4095 is -EINVAL. `max`, if
+ * not NULL, is [n_layers] words that the caller set to 0: each becomes the key of the
+ * layer's highest score, for ckv_cuda_chunk_scores().
  */
 int ckv_cuda_snapkv_score(const struct ckv_snapkv *m,
 			  const struct ckv_shape *shape, uint32_t n_layers,

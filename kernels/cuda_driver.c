@@ -60,6 +60,17 @@ static struct cuda_library library;
 static struct cuda_driver driver;
 static int tried, result;
 
+/* Whoever held it is not in the child; what was half done is done again there. */
+static void free_lock(void)
+{
+	pthread_mutex_init(&lock, NULL);
+}
+
+__attribute__((constructor)) static void mind_forks(void)
+{
+	pthread_atfork(NULL, NULL, free_lock);
+}
+
 int cuda_driver_open(const char *path, const struct cuda_driver **ret)
 {
 	pthread_mutex_lock(&lock);
@@ -89,9 +100,12 @@ int cuda_errno(CUresult r)
 	case CUDA_ERROR_DEINITIALIZED:
 	case CUDA_ERROR_NO_DEVICE:
 	case CUDA_ERROR_INVALID_DEVICE:
+	case CUDA_ERROR_INVALID_IMAGE:		/* packed in a way that this driver does not know */
 	case CUDA_ERROR_INVALID_CONTEXT:
 	case CUDA_ERROR_NO_BINARY_FOR_GPU:
+	case CUDA_ERROR_JIT_COMPILER_NOT_FOUND:	/* which only PTX needs */
 	case CUDA_ERROR_UNSUPPORTED_PTX_VERSION:
+	case CUDA_ERROR_JIT_COMPILATION_DISABLED:
 	case CUDA_ERROR_SYSTEM_DRIVER_MISMATCH:
 		return -ENODEV;
 	case CUDA_ERROR_OUT_OF_MEMORY:

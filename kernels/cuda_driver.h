@@ -28,9 +28,12 @@
 	do(CUDA_ERROR_DEINITIALIZED, 4)						\
 	do(CUDA_ERROR_NO_DEVICE, 100)						\
 	do(CUDA_ERROR_INVALID_DEVICE, 101)					\
+	do(CUDA_ERROR_INVALID_IMAGE, 200)					\
 	do(CUDA_ERROR_INVALID_CONTEXT, 201)					\
 	do(CUDA_ERROR_NO_BINARY_FOR_GPU, 209)					\
+	do(CUDA_ERROR_JIT_COMPILER_NOT_FOUND, 221)				\
 	do(CUDA_ERROR_UNSUPPORTED_PTX_VERSION, 222)				\
+	do(CUDA_ERROR_JIT_COMPILATION_DISABLED, 223)				\
 	do(CUDA_ERROR_SYSTEM_DRIVER_MISMATCH, 803)				\
 	do(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, 16)			\
 	do(CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, 97)		\
@@ -129,7 +132,7 @@ int cuda_library_find(struct cuda_library *library, const struct cuda_function *
 /*
  * The driver of this process: whoever asks first opens it, at `path` (NULL as above;
  * anything else is for tests), and everybody gets the same. 0 or -ENODEV, which stays.
- * Any thread.
+ * Any thread; also in a child of fork(), whatever other threads did when it was made.
  */
 int cuda_driver_open(const char *path, const struct cuda_driver **ret);
 

@@ -26,6 +26,17 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static CUlibrary library[N_CUDA_FILES];
 static CUkernel handle[N_CUDA_KERNELS];
 
+/* Whoever held it is not in the child; each pointer above is whole or not there. */
+static void free_lock(void)
+{
+	pthread_mutex_init(&lock, NULL);
+}
+
+__attribute__((constructor)) static void mind_forks(void)
+{
+	pthread_atfork(NULL, NULL, free_lock);
+}
+
 /* With the lock. */
 static int load(const struct cuda_driver *d, uint32_t kernel)
 {

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 struct fake fake_driver;
 CUresult cuGetProcAddress_v2(const char *name, void **function, int version, uint64_t flags,
@@ -15,6 +16,16 @@ static CUresult call(enum fake_call which)
 {
 	__atomic_fetch_add(&fake_driver.n_calls[which], 1, __ATOMIC_RELAXED);
 	return fake_driver.fails[which];
+}
+
+/* In a child nobody stops. */
+static void stop_here(void)
+{
+	if (fake_driver.stop == NULL || fake_driver.stopped != getpid())
+		return;
+	pthread_barrier_wait(fake_driver.stop);
+	for (;;)
+		pause();
 }
 
 static CUresult ctx_get_device(CUdevice *device)
@@ -70,6 +81,7 @@ static CUresult library_load_data(CUlibrary *library, const void *code, CUjit_op
 	(void)values;
 	(void)n_options;
 	fake_driver.code = code;
+	stop_here();
 	if (fake_driver.fails[FAKE_LIBRARY_LOAD_DATA] == CUDA_SUCCESS)
 		*library = (CUlibrary)(void *)&things[1];
 	return call(FAKE_LIBRARY_LOAD_DATA);
@@ -94,6 +106,7 @@ CUresult cuGetProcAddress_v2(const char *name, void **function, int version, uin
 			     unsigned *status)
 {
 	(void)flags;
+	stop_here();
 	*status = 1;	/* CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND */
 	*function = NULL;
 	if (fake_driver.n_wanted < 64) {

@@ -10,6 +10,9 @@
 
 #include "kernels/cuda_driver.h"
 
+#include <pthread.h>
+#include <sys/types.h>
+
 #define FAKE_MULTIPROCESSORS	7
 #define FAKE_OCCUPANCY		5
 #define FAKE_MOST_SHARED	(227 << 10)
@@ -27,6 +30,8 @@ struct fake {
 	unsigned n_wanted;
 	CUresult fails[N_FAKE_CALLS];	/* what each call returns */
 	unsigned n_calls[N_FAKE_CALLS];
+	pthread_barrier_t *stop;	/* NULL, or who asks for a function or loads code says so */
+	pid_t stopped;			/* here, in this process, and stays */
 	const void *code;		/* of the last cuLibraryLoadData() */
 	char kernel[64];		/* of the last cuLibraryGetKernel() */
 	CUlaunchConfig config;		/* of the last launch, and where its first argument is */

@@ -14,6 +14,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sys/wait.h>
 
 /* Code for some files, as if nvcc had not been there for the rest. */
 static const char code[] = "device code";
@@ -209,7 +210,9 @@ static const struct {
 	{ CUDA_ERROR_NOT_INITIALIZED, -ENODEV }, { CUDA_ERROR_DEINITIALIZED, -ENODEV },
 	{ CUDA_ERROR_NO_DEVICE, -ENODEV }, { CUDA_ERROR_INVALID_DEVICE, -ENODEV },
 	{ CUDA_ERROR_INVALID_CONTEXT, -ENODEV },	/* none is current */
-	{ CUDA_ERROR_NO_BINARY_FOR_GPU, -ENODEV },
+	{ CUDA_ERROR_INVALID_IMAGE, -ENODEV }, { CUDA_ERROR_NO_BINARY_FOR_GPU, -ENODEV },
+	{ CUDA_ERROR_JIT_COMPILER_NOT_FOUND, -ENODEV },
+	{ CUDA_ERROR_JIT_COMPILATION_DISABLED, -ENODEV },
 	{ CUDA_ERROR_UNSUPPORTED_PTX_VERSION, -ENODEV },
 	{ CUDA_ERROR_SYSTEM_DRIVER_MISMATCH, -ENODEV },
 	{ CUDA_ERROR_OUT_OF_MEMORY, -ENOMEM },
@@ -287,6 +290,46 @@ START_TEST(many_threads_load_once)
 }
 END_TEST
 
+static void *launch_first(void *unused)
+{
+	const struct cuda_driver *driver;
+
+	(void)unused;
+	if (cuda_driver_open(path, &driver) == 0)
+		ckv_cuda_begin(&status, NULL);
+	return NULL;
+}
+
+/*
+ * A child of fork() is made while another thread is in its first call, and stays there:
+ * finding functions, or loading code. It does the call itself and does not wait.
+ */
+START_TEST(a_child_waits_for_no_thread_of_its_parent)
+{
+	const struct cuda_driver *driver;
+	pthread_barrier_t barrier;
+	pthread_t thread;
+	int ended;
+	pid_t child;
+
+	if (_i == 1)
+		ck_assert_int_eq(cuda_driver_open(path, &driver), 0);
+	pthread_barrier_init(&barrier, NULL, 2);
+	fake->stop = &barrier;
+	fake->stopped = getpid();
+	ck_assert_int_eq(pthread_create(&thread, NULL, launch_first, NULL), 0);
+	pthread_barrier_wait(&barrier);
+	child = fork();
+	if (child == 0) {
+		alarm(20);
+		_exit(cuda_driver_open(path, &driver) == 0 &&
+		      ckv_cuda_begin(&status, NULL) == 0 && launch_large() == 0 ? 0 : 1);
+	}
+	ck_assert_int_eq(waitpid(child, &ended, 0), child);
+	ck_assert_int_eq(ended, 0);
+}
+END_TEST
+
 CHECK_MAIN("kernels_cuda",
 	CASE("library", .setup = setup),
 	TEST(a_missing_library_is_named),
@@ -294,6 +337,7 @@ CHECK_MAIN("kernels_cuda",
 	EACH(a_missing_function_is_named, list),
 	TEST(the_first_answer_stays),
 	TEST(many_threads_load_once),
+	LOOP(a_child_waits_for_no_thread_of_its_parent, 2),
 	CASE("launches", .setup = open_fake),
 	TEST(only_the_list_is_asked_for),
 	TEST(a_launch_is_as_asked),
