@@ -36,18 +36,24 @@
 
 static const char names_prefix[] = "LISTEN_FDNAMES=";
 
+/* Lines that nobody reads, or that find no room, are lost and counted: it does not wait. */
 static void write_line(const char *format, va_list args)
 {
+	static unsigned int n_lost;
 	struct pollfd p = { .fd = 2, .events = POLLOUT };
-	char text[1024], line[1200];
-	size_t n = (size_t)snprintf(line, sizeof line, "ckvd: keeper: ");
+	char text[1024], line[1280];
+	size_t n = 0;
 
+	if (n_lost > 0)
+		n = (size_t)snprintf(line, sizeof line, "ckvd: keeper: %u line%s lost\n", n_lost,
+				     n_lost == 1 ? " was" : "s were");
+	n += (size_t)snprintf(line + n, sizeof line - n, "ckvd: keeper: ");
 	vsnprintf(text, sizeof text, format, args);
 	n += ckv_text_line(line + n, sizeof line - 1 - n, text);
 	line[n++] = '\n';
-	/* If this fails there is no place to report it; and it does not wait for a reader. */
-	if (poll(&p, 1, 0) <= 0 || write(2, line, n) < 0)
-		return;
+	n_lost++;
+	if (poll(&p, 1, 0) > 0 && write(2, line, n) >= 0)
+		n_lost = 0;
 }
 
 void keeper_say(const char *format, ...)

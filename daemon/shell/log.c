@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * log.c - write lines to stderr, each with one write() if it is no longer than a pipe
- * takes at once. Where nobody reads them they are lost and counted: nothing waits.
+ * takes at once. Where nobody reads them, or the disk is full, they are lost and counted:
+ * nothing waits. Of a longer one the begin may be there; what follows begins a new line.
  *
  * Lines contain names of clients, spaces and files. Bytes that do not print are
  * escaped here, for all callers, so that one event is always one line.
@@ -10,9 +11,11 @@
 #include "daemon/shell/sys.h"
 #include "proto/ckv_text.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define LINE_BYTES	8192u	/* a complaint about a file has its path and a line of it */
@@ -25,7 +28,9 @@ static enum log_level log_max = LOG_INFO;
 static bool for_journal;
 static bool no_progress;
 static bool overwritten;	/* the last line on the terminal is one of progress */
-static uint64_t n_lost;		/* lines that nobody read, and nothing has said so yet */
+static uint64_t n_lost;		/* lines that were not written, and nothing has said so yet */
+static int lost_why;		/* the last of them: -EAGAIN, nobody reads, or the kernel's error */
+static bool is_cut;		/* the begin of a line was written, and not its end */
 
 /*
  * Is stderr the journal? A process may inherit JOURNAL_STREAM though its stderr goes
@@ -51,24 +56,36 @@ static void put(const char *line, size_t n)
 {
 	ssize_t r = 0;
 
-	for (size_t at = 0; r >= 0 && at < n; at += (size_t)r)
+	for (size_t at = 0; r >= 0 && at < n; at += (size_t)r) {
 		r = sys_write_now(2, line + at, n - at);
-	n_lost += r < 0;
+		is_cut |= r < 0 && at > 0;
+	}
+	if (r >= 0)
+		return;
+	n_lost++;
+	lost_why = (int)r;
 }
 
 static void tell_lost(void)
 {
+	const char *begin = for_journal ? "<4>" : "ckvd: ";
 	uint64_t n = n_lost;
-	char line[80];
+	bool was_cut = is_cut;
+	char line[160];
 
 	if (n == 0)
 		return;
 	n_lost = 0;
-	put(line, (size_t)snprintf(line, sizeof line, "%s%llu lines were lost, as nobody read "
-				   "them\n", for_journal ? "<4>" : "ckvd: ",
-				   (unsigned long long)n));
-	if (n_lost > 0)
+	is_cut = false;
+	put(line, (size_t)snprintf(line, sizeof line, "%s%s%llu line%s lost: %s\n",
+				   was_cut ? "\n" : "", begin, (unsigned long long)n,
+				   n == 1 ? " was" : "s were",
+				   lost_why == -EAGAIN ? "nobody read the log"
+						       : strerror(-lost_why)));
+	if (n_lost > 0) {
 		n_lost = n;
+		is_cut |= was_cut;
+	}
 }
 
 static void wipe(void)
@@ -149,8 +166,9 @@ void log_limited(enum log_level level, uint64_t now_ns, const char *format, ...)
 		return;
 	if (now_ns - window_start_ns > WINDOW_NS) {
 		if (n_left_out > 0)
-			log_line(LOG_WARNING, "%llu lines about clients were "
-				 "left out", (unsigned long long)n_left_out);
+			log_line(LOG_WARNING, "%llu line%s about clients %s left out",
+				 (unsigned long long)n_left_out, n_left_out == 1 ? "" : "s",
+				 n_left_out == 1 ? "was" : "were");
 		window_start_ns = now_ns;
 		n_lines = n_left_out = 0;
 	}

@@ -308,6 +308,42 @@ START_TEST(lines_about_messages_are_limited)
 }
 END_TEST
 
+static char pipe_path[FOLDER_BYTES + 16];
+
+static void log_to_pipe(void)
+{
+	dup2(open(pipe_path, O_WRONLY | O_CLOEXEC), 2);
+}
+
+/* A log that nobody reads stops nobody, and what is lost is counted. */
+START_TEST(lost_lines_are_counted)
+{
+	static char full[4096], text[sizeof full];
+	int fd, out;
+
+	snprintf(pipe_path, sizeof pipe_path, "%s/pipe", keeper_dir);
+	ck_assert_int_eq(mkfifo(pipe_path, 0600), 0);
+	fd = open(pipe_path, O_RDONLY | O_NONBLOCK);
+	out = open(pipe_path, O_WRONLY | O_NONBLOCK);
+	ck_assert_int_gt(fcntl(fd, F_SETPIPE_SZ, sizeof full), 0);
+	ck_assert_int_eq(write(out, full, sizeof full), sizeof full);
+	begin_with(&(struct life){ .prepare = log_to_pipe });
+	next();
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(fake_send_bytes(&now, "\0\0", 2, NULL, 0), 0);
+	ck_assert_int_eq(fake_barrier(&now), 0);
+	ck_assert_int_eq(read(fd, text, sizeof text), sizeof text);
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(fake_send_bytes(&now, "\0\0", 2, NULL, 0), 0);
+	ck_assert_int_eq(fake_barrier(&now), 0);
+	ck_assert_int_gt(read(fd, text, sizeof text - 1), 0);
+	ck_assert_msg(strncmp(text, "ckvd: keeper: 3 lines were lost\nckvd: keeper: a message", 55)
+		      == 0 && strstr(text + 10, " lost") == strstr(text, " lost"), "%s", text);
+	close(out);
+	close(fd);
+}
+END_TEST
+
 KEEPER_MAIN("keeper",
 	CASE("kept", .setup = keeper_setup, .teardown = keeper_teardown),
 	TEST(what_was_stored_comes_back),
@@ -323,4 +359,5 @@ KEEPER_MAIN("keeper",
 	TEST(only_the_daemon_is_believed),
 	TEST(its_socket_is_in_a_private_place),
 	TEST(nonsense_does_nothing),
-	TEST(lines_about_messages_are_limited))
+	TEST(lines_about_messages_are_limited),
+	TEST(lost_lines_are_counted))

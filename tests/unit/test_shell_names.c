@@ -9,6 +9,7 @@
 #include "tests/lib/wire.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pty.h>
 #include <signal.h>
 #include <stdio.h>
@@ -186,9 +187,45 @@ START_TEST(progress_is_for_terminals)
 }
 END_TEST
 
+enum { FULL_DISK, SHORT_PIPE, N_LOSSES };
+
+/*
+ * What is lost is counted, with the reason, and what comes after it is a line of its own:
+ * also after the begin of a line that is longer than a pipe takes at once.
+ */
+START_TEST(lost_lines_are_counted)
+{
+	char line[8192], text[sizeof line] = "";
+	int usual = dup(2), fd[2];
+
+	memset(line, 'x', sizeof line);
+	line[sizeof line - 1] = 0;
+	ck_assert_int_eq(pipe2(fd, O_NONBLOCK), 0);
+	ck_assert_int_gt(fcntl(fd[1], F_SETPIPE_SZ, 8192), 0);
+	dup2(_i == FULL_DISK ? open("/dev/full", O_WRONLY) : fd[1], 2);
+	for (int i = 0; i < (_i == FULL_DISK ? 3 : 1); i++)
+		log_line(LOG_INFO, "%s", line);
+	while (read(fd[0], line, sizeof line) > 0)
+		;
+	dup2(fd[1], 2);
+	log_line(LOG_INFO, "seen");
+	log_line(LOG_INFO, "and heard");
+	dup2(usual, 2);
+	ck_assert_int_gt(read(fd[0], text, sizeof text - 1), 0);
+	ck_assert_str_eq(text, _i == FULL_DISK ?
+			 "ckvd: 3 lines were lost: No space left on device\n"
+			 "ckvd: seen\nckvd: and heard\n" :
+			 "\nckvd: 1 line was lost: nobody read the log\n"
+			 "ckvd: seen\nckvd: and heard\n");
+	close(fd[0]);
+	close(fd[1]);
+}
+END_TEST
+
 CHECK_MAIN("shell_names",
 	CASE("names"),
 	TEST(progress_is_for_terminals),
+	LOOP(lost_lines_are_counted, N_LOSSES),
 	TEST(text_is_shown_in_one_line),
 	TEST(a_long_text_is_cut),
 	TEST(names_do_not_forge_lines_of_the_log),
