@@ -52,6 +52,7 @@ typedef enum {
 	CU_DEVICE_ATTRIBUTE_WARP_SIZE = 10,
 	CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT = 16,
 	CU_DEVICE_ATTRIBUTE_INTEGRATED = 18,
+	CU_DEVICE_ATTRIBUTE_COMPUTE_MODE = 20,
 	CU_DEVICE_ATTRIBUTE_PCI_BUS_ID = 33,
 	CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR = 39,
 	CU_DEVICE_ATTRIBUTE_ASYNC_ENGINE_COUNT = 40,
@@ -186,6 +187,7 @@ typedef struct {
 	do(cuGetErrorString, cuGetErrorString, 6000, (CUresult error, const char **ret)) \
 	do(cuDeviceGetCount, cuDeviceGetCount, 2000, (int *ret))			\
 	do(cuDeviceGet, cuDeviceGet, 2000, (CUdevice *ret, int ordinal))		\
+	do(cuDeviceGetName, cuDeviceGetName, 2000, (char *ret, int bytes, CUdevice device))	\
 	do(cuDeviceGetUuid_v2, cuDeviceGetUuid, 11040, (CUuuid *ret, CUdevice device))	\
 	do(cuDeviceGetAttribute, cuDeviceGetAttribute, 2000,				\
 	   (int *ret, CUdevice_attribute attribute, CUdevice device))			\

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* device.c - the one device, its context, and how the driver's functions are found. */
+/* device.c - the devices, the context, and how the driver's functions are found. */
 #include "emu.h"
 
 #include <stdio.h>
@@ -87,7 +87,23 @@ CUresult cuGetErrorString(CUresult error, const char **ret)
 	return *ret == NULL ? CUDA_ERROR_INVALID_VALUE : CUDA_SUCCESS;
 }
 
-/* ---- the device ---- */
+/* ---- the devices ---- */
+
+static int n_devices(void)
+{
+	return (int)emu_number("CKV_EMU_DEVICES", 1);
+}
+
+static int is_device(CUdevice device)
+{
+	return device >= 0 && device < n_devices();
+}
+
+/* Is it the one that a test wants to be a slice of a GPU? */
+static int is_slice(CUdevice device)
+{
+	return emu_number("CKV_EMU_MIG", UINT64_MAX) == (uint64_t)device;
+}
 
 CUresult cuDriverGetVersion(int *version)
 {
@@ -99,41 +115,54 @@ CUresult cuDriverGetVersion(int *version)
 CUresult cuDeviceGetCount(int *ret)
 {
 	EMU_ENTER("cuDeviceGetCount", EMU_INIT);
-	*ret = 1;
+	*ret = n_devices();
 	return CUDA_SUCCESS;
 }
 
 CUresult cuDeviceGet(CUdevice *ret, int ordinal)
 {
 	EMU_ENTER("cuDeviceGet", EMU_INIT);
-	if (ordinal != 0)
+	if (!is_device(ordinal))
 		return CUDA_ERROR_INVALID_DEVICE;
-	*ret = 0;
+	*ret = ordinal;
 	return CUDA_SUCCESS;
 }
 
+CUresult cuDeviceGetName(char *ret, int bytes, CUdevice device)
+{
+	EMU_ENTER("cuDeviceGetName", EMU_INIT);
+	if (!is_device(device) || bytes < 1)
+		return is_device(device) ? CUDA_ERROR_INVALID_VALUE : CUDA_ERROR_INVALID_DEVICE;
+	snprintf(ret, (size_t)bytes, "ckv emulated GPU%s", is_slice(device) ? " MIG 1g.10gb" : "");
+	return CUDA_SUCCESS;
+}
+
+/* They differ in the last byte, and a slice's from that of its GPU. */
 CUresult cuDeviceGetUuid_v2(CUuuid *ret, CUdevice device)
 {
 	EMU_ENTER("cuDeviceGetUuid", EMU_INIT);
-	if (device != 0)
+	if (!is_device(device))
 		return CUDA_ERROR_INVALID_DEVICE;
 	memcpy(ret->bytes, "ckv emulated GPU", sizeof ret->bytes);
+	ret->bytes[15] = (char)(ret->bytes[15] + device);
+	if (is_slice(device))
+		ret->bytes[0] = 'm';
 	return CUDA_SUCCESS;
 }
 
 CUresult cuDeviceGetPCIBusId(char *ret, int bytes, CUdevice device)
 {
 	EMU_ENTER("cuDeviceGetPCIBusId", EMU_INIT);
-	if (device != 0)
+	if (!is_device(device))
 		return CUDA_ERROR_INVALID_DEVICE;
-	return snprintf(ret, (size_t)bytes, "0000:0e:00.0") < bytes ? CUDA_SUCCESS
-								     : CUDA_ERROR_INVALID_VALUE;
+	return snprintf(ret, (size_t)bytes, "0000:%02X:00.0", 0x0e + (unsigned)device) < bytes
+		? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
 CUresult cuDeviceTotalMem_v2(size_t *ret, CUdevice device)
 {
 	EMU_ENTER("cuDeviceTotalMem", EMU_INIT);
-	if (device != 0)
+	if (!is_device(device))
 		return CUDA_ERROR_INVALID_DEVICE;
 	*ret = emu_memory_bytes();
 	return CUDA_SUCCESS;
@@ -149,14 +178,20 @@ CUresult cuMemGetInfo_v2(size_t *ret_free, size_t *ret_total)
 	return CUDA_SUCCESS;
 }
 
-/* "N=V" among those of the environment? */
-static int differs(CUdevice_attribute attribute, int *ret)
+/* "N=V", or "D/N=V" for one device, among those of the environment? */
+static int differs(CUdevice device, CUdevice_attribute attribute, int *ret)
 {
 	const char *text = getenv("CKV_EMU_ATTRIBUTES");
-	int number, value, used;
 
-	while (text != NULL && sscanf(text, "%d=%d%n", &number, &value, &used) == 2) {
-		if (number == (int)attribute) {
+	while (text != NULL && *text != '\0') {
+		int of = device, number, value, used = 0;
+
+		if (sscanf(text, "%d/%d=%d%n", &of, &number, &value, &used) != 3) {
+			of = device;
+			if (sscanf(text, "%d=%d%n", &number, &value, &used) != 2)
+				return 0;
+		}
+		if (of == device && number == (int)attribute) {
 			*ret = value;
 			return 1;
 		}
@@ -168,9 +203,9 @@ static int differs(CUdevice_attribute attribute, int *ret)
 CUresult cuDeviceGetAttribute(int *ret, CUdevice_attribute attribute, CUdevice device)
 {
 	EMU_ENTER("cuDeviceGetAttribute", EMU_INIT);
-	if (device != 0)
+	if (!is_device(device))
 		return CUDA_ERROR_INVALID_DEVICE;
-	if (differs(attribute, ret))
+	if (differs(device, attribute, ret))
 		return CUDA_SUCCESS;
 	switch (attribute) {
 	case CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK:
@@ -192,12 +227,13 @@ CUresult cuDeviceGetAttribute(int *ret, CUdevice_attribute attribute, CUdevice d
 		*ret = 2048;
 		break;
 	case CU_DEVICE_ATTRIBUTE_PCI_BUS_ID:
-		*ret = 0x0e;
+		*ret = 0x0e + device;
 		break;
 	case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR:
 		*ret = 9;
 		break;
 	case CU_DEVICE_ATTRIBUTE_INTEGRATED:
+	case CU_DEVICE_ATTRIBUTE_COMPUTE_MODE:
 	case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR:
 		*ret = 0;
 		break;

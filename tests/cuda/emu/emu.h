@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * emu.h - inside the emulated driver: one device, its streams, what may go wrong.
+ * emu.h - inside the emulated driver: devices, streams of the first, what may go wrong.
  *
  * Addresses of the device are those of this process. Memory is memfds, mapped with the
  * access that was asked for, so a store through a read-only mapping faults as on a GPU,
@@ -18,10 +18,12 @@
  *   CKV_EMU_DELAY_US=N             how long it dawdles at most before a piece of work; 1000
  *   CKV_EMU_HEIR_MS=N              when the process has been killed, what it had queued is done
  *                                  half to the whole of N milliseconds later; 0: not done
- *   CKV_EMU_DEVICES=0              there is no device
+ *   CKV_EMU_DEVICES=N              how many devices there are to look at; 1. Only the first
+ *                                  has contexts and memory
+ *   CKV_EMU_MIG=D                  this one is a slice of a GPU (MIG)
  *   CKV_EMU_VERSION=N              of the driver, which lacks what came later; 13000
  *   CKV_EMU_MEMORY=N               bytes of device memory; 4 GiB
- *   CKV_EMU_ATTRIBUTES=N=V,...     attributes that differ
+ *   CKV_EMU_ATTRIBUTES=N=V,...     attributes that differ; D/N=V of one device
  *   CKV_EMU_KERNELS=PATH:...       libraries of translated kernels (ptx_table.c)
  *
  * NAME is as cuGetProcAddress takes it; "*" is any call. Not here: streams of CUDA's own

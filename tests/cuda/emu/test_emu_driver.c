@@ -69,6 +69,40 @@ START_TEST(there_may_be_no_device)
 }
 END_TEST
 
+START_TEST(devices_are_told_apart)
+{
+	char name[2][64], pci[2][16];
+	int n, value[2];
+	CUuuid id[2];
+
+	setenv("CKV_EMU_DEVICES", "2", 1);
+	setenv("CKV_EMU_MIG", "1", 1);
+	setenv("CKV_EMU_ATTRIBUTES", "20=2,1/102=0,1/20=3", 1);
+	driver_load();
+	OK(cu.cuInit(0));
+	OK(cu.cuDeviceGetCount(&n));
+	ck_assert_int_eq(n, 2);
+	for (int i = 0; i < 2; i++) {
+		CUdevice device;
+
+		OK(cu.cuDeviceGet(&device, i));
+		OK(cu.cuDeviceGetName(name[i], sizeof name[i], device));
+		OK(cu.cuDeviceGetUuid(&id[i], device));
+		OK(cu.cuDeviceGetPCIBusId(pci[i], sizeof pci[i], device));
+		OK(cu.cuDeviceGetAttribute(&value[i], 102, device));
+	}
+	ck_assert_str_ne(name[0], name[1]);
+	ck_assert_str_ne(pci[0], pci[1]);
+	ck_assert_mem_ne(&id[0], &id[1], sizeof id[0]);
+	ck_assert_int_eq(value[0], 1);
+	ck_assert_int_eq(value[1], 0);
+	OK(cu.cuDeviceGetAttribute(&n, 20, 1));
+	ck_assert_int_eq(n, 2);		/* the first that fits */
+	ck_assert_int_eq(cu.cuDeviceGet(&n, 2), CUDA_ERROR_INVALID_DEVICE);
+	ck_assert_int_eq(cu.cuDeviceGetName(name[0], 8, 2), CUDA_ERROR_INVALID_DEVICE);
+}
+END_TEST
+
 START_TEST(a_child_of_fork_has_no_driver)
 {
 	pid_t child;
@@ -445,6 +479,7 @@ CHECK_MAIN("emu_driver",
 	TEST(an_older_driver_lacks_what_came_later),
 	TEST(nothing_goes_before_init_or_without_a_context),
 	TEST(there_may_be_no_device),
+	TEST(devices_are_told_apart),
 	TEST(a_child_of_fork_has_no_driver),
 	CASE("memory"),
 	TEST(two_mappings_are_one_memory),
