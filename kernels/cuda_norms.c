@@ -5,14 +5,14 @@
 
 #include <errno.h>
 
-/* Lanes that share a row of n accesses: a power of two, at most a warp. */
-static uint32_t lanes_for(uint32_t n)
+/* How many lanes share a row of n accesses, as a power of two; at most a warp. */
+static uint32_t lane_bits_for(uint32_t n)
 {
-	uint32_t lanes = 1;
+	uint32_t bits = KEYS_LANE_BITS;
 
-	while (lanes < 32 && lanes < n)
-		lanes *= 2;
-	return lanes;
+	while (bits < 5 && 1u << bits < n)
+		bits++;
+	return bits;
 }
 
 /* Numbers in one access of rows of k's kind. */
@@ -26,16 +26,16 @@ static uint32_t access_numbers(const struct ckv_cuda_rows *k)
 int ckv_cuda_norms(const struct ckv_cuda_rows *k, float *norm, uint64_t *status,
 		   void *stream)
 {
-	uint32_t lanes, n_tiles, of_access;
-	void *const args[] = { (void *)(uintptr_t)k, &lanes, &n_tiles, &norm, &status };
+	uint32_t lane_bits, n_tiles, of_access;
+	void *const args[] = { (void *)(uintptr_t)k, &lane_bits, &n_tiles, &norm, &status };
 	uint64_t n_blocks;
 
 	if (cuda_rows_check(k) < 0 || norm == NULL || status == NULL)
 		return -EINVAL;
 	of_access = access_numbers(k);
-	lanes = lanes_for(k->rows.dim / of_access);
+	lane_bits = lane_bits_for(k->rows.dim / of_access);
 	n_tiles = (uint32_t)cuda_pieces(k->rows.n_tokens,
-					NORMS_THREADS / lanes * NORMS_AT_ONCE);
+					((uint32_t)NORMS_THREADS >> lane_bits) * NORMS_AT_ONCE);
 	n_blocks = (uint64_t)k->n_layers * k->rows.n_heads * n_tiles;
 	if (n_blocks > INT32_MAX)
 		return -EINVAL;
@@ -98,12 +98,12 @@ int ckv_cuda_keydiff(const struct ckv_cuda_rows *k, void *work, float *score,
 	t.k = *k;
 	t.row_bytes = cuda_row_bytes(k);
 	t.n_access = k->rows.dim / access_numbers(k);
-	t.lanes = lanes_for(t.n_access);
+	t.lane_bits = lane_bits_for(t.n_access);
 	t.n_tiles = (uint32_t)cuda_pieces(k->rows.n_tokens, KEYDIFF_TILE);
 	t.tile_sum = work;
 	t.unit = (float *)((char *)work + sums_bytes(k));
 	n_tiles = (uint32_t)cuda_pieces(k->rows.n_tokens,
-					KEYDIFF_THREADS / t.lanes * KEYDIFF_AT_ONCE);
+					((uint32_t)KEYDIFF_THREADS >> t.lane_bits) * KEYDIFF_AT_ONCE);
 	most = n_tiles > t.n_tiles ? n_tiles : t.n_tiles;
 	if ((uint64_t)k->n_layers * k->rows.n_heads * most > INT32_MAX)
 		return -EINVAL;

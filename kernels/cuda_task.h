@@ -63,6 +63,8 @@ struct select_room {		/* in shared memory */
 
 /* ------------------------------------------------------------------- norms */
 
+#define KEYS_LANE_BITS	3u	/* lanes that share a key are 2^3 or more */
+
 enum { NORMS_THREADS = 256, NORMS_AT_ONCE = 8 };
 
 /* ----------------------------------------------------------------- keydiff */
@@ -71,7 +73,8 @@ enum { KEYDIFF_THREADS = 256, KEYDIFF_AT_ONCE = 4, KEYDIFF_TILE = 128 };
 
 struct keydiff_task {
 	struct ckv_cuda_rows k;
-	uint32_t n_access, row_bytes, lanes;	/* lanes that share a row */
+	uint32_t n_access, row_bytes;
+	uint32_t lane_bits;	/* how many lanes share a row, a power of two */
 	uint32_t n_tiles;
 	double *tile_sum;	/* [layers * heads][n_tiles][dim] */
 	float *unit;		/* [layers * heads][dim] */

@@ -7,7 +7,7 @@
  * added in order and brought to length 1. Scores: one more read of K, as in norms.cu.
  * K is read twice, the second time from the L2 cache where it fits.
  */
-#include "common.cuh"
+#include "kernels/keys.cuh"
 
 enum { THREADS = KEYDIFF_THREADS, AT_ONCE = KEYDIFF_AT_ONCE, TILE = KEYDIFF_TILE };
 
@@ -17,24 +17,24 @@ __device__ static void invert_norms(const struct keydiff_task &t, uint32_t layer
 				    uint32_t head, uint32_t first,
 				    uint32_t n_rows, float *inv, uint64_t *status)
 {
-	uint32_t lane = threadIdx.x % t.lanes, step = THREADS / t.lanes;
+	struct key_lanes l = key_lanes_of(t.lane_bits, THREADS);
 
 	/* The same number of turns for all lanes of a warp, who add together. */
-	for (uint32_t turn = 0; turn < TILE; turn += step) {
-		uint32_t r = turn + threadIdx.x / t.lanes;
+	for (uint32_t turn = 0; turn < TILE; turn += l.n_rows) {
+		uint32_t r = turn + l.row;
 		const char *row = row_at(t.k, layer, head,
 					 first + min(r, n_rows - 1), t.row_bytes);
 		float sum = 0.0f;
 
-		for (uint32_t i = lane; i < t.n_access; i += t.lanes) {
+		for (uint32_t i = l.lane; i < t.n_access; i += l.n) {
 			float x[V::N];
 
 			V::unpack(load_numbers<V>(row, i), x);
 			for (uint32_t j = 0; j < V::N; j++)
 				sum = fmaf(x[j], x[j], sum);
 		}
-		sum = lanes_sum(sum, t.lanes);
-		if (lane != 0 || r >= n_rows)
+		sum = lanes_sum(sum, l.n);
+		if (l.lane != 0 || r >= n_rows)
 			continue;
 		inv[r] = sum > 0.0f ? __fdiv_rn(1.0f, __fsqrt_rn(sum)) : 0.0f;
 		if (!is_finite(sum))
@@ -118,20 +118,19 @@ template <typename V>
 __device__ static __forceinline__ void
 score_kernel(const struct keydiff_task &t, uint32_t n_tiles, float *__restrict__ score)
 {
-	uint32_t index = blockIdx.x / n_tiles, step = THREADS / t.lanes;
+	struct key_lanes l = key_lanes_of(t.lane_bits, THREADS);
+	uint32_t index = blockIdx.x / n_tiles, head = index % t.k.rows.n_heads;
 	uint32_t layer = index / t.k.rows.n_heads * t.k.layer_step;
-	uint32_t head = index % t.k.rows.n_heads, lane = threadIdx.x % t.lanes;
-	uint32_t first = blockIdx.x % n_tiles * step * AT_ONCE +
-			 threadIdx.x / t.lanes;
+	uint32_t first = blockIdx.x % n_tiles * l.n_rows * AT_ONCE + l.row;
 	const float *unit = t.unit + (size_t)index * t.k.rows.dim;
 	float squares[AT_ONCE] = { 0.0f }, dot[AT_ONCE] = { 0.0f };
 	const char *row[AT_ONCE];
 
 #pragma unroll
 	for (uint32_t u = 0; u < AT_ONCE; u++)
-		row[u] = row_at(t.k, layer, head, min(first + u * step,
+		row[u] = row_at(t.k, layer, head, min(first + u * l.n_rows,
 			t.k.rows.n_tokens - 1), t.row_bytes);
-	for (uint32_t i = lane; i < t.n_access; i += t.lanes) {
+	for (uint32_t i = l.lane; i < t.n_access; i += l.n) {
 		typename V::raw raw[AT_ONCE];
 		float a[V::N];
 
@@ -155,11 +154,11 @@ score_kernel(const struct keydiff_task &t, uint32_t n_tiles, float *__restrict__
 	}
 #pragma unroll
 	for (uint32_t u = 0; u < AT_ONCE; u++) {
-		uint32_t token = first + u * step;
-		float n2 = lanes_sum(squares[u], t.lanes);
-		float d = lanes_sum(dot[u], t.lanes);
+		uint32_t token = first + u * l.n_rows;
+		float n2 = lanes_sum(squares[u], l.n);
+		float d = lanes_sum(dot[u], l.n);
 
-		if (lane == 0 && token < t.k.rows.n_tokens)
+		if (l.lane == 0 && token < t.k.rows.n_tokens)
 			score[(size_t)index * t.k.rows.n_tokens + token] =
 				n2 > 0.0f ? __fdiv_rn(-d, __fsqrt_rn(n2)) : 0.0f;
 	}
