@@ -49,9 +49,10 @@ ENGINE  := $(call objs,client/examples/engine/*.c)
 CORE    := $(call objs,daemon/core/*.c)
 SHELL_O := $(call objs,daemon/shell/*.c)
 KEEPER  := $(call objs,daemon/keeper*.c)
-CUDA_C  := $(filter-out kernels/cuda_args.c,$(wildcard kernels/cuda_*.c))
+# Who looks for a GPU has no code for one: it is in programs that never launch a kernel, too.
+CUDA_C  := $(filter-out $(patsubst %,kernels/cuda_%.c,args device driver),$(wildcard kernels/cuda_*.c))
 KERNELS := $(filter-out $(CUDA_C:%.c=$B/%.o),$(call objs,kernels/*.c))
-LAUNCHERS := $(filter-out kernels/cuda_driver.c kernels/cuda_image.c kernels/cuda_launch.c,$(CUDA_C))
+LAUNCHERS := $(filter-out kernels/cuda_image.c kernels/cuda_launch.c,$(CUDA_C))
 CUDA_O  := $(if $(filter yes,$(CUDA)),$(patsubst %.cu,build/%.cu.fatbin,$(sort $(wildcard kernels/*.cu))))
 TESTLIB := $(call objs,tests/lib/*.c)
 BENCH   := $(call objs,tests/bench/*.c)
@@ -120,6 +121,10 @@ $B/tests/test_%: $B/tests/unit/test_%.o $B/libckvtest.a $B/libckveng.a $B/libckv
 $B/tests/test_kernels_cuda: $B/tests/unit/test_kernels_cuda.o $B/tests/fake_cuda.so \
 		$B/libckvcuda.a $B/libckvk.a
 	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $(filter-out %.so,$^) $(call libs,$(PKG_TEST)) -lm
+
+# Who looks for a GPU finds the emulated driver's, which is made below.
+$(patsubst %,$B/tests/test_%,cli_doctor_gpu kernels_cuda_device): | \
+	build-emu/$(if $(SAN),asan/)libckv-emu-cuda.so
 
 $B/tests/fake_cuda.so: $B/tests/cuda/fake.o
 	@mkdir -p $(@D)
