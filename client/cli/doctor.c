@@ -130,6 +130,7 @@ int cmd_doctor(const struct cli *cli)
 	doctor_memory(&doctor);
 	doctor_pools(&doctor, cli_ckvd(cli, path, sizeof path), cli->config);
 	doctor_processor(&doctor);
+	doctor_gpu(&doctor, NULL, "");
 	doctor_daemon(&doctor, cli->socket);
 	if (!cli->json)
 		doctor_print(stdout, &doctor);

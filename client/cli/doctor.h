@@ -5,6 +5,7 @@
 #ifndef CKV_CLI_DOCTOR_H
 #define CKV_CLI_DOCTOR_H
 
+#include "kernels/cuda_device.h"
 #include "kernels/machine.h"
 
 #include <jansson.h>
@@ -21,7 +22,7 @@ struct finding {
 	const char *todo;	/* what to do about it; NULL when ok */
 };
 
-enum { DOCTOR_MAX = 32 };
+enum { DOCTOR_MAX = 32 + CUDA_DEVICES_MAX };
 
 struct doctor {
 	size_t n;
@@ -37,7 +38,9 @@ void doctor_kernel(struct doctor *doctor);	/* io_uring, pidfd, limits */
 void doctor_memory(struct doctor *doctor);	/* huge pages, memfd, NUMA */
 /* config NULL: that of the system, if there is one. */
 void doctor_pools(struct doctor *doctor, const char *ckvd, const char *config);
-void doctor_processor(struct doctor *doctor);	/* instructions, clock, GPU */
+void doctor_processor(struct doctor *doctor);	/* instructions, clock */
+/* By the driver at `library`, files below `root`: NULL and "" but in tests. */
+void doctor_gpu(struct doctor *doctor, const char *library, const char *root);
 void doctor_daemon(struct doctor *doctor, const char *socket);
 
 /* The finding about what the machine gives. */

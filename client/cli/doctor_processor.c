@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * doctor_processor.c - instructions that the hot paths use, clock, GPU.
+ * doctor_processor.c - instructions that the hot paths use, clock.
  */
 #include "client/cli/doctor.h"
 
@@ -76,18 +76,9 @@ static void check_processors(struct doctor *doctor)
 		   "%ld usable of %ld", n, online);
 }
 
-static void check_gpu(struct doctor *doctor)
-{
-	doctor_add(doctor, DOCTOR_OK, "GPU", NULL, NULL, "%s",
-		   access("/dev/nvidia0", F_OK) == 0 ?
-		   "present; this version keeps its cache in host memory" :
-		   "none, and none is needed");
-}
-
 void doctor_processor(struct doctor *doctor)
 {
 	check_processors(doctor);
 	check_instructions(doctor);
 	check_clock(doctor);
-	check_gpu(doctor);
 }
