@@ -3,7 +3,8 @@
  * ckv_record.h - what the daemon notes of each page, for the daemon that comes after it.
  *
  * Records lie in memory that only the daemon maps and that outlives it, as the pages do.
- * A later daemon builds the index again from them, and from nothing else.
+ * A later daemon builds the index again from them, and from nothing else. Each level of
+ * pages has records of its own; a block with copies at several levels has a record at each.
  *
  *      0  record[n]       64 bytes for each page of all slabs
  *   64 n  view row[m]     192 bytes for each page that may be the first of a view
@@ -41,6 +42,11 @@
  *                      run without a valid row rest; nobody was told of the view.
  *   a view is freed    Its row's seal, then its records. It was found unpinned as a block
  *                      is.
+ *   PUBLISHED -> QUARANTINE
+ *                      PUBLISH has replaced this copy of a block by one at a nearer level, whose
+ *                      record was sealed before. The fields, then the seal. Until then both
+ *                      records are right, and a later daemon believes the nearer one if they
+ *                      differ, or have no checksum.
  *   any -> QUARANTINE, LENT -> LENT
  *                      By a later daemon. The fields, then the seal: in between no seal is
  *                      right, and the page rests.
@@ -65,7 +71,7 @@ struct ckv_record {
 				   QUARANTINE: lanes with a lower serial may be blind; 0: none */
 	_Atomic uint64_t seal;	/* 0: the page is free */
 	uint32_t parent_slot;	/* CKV_NONE at a root and in a view */
-	uint32_t slot;		/* CKV_NONE: scratch */
+	uint32_t slot;		/* CKV_NONE: scratch; QUARANTINE: of a block that was there, or none */
 	uint32_t generation;
 	uint16_t n_tokens;	/* PUBLISHED */
 	uint8_t	 flags;		/* enum ckv_entry_flag */
@@ -177,6 +183,21 @@ static inline void ckv_record_blank(struct ckv_record *record, uint64_t fingerpr
 	record->n_tokens = 0;
 	record->flags = 0;
 	record->state = state;
+	ckv_record_close(record, fingerprint, page);
+}
+
+/* The same for a page that rests. `slot`: of the block whose page it was, or CKV_NONE. */
+static inline void ckv_record_rest(struct ckv_record *record, uint64_t fingerprint,
+				   uint32_t page, uint32_t slot, uint64_t since)
+{
+	memset(&record->key, 0, sizeof record->key);
+	record->checksum = since;
+	record->parent_slot = CKV_NONE;
+	record->slot = slot;
+	record->generation = 0;
+	record->n_tokens = 0;
+	record->flags = 0;
+	record->state = CKV_RECORD_QUARANTINE;
 	ckv_record_close(record, fingerprint, page);
 }
 

@@ -28,6 +28,15 @@ static bool is_blind(const struct space *s, const struct space_lane *lane, uint6
 	return false;
 }
 
+/* Note on the pages of a level that rest since when lanes are blind. */
+static void note_since(struct space *s, const struct level *level)
+{
+	for (uint32_t page = 0; page < ckv_pool_pages(&level->config.pool); page++)
+		if (level->records[page].state == CKV_RECORD_QUARANTINE)
+			ckv_record_rest(&level->records[page], s->fingerprint, page,
+					CKV_NONE, s->config.epoch);
+}
+
 void blind_find(struct space *s, uint64_t below)
 {
 	for (uint32_t i = 0; i < s->n_open; i++) {
@@ -36,9 +45,6 @@ void blind_find(struct space *s, uint64_t below)
 		lane->blind = is_blind(s, lane, below);
 		s->n_blind += lane->blind;
 	}
-	for (uint32_t page = 0; s->n_blind > 0 && page < ckv_pool_pages(&s->config.pool);
-	     page++)
-		if (s->records[page].state == CKV_RECORD_QUARANTINE)
-			ckv_record_blank(&s->records[page], s->fingerprint, page,
-					 CKV_RECORD_QUARANTINE, s->config.epoch);
+	for (uint32_t l = 0; s->n_blind > 0 && l < s->config.n_levels; l++)
+		note_since(s, &s->levels[l]);
 }

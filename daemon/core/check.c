@@ -10,7 +10,7 @@ struct tally {
 	uint64_t n_lent, n_blocks, n_views, n_view_pages, n_unsummed;
 	uint64_t n_queued_tips, n_queued_sums, n_held_tips, n_parked;
 	uint64_t n_scratch, n_reserved, n_over, n_resting;
-	uint64_t n_tied, n_stale, n_queued, n_wanted;
+	uint64_t n_tied, n_stale, n_queued, n_wanted, n_free;
 };
 
 static bool wanted_somewhere(const struct space *s, uint32_t slot)
@@ -22,13 +22,17 @@ static bool wanted_somewhere(const struct space *s, uint32_t slot)
 	return (marks & COPY_WANTED) != 0;
 }
 
-/* The record of a block's page says what the index says. */
-static void check_record(const struct space *s, uint32_t slot,
+/* The record of a block's page says what the index says, unless the page was replaced. */
+static void check_record(const struct space *s, uint32_t slot, uint32_t level,
 			 const struct ckv_block *block)
 {
-	const struct ckv_record *record = record_of(s, slot);
+	const struct ckv_record *record = record_of(s, slot, level);
 
 	assert(record->slot == slot);
+	assert((record->state == CKV_RECORD_QUARANTINE) ==
+	       ((copy_of(s, slot, level)->mark & COPY_STALE) != 0));
+	if (record->state == CKV_RECORD_QUARANTINE)
+		return;
 	assert(block->generation == record->generation);
 	assert(memcmp(&block->key, &record->key, sizeof block->key) == 0);
 	assert(record->parent_slot == block->parent_slot);
@@ -44,7 +48,7 @@ static void check_entry(const struct space *s, uint32_t slot, uint8_t level)
 	const struct node *node = node_of(s, slot);
 	struct ckv_block block, found;
 	struct ckv_place place;
-	uint32_t found_slot = CKV_NONE;
+	uint32_t found_slot = CKV_NONE, n_there = 0;
 
 	block_load(s, slot, &block);
 	for (uint32_t l = 0; l < s->config.n_levels; l++) {
@@ -59,10 +63,13 @@ static void check_entry(const struct space *s, uint32_t slot, uint8_t level)
 	assert(((block.flags & CKV_ENTRY_VIEW) != 0) == node_is_view(s, slot));
 	assert((block.generation & 1) == 0);
 	assert(block.parent_slot == node->parent);
-	if (page_in(s, slot) != CKV_NONE)
-		check_record(s, slot, &block);
-	else
-		assert(block.flags & CKV_ENTRY_SUMMED);
+	for (uint32_t l = 0; l < s->config.n_levels; l++) {
+		n_there += copy_there(s, slot, l);
+		if (level_has_pages(s, l) && copy_of(s, slot, l)->place != CKV_NONE)
+			check_record(s, slot, l, &block);
+	}
+	assert((block.flags & CKV_ENTRY_SUMMED) ||
+	       (n_there == 1 && level_has_pages(s, level_of(s, slot))));
 	place = ckv_index_place(&s->index, &block.key);
 	assert(ckv_index_find(&s->index, &place, &block.key, &found_slot,
 			      &found) == (level != CKV_LEVEL_NONE));
@@ -70,31 +77,28 @@ static void check_entry(const struct space *s, uint32_t slot, uint8_t level)
 }
 
 /*
- * The parent is published, or lent to the same lane as its lent child. A copy counts as the
- * parent's child at its level, and so does a page that is lent for it.
+ * The parent is there at each level at which the child has a copy, or a page, or nearer; or it
+ * was lent there to the same lane as its lent child. Each of those counts as the parent's
+ * child at its level.
  */
 static void check_parent(const struct space *s, uint32_t slot, uint32_t *n_kids)
 {
-	const struct node *node = node_of(s, slot), *parent;
+	uint32_t up = node_of(s, slot)->parent;
 
-	if (node->parent == CKV_NONE)
+	if (up == CKV_NONE)
 		return;
-	assert(node->parent < s->n_slots);
-	for (uint32_t l = 0; l < s->config.n_levels; l++)
-		n_kids[node->parent * s->config.n_levels + l] +=
-			copy_of(s, slot, l)->place != CKV_NONE;
-	parent = node_of(s, node->parent);
-	assert(!(parent->mark & NODE_VIEW));
-	assert(level_of(s, node->parent) <= level_of(s, slot) ||
-	       (node_lent(s, node->parent) && node_lent(s, slot)));
-	if (!node_lent(s, slot) || !node_lent(s, node->parent)) {
-		assert(parent->state == NODE_PUBLISHED);
-		assert(!node_lent(s, slot) ||
-		       copy_there(s, node->parent, LEND_LEVEL));
-		return;
+	assert(up < s->n_slots);
+	assert(!node_is_view(s, up));
+	for (uint32_t l = 0; l < s->config.n_levels; l++) {
+		if (copy_of(s, slot, l)->place == CKV_NONE)
+			continue;
+		n_kids[up * s->config.n_levels + l]++;
+		if (is_near(s, up, l))
+			continue;
+		assert(node_lent(s, slot) && lent_level(s, slot) == l);
+		assert(node_lent(s, up) && lent_level(s, up) <= l);
+		assert(page_lent(s, up)->lane == page_lent(s, slot)->lane);
 	}
-	assert(page_of(s, page_in(s, node->parent))->lane ==
-	       page_of(s, page_in(s, slot))->lane);
 }
 
 /* A copy that may go is in its policy or parked; no other one is. Those tied are known. */
@@ -102,6 +106,7 @@ static void check_copies(const struct space *s, uint32_t slot, struct tally *t)
 {
 	const struct node *node = node_of(s, slot);
 	bool published = node->state == NODE_PUBLISHED;
+	uint32_t n_over = 0;
 
 	for (uint32_t l = 0; l < s->config.n_levels; l++) {
 		const struct copy *copy = &node->copy[l];
@@ -119,9 +124,12 @@ static void check_copies(const struct space *s, uint32_t slot, struct tally *t)
 		assert(((copy->mark & COPY_TIED) != 0) ==
 		       (published && there && copy_is_tied(s, slot, l)));
 		assert(!(copy->mark & COPY_STALE) ||
-		       (published && l > LEND_LEVEL && level_is_read(s, l)));
-		assert(!(copy->mark & COPY_LENT) || (published && l == LEND_LEVEL));
+		       (published && level_has_pages(s, l)));
+		n_over += (copy->mark & COPY_LENT) != 0;
+		assert(!(copy->mark & COPY_LENT) ||
+		       (published && l < level_of(s, slot) && level_has_pages(s, l)));
 	}
+	assert(n_over <= 1);
 	t->n_wanted += wanted_somewhere(s, slot);
 }
 
@@ -141,19 +149,22 @@ static void check_slot(const struct space *s, uint32_t slot, uint32_t *n_kids,
 		break;
 	case NODE_LENT:
 		t->n_reserved++;
-		assert(record_of(s, slot)->state == CKV_RECORD_LENT);
-		assert(page_of(s, page_in(s, slot))->lane != NO_LANE);
+		assert(record_of(s, slot, level_of(s, slot))->state == CKV_RECORD_LENT);
+		assert(page_lent(s, slot)->lane != NO_LANE);
 		check_entry(s, slot, CKV_LEVEL_NONE);
 		check_parent(s, slot, n_kids);
 		break;
 	case NODE_PUBLISHED:
 		t->n_blocks += !node_is_view(s, slot);
 		t->n_over += node_lent(s, slot);
-		if (page_in(s, slot) != CKV_NONE)
-			assert(record_of(s, slot)->state ==
-			       (node_is_view(s, slot) ? CKV_RECORD_VIEW :
-				node_lent(s, slot) ? CKV_RECORD_LENT :
-				CKV_RECORD_PUBLISHED));
+		if (node_lent(s, slot))
+			assert(record_of(s, slot, lent_level(s, slot))->state ==
+			       CKV_RECORD_LENT);
+		for (uint32_t l = 0; l < s->config.n_levels; l++)
+			if (level_has_pages(s, l) && copy_there(s, slot, l))
+				assert(record_of(s, slot, l)->state ==
+				       (node_is_view(s, slot) ? CKV_RECORD_VIEW :
+					CKV_RECORD_PUBLISHED));
 		check_entry(s, slot, s->levels[level_of(s, slot)].config.number);
 		check_parent(s, slot, n_kids);
 		break;
@@ -163,21 +174,23 @@ static void check_slot(const struct space *s, uint32_t slot, uint32_t *n_kids,
 }
 
 /* A later daemon would believe the record. */
-static void check_seal(const struct space *s, uint32_t page)
+static void check_seal(const struct space *s, uint32_t level, uint32_t page)
 {
-	const struct ckv_record *record = &s->records[page];
+	const struct ckv_record *record = &s->levels[level].records[page];
 
 	assert(ckv_hint_load64(&record->seal) ==
 	       (record->state == CKV_RECORD_FREE ? 0 :
 		ckv_record_seal(record, s->fingerprint, page)));
 }
 
-static void check_page(const struct space *s, uint32_t page, struct tally *t)
+static void check_page(const struct space *s, uint32_t level, uint32_t page,
+		       struct tally *t)
 {
-	const struct ckv_record *record = &s->records[page];
-	const struct page *p = page_of(s, page);
+	const struct ckv_record *record = &s->levels[level].records[page];
+	const struct page *p = page_of(s, level, page);
 
-	check_seal(s, page);
+	check_seal(s, level, page);
+	assert(!p->rests || record->state == CKV_RECORD_QUARANTINE);
 	switch (record->state) {
 	case CKV_RECORD_FREE:
 		assert(p->lane == NO_LANE && p->n_holds == 0);
@@ -190,22 +203,32 @@ static void check_page(const struct space *s, uint32_t page, struct tally *t)
 		t->n_scratch += record->slot == CKV_NONE;
 		assert(p->lane != NO_LANE || p->n_holds > 0);
 		assert(record->slot == CKV_NONE ||
-		       page_in(s, record->slot) == page);
+		       copy_of(s, record->slot, level)->place == page);
 		assert(record->checksum == (p->lane == NO_LANE ? 0 :
 					    s->lanes[p->lane].memory.serial));
 		break;
 	case CKV_RECORD_PUBLISHED:
 		assert(p->lane == NO_LANE && p->n_holds == 0);
-		assert(page_in(s, record->slot) == page);
+		assert(copy_of(s, record->slot, level)->place == page);
 		t->n_unsummed += !(record->flags & CKV_ENTRY_SUMMED);
 		break;
 	case CKV_RECORD_QUARANTINE:
 		assert(p->lane == NO_LANE && p->n_holds == 0);
-		t->n_resting++;
+		assert(p->rests || copy_of(s, record->slot, level)->place == page);
+		t->n_resting += p->rests;
 		break;
 	default:
 		assert(!"a block page holds something else");
 	}
+}
+
+static void check_pages(const struct space *s, uint32_t level, struct tally *t)
+{
+	if (!level_has_pages(s, level))
+		return;
+	t->n_free += s->levels[level].n_free;
+	for (uint32_t page = 0; page < s->levels[level].config.n_places; page++)
+		check_page(s, level, page, t);
 }
 
 /* Each tip WAITING or READING holds a block of its own; queues name no slot twice. */
@@ -221,7 +244,7 @@ static void check_tips(const struct space *s, uint32_t *n_kids,
 			continue;
 		assert(node_of(s, tip->slot)->state == NODE_PUBLISHED);
 		assert(node_of(s, tip->slot)->mark & NODE_TIP_HELD);
-		n_kids[tip->slot * s->config.n_levels + LEND_LEVEL]++;
+		n_kids[tip->slot * s->config.n_levels + s->config.work_level]++;
 		n_held++;
 	}
 	assert(n_held == t->n_held_tips);
@@ -238,15 +261,16 @@ static void check_tips(const struct space *s, uint32_t *n_kids,
 
 static void check_views(const struct space *s, struct tally *t)
 {
-	const struct ckv_pool_shape *p = &s->config.pool;
+	const struct ckv_pool_shape *p = work_pool(s);
+	const struct ckv_record *records = work_level(s)->records;
 
 	for (uint32_t i = 0; i < p->n_view_pages; i++) {
 		uint32_t page = p->first_view_page + i;
 		const struct ckv_view_row *row = &s->view_rows[i];
-		uint8_t state = s->records[page].state;
+		uint8_t state = records[page].state;
 		bool used = s->view_used[i / 64] >> i % 64 & 1;
 
-		check_seal(s, page);
+		check_seal(s, s->config.work_level, page);
 		assert(used == (state != CKV_RECORD_FREE));
 		t->n_view_pages += used;
 		t->n_resting += state == CKV_RECORD_QUARANTINE;
@@ -260,7 +284,7 @@ static void check_views(const struct space *s, struct tally *t)
 		assert(row->n_pages == s->runs[i].n_pages);
 		assert(i / p->slab_pages ==
 		       (i + s->runs[i].n_pages - 1) / p->slab_pages);
-		assert(page_in(s, s->records[page].slot) == page);
+		assert(work_page(s, records[page].slot) == page);
 		t->n_views++;
 	}
 }
@@ -282,16 +306,16 @@ static void check_lanes(const struct space *s)
 			n_before += lane->before;
 			n_blind += lane->blind;
 		}
-		for (uint32_t page = lane->lent.head; page != CKV_NONE;
-		     page = page_of(s, page)->link.next, n++)
-			assert(page_of(s, page)->lane == i);
+		for (uint32_t sheet = lane->lent.head; sheet != CKV_NONE;
+		     sheet = s->pages[sheet].link.next, n++)
+			assert(s->pages[sheet].lane == i);
 		assert(n == lane->lent.n);
 		n_lent += n;
 	}
 	for (uint32_t i = 0; i < s->config.n_clients_max; i++)
-		n_claimed += s->client_lent[i];
+		n_claimed += space_client_lent(s, i);
 	for (uint32_t i = 0; i <= s->config.n_users_max; i++)
-		n_users += s->user_lent[i];
+		n_users += space_user_lent(s, i);
 	assert(n_lent == n_claimed && n_lent == n_users);
 	assert(n_open == s->n_open && n_before == s->n_before &&
 	       n_blind == s->n_blind);
@@ -327,7 +351,7 @@ static void claim_free(bool *claimed, const struct space *s, uint32_t l)
 	for (uint32_t at = level->free_head; level->pages && at != CKV_NONE;
 	     at = level->pages[at].link.next, n++) {
 		claim(claimed, s, l, at);
-		assert(s->records[at].state == CKV_RECORD_FREE);
+		assert(level->records[at].state == CKV_RECORD_FREE);
 	}
 	assert(n == level->n_free);
 }
@@ -341,19 +365,20 @@ static void claim_moves(bool *claimed, const struct space *s, uint32_t l)
 			continue;
 		if (m->to == l)
 			claim(claimed, s, l, m->to_place);
-		if (m->to == l && l == LEND_LEVEL)
-			assert(s->records[m->to_place].state == CKV_RECORD_LOADING);
+		if (m->to == l && level_has_pages(s, l))
+			assert(s->levels[l].records[m->to_place].state ==
+			       CKV_RECORD_LOADING);
 		if (m->from == l && copy_of(s, m->slot, l)->place != m->from_place)
 			claim(claimed, s, l, m->from_place);
 	}
 }
 
 /* Lent without a slot, or it rests. */
-static bool is_scratch(const struct space *s, uint32_t page)
+static bool is_scratch(const struct level *level, uint32_t page)
 {
-	const struct ckv_record *record = &s->records[page];
+	const struct ckv_record *record = &level->records[page];
 
-	return record->state == CKV_RECORD_QUARANTINE ||
+	return level->pages[page].rests ||
 	       (record->state == CKV_RECORD_LENT && record->slot == CKV_NONE);
 }
 
@@ -369,7 +394,7 @@ static void check_places(const struct space *s, uint32_t l)
 		if (copy_of(s, i, l)->place != CKV_NONE && !node_is_view(s, i))
 			claim(claimed, s, l, copy_of(s, i, l)->place);
 	for (uint32_t i = 0; i < level->config.n_places; i++)
-		assert(claimed[i] || (l == LEND_LEVEL && is_scratch(s, i)));
+		assert(claimed[i] || (level_has_pages(s, l) && is_scratch(level, i)));
 	free(claimed);
 }
 
@@ -453,8 +478,8 @@ void space_check(const struct space *s)
 	assert(n_kids != NULL);
 	for (uint32_t i = 0; i < s->n_slots; i++)
 		check_slot(s, i, n_kids, &t);
-	for (uint32_t i = 0; i < lend_level(s)->config.n_places; i++)
-		check_page(s, i, &t);
+	for (uint32_t l = 0; l < s->config.n_levels; l++)
+		check_pages(s, l, &t);
 	check_tips(s, n_kids, &t);
 	for (uint32_t i = 0; i < s->n_slots; i++)
 		for (uint32_t l = 0; l < s->config.n_levels; l++)
@@ -476,8 +501,8 @@ void space_check(const struct space *s)
 	for (size_t i = 0; i < ((size_t)s->n_slots + 63) / 64; i++)
 		assert(s->judged[i] == 0);
 	assert(s->n_batch == 0);
-	assert(lend_level(s)->n_free == ckv_hint_load64(&s->stats->pages_free));
-	assert(t.n_resting == s->n_resting);
+	assert(t.n_free == ckv_hint_load64(&s->stats->pages_free));
+	assert(t.n_resting == space_resting(s));
 	assert(t.n_resting == ckv_hint_load64(&s->stats->pages_resting));
 	assert(t.n_lent == ckv_hint_load64(&s->stats->pages_lent));
 	assert(t.n_blocks == ckv_hint_load64(&s->stats->blocks));

@@ -78,7 +78,7 @@ static void leaves(struct space *s, uint32_t slot, uint32_t level,
 void batch_add(struct space *s, uint32_t slot, uint32_t level,
 	       enum policy_origin heir)
 {
-	const struct copy *only = copy_of(s, slot, LEND_LEVEL);
+	const struct copy *only = copy_of(s, slot, 0);
 
 	assert(s->n_batch < BATCH_MAX);
 	assert(!batch_has(s, slot));
@@ -93,7 +93,7 @@ void batch_add(struct space *s, uint32_t slot, uint32_t level,
 	assert(only->n_children == 0);
 	if (only->queue != 0 || only->parked)
 		node_take_out(s, slot);
-	parent_lose_at(s, slot, LEND_LEVEL, heir);
+	parent_lose_at(s, slot, 0, heir);
 }
 
 void batch_forget(struct space *s, uint32_t slot)
@@ -208,11 +208,6 @@ uint32_t places_left(const struct level *level)
 	return n > 0 ? (uint32_t)n : 0;
 }
 
-uint32_t pages_to_lend(const struct space *s)
-{
-	return places_left(lend_level(s));
-}
-
 /*
  * How many pages a step frees beyond what is wanted: each may save the next writer a
  * scan. The longer scans are, the more pages each must free.
@@ -254,18 +249,19 @@ static uint32_t n_victims(const struct space *s, const struct level *level)
  * node is there, so this guesses: who was written before and after it has a page
  * near its page, and is about as old.
  */
-CKV_ASK victims_ahead(const struct space *s, const struct level *level, uint32_t slot)
+CKV_ASK victims_ahead(const struct space *s, uint32_t l, uint32_t slot)
 {
-	uint32_t page = page_in(s, slot), near;
+	const struct level *level = &s->levels[l];
+	uint32_t page = copy_of(s, slot, l)->place, near;
 
 	if (page < 2 * AHEAD || page + 2 * AHEAD >= level->config.n_places)
 		return;
-	__builtin_prefetch(&s->records[page - 2 * AHEAD]);
-	__builtin_prefetch(&s->records[page + 2 * AHEAD]);
-	near = s->records[page - AHEAD].slot;
+	__builtin_prefetch(&level->records[page - 2 * AHEAD]);
+	__builtin_prefetch(&level->records[page + 2 * AHEAD]);
+	near = level->records[page - AHEAD].slot;
 	if (near < s->n_slots)
 		__builtin_prefetch(node_of(s, near), 1);
-	near = s->records[page + AHEAD].slot;
+	near = level->records[page + AHEAD].slot;
 	if (near < s->n_slots)
 		__builtin_prefetch(node_of(s, near), 1);
 }
@@ -279,7 +275,7 @@ static inline void victim_add(struct space *s, uint32_t level, uint32_t slot, bo
 	s->cost.n_looks++;
 	if (pinned_still(s, slot))
 		park(s, &s->levels[level].blocks, slot);
-	else if (!may_defer || level != LEND_LEVEL || !tip_defer(s, slot))
+	else if (!may_defer || level != s->config.work_level || !tip_defer(s, slot))
 		batch_add(s, slot, level, POLICY_HEIR);
 }
 
@@ -323,8 +319,8 @@ static void victims_choose(struct space *s, uint32_t l, uint32_t first, bool may
 	}
 	for (uint32_t i = 0; i < EVICT_MAX && s->n_batch < first + n_max &&
 	     (slot = blocks->ops->victim(blocks->policy)) != CKV_NONE; i++) {
-		if (l == LEND_LEVEL)
-			victims_ahead(s, level, slot);
+		if (level_has_pages(s, l))
+			victims_ahead(s, l, slot);
 		victim_add(s, l, slot, may_defer);
 	}
 }
@@ -344,7 +340,7 @@ static bool tips_choose(struct space *s, uint32_t l, uint32_t first)
 	};
 	struct search *search = &s->levels[l].blocks.search;
 
-	if (l != LEND_LEVEL)
+	if (l != s->config.work_level)
 		return false;
 	for (uint32_t i = search->stage; i < sizeof stage / sizeof stage[0]; i++) {
 		search->stage = i + 1;
@@ -428,16 +424,16 @@ static void leave_far(struct space *s, uint32_t slot)
 
 void evict_free(struct space *s, uint32_t first)
 {
-	struct search *search = &lend_level(s)->blocks.search;
+	struct search *search = &s->levels[0].blocks.search;
 	uint32_t n = 0;
 
 	for (uint32_t i = first; i < s->n_batch; i++) {
 		uint32_t slot = s->batch[i], ahead = CKV_NONE;
 
 		if (i + AHEAD < s->n_batch)
-			ahead = page_in(s, s->batch[i + AHEAD]);
-		if (ahead != CKV_NONE)
-			page_prefetch(s, ahead);
+			ahead = work_page(s, s->batch[i + AHEAD]);
+		if (ahead != CKV_NONE && ahead < work_level(s)->config.n_places)
+			page_prefetch(work_level(s), ahead);
 		if (!batch_has(s, slot))
 			continue;
 		if (s->config.n_levels > 1) {

@@ -2,8 +2,8 @@
 /*
  * hold.c - keep pages in place while a worker thread reads them.
  *
- * A hold counts as a child of its block where pages are lent, so that neither the
- * block's page nor that of any of its ancestors is evicted. When the last hold ends, the block
+ * A hold counts as a child of its block at the work level, so that neither the block's page
+ * there nor that of any of its ancestors is evicted. When the last hold ends, the block
  * counts as just used. A block whose checksum a worker computes is not held, as
  * that is no use of it: it is marked NODE_SUMMING, which is treated like a pin.
  */
@@ -23,9 +23,9 @@ int space_walk_begin(struct space *s, const struct ckv_key *key,
 	uint32_t deepest;
 
 	if (table_find(s, &place, key, &deepest) != TABLE_PUBLISHED ||
-	    node_is_view(s, deepest) || !copy_there(s, deepest, LEND_LEVEL))
+	    node_is_view(s, deepest) || !copy_there(s, deepest, s->config.work_level))
 		return -ENOENT;
-	node_hold(s, deepest, LEND_LEVEL);
+	node_hold(s, deepest, s->config.work_level);
 	walk_begin(ret_walk, deepest);
 	return 0;
 }
@@ -40,13 +40,15 @@ int space_walk_on(const struct space *s, struct space_walk *walk,
 			return SPACE_MORE;
 		if (walk->n == n_links_max)
 			return -E2BIG;
+		if (!copy_there(s, walk->slot, s->config.work_level))
+			return -ENOENT;
 		block_load(s, walk->slot, &block);
 		if (walk->n > 0 &&
 		    block.n_tokens != s->config.geometry.block_tokens)
 			walk->part = walk->n;
 		walk->n_tokens += block.n_tokens;
 		links[n_links_max - ++walk->n] = (struct space_link){
-			.page = page_in(s, walk->slot),
+			.page = work_page(s, walk->slot),
 			.slot = walk->slot,
 			.n_tokens = block.n_tokens,
 			.checksum = block.checksum,
@@ -60,29 +62,31 @@ int space_walk_on(const struct space *s, struct space_walk *walk,
 int space_scratch_hold(struct space *s, int lane,
 		       const struct ckv_page_name *name)
 {
-	int r = lent_judge(s, lane, name);
+	uint32_t level;
+	int r = lent_judge(s, lane, name, &level);
 
 	if (r < 0)
 		return r == -EPROTO ? r : -ESTALE;
-	if (s->records[name->page].slot != CKV_NONE)
+	if (s->levels[level].records[name->page].slot != CKV_NONE)
 		return -EINVAL;
-	page_of(s, name->page)->n_holds++;
+	assert(level == s->config.work_level);
+	page_of(s, level, name->page)->n_holds++;
 	return 0;
 }
 
 void space_scratch_release(struct space *s, uint32_t page)
 {
-	struct page *p = page_of(s, page);
+	struct page *p = page_of(s, s->config.work_level, page);
 
 	assert(p->n_holds > 0);
 	if (--p->n_holds == 0 && p->lane == NO_LANE)
-		lent_free(s, page);
+		lent_free(s, s->config.work_level, page);
 }
 
 void space_release(struct space *s, uint32_t slot)
 {
 	assert(slot < s->n_slots && node_of(s, slot)->state == NODE_PUBLISHED);
-	node_release(s, slot, LEND_LEVEL, POLICY_BACK);
+	node_release(s, slot, s->config.work_level, POLICY_BACK);
 }
 
 /* ---- checksums ---- */
@@ -91,9 +95,11 @@ void space_release(struct space *s, uint32_t slot)
  * The queue holds each slot at most once. If the slot is freed meanwhile it stays
  * queued: space_sum_next() skips it, or sums the block that is in it by then.
  */
-void sum_enqueue(struct space *s, uint32_t slot)
+void sum_enqueue(struct space *s, uint32_t slot, uint32_t level)
 {
 	ckv_count(&s->stats->unsummed, 1);
+	if (level != s->config.work_level)
+		return;		/* the move that copies it brings the checksum */
 	if (node_of(s, slot)->mark & NODE_SUM_QUEUED)
 		return;
 	assert(s->n_sums < s->n_slots);
@@ -122,11 +128,12 @@ int space_sum_next(struct space *s, uint32_t *ret_page)
 		slot = sum_dequeue(s);
 		node = node_of(s, slot);
 		if (node->state != NODE_PUBLISHED ||
-		    !copy_there(s, slot, LEND_LEVEL) ||
-		    (record_of(s, slot)->flags & CKV_ENTRY_SUMMED))
+		    !copy_there(s, slot, s->config.work_level) ||
+		    (record_of(s, slot, s->config.work_level)->flags &
+		     CKV_ENTRY_SUMMED))
 			continue;
 		node->mark |= NODE_SUMMING;
-		*ret_page = page_in(s, slot);
+		*ret_page = work_page(s, slot);
 		return 1;
 	}
 	return 0;
@@ -135,18 +142,20 @@ int space_sum_next(struct space *s, uint32_t *ret_page)
 void space_sum_done(struct space *s, uint32_t page, bool sum_ok,
 		    uint64_t checksum)
 {
-	struct ckv_record *record = &s->records[page];
+	struct ckv_record *record = &work_level(s)->records[page];
 	uint32_t slot = record->slot;
 
-	assert(record->state == CKV_RECORD_PUBLISHED);
 	assert(node_of(s, slot)->mark & NODE_SUMMING);
 	node_of(s, slot)->mark &= (uint8_t)~NODE_SUMMING;
-	candidates_of(s, slot, LEND_LEVEL)->search.full = false;
+	for (uint32_t l = 0; l < s->config.n_levels; l++)
+		candidates_of(s, slot, l)->search.full = false;
+	if (record->state != CKV_RECORD_PUBLISHED)
+		return;		/* PUBLISH has replaced it meanwhile */
 	if (record->flags & CKV_ENTRY_SUMMED)
 		return;		/* a move has found it meanwhile */
 	gauge_sub(&s->stats->unsummed, 1);
 	if (!sum_ok) {
-		sum_enqueue(s, slot);
+		sum_enqueue(s, slot, s->config.work_level);
 		return;
 	}
 	ckv_record_sum(record, s->fingerprint, page, checksum);
@@ -158,8 +167,8 @@ int space_sum_get(const struct space *s, uint32_t page, uint64_t *ret_checksum)
 {
 	const struct ckv_record *record;
 
-	assert(page < s->config.pool.slab_pages * s->config.pool.n_slabs);
-	record = &s->records[page];
+	assert(page < ckv_pool_pages(work_pool(s)));
+	record = &work_level(s)->records[page];
 	if (!(record->flags & CKV_ENTRY_SUMMED))
 		return 0;
 	*ret_checksum = record->checksum;

@@ -106,14 +106,24 @@ void space_lane_close(struct space *s, int number)
 
 uint32_t space_client_lent(const struct space *s, uint32_t client)
 {
+	uint32_t n = 0;
+
 	assert(client < s->config.n_clients_max);
-	return s->client_lent[client];
+	for (uint32_t l = 0; l < s->config.n_levels; l++)
+		if (level_has_pages(s, l))
+			n += s->levels[l].client_lent[client];
+	return n;
 }
 
 uint32_t space_user_lent(const struct space *s, uint32_t user)
 {
+	uint32_t n = 0;
+
 	assert(user <= s->config.n_users_max);
-	return s->user_lent[user];
+	for (uint32_t l = 0; l < s->config.n_levels; l++)
+		if (level_has_pages(s, l))
+			n += s->levels[l].user_lent[user];
+	return n;
 }
 
 uint32_t space_lane_lent(const struct space *s, int number)

@@ -38,9 +38,17 @@ static bool stays(const struct space *s, uint32_t slot, uint32_t which)
 static bool are_read(const struct space *s, uint32_t which)
 {
 	for (uint32_t l = 0; l < s->config.n_levels; l++)
-		if ((which >> l & 1) && level_is_read(s, l))
+		if ((which >> l & 1) && level_has_pages(s, l))
 			return true;
 	return false;
+}
+
+/* The pages that stay: their records say what the index says. */
+static void records_published(struct space *s, uint32_t slot)
+{
+	for (uint32_t l = 0; l < s->config.n_levels; l++)
+		if (level_has_pages(s, l) && copy_there(s, slot, l))
+			record_published(s, slot, l);
 }
 
 /* Free these copies of a block that has another one. */
@@ -59,11 +67,9 @@ static void copies_drop(struct space *s, uint32_t slot, uint32_t which,
 		place_put(s, l, place);
 	}
 	block_load(s, slot, &block);
-	assert((block.flags & CKV_ENTRY_SUMMED) || copy_there(s, slot, LEND_LEVEL));
 	block.generation = generation;
 	table_rewrite(s, slot, &block);
-	if (copy_there(s, slot, LEND_LEVEL))
-		record_published(s, slot);
+	records_published(s, slot);
 	node_put(s, slot, POLICY_KEPT);
 	after = level_of(s, slot);
 	if (after != before)
@@ -95,15 +101,30 @@ uint32_t batch_leave(struct space *s, uint32_t slot)
 
 /* ---- replaced copies ---- */
 
-static void copies_replace(struct space *s, uint32_t slot)
+/*
+ * The record of a page that was replaced. A later daemon has the page rest, as who has it
+ * pinned still reads it. It keeps its slot, for space_sum_done().
+ */
+static void record_replaced(struct space *s, uint32_t slot, uint32_t level)
 {
-	for (uint32_t l = LEND_LEVEL + 1; l < s->config.n_levels; l++) {
+	struct ckv_record *record = record_of(s, slot, level);
+
+	if (!(record->flags & CKV_ENTRY_SUMMED))
+		gauge_sub(&s->stats->unsummed, 1);
+	ckv_record_rest(record, s->fingerprint, copy_of(s, slot, level)->place, slot, 0);
+}
+
+/* The copies of a block that are farther away than this level. */
+static void copies_replace(struct space *s, uint32_t slot, uint32_t level)
+{
+	for (uint32_t l = level + 1; l < s->config.n_levels; l++) {
 		struct copy *copy = copy_of(s, slot, l);
 		uint32_t place = copy->place;
 
 		if (!copy_there(s, slot, l))
 			continue;
-		if (level_is_read(s, l)) {
+		if (level_has_pages(s, l)) {
+			record_replaced(s, slot, l);
 			copy->mark |= COPY_STALE;
 			queue_put_head(&s->levels[l].stale,
 				       copy_links(s->levels[l].blocks.copies), slot);
@@ -121,13 +142,13 @@ static void copies_replace(struct space *s, uint32_t slot)
  * The block was there, farther away. Its page is one copy more, so the generation stays;
  * the copies that are replaced leave as leave.c tells.
  */
-void block_replace(struct space *s, uint32_t slot,
+void block_replace(struct space *s, uint32_t slot, uint32_t level,
 		   const struct ckv_publish_item *item)
 {
 	struct ckv_block block;
 
-	copy_of(s, slot, LEND_LEVEL)->mark &= (uint8_t)~COPY_LENT;
-	copies_replace(s, slot);
+	copy_of(s, slot, level)->mark &= (uint8_t)~COPY_LENT;
+	copies_replace(s, slot, level);
 	block_load(s, slot, &block);
 	block.flags = (uint8_t)item->flags;
 	block.n_tokens = item->n_tokens;

@@ -2,10 +2,15 @@
 /*
  * lend.c - RESERVE: pages are lent to clients. publish.c takes them back.
  *
- * A lent page is in its lane's queue. If its parent is lent, too, the page comes right
- * behind the parent, so all descendants of a page follow it in the queue without a
- * gap. A lane may reserve under lent pages of its own only, so aborting one lane's
- * page never takes a page of another lane.
+ * A page is lent at the level that the client asks for, if the block is not there or nearer.
+ * Its parent is at that level or nearer, or was lent there to the same lane. In that case the
+ * page hangs on the parent's page, and is taken back with it.
+ *
+ * A lent page is in its lane's queue. One that hangs on another comes right behind that, so
+ * all that hangs on a page follows it in the queue without a gap. A lane may reserve under
+ * lent pages of its own only, so aborting one lane's page never takes a page of another
+ * lane. While a page is lent for a block that is there, farther away, the block's level does
+ * not change (move.c); so what hangs on the page stays known.
  */
 #include "daemon/core/state.h"
 
@@ -13,51 +18,43 @@
 #define FAR	16u
 #define NEAR	8u
 
-uint32_t page_pop(struct space *s)
+/* The pages of all levels, or the work level's, are counted together. */
+uint32_t place_get(struct space *s, uint32_t l)
 {
-	struct level *level = lend_level(s);
-	uint32_t page = place_pop(level);
+	struct level *level = &s->levels[l];
+	uint32_t place = place_pop(level);
 
-	assert(page_of(s, page)->n_holds == 0 && page_of(s, page)->lane == NO_LANE);
+	if (level->records == NULL)
+		return place;
+	assert(level->pages[place].n_holds == 0 && level->pages[place].lane == NO_LANE);
 	if (level->free_head != CKV_NONE)
-		page_prefetch(s, level->free_head);
-	ckv_hint_store64(&s->stats->pages_free, level->n_free);
-	return page;
+		page_prefetch(level, level->free_head);
+	gauge_sub(&s->stats->pages_free, 1);
+	return place;
 }
 
-void page_push(struct space *s, uint32_t page)
+void place_put(struct space *s, uint32_t l, uint32_t place)
 {
-	struct level *level = lend_level(s);
+	struct level *level = &s->levels[l];
 
-	ckv_record_free(&s->records[page]);
-	place_push(level, page);
-	ckv_hint_store64(&s->stats->pages_free, level->n_free);
+	if (level->records != NULL) {
+		ckv_record_free(&level->records[place]);
+		ckv_count(&s->stats->pages_free, 1);
+	}
+	place_push(level, place);
 }
 
-void lent_free(struct space *s, uint32_t page)
+void lent_free(struct space *s, uint32_t level, uint32_t page)
 {
-	assert(page_of(s, page)->n_holds == 0);
+	assert(page_of(s, level, page)->n_holds == 0);
 	gauge_sub(&s->stats->pages_lent, 1);
-	page_push(s, page);
+	place_put(s, level, page);
 }
 
-uint32_t place_get(struct space *s, uint32_t level)
+/* Only a block with one copy may be without a checksum: a move brings it (move.c). */
+static void page_is_left(struct space *s, uint32_t slot, uint32_t level)
 {
-	return level == LEND_LEVEL ? page_pop(s) : place_pop(&s->levels[level]);
-}
-
-void place_put(struct space *s, uint32_t level, uint32_t place)
-{
-	if (level == LEND_LEVEL)
-		page_push(s, place);
-	else
-		place_push(&s->levels[level], place);
-}
-
-/* Only a block with a page may be without a checksum: a move brings it (move.c). */
-static void page_is_left(struct space *s, uint32_t slot)
-{
-	const struct ckv_record *record = record_of(s, slot);
+	const struct ckv_record *record = record_of(s, slot, level);
 
 	assert(record->state == CKV_RECORD_PUBLISHED);
 	assert(record->slot == slot);
@@ -68,24 +65,26 @@ static void page_is_left(struct space *s, uint32_t slot)
 void block_free(struct space *s, uint32_t slot)
 {
 	event_note(s, SPACE_REMOVED, slot, level_of(s, slot), ALL_LEVELS);
-	if (page_in(s, slot) != CKV_NONE) {
-		page_is_left(s, slot);
-		page_push(s, page_in(s, slot));
+	for (uint32_t l = 0; l < s->config.n_levels; l++) {
+		uint32_t place = copy_of(s, slot, l)->place;
+
+		if (place == CKV_NONE)
+			continue;
+		if (level_has_pages(s, l) && copy_there(s, slot, l))
+			page_is_left(s, slot, l);
+		place_put(s, l, place);
 	}
 	gauge_sub(&s->stats->blocks, 1);
-	for (uint32_t l = LEND_LEVEL + 1; l < s->config.n_levels; l++)
-		if (copy_of(s, slot, l)->place != CKV_NONE)
-			place_put(s, l, copy_of(s, slot, l)->place);
 	node_free(s, slot);
 }
 
 /* ---- RESERVE ---- */
 
 /* Fill the record of a page that is about to be lent to a lane. */
-static void record_lent(struct space *s, int lane, uint32_t page, uint32_t slot,
-			const struct ckv_block *block)
+static void record_lent(struct space *s, int lane, uint32_t level, uint32_t page,
+			uint32_t slot, const struct ckv_block *block)
 {
-	struct ckv_record *record = &s->records[page];
+	struct ckv_record *record = &s->levels[level].records[page];
 
 	record->key = block->key;
 	record->checksum = s->lanes[lane].memory.serial;
@@ -98,20 +97,29 @@ static void record_lent(struct space *s, int lane, uint32_t page, uint32_t slot,
 	ckv_record_close(record, s->fingerprint, page);
 }
 
-uint32_t lane_take(struct space *s, int number, uint32_t page, uint32_t parent)
+/* The sheet on which one at this level under this parent hangs; or the lane's last one. */
+static uint32_t sheet_before(const struct space *s, const struct space_lane *lane,
+			     uint32_t parent, uint32_t level)
+{
+	if (parent == CKV_NONE || is_near(s, parent, level))
+		return lane->lent.tail;
+	return (uint32_t)(page_lent(s, parent) - s->pages);
+}
+
+uint32_t lane_take(struct space *s, int number, uint32_t sheet, uint32_t parent)
 {
 	struct space_lane *lane = lane_of(s, number);
-	struct page *p = page_of(s, page);
-	bool under_lent = parent != CKV_NONE && node_lent(s, parent);
+	struct page *p = &s->pages[sheet];
+	uint32_t page, l = sheet_level(s, sheet, &page);
 
 	p->lane = p->last_lane = (uint16_t)number;
 	p->published = false;
 	if (++p->lending == 0)
 		p->lending = 1;
-	queue_put_after(&lane->lent, page_links(s), page,
-			under_lent ? page_in(s, parent) : lane->lent.tail);
-	s->client_lent[lane->client]++;
-	s->user_lent[lane->memory.user]++;
+	queue_put_after(&lane->lent, sheet_links(s), sheet,
+			sheet_before(s, lane, parent, l));
+	s->levels[l].client_lent[lane->client]++;
+	s->levels[l].user_lent[lane->memory.user]++;
 	ckv_count(&s->stats->pages_lent, 1);
 	ckv_count(&s->stats->reserved, 1);
 	return p->lending;
@@ -123,54 +131,56 @@ static uint32_t left(uint32_t lent, uint32_t most)
 }
 
 /* How many pages more may be lent to the lane's client: its own and its user's limit. */
-static uint32_t lent_left(const struct space *s, const struct space_lane *lane)
+static uint32_t lent_left(const struct level *level, const struct space_lane *lane)
 {
-	uint32_t user = s->config.n_user_lent_max;
-	uint32_t n = left(s->client_lent[lane->client], s->config.n_lent_max);
+	uint32_t user = level->config.n_user_lent_max;
+	uint32_t n = left(level->client_lent[lane->client], level->config.n_lent_max);
 
 	if (user == 0)
 		return n;
-	user = left(s->user_lent[lane->memory.user], user);
+	user = left(level->user_lent[lane->memory.user], user);
 	return n < user ? n : user;
 }
 
 /* May one page more be lent to the task's lane? 0; SPACE_WAIT; -EDQUOT, -ENOSPC. */
 static int lend_page(struct space *s, struct space_task *t)
 {
-	uint32_t may = lent_left(s, lane_of(s, t->lane));
+	struct level *level = &s->levels[t->level];
+	uint32_t may = lent_left(level, lane_of(s, t->lane));
 	uint32_t wanted = t->n - t->next;
 
 	if (may == 0)
 		return -EDQUOT;
 	if (wanted > may)
 		wanted = may;
-	if (pages_to_lend(s) == 0)
-		return room_wait(s, &t->wait, &lend_level(s)->blocks, wanted);
+	if (places_left(level) == 0)
+		return room_wait(s, &t->wait, &level->blocks, wanted);
 	t->wait.searches = false;
 	return 0;
 }
 
 /*
- * Find the block with this key, under which the lane may reserve. False: there is none;
- * *ret_far: it is there, but at a farther level.
+ * Find the task's parent, under which its lane may reserve at its level. False: there is none;
+ * t->parent_far: it is there, or lent to the lane, but at a farther level.
  */
-static bool find_parent(struct space *s, int lane, const struct ckv_key *key,
-			uint32_t *ret_slot, bool *ret_far)
+static bool find_parent(const struct space *s, struct space_task *t)
 {
-	struct ckv_place place = ckv_index_place(&s->index, key);
+	struct ckv_place place = ckv_index_place(&s->index, &t->parent);
 	uint32_t slot;
+	bool ours;
 
-	*ret_far = false;
-	if (table_find(s, &place, key, &slot) == TABLE_ABSENT ||
+	t->parent_far = false;
+	if (table_find(s, &place, &t->parent, &slot) == TABLE_ABSENT ||
 	    node_is_view(s, slot))
 		return false;
-	if (node_lent(s, slot) ? page_of(s, page_in(s, slot))->lane != lane :
-				 !copy_there(s, slot, LEND_LEVEL)) {
-		*ret_far = node_of(s, slot)->state == NODE_PUBLISHED;
-		return false;
-	}
-	*ret_slot = slot;
-	return true;
+	t->parent_slot = slot;
+	if (is_near(s, slot, t->level))
+		return true;
+	ours = node_lent(s, slot) && page_lent(s, slot)->lane == t->lane;
+	if (ours && lent_level(s, slot) <= t->level)
+		return true;
+	t->parent_far = ours || node_of(s, slot)->state == NODE_PUBLISHED;
+	return false;
 }
 
 /*
@@ -182,7 +192,7 @@ static void parent_hold(struct space *s, struct space_task *t)
 	if (t->held_slot != CKV_NONE || t->parent_slot == CKV_NONE ||
 	    !t->parent_ok)
 		return;
-	node_hold(s, t->parent_slot, LEND_LEVEL);
+	node_hold(s, t->parent_slot, t->level);
 	t->held_slot = t->parent_slot;
 }
 
@@ -192,7 +202,18 @@ static void parent_release(struct space *s, struct space_task *t)
 
 	t->held_slot = CKV_NONE;
 	if (slot != CKV_NONE)
-		node_release(s, slot, LEND_LEVEL, POLICY_BACK);
+		node_release(s, slot, t->level, POLICY_BACK);
+}
+
+/* Lend a page of the task's level for this slot. */
+static void lend(struct space *s, const struct space_task *t, uint32_t slot,
+		 const struct ckv_block *block, struct ckv_lent *ret)
+{
+	ret->slot = slot;
+	ret->generation = block->generation;
+	record_lent(s, t->lane, t->level, ret->page, slot, block);
+	ret->lending = lane_take(s, t->lane, sheet_of(s, t->level, ret->page),
+				 t->parent_slot);
 }
 
 /* Lend a page for a key that is not in the index, and whose parent is. */
@@ -208,21 +229,31 @@ static int reserve_absent(struct space *s, struct space_task *t,
 	r = slot != CKV_NONE ? lend_page(s, t) : bucket_wait(s, t, place);
 	if (r < 0)
 		return r;
-	ret->page = page_pop(s);
+	ret->page = place_get(s, t->level);
 	block.key = *key;
 	block.parent_slot = parent;
 	block.n_pages = 1;
-	*ckv_block_page(&block, lend_level(s)->config.number) = ret->page;
+	*ckv_block_page(&block, s->levels[t->level].config.number) = ret->page;
 	table_take(s, slot, place->tag, &block);
-	ret->slot = slot;
-	ret->generation = block.generation;
-	node_take(s, ret->slot, parent, ret->page);
-	record_lent(s, t->lane, ret->page, ret->slot, &block);
-	ret->lending = lane_take(s, t->lane, ret->page, parent);
-	parent_gain(s, ret->slot);
+	node_take(s, slot, parent, t->level, ret->page);
+	lend(s, t, slot, &block, ret);
+	parent_gain_at(s, slot, t->level);
 	parent_release(s, t);
-	t->parent_slot = ret->slot;
+	t->parent_slot = slot;
 	return 0;
+}
+
+/*
+ * The block has a copy at the task's level that was replaced and may still be read (leave.c).
+ * A step lets go of it if it is not. SPACE_WAIT; -ENOSPC: it was looked at, and is read.
+ */
+static int wait_for_stale(struct space *s, struct space_task *t)
+{
+	bool looked = t->wait.searches;
+
+	t->wait.searches = false;
+	return looked ? -ENOSPC :
+	       room_wait(s, &t->wait, &s->levels[t->level].blocks, 1);
 }
 
 /*
@@ -232,26 +263,22 @@ static int reserve_absent(struct space *s, struct space_task *t,
 static int reserve_over(struct space *s, struct space_task *t, uint32_t slot,
 			struct ckv_lent *ret)
 {
-	struct copy *copy = copy_of(s, slot, LEND_LEVEL);
-	uint32_t parent = t->parent_slot;
+	struct copy *copy = copy_of(s, slot, t->level);
 	struct ckv_block block;
 	int r;
 
 	if (node_lent(s, slot))
 		return -EALREADY;
-	r = lend_page(s, t);
+	r = copy->place == CKV_NONE ? lend_page(s, t) : wait_for_stale(s, t);
 	if (r < 0)
 		return r;
-	ret->page = page_pop(s);
-	ret->slot = slot;
-	ret->generation = table_generation(s, slot);
+	ret->page = place_get(s, t->level);
 	node_take_out(s, slot);
 	copy->place = ret->page;
 	copy->mark |= COPY_LENT;
 	block_load(s, slot, &block);
-	record_lent(s, t->lane, ret->page, slot, &block);
-	ret->lending = lane_take(s, t->lane, ret->page, parent);
-	parent_gain_at(s, slot, LEND_LEVEL);
+	lend(s, t, slot, &block, ret);
+	parent_gain_at(s, slot, t->level);
 	parent_release(s, t);
 	t->parent_slot = slot;
 	return 0;
@@ -273,7 +300,7 @@ static int reserve_key(struct space *s, struct space_task *t,
 		 */
 		if (!t->parent_ok || node_of(s, slot)->parent != t->parent_slot)
 			return -EXDEV;
-		if (!copy_there(s, slot, LEND_LEVEL))
+		if (!node_is_view(s, slot) && !is_near(s, slot, t->level))
 			return reserve_over(s, t, slot, ret);
 		ret->slot = slot;
 		ret->generation = table_generation(s, slot);
@@ -349,8 +376,7 @@ static int reserve_begin(struct space_task *t, int32_t *units)
 /* Look the parent up. A task that paused before its first key looks again if it must. */
 static void reserve_find(struct space *s, struct space_task *t)
 {
-	t->parent_ok = find_parent(s, t->lane, &t->parent, &t->parent_slot,
-				   &t->parent_far);
+	t->parent_ok = find_parent(s, t);
 	t->parent_known = t->parent_ok;
 }
 
@@ -424,9 +450,10 @@ int scratch_run(struct space *s, struct space_task *t, int32_t *units)
 {
 	static const struct ckv_block block = { .parent_slot = CKV_NONE };
 	struct ckv_lent *lent = t->answers;
-	uint32_t page;
 	int r;
 
+	t->level = s->config.work_level;
+	t->parent_slot = CKV_NONE;
 	while (t->next < t->n) {
 		if (*units <= 0)
 			return SPACE_MORE;
@@ -441,9 +468,8 @@ int scratch_run(struct space *s, struct space_task *t, int32_t *units)
 			t->next++;
 			break;
 		}
-		lent[t->next].page = page = page_pop(s);
-		record_lent(s, t->lane, page, CKV_NONE, &block);
-		lent[t->next].lending = lane_take(s, t->lane, page, CKV_NONE);
+		lent[t->next].page = place_get(s, t->level);
+		lend(s, t, CKV_NONE, &block, &lent[t->next]);
 		t->next++;
 		t->n_done++;
 	}

@@ -21,7 +21,7 @@ bool copy_may_go(const struct space *s, uint32_t slot, uint32_t level)
 
 	if (copy[level].n_children > 0)
 		return false;
-	if (copy[LEND_LEVEL].mark & COPY_LENT)
+	if (node_lent_over(s, slot))
 		return false;
 	if (level_of(s, slot) < level)
 		return true;
@@ -169,14 +169,14 @@ void copy_remove(struct space *s, uint32_t slot, uint32_t level)
 	take_away(s, slot, level);
 }
 
-void copy_new(struct space *s, uint32_t slot)
+void copy_new(struct space *s, uint32_t slot, uint32_t level)
 {
-	struct copy *copy = copy_of(s, slot, LEND_LEVEL);
-	struct candidates *c = candidates_of(s, slot, LEND_LEVEL);
+	struct copy *copy = copy_of(s, slot, level);
+	struct candidates *c = candidates_of(s, slot, level);
 
 	copy->heat = 0;
 	copy->stamp = 0;
-	if (copy_may_go(s, slot, LEND_LEVEL)) {
+	if (copy_may_go(s, slot, level)) {
 		put_in(c, slot, POLICY_NEW);
 		return;
 	}
@@ -221,7 +221,7 @@ static void lose(struct space *s, uint32_t slot, uint32_t level,
 
 void node_hold(struct space *s, uint32_t slot, uint32_t level)
 {
-	assert(copy_of(s, slot, level)->place != CKV_NONE);
+	assert(is_near(s, slot, level) || lent_level(s, slot) <= level);
 	gain(s, slot, level);
 }
 
@@ -262,14 +262,15 @@ void parent_lose(struct space *s, uint32_t slot, enum policy_origin origin)
 			parent_lose_at(s, slot, l, origin);
 }
 
-void node_take(struct space *s, uint32_t slot, uint32_t parent, uint32_t page)
+void node_take(struct space *s, uint32_t slot, uint32_t parent, uint32_t level,
+	       uint32_t page)
 {
 	struct node *node = node_of(s, slot);
 
 	assert(node->state == NODE_FREE && node_children(s, slot) == 0);
 	node->state = NODE_LENT;
 	node->parent = parent;
-	node->copy[LEND_LEVEL].place = page;
+	node->copy[level].place = page;
 }
 
 void node_free(struct space *s, uint32_t slot)

@@ -33,8 +33,8 @@ void node_put(struct space *s, uint32_t slot, enum policy_origin origin);
 void copy_put(struct space *s, uint32_t slot, uint32_t level, enum policy_origin origin);
 void node_park(struct space *s, uint32_t slot);
 void node_take_out(struct space *s, uint32_t slot);
-/* A slot was published: its first copy has no history, and is a candidate if it may go. */
-void copy_new(struct space *s, uint32_t slot);
+/* A slot was published at a level: this copy has no history, and is a candidate if it may go. */
+void copy_new(struct space *s, uint32_t slot, uint32_t level);
 /*
  * May a copy go? Not if a child has a copy at that level, nor if a child would be
  * nearer than the block then.
@@ -51,8 +51,8 @@ bool copy_is_saved(const struct space *s, uint32_t slot, uint32_t level);
 void copy_add(struct space *s, uint32_t slot, uint32_t level, uint32_t place);
 void copy_remove(struct space *s, uint32_t slot, uint32_t level);
 /*
- * Hold a block's copy at a level, and so those of its ancestors at that level or nearer;
- * end the hold. The holder remembers the level: the block may get nearer copies meanwhile.
+ * Hold a block where it is at a level or nearer, and so its ancestors; end the hold. The
+ * holder remembers the level: the block may get nearer copies meanwhile.
  */
 void node_hold(struct space *s, uint32_t slot, uint32_t level);
 void node_release(struct space *s, uint32_t slot, uint32_t level,
@@ -65,7 +65,8 @@ void parent_gain_at(struct space *s, uint32_t slot, uint32_t level);
 void parent_lose_at(struct space *s, uint32_t slot, uint32_t level,
 		    enum policy_origin origin);
 /* Reserve a slot that table_take() gave, for a block or view in this page. */
-void node_take(struct space *s, uint32_t slot, uint32_t parent, uint32_t page);
+void node_take(struct space *s, uint32_t slot, uint32_t parent, uint32_t level,
+	       uint32_t page);
 /* Free a slot, also in the index. */
 void node_free(struct space *s, uint32_t slot);
 
@@ -78,7 +79,7 @@ void node_free(struct space *s, uint32_t slot);
  */
 uint32_t batch_leave(struct space *s, uint32_t slot);
 /* PUBLISH of a block that is there, too, farther away: its farther copies are replaced. */
-void block_replace(struct space *s, uint32_t slot,
+void block_replace(struct space *s, uint32_t slot, uint32_t level,
 		   const struct ckv_publish_item *item);
 /* Put stale copies of a level into the batch, n at most. */
 void stale_choose(struct space *s, uint32_t level, uint32_t n);

@@ -17,8 +17,8 @@
  * While a move is under way its block counts as pinned, so it is not evicted and not
  * dropped. But PUBLISH may replace the copy that is read (lend.c: reserve_over()). Then the
  * move is cancelled: the place that it reads is its own until it ends, and what it made is
- * not taken. When a move to the level where pages are lent ends and the block's page is
- * lent, the writer's bytes are awaited instead.
+ * not taken. While a page is lent for a block no move nearer begins, and one that ends makes
+ * no copy: the writer's bytes are awaited instead.
  *
  * If the target level is full, its search evicts what is coldest there (evict.c). A want
  * that waited for a search that found nothing is given up. So is saving, until
@@ -119,8 +119,8 @@ static void begin(struct space *s, uint32_t slot, uint32_t from, uint32_t to,
 		.from_place = copy_of(s, slot, from)->place,
 		.to_place = place_get(s, to),
 	};
-	if (to == LEND_LEVEL)
-		record_loading(s, m->to_place);
+	if (level_has_pages(s, to))
+		record_loading(s, to, m->to_place);
 	node_of(s, slot)->move = (uint16_t)(id + 1);
 	ckv_count(&s->stats->moves, 1);
 	block_load(s, slot, &block);
@@ -174,7 +174,7 @@ static enum verdict judge_wanted(const struct space *s, uint32_t slot, uint32_t 
 	const struct node *node = node_of(s, slot);
 
 	if (node->state != NODE_PUBLISHED || level_of(s, slot) <= level ||
-	    copy_of(s, slot, level)->place != CKV_NONE)
+	    node_lent_over(s, slot) || copy_of(s, slot, level)->place != CKV_NONE)
 		return DROP_IT;
 	if (is_busy(s, slot))
 		return LATER;
@@ -374,7 +374,11 @@ static int may_commit(const struct space *s, const struct move *m)
 	if (m->cancelled || copy_of(s, m->slot, m->to)->place != CKV_NONE ||
 	    table_generation(s, m->slot) != m->generation)
 		return -ECANCELED;
-	if (m->to > m->from || parent == CKV_NONE || level_of(s, parent) <= m->to)
+	if (m->to > m->from)
+		return 1;
+	if (node_lent_over(s, m->slot))
+		return -ECANCELED;
+	if (parent == CKV_NONE || level_of(s, parent) <= m->to)
 		return 1;
 	above = move_of(s, parent);
 	return above != NULL && above->to <= m->to && !above->cancelled ? 0 :
@@ -390,8 +394,8 @@ static void commit(struct space *s, struct move *m)
 	parent_gain_at(s, slot, m->to);
 	block_load(s, slot, &block);
 	table_rewrite(s, slot, &block);
-	if (m->to == LEND_LEVEL)
-		record_published(s, slot);
+	if (level_has_pages(s, m->to))
+		record_published(s, slot, m->to);
 	copy_put(s, slot, m->to, POLICY_NEW);
 	node_put(s, slot, POLICY_KEPT);
 	if (!copy_is_saved(s, slot, m->to))
@@ -439,10 +443,13 @@ void move_cancel(struct space *s, uint32_t slot)
 		end(s, m, false);
 }
 
-/* The shell read the bytes anyhow: a block without a checksum has one now. */
+/* The shell read the bytes anyhow: a block without a checksum, which has one copy, has one now. */
 static void sum_found(struct space *s, uint32_t slot, uint64_t checksum)
 {
-	ckv_record_sum(record_of(s, slot), s->fingerprint, page_in(s, slot), checksum);
+	uint32_t l = level_of(s, slot);
+
+	ckv_record_sum(record_of(s, slot, l), s->fingerprint, copy_of(s, slot, l)->place,
+		       checksum);
 	table_set_sum(s, slot, checksum);
 	gauge_sub(&s->stats->unsummed, 1);
 	ckv_count(&s->stats->summed, 1);

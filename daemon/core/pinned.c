@@ -21,8 +21,7 @@ bool pinned_still(const struct space *s, uint32_t slot)
 	struct witness witness;
 	const struct space_lane *lane;
 
-	if ((node->mark & NODE_SUMMING) || node->move != 0 ||
-	    (node->copy[LEND_LEVEL].mark & COPY_LENT))
+	if ((node->mark & NODE_SUMMING) || node->move != 0 || node_lent_over(s, slot))
 		return true;
 	if (!(node->mark & NODE_SEEN))
 		return false;

@@ -83,7 +83,7 @@ void await_settle(struct space *s, uint32_t slot, int32_t *units)
 
 static bool is_lent_to(const struct space *s, uint32_t slot, int lane)
 {
-	return node_lent(s, slot) && page_of(s, page_in(s, slot))->lane == lane;
+	return node_lent(s, slot) && page_lent(s, slot)->lane == lane;
 }
 
 uint32_t space_lane_shut(struct space *s, int number)
@@ -165,12 +165,6 @@ static uint32_t link_find(const struct space *s, const struct space_task *t, uin
 	return slot;
 }
 
-static bool is_near(const struct space *s, uint32_t slot, uint32_t level)
-{
-	return node_of(s, slot)->state == NODE_PUBLISHED &&
-	       level_of(s, slot) <= level;
-}
-
 /* Hold the block that was passed instead of the one before it. */
 static void keep(struct space *s, struct space_task *t, uint32_t slot)
 {
@@ -229,7 +223,7 @@ static int pass_key(struct space *s, struct space_task *t, int32_t *units)
 	}
 	if (!node_lent(s, slot))
 		return bring(s, t, slot, units);
-	if (s->lanes[page_of(s, page_in(s, slot))->lane].shut)
+	if (s->lanes[page_lent(s, slot)->lane].shut)
 		return 0;
 	t->awaited_slot = slot;
 	return SPACE_LATER;

@@ -45,27 +45,51 @@ static size_t bit_words(size_t n)
 	return (n + 63) / 64;
 }
 
-/* Nearest first; pages are lent at the first one. */
+static bool has_pages(const struct space_level *level)
+{
+	return level->pool.slab_pages > 0;
+}
+
+/* `views`: it may have view pages. */
+static bool pool_ok(const struct space_level *level, bool views)
+{
+	const struct ckv_pool_shape *p = &level->pool;
+	uint64_t n_pages = (uint64_t)p->slab_pages * p->n_slabs;
+
+	return n_pages < CKV_NONE && level->n_places <= p->first_view_page &&
+	       p->first_view_page % p->slab_pages == 0 &&
+	       (views || p->n_view_pages == 0) &&
+	       (uint64_t)p->first_view_page + p->n_view_pages <= n_pages;
+}
+
+/* Those of all levels of pages. */
+static uint64_t n_sheets(const struct space_config *c)
+{
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < c->n_levels; i++)
+		n += has_pages(&c->level[i]) ? c->level[i].n_places : 0;
+	return n;
+}
+
+/* Nearest first; the work level has pages. */
 static bool levels_ok(const struct space_config *c)
 {
-	if (c->n_levels == 0 || c->n_levels > SPACE_LEVELS_MAX)
+	if (c->n_levels == 0 || c->n_levels > SPACE_LEVELS_MAX ||
+	    c->work_level >= c->n_levels || !has_pages(&c->level[c->work_level]))
 		return false;
 	for (uint32_t i = 0; i < c->n_levels; i++)
 		if (c->level[i].n_places == 0 || c->level[i].policy == NULL ||
+		    (has_pages(&c->level[i]) &&
+		     !pool_ok(&c->level[i], i == c->work_level)) ||
 		    (i > 0 && c->level[i].number >= c->level[i - 1].number))
 			return false;
-	return true;
+	return n_sheets(c) < CKV_NONE;
 }
 
 static bool config_ok(const struct space_config *c)
 {
-	const struct ckv_pool_shape *p = &c->pool;
-	uint64_t n_pages = (uint64_t)p->slab_pages * p->n_slabs;
-
-	return p->slab_pages > 0 && n_pages < CKV_NONE &&
-	       levels_ok(c) && c->level[0].n_places <= p->first_view_page &&
-	       p->first_view_page % p->slab_pages == 0 &&
-	       (uint64_t)p->first_view_page + p->n_view_pages <= n_pages &&
+	return levels_ok(c) &&
 	       c->n_buckets >= 2 &&
 	       c->n_buckets < CKV_NONE / CKV_BUCKET_ENTRIES &&
 	       c->n_lanes_max > 0 && c->n_lanes_max <= LANES_LIMIT &&
@@ -90,17 +114,20 @@ static size_t levels_bytes(const struct space_config *c)
 	/* The rings of what is unsaved at each level but the farthest, and of what is wanted. */
 	size_t bytes = (c->n_levels > 1 ? c->n_levels : 0) * n_slots * sizeof(uint32_t);
 
-	for (uint32_t i = 0; i < c->n_levels; i++)
-		bytes += sizeof(struct level) +
-			 c->level[i].n_places *
-			 (i == LEND_LEVEL ? sizeof(struct page) : sizeof(uint32_t)) +
-			 c->level[i].policy->private_bytes();
+	for (uint32_t i = 0; i < c->n_levels; i++) {
+		const struct space_level *level = &c->level[i];
+
+		bytes += sizeof(struct level) + level->policy->private_bytes();
+		bytes += has_pages(level) ? level->n_places * sizeof(struct page) +
+			 (c->n_clients_max + c->n_users_max) * sizeof(uint32_t) :
+			 level->n_places * sizeof(uint32_t);
+	}
 	return bytes;
 }
 
 size_t space_private_bytes(const struct space_config *config)
 {
-	const struct ckv_pool_shape *p = &config->pool;
+	const struct ckv_pool_shape *p = &config->level[config->work_level].pool;
 	size_t n_slots = (size_t)config->n_buckets * CKV_BUCKET_ENTRIES;
 
 	return sizeof(struct space) +
@@ -112,7 +139,6 @@ size_t space_private_bytes(const struct space_config *config)
 	       config->n_events_max * sizeof(struct space_event) +
 	       awaiting(config) * sizeof(struct space_task *) +
 	       config->n_lanes_max * (sizeof(struct space_lane) + sizeof(uint32_t)) +
-	       (config->n_clients_max + config->n_users_max) * sizeof(uint32_t) +
 	       bit_words(p->n_view_pages) * 8 +
 	       p->n_view_pages * sizeof(struct view_links) +
 	       name_heads(p) * sizeof(uint32_t) +
@@ -164,29 +190,36 @@ static int moves_allocate(struct space *s)
 }
 
 /* A page has a struct that says how it is lent; of another place only a number is kept. */
-static int places_allocate(struct level *level, uint32_t i)
+static int places_allocate(struct space *s, struct level *level, uint32_t *n_sheets_before)
 {
 	size_t n = level->config.n_places;
 
-	if (i == LEND_LEVEL)
-		level->pages = calloc(n, sizeof *level->pages);
-	else
+	if (!has_pages(&level->config)) {
 		level->free_places = calloc(n, sizeof *level->free_places);
-	return level->pages != NULL || level->free_places != NULL ? 0 : -ENOMEM;
+		return level->free_places != NULL ? 0 : -ENOMEM;
+	}
+	level->first_sheet = *n_sheets_before;
+	level->pages = s->pages + level->first_sheet;
+	*n_sheets_before += level->config.n_places;
+	level->client_lent = calloc(s->config.n_clients_max, sizeof(uint32_t));
+	level->user_lent = calloc(s->config.n_users_max + 1, sizeof(uint32_t));
+	return level->client_lent != NULL && level->user_lent != NULL ? 0 : -ENOMEM;
 }
 
 static int levels_allocate(struct space *s)
 {
-	int r = candidates_create(s, &s->views, LEND_LEVEL, &policy_lru);
+	uint32_t n = 0;
+	int r = candidates_create(s, &s->views, s->config.work_level, &policy_lru);
 
 	s->levels = calloc(s->config.n_levels, sizeof *s->levels);
-	if (s->levels == NULL)
+	s->pages = calloc(n_sheets(&s->config), sizeof *s->pages);
+	if (s->levels == NULL || s->pages == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < s->config.n_levels && r == 0; i++) {
 		struct level *level = &s->levels[i];
 
 		level->config = s->config.level[i];
-		if (places_allocate(level, i) < 0)
+		if (places_allocate(s, level, &n) < 0)
 			return -ENOMEM;
 		r = candidates_create(s, &level->blocks, i, level->config.policy);
 	}
@@ -196,7 +229,7 @@ static int levels_allocate(struct space *s)
 static int space_allocate(struct space *s, void *nodes)
 {
 	const struct space_config *c = &s->config;
-	const struct ckv_pool_shape *p = &c->pool;
+	const struct ckv_pool_shape *p = &c->level[c->work_level].pool;
 
 	s->nodes = nodes != NULL ? nodes : lines(space_node_bytes(c));
 	s->witnesses = calloc(s->n_slots, sizeof *s->witnesses);
@@ -209,16 +242,14 @@ static int space_allocate(struct space *s, void *nodes)
 	s->awaiting = calloc(s->n_awaiting, sizeof *s->awaiting);
 	s->lanes = calloc(c->n_lanes_max, sizeof *s->lanes);
 	s->open_lanes = calloc(c->n_lanes_max, sizeof *s->open_lanes);
-	s->client_lent = calloc(c->n_clients_max, sizeof *s->client_lent);
-	s->user_lent = calloc(c->n_users_max + 1, sizeof *s->user_lent);
 	s->view_used = calloc(bit_words(p->n_view_pages) + 1, 8);
 	s->runs = calloc(p->n_view_pages + 1, sizeof *s->runs);
 	s->n_names = name_heads(p);
 	s->names = malloc(s->n_names * sizeof *s->names);
 	if (!s->nodes || !s->witnesses || !s->judged ||
 	    !s->reserved_tags || !s->sums || !s->tips ||
-	    !s->awaiting || !s->lanes || !s->open_lanes || !s->client_lent ||
-	    !s->user_lent || !s->view_used || !s->runs || !s->names)
+	    !s->awaiting || !s->lanes || !s->open_lanes || !s->view_used ||
+	    !s->runs || !s->names)
 		return -ENOMEM;
 	return levels_allocate(s) < 0 ? -ENOMEM : moves_allocate(s);
 }
@@ -248,12 +279,30 @@ static void node_start(struct space *s, uint32_t slot)
 		};
 }
 
-static void space_start(struct space *s, void *index)
+static void levels_start(struct space *s, struct ckv_record *const *records)
 {
-	const struct ckv_pool_shape *p = &s->config.pool;
-	struct ckv_index_head *head = index;
+	uint32_t n_pages = (uint32_t)n_sheets(&s->config);
 
-	s->index.buckets = (void *)((char *)index + CKV_INDEX_HEAD_BYTES);
+	for (uint32_t i = 0; i < s->config.n_levels; i++) {
+		struct level *level = &s->levels[i];
+
+		level_start(level);
+		if (!has_pages(&level->config))
+			continue;
+		assert(records[i] != NULL);
+		level->records = records[i];
+	}
+	ckv_hint_store64(&s->stats->pages_total, n_pages);
+	ckv_hint_store64(&s->stats->pages_free, n_pages);
+	s->view_rows = ckv_view_rows(work_level(s)->records, work_pool(s));
+	ckv_hint_store64(&s->stats->view_pages_total, work_pool(s)->n_view_pages);
+}
+
+static void space_start(struct space *s, const struct space_memory *memory)
+{
+	struct ckv_index_head *head = memory->index;
+
+	s->index.buckets = (void *)((char *)memory->index + CKV_INDEX_HEAD_BYTES);
 	s->index.n_buckets = s->config.n_buckets;
 	memcpy(s->index.seed, s->config.seed, sizeof s->index.seed);
 	head->layout_version = CKV_LAYOUT_VERSION;
@@ -275,11 +324,7 @@ static void space_start(struct space *s, void *index)
 	}
 	for (uint32_t i = 0; i < s->n_slots; i++)
 		node_start(s, i);
-	for (uint32_t i = 0; i < s->config.n_levels; i++)
-		level_start(&s->levels[i]);
-	ckv_hint_store64(&s->stats->pages_total, lend_level(s)->config.n_places);
-	ckv_hint_store64(&s->stats->pages_free, lend_level(s)->n_free);
-	ckv_hint_store64(&s->stats->view_pages_total, p->n_view_pages);
+	levels_start(s, memory->records);
 }
 
 int space_create(const struct space_config *config,
@@ -296,8 +341,6 @@ int space_create(const struct space_config *config,
 	s->config = *config;
 	s->n_slots = config->n_buckets * CKV_BUCKET_ENTRIES;
 	s->node_bytes = node_bytes(config);
-	s->records = memory->records;
-	s->view_rows = ckv_view_rows(memory->records, &config->pool);
 	s->stats = memory->stats;
 	s->pace = config->pace ? config->pace : &s->own_pace;
 	s->own_nodes = memory->nodes == NULL;
@@ -306,7 +349,7 @@ int space_create(const struct space_config *config,
 		space_destroy(s);
 		return r;
 	}
-	space_start(s, memory->index);
+	space_start(s, memory);
 	*ret_space = s;
 	return 0;
 }
@@ -323,20 +366,20 @@ void space_destroy(struct space *s)
 		return;
 	for (uint32_t i = 0; s->levels != NULL && i < s->config.n_levels; i++) {
 		candidates_destroy(&s->levels[i].blocks);
-		free(s->levels[i].pages);
+		free(s->levels[i].client_lent);
+		free(s->levels[i].user_lent);
 		free(s->levels[i].free_places);
 		free(s->levels[i].unsaved);
 	}
 	candidates_destroy(&s->views);
 	free(s->levels);
+	free(s->pages);
 	free(s->moves);
 	free(s->wanted);
 	free(s->events);
 	free(s->names);
 	free(s->runs);
 	free(s->view_used);
-	free(s->user_lent);
-	free(s->client_lent);
 	free(s->open_lanes);
 	free(s->lanes);
 	free(s->awaiting);
@@ -350,16 +393,18 @@ void space_destroy(struct space *s)
 	free(s);
 }
 
-void space_set_limits(struct space *s, uint32_t n_lent_max,
+void space_set_limits(struct space *s, uint32_t level, uint32_t n_lent_max,
 		      uint32_t n_pages_max)
 {
-	s->config.n_lent_max = n_lent_max;
-	lend_level(s)->config.n_places_max = n_pages_max;
+	assert(level < s->config.n_levels);
+	s->levels[level].config.n_lent_max = n_lent_max;
+	s->levels[level].config.n_places_max = n_pages_max;
 }
 
-void space_set_user_limit(struct space *s, uint32_t n_user_lent_max)
+void space_set_user_limit(struct space *s, uint32_t level, uint32_t n_user_lent_max)
 {
-	s->config.n_user_lent_max = n_user_lent_max;
+	assert(level < s->config.n_levels);
+	s->levels[level].config.n_user_lent_max = n_user_lent_max;
 }
 
 void space_set_fingerprint(struct space *s, uint64_t fingerprint)

@@ -25,9 +25,12 @@
  * once. A block found pinned is remembered with its pin word, and is not judged again
  * while that word names it; a search that meets only such blocks needs no scan.
  *
- * A space has levels, nearest first; pages are lent at the nearest one. A block that leaves
- * a level may stay at a farther one, if it was copied there before. The core names the
- * copies that are to be made (space_move_next()), the shell makes them.
+ * A space has levels, nearest first. Some have pages, which clients read, pin and are
+ * lent; of others the core knows only how many places they have. At one level of pages, the
+ * work level, the daemon itself works: scratch pages, views, checksums and automatic views
+ * are there. A block that leaves a level may stay at a farther one, if it was copied there
+ * before. The core names the copies that are to be made (space_move_next()), the shell makes
+ * them.
  *
  * No request walks the pool. (Room for a view is searched in a bitmap of view pages.)
  */
@@ -43,9 +46,15 @@ struct space;
 
 #define SPACE_LEVELS_MAX 3u
 
-/* One level: a place where blocks may be. The core knows nothing else about it. */
+/*
+ * One level: a place where blocks may be. The core knows nothing else about it. It has pages
+ * if pool.slab_pages is not 0: then its places are the pages that hold blocks.
+ */
 struct space_level {
 	uint8_t	 number;		/* enum ckv_level, as index entries show it */
+	struct ckv_pool_shape pool;	/* with view pages only at the work level */
+	uint32_t n_lent_max;		/* pages lent to one client; see space_set_limits() */
+	uint32_t n_user_lent_max;	/* pages lent to one user; 0: no limit */
 	uint32_t n_places;		/* blocks that fit */
 	uint32_t n_places_max;		/* its quota: blocks at most; see space_set_limits() */
 	uint32_t n_ahead;		/* with fewer free places, blocks are saved ahead */
@@ -54,18 +63,16 @@ struct space_level {
 
 struct space_config {
 	struct ckv_geometry geometry;
-	struct ckv_pool_shape pool;
 	uint64_t epoch;			/* of the daemon: a part of each lent page's name */
 	uint32_t n_buckets;		/* space_buckets() of the pool, or more */
 	uint64_t seed[4];		/* random */
 	uint32_t n_lanes_max;		/* < 65535 */
 	uint32_t n_clients_max;		/* client numbers are below this */
-	uint32_t n_lent_max;		/* pages lent to one client; see space_set_limits() */
 	uint32_t n_users_max;		/* user numbers are at most this */
-	uint32_t n_user_lent_max;	/* pages lent to one user; 0: no limit */
 	uint32_t n_tips_max;		/* chains held at once for automatic views */
 	struct space_level level[SPACE_LEVELS_MAX];	/* nearest first */
 	uint32_t n_levels;
+	uint32_t work_level;		/* its index */
 	uint32_t n_awaits_max;		/* PREFETCHes that wait for a block at once */
 	uint32_t n_moves_max;		/* under way at once; 0 with one level */
 	uint32_t n_events_max;		/* that wait for space_event_next() */
@@ -102,7 +109,7 @@ static inline void space_pace_pay(struct space_pace *pace, uint64_t units)
  */
 struct space_memory {
 	void *index;			/* ckv_index_bytes(n_buckets) */
-	struct ckv_record *records;	/* ckv_records_bytes() */
+	struct ckv_record *records[SPACE_LEVELS_MAX];	/* of levels of pages: ckv_records_bytes() */
 	struct ckv_space_stats *stats;
 	void *nodes;			/* space_node_bytes() on a line; NULL: the core's own */
 	bool nodes_kept;		/* nodes are of an earlier daemon: hints for space_adopt() */
@@ -135,12 +142,12 @@ int space_create(const struct space_config *config,
 		 const struct space_memory *memory, struct space **ret_space);
 void space_destroy(struct space *space);	/* NULL is allowed */
 
-/* Change limits. What exceeds a new limit stays; only new pages are refused. */
-void space_set_limits(struct space *space, uint32_t n_lent_max,
+/* Change limits of a level. What exceeds a new limit stays; only new pages are refused. */
+void space_set_limits(struct space *space, uint32_t level, uint32_t n_lent_max,
 		      uint32_t n_pages_max);
 
 /* The same for pages lent to all clients of one user together; 0: no limit. */
-void space_set_user_limit(struct space *space, uint32_t n_user_lent_max);
+void space_set_user_limit(struct space *space, uint32_t level, uint32_t n_user_lent_max);
 
 /*
  * Set the geometry's fingerprint, 0 at first. It is part of each record's seal, so the
@@ -175,7 +182,7 @@ bool space_lane_take_back(struct space *space, int lane, int32_t *units);
 /* Both at once, however long it takes: for tests and tools. */
 void space_lane_close(struct space *space, int lane);
 
-/* Pages lent to a client, to a user, or on a lane, now. */
+/* Pages lent to a client, to a user, or on a lane, now, at all levels. */
 uint32_t space_client_lent(const struct space *space, uint32_t client);
 uint32_t space_user_lent(const struct space *space, uint32_t user);
 uint32_t space_lane_lent(const struct space *space, int lane);
@@ -198,7 +205,7 @@ struct space_adopted {		/* what space_adopt() found, in pages if not said otherw
 };
 
 /*
- * Build the space again from memory->records: blocks and views at the slots and with
+ * Build the space again from the records: blocks and views at the slots and with
  * the generations that they had. First set the fingerprint of before, and open the lanes of
  * before whose clients live, with their serials, and shut them; a lane that is not opened
  * by then has ended. Nothing else was called before. Pages that are lent stay with
@@ -377,8 +384,9 @@ struct space_walk {
 };
 
 /*
- * Hold the chain that ends in `key`: 0; -ENOENT: it has no page there. It is neither evicted nor dropped
- * until space_release() of its last slot, which is ret_walk->slot.
+ * Hold the chain that ends in `key`, at the work level: 0; -ENOENT: it has no page there. It
+ * is neither evicted nor dropped until space_release() of its last slot, which is
+ * ret_walk->slot.
  */
 int space_walk_begin(struct space *space, const struct ckv_key *key,
 		     struct space_walk *ret_walk);
@@ -387,12 +395,13 @@ void space_release(struct space *space, uint32_t slot);
 /*
  * List the chain while *units is positive. Returns its length n once it is listed:
  * the chain, root first, fills the last n of links[n_links_max]. SPACE_MORE: call
- * again. -E2BIG: it has more than n_links_max links.
+ * again. -E2BIG: it has more than n_links_max links. -ENOENT: a block of it has no page at
+ * the work level, as it is nearer.
  */
 int space_walk_on(const struct space *space, struct space_walk *walk,
 		  struct space_link *links, uint32_t n_links_max, int32_t *units);
 
-/* Both at once, with the root in links[0]: for tests. On -E2BIG it is not held. */
+/* Both at once, with the root in links[0]: for tests. If it fails nothing is held. */
 int space_chain_hold(struct space *space, const struct ckv_key *key,
 		     struct space_link *ret_links, uint32_t n_links_max);
 
@@ -406,7 +415,7 @@ int space_scratch_hold(struct space *space, int lane,
 void space_scratch_release(struct space *space, uint32_t page);
 
 /*
- * Find the oldest published block without a checksum: 1, and its page stays until
+ * Find the oldest block at the work level without a checksum: 1, and its page stays until
  * space_sum_done(), which records the sum (sum_ok) or puts the page back at the end
  * of the queue. 0: there is none. SPACE_MORE: none was found yet; call again in
  * another turn.

@@ -9,7 +9,8 @@
  *   - A slot is free, lent or published; its node says which, and names its parent
  *     and the places of its copies. A lent page without a slot is scratch.
  *   - The parent of a published block is published. The parent of a lent block is
- *     published, or lent to the same lane.
+ *     published, or lent to the same lane; at the level where the child is lent, or nearer.
+ *   - For a slot at most one page is lent; a published one has no copy there or nearer.
  *   - A block is never nearer than its parent.
  *   - n_children of a copy = published and lent blocks directly under its block with
  *     a copy at its level + holds.
@@ -17,7 +18,9 @@
  *     exactly when copy_may_go(); it is tied exactly when copy_is_tied().
  *   - A place is free, or one block's copy, or one of the two places of one move.
  *   - A block has at most one move under way, and keeps the copy that is read.
- *   - record.slot names the slot whose node and entry name the record's page.
+ *   - record.slot names the slot whose node and entry name the record's page; a block has a
+ *     record at each level of pages where it has a copy, and they agree.
+ *   - A block without a checksum has one copy, at a level of pages.
  *   - A tip in state WAITING or READING names a published block and is one of the
  *     block's holds.
  *
@@ -27,6 +30,8 @@
 #ifndef CKV_CORE_STATE_H
 #define CKV_CORE_STATE_H
 
+#include "daemon/core/hold.h"
+#include "daemon/core/lend.h"
 #include "daemon/core/level.h"
 #include "daemon/core/queue.h"
 #include "daemon/core/space.h"
@@ -47,7 +52,6 @@
 #define LANES_LIMIT	65534u
 #define AWAITS_LIMIT	65536u
 #define MOVES_LIMIT	4096u
-#define LEND_LEVEL	0u	/* pages are lent at the nearest level */
 #define ALL_LEVELS	UINT32_MAX	/* batch_add(): the whole block leaves */
 
 /* Costs in work units; a unit is about 50 ns. */
@@ -90,18 +94,24 @@ struct witness {		/* the pin word that was last seen naming a slot */
 	uint32_t lane;
 };
 
-struct page {			/* a block page: how it is lent, or was lent last */
-	struct link link;	/* if lent: in its lane's queue; if free: `next` in the stack */
+/*
+ * A block page: how it is lent, or was lent last. A sheet is a page by its number among those
+ * of all levels, as a lane may be lent pages of several levels: see sheet_of().
+ */
+struct page {
+	struct link link;	/* if lent: in its lane's queue, sheets; if free: `next` in the
+				   level's stack */
 	uint32_t lending;	/* times it was lent: with the page, the last lending's name */
 	uint16_t lane;		/* the lane it is lent to now; else NO_LANE */
 	uint16_t last_lane;	/* the lane of the last lending */
-	uint32_t n_holds : 31;	/* jobs that read it; only if it is or was lent as scratch */
+	uint32_t n_holds : 30;	/* jobs that read it; only if it is or was lent as scratch */
 	uint32_t published : 1;	/* the last lending ended in PUBLISH */
+	uint32_t rests : 1;
 };
 
 struct space_lane {
 	struct space_lane_memory memory;
-	struct queue lent;	/* pages lent on it, each before those reserved under it */
+	struct queue lent;	/* sheets lent on it, each before those reserved under it */
 	uint32_t client;
 	uint32_t touch_pos;	/* the next touch to read from its ring */
 	uint32_t place;		/* in use: index in open_lanes; unused: next unused lane */
@@ -138,10 +148,15 @@ struct candidates {
 struct level {
 	struct space_level config;
 	struct candidates blocks;
-	struct page *pages;	/* [n_places] of the level where pages are lent */
+	struct ckv_record *records;	/* of a level of pages; else NULL */
+	struct page *pages;	/* [n_places] there: a part of space.pages */
+	uint32_t first_sheet;	/* ... that begins here */
 	uint32_t free_head;	/* there: a stack through page.link.next */
+	uint32_t *client_lent, *user_lent;	/* pages lent there, per client and per user */
 	uint32_t *free_places;	/* [n_free] at any other level: the stack itself */
 	uint32_t n_free;
+	uint32_t n_resting;	/* pages that rest, view pages too ... */
+	uint32_t rest_page;	/* ... of which none is below this one */
 	struct queue tied;	/* copies that only a child farther away keeps: level.c */
 	struct queue stale;	/* copies that PUBLISH replaced, until nobody has them pinned */
 	uint32_t *unsaved;	/* ring of slots that got a copy here and have none farther */
@@ -155,8 +170,6 @@ struct drop_choice {
 	uint32_t item, slot;
 	bool again;		/* an earlier key named the same block */
 };
-
-enum tip_state { TIP_FREE, TIP_WAITING, TIP_READING, TIP_REVOKED };	/* tip.c */
 
 struct tip {
 	enum tip_state state;
@@ -185,8 +198,7 @@ struct space {
 	uint64_t fingerprint;		/* of the geometry: a part of each record's seal */
 	struct ckv_index index;
 	uint32_t n_slots;
-	struct ckv_record *records;
-	struct ckv_view_row *view_rows;	/* [n_view_pages] behind the records */
+	struct ckv_view_row *view_rows;	/* [n_view_pages] behind the work level's records */
 	struct ckv_space_stats *stats;
 	char *nodes;			/* [n_slots] of node_bytes each: see node_of() */
 	bool own_nodes;			/* not the shell's memory */
@@ -194,6 +206,7 @@ struct space {
 	struct witness *witnesses;	/* [n_slots] valid with NODE_SEEN */
 
 	struct level *levels;		/* [config.n_levels] nearest first */
+	struct page *pages;		/* those of all levels of pages */
 	struct move *moves;		/* [config.n_moves_max] */
 	uint32_t free_move;		/* a stack through move.slot */
 	uint32_t n_landed;
@@ -240,10 +253,7 @@ struct space {
 	uint32_t unused_lane;		/* a stack through lane.place */
 	uint32_t drain_place;		/* in open_lanes: whose touches were read last */
 	uint32_t n_blind;		/* blind lanes in use; with any, no block may leave */
-	uint32_t n_before;		/* lanes of before in use; without any, nothing rests: */
-	uint32_t n_resting;		/* pages that rest ... */
-	uint32_t rest_page;		/* ... of which none is below this one */
-	uint32_t *client_lent, *user_lent;	/* pages lent, per client and per user */
+	uint32_t n_before;		/* lanes of before in use; without any, nothing rests */
 
 	uint64_t *view_used;		/* a bit per view page */
 	struct view_links *runs;	/* one per view page */
@@ -262,23 +272,57 @@ static inline bool node_is_view(const struct space *s, uint32_t slot)
 	return (node_of(s, slot)->mark & NODE_VIEW) != 0;
 }
 
-static inline struct level *lend_level(const struct space *s)
+static inline struct level *work_level(const struct space *s)
 {
-	return &s->levels[LEND_LEVEL];
+	return &s->levels[s->config.work_level];
 }
 
-static inline struct page *page_of(const struct space *s, uint32_t page)
+static inline const struct ckv_pool_shape *work_pool(const struct space *s)
 {
-	assert(page < lend_level(s)->config.n_places);
-	return &lend_level(s)->pages[page];
+	return &work_level(s)->config.pool;
 }
 
-static inline struct links page_links(const struct space *s)
+/* Has the level pages? Then clients read them, pin them, and are lent them. */
+static inline bool level_has_pages(const struct space *s, uint32_t level)
 {
-	struct page *pages = lend_level(s)->pages;
+	return s->levels[level].records != NULL;
+}
 
+static inline struct page *page_of(const struct space *s, uint32_t level, uint32_t page)
+{
+	assert(page < s->levels[level].config.n_places);
+	return &s->levels[level].pages[page];
+}
+
+static inline uint32_t sheet_of(const struct space *s, uint32_t level, uint32_t page)
+{
+	return s->levels[level].first_sheet + page;
+}
+
+/* The level of a sheet, and its page there. */
+static inline uint32_t sheet_level(const struct space *s, uint32_t sheet,
+				   uint32_t *ret_page)
+{
+	uint32_t level = 0;
+
+	while (!level_has_pages(s, level) ||
+	       sheet - s->levels[level].first_sheet >= s->levels[level].config.n_places)
+		level++;
+	*ret_page = sheet - s->levels[level].first_sheet;
+	return level;
+}
+
+static inline struct ckv_record *sheet_record(const struct space *s, uint32_t sheet)
+{
+	uint32_t page, level = sheet_level(s, sheet, &page);
+
+	return &s->levels[level].records[page];
+}
+
+static inline struct links sheet_links(const struct space *s)
+{
 	return (struct links){
-		(char *)pages + offsetof(struct page, link), sizeof *pages,
+		(char *)s->pages + offsetof(struct page, link), sizeof *s->pages,
 	};
 }
 
@@ -297,18 +341,6 @@ static inline bool copy_there(const struct space *s, uint32_t slot, uint32_t lev
 	return copy->place != CKV_NONE && !(copy->mark & (COPY_LENT | COPY_STALE));
 }
 
-/* Has a client a page for it that it may fill? The block may be there, too, farther away. */
-static inline bool node_lent(const struct space *s, uint32_t slot)
-{
-	return node_of(s, slot)->state == NODE_LENT ||
-	       (copy_of(s, slot, LEND_LEVEL)->mark & COPY_LENT) != 0;
-}
-
-/* Can clients read pages at this level, and pin them? */
-static inline bool level_is_read(const struct space *s, uint32_t level)
-{
-	return s->levels[level].config.number >= CKV_LEVEL_HOST;
-}
 
 /* The level of a taken slot, as an index: the nearest one with a copy. */
 static inline uint32_t level_of(const struct space *s, uint32_t slot)
@@ -316,6 +348,41 @@ static inline uint32_t level_of(const struct space *s, uint32_t slot)
 	uint32_t level = 0;
 
 	while (!copy_there(s, slot, level))
+		level++;
+	return level;
+}
+
+/* Is the block there at this level, or nearer? */
+static inline bool is_near(const struct space *s, uint32_t slot, uint32_t level)
+{
+	return node_of(s, slot)->state == NODE_PUBLISHED && level_of(s, slot) <= level;
+}
+
+/* Is a page lent for a block that is there, too, farther away? */
+static inline bool node_lent_over(const struct space *s, uint32_t slot)
+{
+	const struct copy *copy = node_of(s, slot)->copy;
+	uint8_t marks = 0;
+
+	for (uint32_t l = 0; l < s->config.n_levels; l++)
+		marks |= copy[l].mark;
+	return (marks & COPY_LENT) != 0;
+}
+
+/* Has a client a page for it that it may fill? */
+static inline bool node_lent(const struct space *s, uint32_t slot)
+{
+	return node_of(s, slot)->state == NODE_LENT || node_lent_over(s, slot);
+}
+
+/* The level of that page. */
+static inline uint32_t lent_level(const struct space *s, uint32_t slot)
+{
+	uint32_t level = 0;
+
+	if (node_of(s, slot)->state == NODE_LENT)
+		return level_of(s, slot);
+	while (!(copy_of(s, slot, level)->mark & COPY_LENT))
 		level++;
 	return level;
 }
@@ -331,10 +398,18 @@ static inline uint32_t node_children(const struct space *s, uint32_t slot)
 	return n;
 }
 
-/* The page of a slot that has one, lent or not; CKV_NONE: it is at a farther level only. */
-static inline uint32_t page_in(const struct space *s, uint32_t slot)
+/* That page: the lane that it is lent to, and more. */
+static inline struct page *page_lent(const struct space *s, uint32_t slot)
 {
-	return copy_of(s, slot, LEND_LEVEL)->place;
+	uint32_t level = lent_level(s, slot);
+
+	return page_of(s, level, copy_of(s, slot, level)->place);
+}
+
+/* The page of a slot at the work level, of a view the first; CKV_NONE: it is not there. */
+static inline uint32_t work_page(const struct space *s, uint32_t slot)
+{
+	return copy_of(s, slot, s->config.work_level)->place;
 }
 
 static inline struct candidates *candidates_of(struct space *s, uint32_t slot,
@@ -349,11 +424,12 @@ static inline bool candidates_any(const struct candidates *c)
 	return c->ops->next_victim(c->policy, CKV_NONE) != CKV_NONE;
 }
 
-/* The record of the page of a slot that has one. */
-static inline struct ckv_record *record_of(const struct space *s, uint32_t slot)
+/* The record of the page of a slot at a level where it has one. */
+static inline struct ckv_record *record_of(const struct space *s, uint32_t slot,
+					   uint32_t level)
 {
-	assert(page_in(s, slot) != CKV_NONE);
-	return &s->records[page_in(s, slot)];
+	assert(copy_of(s, slot, level)->place != CKV_NONE);
+	return &s->levels[level].records[copy_of(s, slot, level)->place];
 }
 
 /* What the index says about a taken slot: true at every level. */
@@ -364,10 +440,10 @@ static inline void block_load(const struct space *s, uint32_t slot,
 }
 
 /* Prefetch what is written when a block page is lent or freed. */
-CKV_ASK page_prefetch(const struct space *s, uint32_t page)
+CKV_ASK page_prefetch(const struct level *level, uint32_t page)
 {
-	__builtin_prefetch(&s->records[page], 1);
-	__builtin_prefetch(&lend_level(s)->pages[page], 1);
+	__builtin_prefetch(&level->records[page], 1);
+	__builtin_prefetch(&level->pages[page], 1);
 }
 
 /* Take a place of a level from the stack of those that are free; put one there. */
@@ -417,56 +493,6 @@ static inline uint32_t lane_pin_high(const struct space_lane *lane)
 
 	return high < lane->memory.n_pins ? high : lane->memory.n_pins;
 }
-
-/* ---- lend.c, publish.c ---- */
-
-/* Take a page from the stack of free block pages, which is not empty. */
-uint32_t page_pop(struct space *s);
-/* Put a page on that stack. */
-void page_push(struct space *s, uint32_t page);
-/* Begin a lending: put the page into its lane's queue. Returns the lending's number. */
-uint32_t lane_take(struct space *s, int number, uint32_t page, uint32_t parent);
-/* The same for places of any level. */
-uint32_t place_get(struct space *s, uint32_t level);
-void place_put(struct space *s, uint32_t level, uint32_t place);
-/* Fill the record of a page with what the index says of the block in it. */
-void record_published(struct space *s, uint32_t slot);
-/* A move is about to fill this page: a later daemon must not lend it at once. */
-void record_loading(struct space *s, uint32_t page);
-/* Take a lent page back; nothing may be reserved under it. */
-void lent_abort(struct space *s, uint32_t page, int32_t *units);
-/*
- * Is the page that a client names lent to this lane? 0: it is. -ESTALE, -EEXIST,
- * -ECANCELED: as in proto/ckv_ops.h. -EPROTO.
- */
-int lent_judge(const struct space *s, int lane, const struct ckv_page_name *name);
-/* Free a page that was taken back and that no job reads. */
-void lent_free(struct space *s, uint32_t page);
-/* Free a published block and its places; it is in no policy and has no children. */
-void block_free(struct space *s, uint32_t slot);
-
-/* ---- the operations: lend.c, publish.c, prefetch.c, drop.c; called by task.c ---- */
-
-/* Begin to wait for the next step. Returns SPACE_WAIT. */
-int task_wait(const struct space *s, struct space_wait *wait);
-int reserve_run(struct space *s, struct space_task *t, int32_t *units);
-void reserve_cancel(struct space *s, struct space_task *t);
-int scratch_run(struct space *s, struct space_task *t, int32_t *units);
-int publish_run(struct space *s, struct space_task *t, int32_t *units);
-int abort_run(struct space *s, struct space_task *t, int32_t *units);
-int prefetch_run(struct space *s, struct space_task *t, int32_t *units);
-void prefetch_cancel(struct space *s, struct space_task *t);
-/*
- * The block in this slot is published, or given back: who waits for it can go on. Who
- * did that pays for each that is looked at.
- */
-void await_settle(struct space *s, uint32_t slot, int32_t *units);
-int drop_run(struct space *s, struct space_task *t, int32_t *units);
-void drop_cancel(struct space *s, struct space_task *t);
-/* Put the blocks that waiting DROPs name into the batch. */
-void drops_choose(struct space *s);
-/* After the scan: free those that are not pinned, and answer the DROPs. */
-void drops_settle(struct space *s);
 
 /* ---- pinned.c ---- */
 
@@ -525,9 +551,8 @@ int room_wait(struct space *s, struct space_wait *wait, struct candidates *c,
 bool search_in_vain(struct search *search, uint32_t n, uint32_t n_all);
 /* End a search that found nothing. */
 void search_fruitless(struct search *search);
-/* How many places of a level, and how many pages, may be taken without evicting any. */
+/* How many places of a level may be taken without evicting any. */
 uint32_t places_left(const struct level *level);
-uint32_t pages_to_lend(const struct space *s);
 
 /* ---- event.c ---- */
 
@@ -548,50 +573,5 @@ static inline void event_note(struct space *s, enum space_event_kind kind,
 int bucket_wait(struct space *s, struct space_task *t, const struct ckv_place *place);
 /* Put what may leave full buckets into the batch. */
 void buckets_choose(struct space *s);
-
-/* ---- tip.c ---- */
-
-/* SPACE_AUTO_PUBLISH: queue a block if it is the last of its chain now. */
-void tip_enqueue(struct space *s, uint32_t slot);
-/* SPACE_AUTO_DEMOTE: hold a victim instead of evicting it. False: it is not held. */
-bool tip_defer(struct space *s, uint32_t slot);
-/*
- * End the holds of at most n_max tips in this state, the oldest first, whose blocks
- * have no other hold and no child. The blocks go into the batch; one that is known to
- * be pinned is parked. Returns how many holds ended.
- */
-uint32_t tips_give_way(struct space *s, enum tip_state state, uint32_t n_max);
-/* A DROP names this block: end a tip's hold of it. */
-void tip_drop(struct space *s, uint32_t slot);
-/* A writer needs this block's place: end a tip's hold of it. */
-void tip_yield(struct space *s, uint32_t slot);
-/* Note what the batch from index `first` on, which is about to be evicted, means for tips. */
-void tips_leave(struct space *s, uint32_t first);
-
-/* ---- rest.c ---- */
-
-/* Have a page rest, whatever its record says. */
-void page_rest(struct space *s, uint32_t page);
-
-/* blind.c: find lanes with a pin on what was not found, or with any and a lower serial. */
-void blind_find(struct space *space, uint64_t below);
-
-/* ---- hold.c, view.c ---- */
-
-/* Begin to list the chain that ends in a published block, which is held. */
-void walk_begin(struct space_walk *walk, uint32_t deepest);
-/* Queue a published block that has no checksum. */
-void sum_enqueue(struct space *s, uint32_t slot);
-/* Does a view page belong to a run, or rest? Take n of them, or give them back. */
-bool view_page_used(const struct space *s, uint32_t row);
-void view_run_set(struct space *s, uint32_t row, uint32_t n, bool used);
-/* Make a view, whose row is written, the newest of its name. */
-void view_name(struct space *s, uint32_t row);
-/* Free a published view, which is in no policy. */
-void view_free(struct space *s, uint32_t slot);
-/* Put views to evict into the batch. False: there are none left. */
-bool views_choose(struct space *s);
-/* Evict those of batch[first, end) that are not pinned, until the wanted run fits. */
-void views_spend(struct space *s, uint32_t first, uint32_t end);
 
 #endif

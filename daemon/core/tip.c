@@ -26,10 +26,14 @@
 #define VICTIMS_LOOK	64u	/* next victims that PRESSURE looks at */
 #define PRESSURE_SHARE	16u	/* pages run short when less than 1/16 may be lent */
 
-/* Children where pages are lent, and holds: a chain's view is made of what is there. */
+/* Children at the work level, or nearer, and holds: a chain's view is made of what is there. */
 static uint32_t near_children(const struct space *s, uint32_t slot)
 {
-	return copy_of(s, slot, LEND_LEVEL)->n_children;
+	uint32_t n = 0;
+
+	for (uint32_t l = 0; l <= s->config.work_level; l++)
+		n += copy_of(s, slot, l)->n_children;
+	return n;
 }
 
 /* ---- PUBLISH: the queue of tips; a slot is in it at most once, as in hold.c ---- */
@@ -69,11 +73,11 @@ static void tip_hold(struct space *s, uint32_t i, uint32_t slot,
 		     enum tip_state state)
 {
 	assert(!(node_of(s, slot)->mark & (NODE_TIP_HELD | NODE_DONE)));
-	node_hold(s, slot, LEND_LEVEL);
+	node_hold(s, slot, s->config.work_level);
 	node_of(s, slot)->mark |= NODE_TIP_HELD;
 	/* A search that found nothing may find this one, as its hold can give way. */
-	candidates_of(s, slot, LEND_LEVEL)->search.full = false;
-	candidates_of(s, slot, LEND_LEVEL)->search.stage = 0;
+	candidates_of(s, slot, s->config.work_level)->search.full = false;
+	candidates_of(s, slot, s->config.work_level)->search.stage = 0;
 	s->tips[i] = (struct tip){
 		.state = state, .slot = slot, .serial = s->tip_serial++,
 	};
@@ -127,7 +131,7 @@ static bool tip_revoke(struct space *s, struct tip *tip)
 	if (!tip_holds(tip) || near_children(s, tip->slot) > 1)
 		return false;
 	tip_unhold(s, tip);
-	copy_of(s, tip->slot, LEND_LEVEL)->n_children = 0;
+	copy_of(s, tip->slot, s->config.work_level)->n_children = 0;
 	tip->state = tip->state == TIP_READING ? TIP_REVOKED : TIP_FREE;
 	return true;
 }
@@ -150,10 +154,10 @@ uint32_t tips_give_way(struct space *s, enum tip_state state, uint32_t n_max)
 		node_of(s, tip->slot)->mark |= NODE_LOST;
 		ckv_count(&s->stats->auto_lost_room, 1);
 		if (pinned_still(s, tip->slot) ||
-		    !copy_may_go(s, tip->slot, LEND_LEVEL))
+		    !copy_may_go(s, tip->slot, s->config.work_level))
 			node_park(s, tip->slot);
 		else
-			batch_add(s, tip->slot, LEND_LEVEL, POLICY_HEIR);
+			batch_add(s, tip->slot, s->config.work_level, POLICY_HEIR);
 		n++;
 	}
 	return n;
@@ -214,7 +218,7 @@ static uint32_t next_published(struct space *s)
 		uint32_t slot = tip_dequeue(s);
 
 		if (node_of(s, slot)->state != NODE_PUBLISHED ||
-		    !copy_there(s, slot, LEND_LEVEL) ||
+		    !copy_there(s, slot, s->config.work_level) ||
 		    (node_of(s, slot)->mark & (NODE_DONE | NODE_VIEW)))
 			continue;
 		if (near_children(s, slot) == 0)
@@ -226,13 +230,13 @@ static uint32_t next_published(struct space *s)
 
 static uint32_t next_cold(struct space *s)
 {
-	struct level *level = lend_level(s);
+	struct level *level = work_level(s);
 	struct candidates *blocks = &level->blocks;
 	uint32_t n = level->config.n_places, slot = CKV_NONE;
 
 	if (level->config.n_places_max < n)
 		n = level->config.n_places_max;
-	if (pages_to_lend(s) * (uint64_t)PRESSURE_SHARE >= n)
+	if (places_left(level) * (uint64_t)PRESSURE_SHARE >= n)
 		return CKV_NONE;
 	(void)parked_look(s, blocks, VICTIMS_LOOK);
 	for (uint32_t i = 0; i < VICTIMS_LOOK; i++) {
@@ -248,7 +252,7 @@ static void tip_release(struct space *s, struct tip *tip)
 {
 	tip->state = TIP_FREE;
 	tip_unhold(s, tip);
-	node_release(s, tip->slot, LEND_LEVEL, POLICY_KEPT);
+	node_release(s, tip->slot, s->config.work_level, POLICY_KEPT);
 }
 
 /*

@@ -14,8 +14,8 @@
 
 static uint32_t row_of(const struct space *s, uint32_t first_page)
 {
-	assert(first_page >= s->config.pool.first_view_page);
-	return first_page - s->config.pool.first_view_page;
+	assert(first_page >= work_pool(s)->first_view_page);
+	return first_page - work_pool(s)->first_view_page;
 }
 
 bool view_page_used(const struct space *s, uint32_t i)
@@ -64,7 +64,7 @@ static uint32_t run_within(const struct space *s, uint32_t from, uint32_t end,
 /* The first free run of n pages inside one slab: its first row, or CKV_NONE. */
 static uint32_t run_find(const struct space *s, uint32_t n)
 {
-	const struct ckv_pool_shape *p = &s->config.pool;
+	const struct ckv_pool_shape *p = work_pool(s);
 	uint32_t row;
 
 	for (uint32_t from = 0; from < p->n_view_pages; from += p->slab_pages) {
@@ -151,7 +151,7 @@ bool views_choose(struct space *s)
 	struct search *search = &s->views.search;
 	uint32_t first = s->n_batch, n, slot;
 
-	if (search_in_vain(search, VIEWS_MAX, s->config.pool.n_view_pages))
+	if (search_in_vain(search, VIEWS_MAX, work_pool(s)->n_view_pages))
 		return false;
 	(void)parked_look(s, &s->views, VIEWS_MAX);
 	for (uint32_t i = 0; i < VIEWS_MAX &&
@@ -206,13 +206,13 @@ void views_spend(struct space *s, uint32_t first, uint32_t end)
 /* Nobody but a worker of this daemon writes it, so it is lent to no lane. */
 static void record_run(struct space *s, uint32_t page)
 {
-	ckv_record_blank(&s->records[page], s->fingerprint, page,
+	ckv_record_blank(&work_level(s)->records[page], s->fingerprint, page,
 			 CKV_RECORD_LENT, 0);
 }
 
 int64_t space_view_get(struct space *s, uint32_t n_pages, struct space_wait *wait)
 {
-	const struct ckv_pool_shape *p = &s->config.pool;
+	const struct ckv_pool_shape *p = work_pool(s);
 	uint32_t row;
 
 	assert(n_pages > 0);
@@ -238,22 +238,22 @@ static void run_free(struct space *s, uint32_t first_page)
 
 	assert(n > 0);
 	for (uint32_t i = 0; i < n; i++)
-		ckv_record_free(&s->records[first_page + i]);
+		ckv_record_free(&work_level(s)->records[first_page + i]);
 	view_run_set(s, row, n, false);
 	s->runs[row].n_pages = 0;
 }
 
 void space_view_abort(struct space *s, uint32_t first_page)
 {
-	assert(s->records[first_page].state == CKV_RECORD_LENT);
+	assert(work_level(s)->records[first_page].state == CKV_RECORD_LENT);
 	run_free(s, first_page);
 }
 
 void view_free(struct space *s, uint32_t slot)
 {
-	uint32_t first_page = page_in(s, slot), row = row_of(s, first_page);
+	uint32_t first_page = work_page(s, slot), row = row_of(s, first_page);
 
-	assert(s->records[first_page].state == CKV_RECORD_VIEW);
+	assert(work_level(s)->records[first_page].state == CKV_RECORD_VIEW);
 	assert(node_is_view(s, slot));
 	name_remove(s, row);
 	ckv_hint_store64(&s->view_rows[row].seal, 0);
@@ -302,7 +302,7 @@ static void records_view(struct space *s, const struct space_view *view,
 {
 	for (uint32_t i = 0; i < n_pages; i++) {
 		uint32_t page = view->first_page + i;
-		struct ckv_record *record = &s->records[page];
+		struct ckv_record *record = &work_level(s)->records[page];
 
 		record->key = view->key;
 		record->checksum = view->checksum;
@@ -328,7 +328,7 @@ int space_view_publish(struct space *s, const struct space_view *view)
 	struct node *node;
 
 	assert(n_pages > 0);
-	assert(s->records[view->first_page].state == CKV_RECORD_LENT);
+	assert(work_level(s)->records[view->first_page].state == CKV_RECORD_LENT);
 	if (table_find(s, &place, &view->key, &slot) != TABLE_ABSENT)
 		return -EEXIST;
 	slot = table_choose(s, &place);
@@ -336,9 +336,9 @@ int space_view_publish(struct space *s, const struct space_view *view)
 		return -EXFULL;
 	block.key = view->key;
 	block.n_pages = n_pages;
-	*ckv_block_page(&block, lend_level(s)->config.number) = view->first_page;
+	*ckv_block_page(&block, work_level(s)->config.number) = view->first_page;
 	table_take(s, slot, place.tag, &block);
-	node_take(s, slot, CKV_NONE, view->first_page);
+	node_take(s, slot, CKV_NONE, s->config.work_level, view->first_page);
 	node = node_of(s, slot);
 	node->mark |= NODE_VIEW;
 	records_view(s, view, n_pages, slot, n_tokens);
@@ -346,7 +346,7 @@ int space_view_publish(struct space *s, const struct space_view *view)
 		   view->checksum);
 	view_name(s, row);
 	node->state = NODE_PUBLISHED;
-	copy_new(s, slot);
+	copy_new(s, slot, s->config.work_level);
 	ckv_count(&s->stats->views, 1);
 	ckv_count(&s->stats->views_made, 1);
 	return 0;
@@ -363,7 +363,7 @@ int space_view_find(struct space *s, const struct ckv_key *key,
 		return -ENOENT;
 	s->views.ops->touch(s->views.policy, slot);
 	ckv_count(&s->stats->views_shared, 1);
-	*ret_view = row_read(&s->view_rows[row_of(s, page_in(s, slot))]);
+	*ret_view = row_read(&s->view_rows[row_of(s, work_page(s, slot))]);
 	return 0;
 }
 

@@ -79,6 +79,8 @@ static inline uint64_t watch_token(enum watch_kind kind, uint32_t generation,
 	       index;
 }
 
+#define SERVED_HOST 0u	/* the level of the host's memory, as the core's index */
+
 /* A space that clients can attach to. */
 struct served_space {
 	struct config_space *config;

@@ -43,10 +43,10 @@ static void apply(struct daemon *d)
 {
 	log_setup((enum log_level)d->config->daemon.log_level);
 	for (uint32_t i = 0; i < d->n_spaces; i++) {
-		space_set_limits(d->served[i].core,
+		space_set_limits(d->served[i].core, SERVED_HOST,
 				 (uint32_t)d->served[i].config->params.lent_pages,
 				 d->served[i].config->n_pages_max);
-		space_set_user_limit(d->served[i].core,
+		space_set_user_limit(d->served[i].core, SERVED_HOST,
 				     user_lent_max(d->served[i].config));
 		auto_configure(&d->served[i]);
 	}

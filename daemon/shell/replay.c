@@ -60,7 +60,7 @@ static void cache_close(struct cache *c)
 {
 	space_destroy(c->space);
 	free(c->memory.index);
-	free(c->memory.records);
+	free(c->memory.records[0]);
 	free(c->memory.stats);
 }
 
@@ -80,27 +80,27 @@ static struct space_config cache_config(const struct policy_ops *policy,
 {
 	struct space_config config = {
 		.geometry = { .block_tokens = 512 },
-		.pool = {
-			.page_bytes = CKV_PIECE_BYTES,
-			.slab_stride = CKV_HUGE_BYTES,
-			.slab_pages = n_blocks,
-			.n_slabs = 1,
-			.n_block_pages = n_blocks,
-			.first_view_page = n_blocks,
-		},
 		.epoch = EPOCH,
 		.seed = { 1, 2, 3, 4 },	/* the same result every time */
 		.n_levels = 1,
 		.level = { {
 			.number = CKV_LEVEL_HOST, .n_places = n_blocks,
-			.n_places_max = n_blocks, .policy = policy,
+			.n_places_max = n_blocks, .n_lent_max = n_blocks,
+			.policy = policy,
+			.pool = {
+				.page_bytes = CKV_PIECE_BYTES,
+				.slab_stride = CKV_HUGE_BYTES,
+				.slab_pages = n_blocks,
+				.n_slabs = 1,
+				.n_block_pages = n_blocks,
+				.first_view_page = n_blocks,
+			},
 		} },
 		.n_lanes_max = 1,
 		.n_clients_max = 1,
-		.n_lent_max = n_blocks,
 	};
 
-	config.n_buckets = space_buckets(&config.pool);
+	config.n_buckets = space_buckets(&config.level[0].pool);
 	return config;
 }
 
@@ -118,10 +118,10 @@ static int cache_open(struct cache *c, const struct policy_ops *policy,
 
 	*c = (struct cache){ 0 };
 	if (zeroed(ckv_index_bytes(config.n_buckets), &index) == 0 &&
-	    zeroed(ckv_records_bytes(&config.pool), &records) == 0 &&
+	    zeroed(ckv_records_bytes(&config.level[0].pool), &records) == 0 &&
 	    zeroed(CKV_SPACE_STATS_BYTES, &stats) == 0) {
 		c->memory = (struct space_memory){
-			.index = index, .records = records, .stats = stats,
+			.index = index, .records = { records }, .stats = stats,
 		};
 		r = space_create(&config, &c->memory, &c->space);
 	}

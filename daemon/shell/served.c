@@ -62,18 +62,18 @@ void served_core_config(const struct config_space *c, const struct daemon_params
 		      struct space_config *ret_config)
 {
 	*ret_config = (struct space_config){
-		.geometry = c->geometry, .pool = c->pool,
+		.geometry = c->geometry,
 		.n_buckets = space_buckets(&c->pool),
 		.n_lanes_max = (uint32_t)p->max_lanes,
 		.n_clients_max = (uint32_t)p->max_clients,
 		.n_tips_max = (uint32_t)p->max_auto_jobs,
 		.n_awaits_max = (uint32_t)p->max_prefetches,
-		.n_lent_max = (uint32_t)c->params.lent_pages,
 		.n_users_max = users_max(p),
-		.n_user_lent_max = user_lent_max(c),
-		.n_levels = 1,
-		.level = { {
-			.number = CKV_LEVEL_HOST,
+		.n_levels = 1, .work_level = SERVED_HOST,
+		.level = { [SERVED_HOST] = {
+			.number = CKV_LEVEL_HOST, .pool = c->pool,
+			.n_lent_max = (uint32_t)c->params.lent_pages,
+			.n_user_lent_max = user_lent_max(c),
 			.n_places = c->pool.n_block_pages,
 			.n_places_max = c->n_pages_max, .policy = c->policy,
 		} },
@@ -111,7 +111,8 @@ static int create_core(struct served_space *served, const struct served_start *s
 	const struct adopt_space *old = start->adopt;
 	struct space_config config;
 	struct space_memory memory = {
-		.index = served->index.base, .records = served->records.base,
+		.index = served->index.base,
+		.records = { [SERVED_HOST] = served->records.base },
 		.stats = served->stats,
 	};
 	int r;

@@ -170,10 +170,10 @@ void served_open(struct served *s)
 	if (table.daemon.jobs == NULL)
 		make_daemon();
 	config.geometry = table.config.space[0].geometry;
-	config.n_lent_max = SERVED_PAGES / 2;
+	config.level[0].n_lent_max = SERVED_PAGES / 2;
 	config.level[0].n_places_max = SERVED_PAGES - 2;
 	core_open(&s->core, &config);
-	fill_pool(&config.pool);
+	fill_pool(&config.level[0].pool);
 	table.space.core = s->core.space;
 	table.space.stats = s->core.memory.stats;
 	memset(&table.stats, 0, sizeof table.stats);

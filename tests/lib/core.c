@@ -13,42 +13,56 @@ enum { SLAB_PAGES = 8 };
 
 uint64_t core_epoch;
 
-struct space_config core_config(uint32_t n_pages, uint32_t n_views)
+struct ckv_pool_shape core_pool(uint32_t n_pages, uint32_t n_views)
 {
 	uint32_t block_slabs = (n_pages + SLAB_PAGES - 1) / SLAB_PAGES;
 	uint32_t view_slabs = (n_views + SLAB_PAGES - 1) / SLAB_PAGES;
+
+	return (struct ckv_pool_shape){
+		.page_bytes = 4096,
+		.slab_stride = CKV_HUGE_BYTES,
+		.slab_pages = SLAB_PAGES,
+		.n_slabs = block_slabs + view_slabs,
+		.n_block_pages = n_pages,
+		.first_view_page = block_slabs * SLAB_PAGES,
+		.n_view_pages = n_views,
+	};
+}
+
+struct space_config core_config(uint32_t n_pages, uint32_t n_views)
+{
 	struct space_config config = {
 		.geometry = { .block_tokens = CORE_TOKENS },
-		.pool = {
-			.page_bytes = 4096,
-			.slab_stride = CKV_HUGE_BYTES,
-			.slab_pages = SLAB_PAGES,
-			.n_slabs = block_slabs + view_slabs,
-			.n_block_pages = n_pages,
-			.first_view_page = block_slabs * SLAB_PAGES,
-			.n_view_pages = n_views,
-		},
 		.epoch = CORE_EPOCH,
 		.seed = { 11, 22, 33, 44 },
 		.n_levels = 1,
 		.level = { {
 			.number = CKV_LEVEL_HOST, .n_places = n_pages,
-			.n_places_max = n_pages, .policy = &policy_lru,
+			.n_places_max = n_pages, .n_lent_max = n_pages,
+			.policy = &policy_lru, .pool = core_pool(n_pages, n_views),
 		} },
 		.n_lanes_max = CORE_LANES,
 		.n_clients_max = CORE_LANES,
-		.n_lent_max = n_pages,
 		.n_users_max = CORE_LANES,
 		.n_tips_max = CORE_TIPS, .n_awaits_max = CORE_AWAITS,
 	};
 
-	config.n_buckets = space_buckets(&config.pool);
+	config.n_buckets = space_buckets(&config.level[0].pool);
 	return config;
 }
 
-static size_t records_bytes(const struct core *core)
+static size_t records_bytes(const struct core *core, uint32_t level)
 {
-	return ckv_records_bytes(&core->config.pool);
+	return ckv_records_bytes(&core->config.level[level].pool);
+}
+
+static size_t all_records_bytes(const struct core *core)
+{
+	size_t n = 0;
+
+	for (uint32_t l = 0; l < core->config.n_levels; l++)
+		n += records_bytes(core, l);
+	return n;
 }
 
 /* What each daemon makes anew. */
@@ -79,9 +93,12 @@ void core_open(struct core *core, const struct space_config *config)
 	memset(core, 0, sizeof *core);
 	core->config = *config;
 	core->fingerprint = 0x1234;
-	core->memory.records = calloc(1, records_bytes(core));
+	for (uint32_t l = 0; l < config->n_levels; l++) {
+		core->memory.records[l] = calloc(1, records_bytes(core, l) + 1);
+		assert(core->memory.records[l]);
+	}
 	core->memory.nodes = aligned_alloc(CKV_LINE, bytes);
-	assert(core->memory.records && core->memory.nodes);
+	assert(core->memory.nodes);
 	memset(core->memory.nodes, 0, bytes);
 	begin(core);
 }
@@ -132,7 +149,8 @@ struct space_adopted core_again(struct core *core, uint32_t alive)
 void core_close(struct core *core)
 {
 	end(core);
-	free(core->memory.records);
+	for (uint32_t l = 0; l < core->config.n_levels; l++)
+		free(core->memory.records[l]);
 	free(core->memory.nodes);
 }
 
@@ -235,10 +253,10 @@ struct ckv_page_name core_name(const struct ckv_lent *lent)
 
 struct ckv_page_name core_last_name(const struct core *core, uint32_t page)
 {
-	uint32_t n_pages = core->config.pool.n_block_pages;
+	uint32_t n_pages = core->config.level[0].pool.n_block_pages;
 
 	return (struct ckv_page_name){
-		page, page < n_pages ? page_of(core->space, page)->lending : 1,
+		page, page < n_pages ? page_of(core->space, 0, page)->lending : 1,
 		core_epoch };
 }
 
@@ -328,31 +346,42 @@ bool core_is_blind(const struct core *core)
 
 bool core_is_read(const struct core *core, uint32_t level)
 {
-	return level_is_read(core->space, level);
+	return level_has_pages(core->space, level);
+}
+
+/* The parts that a snapshot has, one after the other; `copy` is where it is or goes. */
+static bool each_part(const struct core *core, char *copy, bool compare)
+{
+	struct { const void *at; size_t bytes; } part[2 + SPACE_LEVELS_MAX] = {
+		{ core->memory.index, ckv_index_bytes(core->config.n_buckets) },
+		{ core->memory.stats, CKV_SPACE_STATS_BYTES },
+	};
+
+	for (uint32_t l = 0; l < core->config.n_levels; l++) {
+		part[2 + l].at = core->memory.records[l];
+		part[2 + l].bytes = records_bytes(core, l);
+	}
+	for (uint32_t i = 0; i < 2 + core->config.n_levels; i++) {
+		if (compare && memcmp(copy, part[i].at, part[i].bytes) != 0)
+			return false;
+		if (!compare)
+			memcpy(copy, part[i].at, part[i].bytes);
+		copy += part[i].bytes;
+	}
+	return true;
 }
 
 void *core_snapshot(const struct core *core)
 {
-	size_t index_bytes = ckv_index_bytes(core->config.n_buckets);
-	size_t n = records_bytes(core);
-	char *copy = malloc(index_bytes + n + CKV_SPACE_STATS_BYTES);
+	char *copy = malloc(ckv_index_bytes(core->config.n_buckets) +
+			    all_records_bytes(core) + CKV_SPACE_STATS_BYTES);
 
 	assert(copy != NULL);
-	memcpy(copy, core->memory.index, index_bytes);
-	memcpy(copy + index_bytes, core->memory.records, n);
-	memcpy(copy + index_bytes + n, core->memory.stats,
-	       CKV_SPACE_STATS_BYTES);
+	(void)each_part(core, copy, false);
 	return copy;
 }
 
 bool core_same(const struct core *core, const void *snapshot)
 {
-	size_t index_bytes = ckv_index_bytes(core->config.n_buckets);
-	size_t n = records_bytes(core);
-	const char *copy = snapshot;
-
-	return memcmp(copy, core->memory.index, index_bytes) == 0 &&
-	       memcmp(copy + index_bytes, core->memory.records, n) == 0 &&
-	       memcmp(copy + index_bytes + n, core->memory.stats,
-		      CKV_SPACE_STATS_BYTES) == 0;
+	return each_part(core, (void *)(uintptr_t)snapshot, true);
 }

@@ -35,6 +35,7 @@ struct core {
 };
 
 /* n_pages for blocks in slabs of 8; n_views pages for views behind them. */
+struct ckv_pool_shape core_pool(uint32_t n_pages, uint32_t n_views);
 struct space_config core_config(uint32_t n_pages, uint32_t n_views);
 void core_open(struct core *core, const struct space_config *config);
 void core_close(struct core *core);

@@ -21,6 +21,9 @@ void open_levels(uint8_t nearest, uint32_t n_levels)
 		config.level[l] = config.level[0];
 		config.level[l].number = (uint8_t)(nearest - l);
 		config.level[l].n_places = config.level[l].n_places_max = FAR;
+		/* Of the host's and the device's memory clients read the pages. */
+		config.level[l].pool = config.level[l].number >= CKV_LEVEL_HOST ?
+				       core_pool(FAR, 0) : (struct ckv_pool_shape){ 0 };
 	}
 	config.n_levels = n_levels;
 	config.n_moves_max = MOVES;

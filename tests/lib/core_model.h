@@ -130,7 +130,7 @@ void do_view_pin(int l);
  * and what the core says of it to whom listens.
  */
 void moves_start(void);
-/* For a daemon that comes after this one: how many pages were being loaded. */
+/* For a daemon that comes after this one: how many pages will rest more than now. */
 uint32_t moves_forget(void);
 /* The writer fills the page that it was lent for k; its bytes are k's from now on. */
 void bytes_of(uint32_t k, uint32_t page);

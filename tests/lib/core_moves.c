@@ -46,22 +46,39 @@ void moves_start(void)
 	space_events(core.space, true);
 }
 
-/* The daemon was killed: nothing of this is known any more, and what it loaded rests. */
+/* At this level a copy of k was replaced, and may still be read. */
+static bool is_stale(uint32_t k, uint32_t l)
+{
+	return model[k].state == PUBLISHED && !(model[k].at >> l & 1) &&
+	       core_place(&core, model[k].slot, l) != CKV_NONE &&
+	       !(model[k].over && l == 0);
+}
+
+/*
+ * The daemon was killed: nothing of this is known any more, and what it loaded rests, as does
+ * what was replaced.
+ */
 uint32_t moves_forget(void)
 {
-	uint32_t n_loading = 0;
+	uint32_t n_resting = 0;
 
 	for (uint32_t i = 0; i < MOVES; i++)
-		n_loading += moves[i].on && moves[i].move.to == 0;
+		n_resting += moves[i].on && core_is_read(&core, moves[i].move.to);
 	for (uint32_t k = 1; k <= KEYS; k++) {
 		model[k].move = 0;
-		level_told[k] = model[k].at & 1 ? 0 : core.config.n_levels;
+		for (uint32_t l = 0; l < core.config.n_levels; l++) {
+			if (core_is_read(&core, l))
+				n_resting += is_stale(k, l);
+			else
+				model[k].at &= ~(1u << l);	/* only pages outlive it */
+		}
+		level_told[k] = model[k].at != 0 ? nearest(k) : core.config.n_levels;
 	}
 	memset(moves, 0, sizeof moves);
 	memset(pinned, 0, sizeof pinned);
 	memset(tasks, 0, sizeof tasks);
 	next_event = n_gaps = 0;
-	return n_loading;
+	return n_resting;
 }
 
 /* ---- bytes ---- */
@@ -228,7 +245,8 @@ static bool parent_is_near(uint32_t k, uint32_t level)
 /* Must, or may, its copy count once it was made? */
 static bool may_count(const struct mmove *m)
 {
-	return m->ok && !m->cancelled && !(m->move.to == 0 && model[m->k].over) &&
+	return m->ok && !m->cancelled &&
+	       !(m->move.to < m->move.from && model[m->k].over) &&
 	       (m->move.to > m->move.from || parent_is_near(m->k, m->move.to));
 }
 
@@ -249,7 +267,7 @@ static void begin_move(void)
 	MUST(model[k].generation == move.generation);
 	MUST((model[k].at >> move.from & 1) && !(model[k].at >> move.to & 1));
 	MUST(bytes[move.from][move.from_place] == bytes_now(k));
-	MUST(move.to != 0 || !model[k].over);
+	MUST(move.to > move.from || !model[k].over);
 	bytes_spoilt(move.to, move.to_place);
 	m = &moves[move.id];
 	*m = (struct mmove){ .on = true, .k = k, .move = move };

@@ -139,7 +139,7 @@ START_TEST(the_seal_says_whether_there_is_a_checksum)
 
 	put(0, 1, false);
 	ck_assert_int_eq(space_sum_next(core.space, &page), 1);
-	record = &core.memory.records[page];
+	record = &core.memory.records[0][page];
 	record->checksum = 77;		/* a checksum that was not sealed yet is none */
 	(void)again(0);
 	ck_assert(core_find(&core, 1, &slot, &block));
@@ -217,7 +217,7 @@ START_TEST(serials_tell_lanes_apart)
 		if (l != 5)
 			ck_assert_uint_eq(space_lane_lent(core.space, core.lane[l].number), n);
 		for (uint32_t i = 0; i < n; i++)
-			ck_assert_int_eq(page_of(core.space, lent[l - 2][i].page)->lane,
+			ck_assert_int_eq(page_of(core.space, 0, lent[l - 2][i].page)->lane,
 					 core.lane[l].number);
 	}
 	space_check(core.space);
@@ -442,8 +442,8 @@ END_TEST
 
 static void break_seal(uint32_t page)
 {
-	ckv_hint_store64(&core.memory.records[page].seal,
-			 ckv_hint_load64(&core.memory.records[page].seal) ^ 1);
+	ckv_hint_store64(&core.memory.records[0][page].seal,
+			 ckv_hint_load64(&core.memory.records[0][page].seal) ^ 1);
 }
 
 /* Rest ends with the last lane of before, not earlier, under however many daemons. */

@@ -45,8 +45,8 @@ static void put(uint32_t parent, uint32_t i)
 
 static void break_seal(uint32_t page)
 {
-	ckv_hint_store64(&core.memory.records[page].seal,
-			 ckv_hint_load64(&core.memory.records[page].seal) ^ 1);
+	ckv_hint_store64(&core.memory.records[0][page].seal,
+			 ckv_hint_load64(&core.memory.records[0][page].seal) ^ 1);
 }
 
 /* Nothing leaves, however much room is wanted, and nobody looks for it. */
@@ -98,7 +98,7 @@ START_TEST(what_is_not_known_any_more_holds_all)
 	ck_assert_uint_eq(again().n_bad, 1);
 	/* Its slot gets another block, which the pin seems to name. */
 	put(1, 2);
-	core.memory.records[1].checksum = 0;
+	core.memory.records[0][1].checksum = 0;
 	ck_assert_uint_eq(again().n_bad, 1);
 	press(100);
 	space_lane_close(core.space, core.lane[1].number);

@@ -399,10 +399,10 @@ START_TEST(views_stay_in_a_slab)
 	ck_assert_int_eq(view_put(1, 50, 9), -ENOSPC);
 	ck_assert_int_eq(view_put(1, 50, 5), 0);
 	ck_assert_int_eq(space_view_alloc(core.space, 5),
-			 core.config.pool.first_view_page + 8);
+			 core.config.level[0].pool.first_view_page + 8);
 	ck_assert_int_eq(view_put(2, 50, 3), 0);
 	ck_assert_int_eq(view_put(3, 50, 4), 0);
-	space_view_abort(core.space, core.config.pool.first_view_page + 8);
+	space_view_abort(core.space, core.config.level[0].pool.first_view_page + 8);
 	ck_assert_int_eq(view_put(4, 50, 8), 0);
 	ck_assert_uint_eq(CORE_STAT(&core, views_evicted), 0);
 	ck_assert_uint_eq(CORE_STAT(&core, view_pages_used), VIEWS);

@@ -50,9 +50,9 @@ static void remember(void)
 {
 	for (uint32_t i = 1; i <= KEYS; i++)
 		was[i].there = core_find(&core, key_of(i), &was[i].slot, &was[i].block);
-	saved = malloc(ckv_records_bytes(&core.config.pool));
+	saved = malloc(ckv_records_bytes(&core.config.level[0].pool));
 	ck_assert_ptr_nonnull(saved);
-	memcpy(saved, core.memory.records, ckv_records_bytes(&core.config.pool));
+	memcpy(saved, core.memory.records[0], ckv_records_bytes(&core.config.level[0].pool));
 }
 
 /* Chains 1-2-3 and 4-5 and 6, a view of two pages, lent pages of both lanes, free ones. */
@@ -86,7 +86,7 @@ static void teardown(void)
 
 static void restore(void)
 {
-	memcpy(core.memory.records, saved, ckv_records_bytes(&core.config.pool));
+	memcpy(core.memory.records[0], saved, ckv_records_bytes(&core.config.level[0].pool));
 }
 
 /* ---- one byte changed ---- */
@@ -141,7 +141,7 @@ static void see_lent(void)
 
 static void change(size_t at, uint8_t value)
 {
-	uint8_t *byte = (uint8_t *)core.memory.records + at;
+	uint8_t *byte = (uint8_t *)core.memory.records[0] + at;
 	uint32_t page = (uint32_t)(at / sizeof(struct ckv_record));
 
 	restore();
@@ -164,7 +164,7 @@ enum { STRIDE = 1 };
 /* Every byte of all records and rows: each bit, and values that are often special. */
 START_TEST(a_changed_byte_is_a_loss_at_most)
 {
-	size_t n = ckv_records_bytes(&core.config.pool);
+	size_t n = ckv_records_bytes(&core.config.level[0].pool);
 
 	for (size_t at = (size_t)_i; at < n; at += 8 * STRIDE) {
 		uint8_t byte = (uint8_t)saved[at];
@@ -193,12 +193,12 @@ END_TEST
 
 static struct ckv_record *record(uint32_t i)
 {
-	return &core.memory.records[was[i].block.host_page];
+	return &core.memory.records[0][was[i].block.host_page];
 }
 
 static void seal(struct ckv_record *r)
 {
-	ckv_record_close(r, core.fingerprint, (uint32_t)(r - core.memory.records));
+	ckv_record_close(r, core.fingerprint, (uint32_t)(r - core.memory.records[0]));
 }
 
 static void absent(uint32_t i)
@@ -272,11 +272,11 @@ END_TEST
 /* Two records of one slot, or of one key in two slots: neither is there, nor what follows. */
 START_TEST(doubles_do_not_count)
 {
-	struct ckv_record *r = &core.memory.records[_i < 2 ? 11 : 0];
+	struct ckv_record *r = &core.memory.records[0][_i < 2 ? 11 : 0];
 	uint32_t n;
 
 	if (_i >= 2)	/* the page before the one that it doubles: the order does not matter */
-		memcpy(&core.memory.records[11], r, sizeof *r);
+		memcpy(&core.memory.records[0][11], r, sizeof *r);
 	memcpy(r, record(_i < 2 ? 2 : 4), sizeof *r);
 	if (_i % 2 == 1) {
 		struct ckv_place place = ckv_index_place(&core.index, &r->key);
@@ -288,7 +288,7 @@ START_TEST(doubles_do_not_count)
 	}
 	seal(r);
 	if (_i >= 2)
-		seal(&core.memory.records[11]);
+		seal(&core.memory.records[0][11]);
 	ck_assert_uint_eq(adopt().n_doubles, 2);
 	absent(_i < 2 ? 2 : 4);
 	absent(_i < 2 ? 3 : 5);
@@ -343,7 +343,7 @@ START_TEST(seals_are_of_a_page_and_a_space)
 		ck_assert_uint_eq(adopted.n_blocks + adopted.n_views + adopted.n_lent, 0);
 		ck_assert_uint_eq(adopted.n_bad, 8 + 5);
 	} else {
-		memcpy(&core.memory.records[11], record(6), sizeof(struct ckv_record));
+		memcpy(&core.memory.records[0][11], record(6), sizeof(struct ckv_record));
 		ckv_record_free(record(6));
 		adopted = core_again(&core, A);
 		ck_assert_uint_eq(adopted.n_bad, 1);
@@ -361,8 +361,8 @@ static void seal_row(struct ckv_view_row *row)
 /* A row that says what cannot be, or other than its records. */
 START_TEST(impossible_views_do_not_count)
 {
-	struct ckv_view_row *rows = ckv_view_rows(core.memory.records, &core.config.pool);
-	struct ckv_record *first = &core.memory.records[FIRST_VIEW];
+	struct ckv_view_row *rows = ckv_view_rows(core.memory.records[0], &core.config.level[0].pool);
+	struct ckv_record *first = &core.memory.records[0][FIRST_VIEW];
 	struct space_adopted adopted;
 	struct ckv_view_row *row = rows;
 
@@ -399,8 +399,8 @@ END_TEST
 START_TEST(views_end_with_their_pages)
 {
 	uint32_t at = _i == 0 ? VIEW_PAGES - 2 : 7;
-	struct ckv_view_row *rows = ckv_view_rows(core.memory.records, &core.config.pool);
-	struct ckv_record *first = &core.memory.records[FIRST_VIEW];
+	struct ckv_view_row *rows = ckv_view_rows(core.memory.records[0], &core.config.level[0].pool);
+	struct ckv_record *first = &core.memory.records[0][FIRST_VIEW];
 
 	rows[at] = rows[0];
 	rows[at].first_page += at;
@@ -419,8 +419,8 @@ END_TEST
 /* Two rows want the same pages, or the same slot, or that of a block. */
 START_TEST(views_do_not_share)
 {
-	struct ckv_view_row *rows = ckv_view_rows(core.memory.records, &core.config.pool);
-	struct ckv_record *first = &core.memory.records[FIRST_VIEW];
+	struct ckv_view_row *rows = ckv_view_rows(core.memory.records[0], &core.config.level[0].pool);
+	struct ckv_record *first = &core.memory.records[0][FIRST_VIEW];
 	struct space_adopted adopted;
 
 	if (_i == 0) {
@@ -455,13 +455,13 @@ END_TEST
 /* Noise, with right seals in a third of the records. */
 START_TEST(noise)
 {
-	size_t n = ckv_records_bytes(&core.config.pool);
+	size_t n = ckv_records_bytes(&core.config.level[0].pool);
 	uint64_t x = 88172645463325252u * ((uint64_t)_i + 1);
 
 	for (int round = 0; round < 300; round++) {
 		restore();
 		for (uint32_t page = 0; page < ALL_PAGES; page++) {
-			struct ckv_record *r = &core.memory.records[page];
+			struct ckv_record *r = &core.memory.records[0][page];
 
 			for (int i = 0; i < 4; i++) {
 				x ^= x << 13;
@@ -474,7 +474,7 @@ START_TEST(noise)
 			if (x % 3 == 0 && r->state != CKV_RECORD_FREE)
 				seal(r);
 		}
-		((char *)core.memory.records)[n - 1 - x % 600] ^= 1;
+		((char *)core.memory.records[0])[n - 1 - x % 600] ^= 1;
 		(void)core_again(&core, A);
 		a = core_lane_open(&core, 2);
 		space_check(core.space);

@@ -139,8 +139,8 @@ static struct state look(void)
 		now.key[i].there = core_find(&core, i, &now.key[i].slot,
 					     &now.key[i].block);
 	for (uint32_t page = 0; page < PAGES; page++) {
-		now.lent[page] = page_of(core.space, page)->lane != NO_LANE;
-		now.lane[page] = page_of(core.space, page)->lane;
+		now.lent[page] = page_of(core.space, 0, page)->lane != NO_LANE;
+		now.lane[page] = page_of(core.space, 0, page)->lane;
 	}
 	return now;
 }
@@ -152,9 +152,9 @@ static void open_space(void *records, void *nodes)
 	core_open(&core, &config);
 	ck_assert_uint_le(space_node_bytes(&config), sizeof shared->nodes);
 	space_destroy(core.space);
-	free(core.memory.records);
+	free(core.memory.records[0]);
 	free(core.memory.nodes);
-	core.memory.records = records;
+	core.memory.records[0] = records;
 	core.memory.nodes = nodes;
 	ck_assert_int_eq(space_create(&config, &core.memory, &core.space), 0);
 	space_set_fingerprint(core.space, core.fingerprint);
@@ -248,8 +248,8 @@ static void adopt(const char *records)
 	struct ckv_lent new[PAGES];
 	int at = shared->step, n;
 
-	memcpy(copy, records, ckv_records_bytes(&core.config.pool));
-	memcpy(core.memory.records, copy, ckv_records_bytes(&core.config.pool));
+	memcpy(copy, records, ckv_records_bytes(&core.config.level[0].pool));
+	memcpy(core.memory.records[0], copy, ckv_records_bytes(&core.config.level[0].pool));
 	memcpy(core.memory.nodes, shared->nodes, space_node_bytes(&core.config));
 	core.config.epoch = CORE_EPOCH;
 	adopted = core_again(&core, (at > 27 ? 0u : 2u) | (at > 28 ? 0u : 1u));

@@ -242,7 +242,7 @@ START_TEST(lent_pages_are_limited)
 {
 	struct ckv_lent lent[8];
 
-	space_set_limits(core.space, 3, 8);
+	space_set_limits(core.space, 0, 3, 8);
 	ck_assert_int_eq(core_reserve_list(&core, a, 0, 1, 5, lent), 3);
 	ck_assert_int_eq(lent[3].status, -EDQUOT);
 	ck_assert_int_eq(lent[4].status, -ECANCELED);
@@ -250,7 +250,7 @@ START_TEST(lent_pages_are_limited)
 	ck_assert_int_eq(space_reserve_scratch(core.space, a, 2, lent), 0);
 	ck_assert_int_eq(lent[0].status, -EDQUOT);
 	ck_assert_int_eq(lent[1].status, -ECANCELED);
-	space_set_limits(core.space, 4, 8);
+	space_set_limits(core.space, 0, 4, 8);
 	ck_assert_int_eq(space_reserve_scratch(core.space, a, 1, lent), 1);
 }
 END_TEST
@@ -261,8 +261,8 @@ START_TEST(lent_pages_of_a_user_are_limited)
 	int other = core_lane_open(&core, 2);	/* of another user than a and b */
 	struct ckv_lent lent[8];
 
-	space_set_limits(core.space, 3, 8);
-	space_set_user_limit(core.space, 4);
+	space_set_limits(core.space, 0, 3, 8);
+	space_set_user_limit(core.space, 0, 4);
 	ck_assert_int_eq(core_reserve_list(&core, a, 0, 1, 3, lent), 3);
 	ck_assert_int_eq(core_reserve_list(&core, b, 0, 10, 2, lent), 1);
 	ck_assert_int_eq(lent[1].status, -EDQUOT);
@@ -285,7 +285,7 @@ START_TEST(full_of_reservations)
 {
 	struct ckv_lent lent[9], more;
 
-	space_set_limits(core.space, 16, 8);
+	space_set_limits(core.space, 0, 16, 8);
 	ck_assert_int_eq(core_reserve_list(&core, a, 0, 1, 9, lent), 8);
 	ck_assert_int_eq(lent[8].status, -ENOSPC);
 	ck_assert_int_eq(core_reserve(&core, b, 0, 20, &more), -ENOSPC);
@@ -299,7 +299,7 @@ START_TEST(quota_is_obeyed)
 {
 	for (uint32_t i = 1; i <= 8; i++)
 		ck_assert_int_eq(core_put(&core, a, 0, i), 0);
-	space_set_limits(core.space, 8, 4);
+	space_set_limits(core.space, 0, 8, 4);
 	ck_assert_int_eq(core_put(&core, a, 0, 9), 0);
 	ck_assert_uint_le(CORE_STAT(&core, blocks), 4);
 	ck_assert(core_has(&core, 9));
@@ -488,7 +488,7 @@ START_TEST(a_block_costs_little)
 	enum { BLOCKS = 1000000, MOST = 256 };
 	struct space_config config = core_config(BLOCKS, 0);
 	size_t bytes = ckv_index_bytes(config.n_buckets) +
-		       ckv_records_bytes(&config.pool) +
+		       ckv_records_bytes(&config.level[0].pool) +
 		       space_private_bytes(&config);
 
 	ck_assert_uint_le(bytes, (size_t)BLOCKS * MOST);
@@ -499,21 +499,28 @@ END_TEST
 /* Impossible configurations are refused. */
 START_TEST(impossible_spaces_are_refused)
 {
-	struct space_config config[8];
+	struct space_config config[11];
 	struct space *space = NULL;
 
-	for (int i = 0; i < 8; i++)
+	for (int i = 0; i < 11; i++)
 		config[i] = core.config;
 	config[0].level[0].n_places = 0;
-	config[1].pool.first_view_page = 3;
+	config[1].level[0].pool.first_view_page = 3;
 	config[2].n_buckets = 1;
-	config[3].pool.n_view_pages = 1;
+	config[3].level[0].pool.n_view_pages = 1;
 	config[4].n_lanes_max = 65535;
 	config[5].n_levels = 0;
 	config[6].n_levels = SPACE_LEVELS_MAX + 1;
 	config[7].n_levels = 2;		/* the nearest comes first, and none twice */
 	config[7].level[1] = config[7].level[0];
-	for (int i = 0; i < 8; i++)
+	config[7].level[1].pool = core_pool(8, 0);
+	config[8].work_level = 1;
+	config[9].level[0].pool.slab_pages = 0;	/* nobody can work there */
+	config[10].n_levels = 2;	/* views are where the daemon works */
+	config[10].level[1] = config[10].level[0];
+	config[10].level[1].number--;
+	config[10].level[1].pool = core_pool(8, 8);
+	for (int i = 0; i < 11; i++)
 		ck_assert_int_eq(space_create(&config[i], &core.memory, &space),
 				 -EINVAL);
 	ck_assert_ptr_null(space);

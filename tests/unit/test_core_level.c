@@ -25,6 +25,7 @@ static void setup(void)
 		config.level[l] = config.level[0];
 		config.level[l].number = (uint8_t)(config.level[0].number - l);
 		config.level[l].policy = policy_at(l % 2);
+		config.level[l].pool = core_pool(64, 0);
 	}
 	core_open(&core, &config);
 	s = core.space;

@@ -316,7 +316,6 @@ static void forget(void)
 	for (uint32_t k = KEYS; k > 0; k--) {
 		model[k].n_holds = 0;
 		model[k].summing = model[k].over = false;
-		model[k].at &= 1;	/* only pages outlive the daemon */
 		if (model[k].state == LENT ||
 		    (model[k].state == PUBLISHED && model[k].at == 0))
 			leave(k);
@@ -364,7 +363,7 @@ static void do_restart(void)
 	count_past();
 	core.automatic = automatic;
 	adopted = core_again(&core, alive);
-	space_set_limits(core.space, n_lent_max, PAGES);
+	space_set_limits(core.space, 0, n_lent_max, PAGES);
 	space_events(core.space, true);
 	see_adopted(&adopted, n_resting);
 	for (int l = 0; l < LANES; l++)
@@ -468,7 +467,7 @@ static void one_event(void)
 		do_view_pin(l);
 	else {
 		n_lent_max = 1 + below(PAGES);
-		space_set_limits(core.space, n_lent_max, PAGES);
+		space_set_limits(core.space, 0, n_lent_max, PAGES);
 	}
 }
 
@@ -501,6 +500,8 @@ static struct space_config config_of(int run)
 			.n_ahead = FAR_PLACES / 2,
 			.policy = policy_at((uint32_t)run % 2),
 		};
+		if (config.level[l].number >= CKV_LEVEL_HOST)
+			config.level[l].pool = core_pool(FAR_PLACES, 0);
 		n_places += FAR_PLACES;
 	}
 	config.n_moves_max = MOVES;

@@ -218,7 +218,7 @@ END_TEST
 START_TEST(pressure_is_that_of_the_quota)
 {
 	set(SPACE_AUTO_PRESSURE);
-	space_set_limits(core.space, PAGES, 16);
+	space_set_limits(core.space, 0, PAGES, 16);
 	put_blocks(1, 15);
 	ck_assert_int_eq(next(), 0);
 	put_blocks(101, 1);

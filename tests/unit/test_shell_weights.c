@@ -247,7 +247,7 @@ static uint64_t fingerprint(void)
 
 static bool is_sealed(uint32_t page)
 {
-	return ckv_record_ok(&core.memory.records[page], fingerprint(), page);
+	return ckv_record_ok(&core.memory.records[0][page], fingerprint(), page);
 }
 
 /* Records of blocks and of views are of the geometry with the weights of their moment. */
