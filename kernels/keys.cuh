@@ -83,6 +83,13 @@ __device__ static inline uint32_t shared_row(const struct key_lanes &l)
 	return l.lane * N >> l.bits;
 }
 
+/* The first lane with the sum of row u, among those of the rows. */
+template <uint32_t N>
+__device__ static inline uint32_t lane_with_row(const struct key_lanes &l, uint32_t u)
+{
+	return (u << l.bits) / N;
+}
+
 template <uint32_t N>
 __device__ static inline bool is_first_with_row(const struct key_lanes &l)
 {
