@@ -262,7 +262,7 @@ build-emu/examples.ptx build-emu/examples.h &: tests/cuda/emu/examples.py \
 build-emu/test_emu_ptx.o build-emu/asan/test_emu_ptx.o: build-emu/examples.h
 
 # The driver. Kernels are in libraries of their own, made for it by its name; a test loads both.
-EMU_DRIVER := device.o fault.o heir.o library.o memory.o ptx.o stream.o work.o
+EMU_DRIVER := alloc.o device.o event.o fault.o heir.o library.o memory.o ptx.o range.o stream.o work.o
 build-emu/libckv-emu-cuda.so: $(EMU_DRIVER:%=build-emu/%) build-emu/no_asan.o
 build-emu/asan/libckv-emu-cuda.so: $(EMU_DRIVER:%=build-emu/asan/%)
 build-emu/libckv-emu-cuda.so build-emu/asan/libckv-emu-cuda.so: $(EMU_SIMT)
@@ -318,7 +318,7 @@ $(EMU_KERNELS:%=build-emu/asan/%): build-emu/asan/kernels_%: build-emu/asan/test
 emu-kernels: build-emu/kernels-ckv.so $(foreach d,build-emu build-emu/asan,\
 	$d/libckv-emu-cuda.so $(EMU_KERNELS:%=$d/%))
 
-EMU_LOADERS := test_emu_death test_emu_driver test_emu_faults
+EMU_LOADERS := test_emu_death test_emu_devices test_emu_driver test_emu_faults test_emu_plain
 $(EMU_LOADERS:%=build-emu/%): build-emu/%: build-emu/%.o build-emu/libckv-emu-cuda.so \
 		build-emu/kernels-meet.so
 	$(call run,LD)$(CC) -pthread -o $@ $(filter %.o,$^) $(call libs,check)

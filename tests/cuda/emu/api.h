@@ -19,11 +19,17 @@
 	do(CUDA_ERROR_INVALID_VALUE, 1, "invalid argument")				\
 	do(CUDA_ERROR_OUT_OF_MEMORY, 2, "out of memory")				\
 	do(CUDA_ERROR_NOT_INITIALIZED, 3, "initialization error")			\
+	do(CUDA_ERROR_DEINITIALIZED, 4, "driver shutting down")				\
+	do(CUDA_ERROR_STUB_LIBRARY, 34, "CUDA driver is a stub library")		\
+	do(CUDA_ERROR_DEVICE_UNAVAILABLE, 46,						\
+	   "CUDA-capable device(s) is/are busy or unavailable")				\
 	do(CUDA_ERROR_NO_DEVICE, 100, "no CUDA-capable device is detected")		\
 	do(CUDA_ERROR_INVALID_DEVICE, 101, "invalid device ordinal")			\
 	do(CUDA_ERROR_INVALID_IMAGE, 200, "device kernel image is invalid")		\
 	do(CUDA_ERROR_INVALID_CONTEXT, 201, "invalid device context")			\
 	do(CUDA_ERROR_NO_BINARY_FOR_GPU, 209, "no kernel image is available")		\
+	do(CUDA_ERROR_ECC_UNCORRECTABLE, 214, "uncorrectable ECC error encountered")	\
+	do(CUDA_ERROR_OPERATING_SYSTEM, 304, "OS call failed or operation not supported") \
 	do(CUDA_ERROR_INVALID_HANDLE, 400, "invalid resource handle")			\
 	do(CUDA_ERROR_NOT_FOUND, 500, "named symbol not found")				\
 	do(CUDA_ERROR_NOT_READY, 600, "device not ready")				\
@@ -37,6 +43,9 @@
 	do(CUDA_ERROR_LAUNCH_FAILED, 719, "unspecified launch failure")			\
 	do(CUDA_ERROR_NOT_PERMITTED, 800, "operation not permitted")			\
 	do(CUDA_ERROR_NOT_SUPPORTED, 801, "operation not supported")			\
+	do(CUDA_ERROR_SYSTEM_NOT_READY, 802, "system not yet initialized")		\
+	do(CUDA_ERROR_SYSTEM_DRIVER_MISMATCH, 803,					\
+	   "system has unsupported display driver / cuda driver combination")		\
 	do(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, 900,					\
 	   "operation not permitted when stream is capturing")				\
 	do(CUDA_ERROR_STREAM_CAPTURE_INVALIDATED, 901,					\
@@ -54,9 +63,12 @@ typedef enum {
 	CU_DEVICE_ATTRIBUTE_INTEGRATED = 18,
 	CU_DEVICE_ATTRIBUTE_COMPUTE_MODE = 20,
 	CU_DEVICE_ATTRIBUTE_PCI_BUS_ID = 33,
+	CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID = 34,
+	CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE = 38,
 	CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR = 39,
 	CU_DEVICE_ATTRIBUTE_ASYNC_ENGINE_COUNT = 40,
 	CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING = 41,
+	CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID = 50,
 	CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR = 75,
 	CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR = 76,
 	CU_DEVICE_ATTRIBUTE_CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM = 91,
@@ -68,8 +80,13 @@ typedef enum {
 	CU_DEVICE_ATTRIBUTE_READ_ONLY_HOST_REGISTER_SUPPORTED = 113,
 	CU_DEVICE_ATTRIBUTE_CAN_USE_64_BIT_STREAM_MEM_OPS = 122,
 	CU_DEVICE_ATTRIBUTE_CAN_USE_STREAM_WAIT_VALUE_NOR = 123,
+	CU_DEVICE_ATTRIBUTE_MPS_ENABLED = 133,
+	CU_DEVICE_ATTRIBUTE_HOST_NUMA_ID = 134,
 } CUdevice_attribute;
 
+typedef enum { CU_COMPUTEMODE_DEFAULT, CU_COMPUTEMODE_PROHIBITED = 2,
+	       CU_COMPUTEMODE_EXCLUSIVE_PROCESS } CUcomputemode;
+enum { CU_EVENT_DISABLE_TIMING = 2 };
 enum { CU_STREAM_NON_BLOCKING = 1 };
 enum { CU_STREAM_WAIT_VALUE_GEQ, CU_STREAM_WAIT_VALUE_EQ, CU_STREAM_WAIT_VALUE_AND,
        CU_STREAM_WAIT_VALUE_NOR };
@@ -187,7 +204,7 @@ typedef struct {
 	do(cuGetErrorString, cuGetErrorString, 6000, (CUresult error, const char **ret)) \
 	do(cuDeviceGetCount, cuDeviceGetCount, 2000, (int *ret))			\
 	do(cuDeviceGet, cuDeviceGet, 2000, (CUdevice *ret, int ordinal))		\
-	do(cuDeviceGetName, cuDeviceGetName, 2000, (char *ret, int bytes, CUdevice device))	\
+	do(cuDeviceGetName, cuDeviceGetName, 2000, (char *ret, int bytes, CUdevice device)) \
 	do(cuDeviceGetUuid_v2, cuDeviceGetUuid, 11040, (CUuuid *ret, CUdevice device))	\
 	do(cuDeviceGetAttribute, cuDeviceGetAttribute, 2000,				\
 	   (int *ret, CUdevice_attribute attribute, CUdevice device))			\
@@ -202,6 +219,9 @@ typedef struct {
 	do(cuCtxGetCurrent, cuCtxGetCurrent, 4000, (CUcontext *ret))			\
 	do(cuCtxSetCurrent, cuCtxSetCurrent, 4000, (CUcontext context))			\
 	do(cuCtxGetDevice, cuCtxGetDevice, 2000, (CUdevice *ret))			\
+	do(cuCtxSynchronize, cuCtxSynchronize, 2000, (void))				\
+	do(cuMemAlloc_v2, cuMemAlloc, 3020, (CUdeviceptr *ret, size_t bytes))		\
+	do(cuMemFree_v2, cuMemFree, 3020, (CUdeviceptr at))				\
 	do(cuMemGetAllocationGranularity, cuMemGetAllocationGranularity, 10020,		\
 	   (size_t *ret, const CUmemAllocationProp *prop,				\
 	    CUmemAllocationGranularity_flags option))					\
@@ -246,6 +266,9 @@ typedef struct {
 	do(cuEventCreate, cuEventCreate, 2000, (CUevent *ret, unsigned flags))		\
 	do(cuEventRecord, cuEventRecord, 2000, (CUevent event, CUstream stream))	\
 	do(cuEventQuery, cuEventQuery, 2000, (CUevent event))				\
+	do(cuEventSynchronize, cuEventSynchronize, 2000, (CUevent event))		\
+	do(cuEventElapsedTime, cuEventElapsedTime, 2000,				\
+	   (float *ret_ms, CUevent from, CUevent to))					\
 	do(cuEventDestroy_v2, cuEventDestroy, 4000, (CUevent event))			\
 	do(cuStreamWriteValue64_v2, cuStreamWriteValue64, 11070,			\
 	   (CUstream stream, CUdeviceptr at, uint64_t value, unsigned flags))		\
@@ -257,10 +280,17 @@ typedef struct {
 	   (CUstream stream, CUhostFn function, void *data))				\
 	do(cuMemcpyAsync, cuMemcpyAsync, 4000,						\
 	   (CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream stream))		\
+	do(cuMemcpyHtoD_v2, cuMemcpyHtoD, 3020,						\
+	   (CUdeviceptr to, const void *from, size_t bytes))				\
+	do(cuMemcpyDtoH_v2, cuMemcpyDtoH, 3020, (void *to, CUdeviceptr from, size_t bytes)) \
+	do(cuMemcpyDtoDAsync_v2, cuMemcpyDtoDAsync, 3020,				\
+	   (CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream stream))		\
 	do(cuMemcpyBatchAsync_v2, cuMemcpyBatchAsync, 13000,				\
 	   (CUdeviceptr *to, CUdeviceptr *from, size_t *bytes, size_t n,		\
 	    CUmemcpyAttributes *attribute, size_t *first, size_t n_attributes,		\
 	    CUstream stream))								\
+	do(cuMemsetD8_v2, cuMemsetD8, 3020,						\
+	   (CUdeviceptr at, unsigned char byte, size_t n))				\
 	do(cuMemsetD8Async, cuMemsetD8Async, 3020,					\
 	   (CUdeviceptr at, unsigned char byte, size_t n, CUstream stream))		\
 	do(cuLibraryLoadData, cuLibraryLoadData, 12000,					\

@@ -15,6 +15,7 @@ struct rule {
 	char name[64];
 	uint64_t n, n_seen;
 	unsigned value;
+	int on;			/* and each time after it */
 };
 
 enum list { FAIL, SLOW, LOSE, N_LISTS };
@@ -22,7 +23,7 @@ static struct rule rules[N_LISTS][N_RULES];
 
 static pthread_mutex_t rules_lock = PTHREAD_MUTEX_INITIALIZER;
 static uint64_t n_calls;
-static CUresult lost;
+static CUresult lost[EMU_MAX_DEVICES];
 
 uint64_t emu_number(const char *name, uint64_t otherwise)
 {
@@ -43,16 +44,21 @@ static void read_rules(struct rule *rule, const char *name)
 	const char *text = getenv(name);
 
 	for (unsigned i = 0; text != NULL && *text != '\0'; i++) {
+		char on[2] = "";
 		unsigned long long n;
 		int used = 0;
 
-		if (i == N_RULES || sscanf(text, "%63[^:]:%llu:%u%n", rule[i].name, &n,
-					   &rule[i].value, &used) != 3 || n == 0 ||
+		if (i == N_RULES ||
+		    (sscanf(text, "%63[^:]:%llu:%u%n", rule[i].name, &n, &rule[i].value,
+			    &used) != 3 &&
+		     sscanf(text, "%63[^:]:%llu%1[+]:%u%n", rule[i].name, &n, on,
+			    &rule[i].value, &used) != 4) || n == 0 ||
 		    (text[used] != ',' && text[used] != '\0')) {
 			fprintf(stderr, "emu: %s: cannot be read at '%s'\n", name, text);
 			abort();
 		}
 		rule[i].n = n;
+		rule[i].on = on[0] == '+';
 		text += used + (text[used] == ',');
 	}
 }
@@ -71,12 +77,12 @@ static const struct rule *due(enum list list, const char *name, int is_call)
 
 	for (struct rule *r = rules[list]; r < rules[list] + N_RULES && r->n != 0; r++)
 		if ((strcmp(r->name, name) == 0 || (is_call && strcmp(r->name, "*") == 0)) &&
-		    ++r->n_seen == r->n)
+		    (++r->n_seen == r->n || (r->on && r->n_seen > r->n)))
 			found = r;
 	return found;
 }
 
-static CUresult fault(const char *name, int is_call)
+static CUresult fault(const char *name, int is_call, int device)
 {
 	const struct rule *slow, *fail, *lose;
 
@@ -90,31 +96,31 @@ static CUresult fault(const char *name, int is_call)
 		nanosleep(&(struct timespec){ slow->value / 1000,
 					      slow->value % 1000 * 1000000 }, NULL);
 	if (lose != NULL)
-		emu_lose(lose->value, name);
+		emu_lose(device, lose->value, name);
 	return fail != NULL ? (CUresult)fail->value : CUDA_SUCCESS;
 }
 
-CUresult emu_work_fault(const char *name)
+CUresult emu_work_fault(const char *name, int device)
 {
-	CUresult r = fault(name, 0);
+	CUresult r = fault(name, 0, device);
 
 	if (r != CUDA_SUCCESS)
-		emu_lose(r, name);
-	return emu_lost();
+		emu_lose(device, r, name);
+	return emu_lost(device);
 }
 
-CUresult emu_lost(void)
+CUresult emu_lost(int device)
 {
-	return __atomic_load_n(&lost, __ATOMIC_ACQUIRE);
+	return __atomic_load_n(&lost[device], __ATOMIC_ACQUIRE);
 }
 
-void emu_lose(CUresult error, const char *why)
+void emu_lose(int device, CUresult error, const char *why)
 {
 	CUresult none = CUDA_SUCCESS;
 
-	if (__atomic_compare_exchange_n(&lost, &none, error, 0, __ATOMIC_ACQ_REL,
+	if (__atomic_compare_exchange_n(&lost[device], &none, error, 0, __ATOMIC_ACQ_REL,
 					__ATOMIC_ACQUIRE))
-		fprintf(stderr, "emu: the device is lost: error %u at %s\n", error, why);
+		fprintf(stderr, "emu: device %d is lost: error %u at %s\n", device, error, why);
 	pthread_mutex_lock(&emu_lock);
 	pthread_cond_broadcast(&emu_changed);
 	pthread_mutex_unlock(&emu_lock);
@@ -130,7 +136,8 @@ static pid_t process;
 
 CUresult emu_enter(const char *name, enum emu_needs needs)
 {
-	CUresult r = fault(name, 1);
+	CUcontext context = emu_context();
+	CUresult r = fault(name, 1, context == NULL ? 0 : context->device);
 
 	if (r != CUDA_SUCCESS || needs == EMU_NOTHING)
 		return r;
@@ -138,11 +145,9 @@ CUresult emu_enter(const char *name, enum emu_needs needs)
 		return CUDA_ERROR_NOT_PERMITTED;
 	if (process != getpid())
 		return CUDA_ERROR_NOT_INITIALIZED;
-	if (emu_lost() != CUDA_SUCCESS)
-		return emu_lost();
-	if (needs == EMU_CONTEXT && emu_context() == NULL)
-		return CUDA_ERROR_INVALID_CONTEXT;
-	return CUDA_SUCCESS;
+	if (context == NULL)
+		return needs == EMU_CONTEXT ? CUDA_ERROR_INVALID_CONTEXT : CUDA_SUCCESS;
+	return emu_lost(context->device);
 }
 
 CUresult cuInit(unsigned flags)
@@ -150,7 +155,7 @@ CUresult cuInit(unsigned flags)
 	EMU_ENTER("cuInit", EMU_NOTHING);
 	if (flags != 0)
 		return CUDA_ERROR_INVALID_VALUE;
-	if (emu_number("CKV_EMU_DEVICES", 1) == 0)
+	if (emu_n_devices() == 0)
 		return CUDA_ERROR_NO_DEVICE;
 	if (process != 0 && process != getpid())
 		return CUDA_ERROR_NOT_INITIALIZED;

@@ -44,10 +44,11 @@ static int do_first(CUstream s)
 {
 	struct emu_work *w = s->first;
 
-	if (w == NULL || (w->kind == EMU_AFTER && w->after.stream->n_done < w->after.ticket) ||
+	if (w == NULL || emu_lost(s->context->device) != CUDA_SUCCESS ||
+	    (w->kind == EMU_AFTER && w->after.stream->n_done < w->after.ticket) ||
 	    (w->kind == EMU_WAIT && !emu_is_reached(w)))
 		return 0;
-	emu_do_memory(w, &s->random);
+	emu_do_memory(w, s);
 	s->first = w->next;
 	s->n_done++;
 	return 1;
@@ -70,7 +71,7 @@ static void do_all(void)
 		n = 0;
 		for (CUstream s = emu_streams; s != NULL; s = s->next)
 			n += do_first(s);
-	} while (n > 0 && emu_lost() == CUDA_SUCCESS);
+	} while (n > 0);
 }
 
 static int live(void *arg)

@@ -184,7 +184,7 @@ CUresult cuKernelSetAttribute(CUfunction_attribute attribute, int value, CUkerne
 	k = kernel_of(kernel);
 	if (k == NULL)
 		return CUDA_ERROR_INVALID_HANDLE;
-	if (attribute != CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES || device != 0 ||
+	if (attribute != CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES || emu_device(device) < 0 ||
 	    value < 0 || (size_t)value + k->kernel->shared_bytes > SIMT_MAX_SHARED)
 		return CUDA_ERROR_INVALID_VALUE;
 	k->max_shared = (size_t)value;

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 
 #ifdef __SANITIZE_ADDRESS__
 /* Threads of streams are left where they are when a test ends, with what they work on. */
@@ -122,6 +123,33 @@ static inline unsigned char *make_host(void)
 	ck_assert_ptr_ne(at, MAP_FAILED);
 	OK(cu.cuMemHostRegister(at, HOST, CU_MEMHOSTREGISTER_PORTABLE));
 	return at;
+}
+
+/* Descriptors of memory go to another process as a daemon sends them. */
+static inline void send_descriptor(int to, int fd)
+{
+	char control[CMSG_SPACE(sizeof(int))] = { 0 }, byte = 0;
+	struct iovec part = { &byte, 1 };
+	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control,
+				  .msg_controllen = sizeof control };
+	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+
+	*header = (struct cmsghdr){ CMSG_LEN(sizeof fd), SOL_SOCKET, SCM_RIGHTS };
+	memcpy(CMSG_DATA(header), &fd, sizeof fd);
+	ck_assert_int_eq(sendmsg(to, &message, 0), 1);
+}
+
+static inline int receive_descriptor(int from)
+{
+	char control[CMSG_SPACE(sizeof(int))], byte;
+	struct iovec part = { &byte, 1 };
+	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control,
+				  .msg_controllen = sizeof control };
+	int fd;
+
+	ck_assert_int_eq(recvmsg(from, &message, 0), 1);
+	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof fd);
+	return fd;
 }
 
 static inline CUdeviceptr address(const void *at)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* memory.c - device memory as memfds, registered host memory, faults. */
-#include "emu.h"
+#include "range.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -20,22 +20,10 @@ struct memory {
 	int fd;
 	size_t bytes;
 	unsigned n_handles, n_mappings;
-	int is_imported;
-};
-
-enum range_kind { RESERVED, MAPPED, REGISTERED };
-
-struct range {
-	struct range *next;
-	enum range_kind kind;
-	CUdeviceptr at;
-	size_t bytes;
-	struct memory *memory;	/* MAPPED */
-	int is_accessible;	/* MAPPED: by somebody */
+	int device, is_imported;
 };
 
 static struct memory *memories;
-static struct range *ranges;
 
 static struct memory *memory_of(CUmemGenericAllocationHandle handle)
 {
@@ -46,12 +34,12 @@ static struct memory *memory_of(CUmemGenericAllocationHandle handle)
 	return m != NULL && m->n_handles > 0 ? m : NULL;
 }
 
-static struct memory *memory_add(int fd, size_t bytes, int is_imported)
+static struct memory *memory_add(int fd, size_t bytes, int device, int is_imported)
 {
 	struct memory *m = calloc(1, sizeof *m);
 
 	if (m != NULL) {
-		*m = (struct memory){ memories, fd, bytes, 1, 0, is_imported };
+		*m = (struct memory){ memories, fd, bytes, 1, 0, device, is_imported };
 		memories = m;
 	}
 	return m;
@@ -71,23 +59,13 @@ static void memory_put(struct memory *m)
 	free(m);
 }
 
-uint64_t emu_memory_used(void)
+uint64_t emu_memory_used(int device)
 {
-	uint64_t bytes = 0;
+	uint64_t bytes = emu_allocated(device);
 
 	for (struct memory *m = memories; m != NULL; m = m->next)
-		bytes += m->is_imported ? 0 : m->bytes;
+		bytes += m->is_imported || m->device != device ? 0 : m->bytes;
 	return bytes;
-}
-
-/* The first range of a kind that has a byte in common, or NULL. */
-static struct range *range_meeting(enum range_kind kind, CUdeviceptr at, size_t bytes)
-{
-	struct range *r = ranges;
-
-	while (r != NULL && (r->kind != kind || at >= r->at + r->bytes || r->at >= at + bytes))
-		r = r->next;
-	return r;
 }
 
 static int range_holds(const struct range *r, CUdeviceptr at, size_t bytes)
@@ -95,58 +73,13 @@ static int range_holds(const struct range *r, CUdeviceptr at, size_t bytes)
 	return r != NULL && at >= r->at && at + bytes <= r->at + r->bytes;
 }
 
-static int range_add(enum range_kind kind, CUdeviceptr at, size_t bytes, struct memory *m)
-{
-	struct range *r = malloc(sizeof *r);
-
-	if (r == NULL)
-		return 0;
-	*r = (struct range){ ranges, kind, at, bytes, m, 0 };
-	ranges = r;
-	return 1;
-}
-
-static void range_remove(struct range *r)
-{
-	struct range **at = &ranges;
-
-	while (*at != r)
-		at = &(*at)->next;
-	*at = r->next;
-	free(r);
-}
-
-/* Do ranges of a kind, end to end, make up all of it? */
-static int made_up_of(enum range_kind kind, CUdeviceptr at, size_t bytes)
-{
-	CUdeviceptr end = at + bytes;
-
-	while (at < end) {
-		struct range *r = range_meeting(kind, at, 1);
-
-		if (r == NULL)
-			return 0;
-		at = r->at + r->bytes;
-	}
-	return 1;
-}
-
-int emu_is_pinned(CUdeviceptr at, size_t bytes)
-{
-	int r;
-
-	pthread_mutex_lock(&emu_lock);
-	r = range_meeting(RESERVED, at, 1) != NULL || made_up_of(REGISTERED, at, bytes);
-	pthread_mutex_unlock(&emu_lock);
-	return r;
-}
-
 /* ---- physical memory ---- */
 
 static int is_known(const CUmemAllocationProp *p)
 {
 	return p != NULL && p->type == CU_MEM_ALLOCATION_TYPE_PINNED &&
-	       p->location.type == CU_MEM_LOCATION_TYPE_DEVICE && p->location.id == 0 &&
+	       p->location.type == CU_MEM_LOCATION_TYPE_DEVICE &&
+	       emu_device(p->location.id) >= 0 &&
 	       p->requestedHandleTypes <= CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR &&
 	       p->win32HandleMetaData == NULL;
 }
@@ -165,17 +98,22 @@ CUresult cuMemCreate(CUmemGenericAllocationHandle *ret, size_t bytes,
 		     const CUmemAllocationProp *prop, unsigned long long flags)
 {
 	struct memory *m = NULL;
-	int fd;
+	char name[sizeof MEMFD_NAME + 8];
+	int fd, device;
 
 	EMU_ENTER("cuMemCreate", EMU_INIT);
 	if (ret == NULL || bytes == 0 || bytes % EMU_GRANULARITY != 0 || !is_known(prop) ||
 	    flags != 0)
 		return CUDA_ERROR_INVALID_VALUE;
-	fd = memfd_create(MEMFD_NAME, MFD_CLOEXEC);
+	device = emu_device(prop->location.id);
+	if (emu_lost(device) != CUDA_SUCCESS)
+		return emu_lost(device);
+	snprintf(name, sizeof name, MEMFD_NAME "%d", device);
+	fd = memfd_create(name, MFD_CLOEXEC);
 	pthread_mutex_lock(&emu_lock);
 	if (fd >= 0 && ftruncate(fd, (off_t)bytes) == 0 &&
-	    bytes <= emu_memory_bytes() - emu_memory_used())
-		m = memory_add(fd, bytes, 0);
+	    bytes <= emu_memory_bytes() - emu_memory_used(device))
+		m = memory_add(fd, bytes, device, 0);
 	pthread_mutex_unlock(&emu_lock);
 	if (m == NULL) {
 		if (fd >= 0)
@@ -224,18 +162,18 @@ CUresult cuMemExportToShareableHandle(void *ret, CUmemGenericAllocationHandle ha
 	return r;
 }
 
-/* Only memory of this kind of device can be imported. */
-static int is_ours(int fd)
+/* Only memory of a device that is seen here can be imported: which one, or -1. */
+static int device_of(int fd)
 {
+	int device, end = 0;
 	char path[64], name[64];
 	ssize_t n;
 
 	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
 	n = readlink(path, name, sizeof name - 1);
-	if (n < 0)
-		return 0;
-	name[n] = '\0';
-	return strncmp(name, "/memfd:" MEMFD_NAME, strlen("/memfd:" MEMFD_NAME)) == 0;
+	name[n < 0 ? 0 : n] = '\0';
+	return sscanf(name, "/memfd:" MEMFD_NAME "%d%n", &device, &end) == 1 && end > 0 &&
+	       emu_device_seen(device) >= 0 ? device : -1;
 }
 
 CUresult cuMemImportFromShareableHandle(CUmemGenericAllocationHandle *ret, void *os_handle,
@@ -246,13 +184,13 @@ CUresult cuMemImportFromShareableHandle(CUmemGenericAllocationHandle *ret, void 
 	struct stat st;
 
 	EMU_ENTER("cuMemImportFromShareableHandle", EMU_INIT);
-	if (ret == NULL || type != CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR || !is_ours(fd) ||
-	    fstat(fd, &st) < 0)
+	if (ret == NULL || type != CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR ||
+	    device_of(fd) < 0 || fstat(fd, &st) < 0)
 		return CUDA_ERROR_INVALID_VALUE;
 	fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	pthread_mutex_lock(&emu_lock);
 	if (fd >= 0)
-		m = memory_add(fd, (size_t)st.st_size, 1);
+		m = memory_add(fd, (size_t)st.st_size, device_of(fd), 1);
 	pthread_mutex_unlock(&emu_lock);
 	if (m == NULL)
 		return CUDA_ERROR_OUT_OF_MEMORY;
@@ -293,7 +231,7 @@ CUresult cuMemAddressReserve(CUdeviceptr *ret, size_t bytes, size_t alignment,
 	munmap(base + before + bytes, whole - before - bytes);
 	*ret = (uintptr_t)base + before;
 	pthread_mutex_lock(&emu_lock);
-	added = range_add(RESERVED, *ret, bytes, NULL);
+	added = range_add(RANGE_RESERVED, *ret, bytes) != NULL;
 	pthread_mutex_unlock(&emu_lock);
 	return added ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
@@ -305,9 +243,9 @@ CUresult cuMemAddressFree(CUdeviceptr at, size_t bytes)
 
 	EMU_ENTER("cuMemAddressFree", EMU_INIT);
 	pthread_mutex_lock(&emu_lock);
-	r = range_meeting(RESERVED, at, 1);
+	r = range_meeting(RANGE_RESERVED, at, 1);
 	if (r != NULL && r->at == at && r->bytes == bytes &&
-	    range_meeting(MAPPED, at, bytes) == NULL) {
+	    range_meeting(RANGE_MAPPED, at, bytes) == NULL) {
 		munmap((void *)(uintptr_t)at, bytes);
 		range_remove(r);
 		result = CUDA_SUCCESS;
@@ -319,15 +257,18 @@ CUresult cuMemAddressFree(CUdeviceptr at, size_t bytes)
 /* With the lock. */
 static CUresult map(CUdeviceptr at, size_t bytes, struct memory *m)
 {
+	struct range *r;
+
 	if (m == NULL || bytes > m->bytes ||
-	    !range_holds(range_meeting(RESERVED, at, 1), at, bytes) ||
-	    range_meeting(MAPPED, at, bytes) != NULL)
+	    !range_holds(range_meeting(RANGE_RESERVED, at, 1), at, bytes) ||
+	    range_meeting(RANGE_MAPPED, at, bytes) != NULL)
 		return CUDA_ERROR_INVALID_VALUE;
 	if (mmap((void *)(uintptr_t)at, bytes, PROT_NONE, MAP_FIXED | MAP_SHARED, m->fd,
 		 0) == MAP_FAILED ||
 	    madvise((void *)(uintptr_t)at, bytes, MADV_DONTFORK) < 0 ||
-	    !range_add(MAPPED, at, bytes, m))
+	    (r = range_add(RANGE_MAPPED, at, bytes)) == NULL)
 		return CUDA_ERROR_OUT_OF_MEMORY;
+	r->memory = m;
 	m->n_mappings++;
 	return CUDA_SUCCESS;
 }
@@ -354,7 +295,7 @@ CUresult cuMemUnmap(CUdeviceptr at, size_t bytes)
 
 	EMU_ENTER("cuMemUnmap", EMU_INIT);
 	pthread_mutex_lock(&emu_lock);
-	r = range_meeting(MAPPED, at, 1);
+	r = range_meeting(RANGE_MAPPED, at, 1);
 	if (r != NULL && r->at == at && r->bytes == bytes && make_empty(at, bytes)) {
 		r->memory->n_mappings--;
 		memory_put(r->memory);
@@ -365,23 +306,35 @@ CUresult cuMemUnmap(CUdeviceptr at, size_t bytes)
 	return result;
 }
 
+/* What any of the devices may do, for mprotect(); -1 where one of them is not known. */
+static int access_of(const CUmemAccessDesc *desc, size_t n)
+{
+	int access = n > 0 ? PROT_NONE : -1;
+
+	for (size_t i = 0; i < n; i++) {
+		if (desc[i].location.type != CU_MEM_LOCATION_TYPE_DEVICE ||
+		    emu_device(desc[i].location.id) < 0)
+			return -1;
+		if (desc[i].flags == CU_MEM_ACCESS_FLAGS_PROT_READ)
+			access |= PROT_READ;
+		else if (desc[i].flags == CU_MEM_ACCESS_FLAGS_PROT_READWRITE)
+			access |= PROT_READ | PROT_WRITE;
+		else if (desc[i].flags != CU_MEM_ACCESS_FLAGS_PROT_NONE)
+			return -1;
+	}
+	return access;
+}
+
 CUresult cuMemSetAccess(CUdeviceptr at, size_t bytes, const CUmemAccessDesc *desc, size_t n)
 {
 	CUresult r = CUDA_ERROR_INVALID_VALUE;
-	int access = PROT_NONE;
+	int access = access_of(desc, n);
 
 	EMU_ENTER("cuMemSetAccess", EMU_INIT);
-	if (n != 1 || desc->location.type != CU_MEM_LOCATION_TYPE_DEVICE ||
-	    desc->location.id != 0)
-		return CUDA_ERROR_INVALID_VALUE;
-	if (desc->flags == CU_MEM_ACCESS_FLAGS_PROT_READ)
-		access = PROT_READ;
-	else if (desc->flags == CU_MEM_ACCESS_FLAGS_PROT_READWRITE)
-		access = PROT_READ | PROT_WRITE;
-	else if (desc->flags != CU_MEM_ACCESS_FLAGS_PROT_NONE)
+	if (access < 0)
 		return CUDA_ERROR_INVALID_VALUE;
 	pthread_mutex_lock(&emu_lock);
-	if (bytes > 0 && made_up_of(MAPPED, at, bytes) &&
+	if (bytes > 0 && range_made_up(RANGE_MAPPED, at, bytes) &&
 	    mprotect((void *)(uintptr_t)at, bytes, access) == 0)
 		r = CUDA_SUCCESS;
 	pthread_mutex_unlock(&emu_lock);
@@ -418,15 +371,15 @@ CUresult cuMemHostRegister_v2(void *at, size_t bytes, unsigned flags)
 	if (flags & CU_MEMHOSTREGISTER_IOMEMORY)
 		return CUDA_ERROR_NOT_SUPPORTED;
 	if (read_only && cuDeviceGetAttribute(&supported,
-			CU_DEVICE_ATTRIBUTE_READ_ONLY_HOST_REGISTER_SUPPORTED, 0) !=
-			CUDA_SUCCESS)
+			CU_DEVICE_ATTRIBUTE_READ_ONLY_HOST_REGISTER_SUPPORTED,
+			emu_device_seen(emu_context()->device)) != CUDA_SUCCESS)
 		return CUDA_ERROR_NOT_SUPPORTED;
 	if (!supported)
 		return CUDA_ERROR_NOT_SUPPORTED;
 	pthread_mutex_lock(&emu_lock);
-	if (range_meeting(REGISTERED, (uintptr_t)at, bytes) != NULL)
+	if (range_meeting(RANGE_REGISTERED, (uintptr_t)at, bytes) != NULL)
 		r = CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED;
-	else if (!range_add(REGISTERED, (uintptr_t)at, bytes, NULL))
+	else if (range_add(RANGE_REGISTERED, (uintptr_t)at, bytes) == NULL)
 		r = CUDA_ERROR_OUT_OF_MEMORY;
 	pthread_mutex_unlock(&emu_lock);
 	return r;
@@ -439,7 +392,7 @@ CUresult cuMemHostUnregister(void *at)
 
 	EMU_ENTER("cuMemHostUnregister", EMU_CONTEXT);
 	pthread_mutex_lock(&emu_lock);
-	r = range_meeting(REGISTERED, (uintptr_t)at, 1);
+	r = range_meeting(RANGE_REGISTERED, (uintptr_t)at, 1);
 	if (r != NULL && r->at == (uintptr_t)at) {
 		range_remove(r);
 		result = CUDA_SUCCESS;
@@ -451,7 +404,7 @@ CUresult cuMemHostUnregister(void *at)
 CUresult cuMemHostGetDevicePointer_v2(CUdeviceptr *ret, void *at, unsigned flags)
 {
 	EMU_ENTER("cuMemHostGetDevicePointer", EMU_CONTEXT);
-	if (ret == NULL || flags != 0 || range_meeting(RESERVED, (uintptr_t)at, 1) != NULL ||
+	if (ret == NULL || flags != 0 || range_meeting(RANGE_RESERVED, (uintptr_t)at, 1) != NULL ||
 	    !emu_is_pinned((uintptr_t)at, 1))
 		return CUDA_ERROR_INVALID_VALUE;
 	*ret = (uintptr_t)at;

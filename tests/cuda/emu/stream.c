@@ -1,17 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* stream.c - queues of work and the threads that do it; events. */
+/* stream.c - queues of work and the threads that do it. */
 #include "emu.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 CUstream emu_streams;
-
-/* Where a stream was when it was recorded; `stream` NULL: never. */
-struct CUevent_st {
-	CUstream stream;
-	uint64_t ticket;
-};
 
 static void *run_stream(void *arg)
 {
@@ -28,7 +22,7 @@ static void *run_stream(void *arg)
 			continue;
 		}
 		pthread_mutex_unlock(&emu_lock);
-		emu_do(work, &s->random);
+		emu_do(work, s);
 		pthread_mutex_lock(&emu_lock);
 		s->first = work->next;
 		if (s->first == NULL)
@@ -80,12 +74,14 @@ static CUstream find(CUstream handle)
 	return s != NULL && !s->is_closed ? s : NULL;
 }
 
-CUstream emu_stream(CUstream handle)
+CUstream emu_stream(CUstream handle, CUstreamCaptureStatus *ret_capture)
 {
 	CUstream s;
 
 	pthread_mutex_lock(&emu_lock);
 	s = find(handle);
+	if (s != NULL && ret_capture != NULL)
+		*ret_capture = s->capture;
 	pthread_mutex_unlock(&emu_lock);
 	return s;
 }
@@ -141,6 +137,8 @@ CUresult emu_queue(CUstream handle, const struct emu_work *work, uint64_t *ret_t
 	s = find(handle);
 	if (s == NULL)
 		r = CUDA_ERROR_INVALID_HANDLE;
+	else if (emu_lost(s->context->device) != CUDA_SUCCESS)
+		r = emu_lost(s->context->device);
 	else if (s->capture == CU_STREAM_CAPTURE_STATUS_INVALIDATED)
 		r = CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
 	else if (s->capture == CU_STREAM_CAPTURE_STATUS_NONE &&
@@ -158,11 +156,31 @@ CUresult emu_queue(CUstream handle, const struct emu_work *work, uint64_t *ret_t
 
 CUresult emu_wait(CUstream stream, uint64_t ticket)
 {
+	int device = stream->context->device;
+
 	pthread_mutex_lock(&emu_lock);
-	while (stream->n_done < ticket && emu_lost() == CUDA_SUCCESS)
+	while (stream->n_done < ticket && emu_lost(device) == CUDA_SUCCESS)
 		pthread_cond_wait(&emu_changed, &emu_lock);
 	pthread_mutex_unlock(&emu_lock);
-	return emu_lost();
+	return emu_lost(device);
+}
+
+/* The first stream of the list from s on that has something left of a context, or NULL. */
+static CUstream next_busy(CUstream s, CUcontext context)
+{
+	while (s != NULL && (s->context != context || s->n_done == s->n_queued))
+		s = s->next;
+	return s;
+}
+
+CUresult emu_wait_all(CUcontext context)
+{
+	pthread_mutex_lock(&emu_lock);
+	while (next_busy(emu_streams, context) != NULL &&
+	       emu_lost(context->device) == CUDA_SUCCESS)
+		pthread_cond_wait(&emu_changed, &emu_lock);
+	pthread_mutex_unlock(&emu_lock);
+	return emu_lost(context->device);
 }
 
 /* ---- streams ---- */
@@ -205,6 +223,8 @@ static CUresult settled(CUstream s)
 {
 	if (s == NULL)
 		return CUDA_ERROR_INVALID_HANDLE;
+	if (emu_lost(s->context->device) != CUDA_SUCCESS)
+		return emu_lost(s->context->device);
 	if (s->capture == CU_STREAM_CAPTURE_STATUS_NONE)
 		return CUDA_SUCCESS;
 	s->capture = CU_STREAM_CAPTURE_STATUS_INVALIDATED;
@@ -247,7 +267,7 @@ CUresult cuStreamGetCtx(CUstream stream, CUcontext *ret)
 	CUstream s;
 
 	EMU_ENTER("cuStreamGetCtx", EMU_INIT);
-	s = emu_stream(stream);
+	s = emu_stream(stream, NULL);
 	if (s == NULL)
 		return CUDA_ERROR_INVALID_HANDLE;
 	*ret = s->context;
@@ -261,7 +281,7 @@ CUresult cuStreamIsCapturing(CUstream stream, CUstreamCaptureStatus *ret)
 	CUstream s;
 
 	EMU_ENTER("cuStreamIsCapturing", EMU_INIT);
-	s = emu_stream(stream);
+	s = emu_stream(stream, NULL);
 	if (s == NULL)
 		return CUDA_ERROR_INVALID_HANDLE;
 	*ret = s->capture;
@@ -274,7 +294,7 @@ CUresult cuStreamBeginCapture_v2(CUstream stream, CUstreamCaptureMode mode)
 
 	(void)mode;
 	EMU_ENTER("cuStreamBeginCapture", EMU_INIT);
-	s = emu_stream(stream);
+	s = emu_stream(stream, NULL);
 	if (s == NULL)
 		return CUDA_ERROR_INVALID_HANDLE;
 	if (s->is_legacy || s->capture != CU_STREAM_CAPTURE_STATUS_NONE)
@@ -289,7 +309,7 @@ CUresult cuStreamEndCapture(CUstream stream, CUgraph *ret)
 	CUstream s;
 
 	EMU_ENTER("cuStreamEndCapture", EMU_INIT);
-	s = emu_stream(stream);
+	s = emu_stream(stream, NULL);
 	if (s == NULL)
 		return CUDA_ERROR_INVALID_HANDLE;
 	was = s->capture;
@@ -299,70 +319,4 @@ CUresult cuStreamEndCapture(CUstream stream, CUgraph *ret)
 		return CUDA_SUCCESS;
 	return was == CU_STREAM_CAPTURE_STATUS_NONE ? CUDA_ERROR_INVALID_VALUE
 						    : CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
-}
-
-/* ---- events ---- */
-
-CUresult cuEventCreate(CUevent *ret, unsigned flags)
-{
-	EMU_ENTER("cuEventCreate", EMU_CONTEXT);
-	if (ret == NULL || flags & ~7u)
-		return CUDA_ERROR_INVALID_VALUE;
-	*ret = calloc(1, sizeof **ret);
-	return *ret == NULL ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_SUCCESS;
-}
-
-CUresult cuEventDestroy_v2(CUevent event)
-{
-	EMU_ENTER("cuEventDestroy", EMU_INIT);
-	free(event);
-	return CUDA_SUCCESS;
-}
-
-CUresult cuEventRecord(CUevent event, CUstream stream)
-{
-	CUresult r = CUDA_ERROR_INVALID_HANDLE;
-	CUstream s;
-
-	EMU_ENTER("cuEventRecord", EMU_INIT);
-	pthread_mutex_lock(&emu_lock);
-	s = find(stream);
-	if (s != NULL && event != NULL) {
-		r = CUDA_SUCCESS;
-		if (s->capture == CU_STREAM_CAPTURE_STATUS_NONE) {
-			event->stream = s;
-			event->ticket = s->n_queued;
-		}
-	}
-	pthread_mutex_unlock(&emu_lock);
-	return r;
-}
-
-CUresult cuEventQuery(CUevent event)
-{
-	int done;
-
-	EMU_ENTER("cuEventQuery", EMU_INIT);
-	if (event == NULL)
-		return CUDA_ERROR_INVALID_HANDLE;
-	pthread_mutex_lock(&emu_lock);
-	done = event->stream == NULL || event->stream->n_done >= event->ticket;
-	pthread_mutex_unlock(&emu_lock);
-	return done ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
-}
-
-CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned flags)
-{
-	struct emu_work after = { .kind = EMU_AFTER };
-
-	EMU_ENTER("cuStreamWaitEvent", EMU_INIT);
-	if (event == NULL)
-		return CUDA_ERROR_INVALID_HANDLE;
-	if (flags != 0)
-		return CUDA_ERROR_INVALID_VALUE;
-	if (event->stream == NULL)
-		return CUDA_SUCCESS;
-	after.after.stream = event->stream;
-	after.after.ticket = event->ticket;
-	return emu_queue(stream, &after, NULL);
 }

@@ -4,7 +4,6 @@
 #include "tests/lib/check_main.h"
 
 #include <signal.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 
 /* ---- finding it ---- */
@@ -181,11 +180,6 @@ END_TEST
 /* Another process, with a driver of its own: make memory, send it, say so, wait to be killed. */
 static void exporter(int to)
 {
-	char control[CMSG_SPACE(sizeof(int))] = { 0 }, byte = 0;
-	struct iovec part = { &byte, 1 };
-	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control,
-				  .msg_controllen = sizeof control };
-	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
 	CUmemGenericAllocationHandle handle;
 	CUdeviceptr at;
 	CUstream s;
@@ -198,18 +192,13 @@ static void exporter(int to)
 	OK(cu.cuStreamSynchronize(s));
 	OK(cu.cuMemExportToShareableHandle(&fd, handle,
 					   CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0));
-	*header = (struct cmsghdr){ CMSG_LEN(sizeof fd), SOL_SOCKET, SCM_RIGHTS };
-	memcpy(CMSG_DATA(header), &fd, sizeof fd);
-	ck_assert_int_eq(sendmsg(to, &message, 0), 1);
+	send_descriptor(to, fd);
 	pause();
 }
 
 START_TEST(memory_outlives_its_exporter_while_a_descriptor_lives)
 {
-	char control[CMSG_SPACE(sizeof(int))], byte, got[5] = "";
-	struct iovec part = { &byte, 1 };
-	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1, .msg_control = control,
-				  .msg_controllen = sizeof control };
+	char got[5] = "";
 	CUmemGenericAllocationHandle handle;
 	CUdeviceptr at;
 	pid_t child;
@@ -221,8 +210,7 @@ START_TEST(memory_outlives_its_exporter_while_a_descriptor_lives)
 		exporter(pair[1]);
 		_exit(1);
 	}
-	ck_assert_int_eq(recvmsg(pair[0], &message, 0), 1);
-	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof fd);
+	fd = receive_descriptor(pair[0]);
 	ck_assert_int_eq(kill(child, SIGKILL), 0);
 	ck_assert_int_eq(waitpid(child, NULL, 0), child);
 	driver_start();

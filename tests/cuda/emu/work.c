@@ -92,12 +92,12 @@ int emu_is_reached(const struct emu_work *w)
 
 static const char *const names[] = {
 	[EMU_COPY] = "copy", [EMU_SET] = "set", [EMU_WRITE] = "write", [EMU_WAIT] = "wait",
-	[EMU_HOST] = "host", [EMU_KERNEL] = "kernel", [EMU_AFTER] = "event",
+	[EMU_HOST] = "host", [EMU_KERNEL] = "kernel", [EMU_AFTER] = "event", [EMU_MARK] = "mark",
 };
 
 struct doing {
 	struct emu_work *work;
-	uint64_t *random;
+	CUstream stream;
 	int failed;
 };
 
@@ -109,7 +109,7 @@ static void do_guarded(void *arg)
 
 	switch (w->kind) {
 	case EMU_COPY:
-		do_copies(w, d->random);
+		do_copies(w, &d->stream->random);
 		break;
 	case EMU_SET:
 		memset((void *)(uintptr_t)w->memory.at, (int)w->memory.value, w->memory.n);
@@ -119,7 +119,8 @@ static void do_guarded(void *arg)
 				 __ATOMIC_SEQ_CST);
 		break;
 	case EMU_WAIT:
-		while (!emu_is_reached(w) && emu_lost() == CUDA_SUCCESS)
+		while (!emu_is_reached(w) &&
+		       emu_lost(d->stream->context->device) == CUDA_SUCCESS)
 			sleep_us(50);
 		break;
 	case EMU_KERNEL:
@@ -128,39 +129,47 @@ static void do_guarded(void *arg)
 		break;
 	case EMU_HOST:
 	case EMU_AFTER:
+	case EMU_MARK:
 		break;
 	}
 }
 
-void emu_do_memory(struct emu_work *w, uint64_t *random)
+void emu_do_memory(struct emu_work *w, CUstream stream)
 {
-	struct doing d = { w, random, 0 };
+	struct doing d = { w, stream, 0 };
 	const char *what = w->kind == EMU_KERNEL ? w->kernel.kernel->name : names[w->kind];
 	uintptr_t at;
 
 	at = emu_guarded(do_guarded, &d);
 	if (at != 0) {
 		fprintf(stderr, "emu: %s: illegal access at %#lx\n", what, (unsigned long)at);
-		emu_lose(CUDA_ERROR_ILLEGAL_ADDRESS, what);
+		emu_lose(stream->context->device, CUDA_ERROR_ILLEGAL_ADDRESS, what);
 	}
 	if (d.failed)
-		emu_lose(CUDA_ERROR_LAUNCH_FAILED, what);
+		emu_lose(stream->context->device, CUDA_ERROR_LAUNCH_FAILED, what);
 }
 
-void emu_do(struct emu_work *w, uint64_t *random)
+void emu_do(struct emu_work *w, CUstream stream)
 {
-	dawdle(random);
+	int device = stream->context->device;
+
+	if (w->kind == EMU_MARK) {
+		if (emu_lost(device) == CUDA_SUCCESS)
+			emu_mark_reach(w->mark);
+		return;
+	}
+	dawdle(&stream->random);
 	if (w->kind == EMU_AFTER) {
 		emu_wait(w->after.stream, w->after.ticket);
 		return;
 	}
 	/* What is left of a lost device's work is not done; functions are called all the same. */
-	if (emu_work_fault(names[w->kind]) != CUDA_SUCCESS && w->kind != EMU_HOST)
+	if (emu_work_fault(names[w->kind], device) != CUDA_SUCCESS && w->kind != EMU_HOST)
 		return;
 	if (w->kind != EMU_HOST) {
 		if (w->kind == EMU_KERNEL)
 			pthread_mutex_lock(&kernel_lock);
-		emu_do_memory(w, random);
+		emu_do_memory(w, stream);
 		if (w->kind == EMU_KERNEL)
 			pthread_mutex_unlock(&kernel_lock);
 		return;
@@ -179,6 +188,8 @@ void emu_free(const struct emu_work *w)
 	}
 	if (w->kind == EMU_KERNEL)
 		free(w->kernel.params);
+	if (w->kind == EMU_MARK)
+		emu_mark_put(w->mark);
 }
 
 /* ---- calls: copies ---- */
@@ -201,25 +212,23 @@ static int stage(struct emu_copy *c, CUmemcpySrcAccessOrder order)
 }
 
 /* Into memory that nobody has registered, a copy has come when the call returns. */
-static CUresult queue_copies(CUstream stream, struct emu_copy *copy, size_t n)
+static CUresult queue_copies(CUstream stream, struct emu_copy *copy, size_t n, int wait)
 {
 	struct emu_work work = { .kind = EMU_COPY, .copies = { copy, n } };
-	CUstream s = emu_stream(stream);
-	int pageable = 0;
+	CUstream s = emu_stream(stream, NULL);
 	uint64_t ticket;
 	CUresult r;
 
 	for (size_t i = 0; i < n; i++)
-		pageable |= !emu_is_pinned((uintptr_t)copy[i].to, copy[i].bytes);
+		wait |= !emu_is_pinned((uintptr_t)copy[i].to, copy[i].bytes);
 	r = emu_queue(stream, &work, &ticket);
-	return r == CUDA_SUCCESS && pageable ? emu_wait(s, ticket) : r;
+	return r == CUDA_SUCCESS && wait ? emu_wait(s, ticket) : r;
 }
 
-CUresult cuMemcpyAsync(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream stream)
+CUresult emu_copy(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream stream, int wait)
 {
 	struct emu_copy *copy;
 
-	EMU_ENTER("cuMemcpyAsync", EMU_INIT);
 	if (to == 0 || from == 0)
 		return bytes == 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 	copy = calloc(1, sizeof *copy);
@@ -230,7 +239,13 @@ CUresult cuMemcpyAsync(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream 
 		free(copy);
 		return CUDA_ERROR_OUT_OF_MEMORY;
 	}
-	return queue_copies(stream, copy, 1);
+	return queue_copies(stream, copy, 1, wait);
+}
+
+CUresult cuMemcpyAsync(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream stream)
+{
+	EMU_ENTER("cuMemcpyAsync", EMU_INIT);
+	return emu_copy(to, from, bytes, stream, 0);
 }
 
 /* Attribute i is that of the copies from first[i] on. */
@@ -277,17 +292,22 @@ CUresult cuMemcpyBatchAsync_v2(CUdeviceptr *to, CUdeviceptr *from, size_t *bytes
 			return CUDA_ERROR_OUT_OF_MEMORY;
 		}
 	}
-	return queue_copies(stream, work.copies.copy, n);
+	return queue_copies(stream, work.copies.copy, n, 0);
+}
+
+CUresult emu_set(CUdeviceptr at, unsigned char byte, size_t n, CUstream stream)
+{
+	struct emu_work set = { .kind = EMU_SET, .memory = { at, n, byte, 0 } };
+
+	if (!emu_is_pinned(at, n))
+		return CUDA_ERROR_INVALID_VALUE;
+	return emu_queue(stream, &set, NULL);
 }
 
 CUresult cuMemsetD8Async(CUdeviceptr at, unsigned char byte, size_t n, CUstream stream)
 {
-	struct emu_work set = { .kind = EMU_SET, .memory = { at, n, byte, 0 } };
-
 	EMU_ENTER("cuMemsetD8Async", EMU_INIT);
-	if (!emu_is_pinned(at, n))
-		return CUDA_ERROR_INVALID_VALUE;
-	return emu_queue(stream, &set, NULL);
+	return emu_set(at, byte, n, stream);
 }
 
 /* ---- calls: words, functions ---- */
