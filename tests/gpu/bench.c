@@ -19,7 +19,7 @@ LAUNCHER(page_checksum);
 LAUNCHER(chunkkv);
 
 #define K_BYTES		((double)OBJECT_ROWS * OBJECT_DIM * 2)
-#define KEPT_BYTES	(K_BYTES * OBJECT_KEPT / OBJECT_TOKENS)	/* of K, or V */
+#define KEPT_BYTES	(K_BYTES / 4)			/* of K, or V */
 
 static const struct ckv_encode fp8_one = { .kind = CKV_ENCODE_FP8, .scale = CKV_FP8_ONE };
 static const struct ckv_encode fp8_block = {
@@ -31,7 +31,7 @@ static const struct ckv_encode kivi4 = { .kind = CKV_ENCODE_KIVI, .bits = 4, .gr
 static int run_copy(struct bench_object *o)
 {
 	return cuda_errno(gpu.cuMemcpyDtoDAsync((uintptr_t)o->rows_v, (uintptr_t)o->rows,
-						(size_t)K_BYTES, NULL));
+						o->n_rows * OBJECT_DIM * 2, NULL));
 }
 
 static int score(struct bench_object *o, uint32_t window, const float *lse)
@@ -70,7 +70,7 @@ static struct ckv_cuda_out areas(void *base, size_t bytes)
 
 static int run_gather(struct bench_object *o)
 {
-	const size_t bytes = (size_t)OBJECT_KEPT * OBJECT_DIM * 2;
+	const size_t bytes = (size_t)o->n_kept * OBJECT_DIM * 2;
 	struct ckv_cuda_out k = areas(o->rows, bytes), v = areas(o->rows_v, bytes);
 
 	return gpu_gather(&o->k, &o->v, &o->kept, UINT32_MAX, &k, &v, o->status, NULL);
@@ -85,12 +85,12 @@ static struct ckv_cuda_coded coded(const struct bench_object *o, const struct ck
 
 	scale = (scale + 15) / 16 * 16;
 	return (struct ckv_cuda_coded){
-		areas(o->rows_v, code), areas((char *)o->rows_v + OBJECT_AREAS * code, scale) };
+		areas(o->rows_v, code), areas((char *)o->rows_v + o->n_areas * code, scale) };
 }
 
 static int encode(struct bench_object *o, const struct ckv_encode *e, enum ckv_side side)
 {
-	struct ckv_cuda_coded out = coded(o, e, side, OBJECT_TOKENS);
+	struct ckv_cuda_coded out = coded(o, e, side, o->n_tokens);
 
 	return gpu_encode(e, side, side == CKV_SIDE_KEY ? &o->k : &o->v, NULL, o->work, &out,
 			  o->status, NULL);
@@ -105,10 +105,10 @@ static int run_int4_values(struct bench_object *o) { return encode(o, &kivi4, CK
 static int decode(struct bench_object *o, const struct ckv_encode *e, enum ckv_side side)
 {
 	const struct ckv_cuda_object object = {
-		.n_layers = OBJECT_LAYERS, .n_heads = OBJECT_HEADS, .dim = OBJECT_DIM,
-		.elem = CKV_ELEM_BF16, .n = OBJECT_TOKENS };
-	struct ckv_cuda_coded in = coded(o, e, side, OBJECT_TOKENS);
-	struct ckv_cuda_out out = areas(o->rows, (size_t)OBJECT_TOKENS * OBJECT_DIM * 2);
+		.n_layers = o->n_layers, .n_heads = OBJECT_HEADS, .dim = OBJECT_DIM,
+		.elem = CKV_ELEM_BF16, .n = o->n_tokens };
+	struct ckv_cuda_coded in = coded(o, e, side, o->n_tokens);
+	struct ckv_cuda_out out = areas(o->rows, (size_t)o->n_tokens * OBJECT_DIM * 2);
 
 	return gpu_decode(e, side, &object, &in, CKV_ELEM_BF16, &out, NULL);
 }
@@ -117,24 +117,24 @@ static int run_fp8_back(struct bench_object *o) { return decode(o, &fp8_block, C
 static int run_keys_back(struct bench_object *o) { return decode(o, &kivi4, CKV_SIDE_KEY); }
 static int run_values_back(struct bench_object *o) { return decode(o, &kivi4, CKV_SIDE_VALUE); }
 
-/* One of four sets of 8 MiB of a window's scores in turn. */
+/* A quarter of a window's scores, which are 8 MiB, in turn. */
 static int run_top(struct bench_object *o)
 {
 	static uint32_t turn;
 	const struct ckv_cuda_top top = {
-		.score = o->score + (size_t)(turn++ % 4) * 256 * 8192,
-		.row_stride = 8192, .n_rows = 256, .n_scored = 8192, .n = 8192,
-		.k = OBJECT_KEPT };
+		.score = o->score + turn++ % OBJECT_GROUP * o->n_rows,
+		.row_stride = o->n_tokens, .n_rows = (uint32_t)o->n_areas,
+		.n_scored = o->n_tokens, .n = o->n_tokens, .k = o->n_kept };
 
 	return gpu_select_top(&top, (uint32_t *)o->work, NULL, NULL, NULL);
 }
 
 static int run_checksum(struct bench_object *o)
 {
-	uint64_t *digest = o->work, *sum = digest + OBJECT_PAGES * OBJECT_PAGE_BYTES /
+	uint64_t *digest = o->work, *sum = digest + o->n_pages * o->page_bytes /
 						    CKV_PIECE_BYTES;
 
-	return gpu_page_checksum(o->page, OBJECT_PAGES, OBJECT_PAGE_BYTES, digest, sum, NULL);
+	return gpu_page_checksum(o->page, o->n_pages, o->page_bytes, digest, sum, NULL);
 }
 
 static int run_chunkkv(struct bench_object *o)
@@ -150,11 +150,11 @@ static int run_chunkkv(struct bench_object *o)
 	struct ckv_cuda_kept kept = o->kept;
 	struct bench_object keys = *o;
 
-	if (ckv_cuda_chunkkv_shape(&in, &kept) < 0 || kept.max_n > OBJECT_KEPT ||
+	if (ckv_cuda_chunkkv_shape(&in, &kept) < 0 || kept.max_n > o->n_kept ||
 	    ckv_cuda_chunkkv_work_bytes(&in) > o->work_bytes)
 		return -EINVAL;
 	kept.pos = (uint32_t *)o->score;
-	kept.n = kept.pos + (size_t)OBJECT_LAYERS * OBJECT_KEPT;
+	kept.n = kept.pos + (size_t)o->n_layers * o->n_kept;
 	keys.rows_v = o->rows;
 	out[CKV_SIDE_KEY] = coded(&keys, &kivi4, CKV_SIDE_KEY, kept.max_n);
 	out[CKV_SIDE_VALUE] = coded(o, &kivi4, CKV_SIDE_VALUE, kept.max_n);
@@ -239,20 +239,21 @@ static const char *time_case(const struct bench_case *c, struct bench_object *o,
 }
 
 static const char *time_both(const struct bench_case *c, struct bench_object *o,
-			     struct bench_result *r)
+			     double seconds, struct bench_result *r)
 {
 	const struct bench_case copy = { "copy", run_copy, NULL, 2 * K_BYTES, 0, 0 };
-	const char *why = time_case(&copy, o, BENCH_SECONDS / 2.0, &r->copy);
+	const char *why = time_case(&copy, o, seconds / 2.0, &r->copy);
 
 	if (why == NULL && c->before != NULL && c->before(o) < 0)
 		why = "a launch was refused";
-	return why != NULL ? why : time_case(c, o, BENCH_SECONDS, &r->times);
+	return why != NULL ? why : time_case(c, o, seconds, &r->times);
 }
 
 int bench_run(const char *name, struct bench_result *r, const char **why)
 {
-	struct bench_object o = { 0 };
 	const struct bench_case *c = NULL;
+	bool small = gpu_is_emulated();
+	struct bench_object o;
 
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
 		if (strcmp(cases[i].name, name) == 0)
@@ -262,12 +263,15 @@ int bench_run(const char *name, struct bench_result *r, const char **why)
 		return -EINVAL;
 	*r = (struct bench_result){ .name = c->name, .bytes = c->bytes,
 				    .target_share = c->target_share,
-				    .target_us = c->target_us };
-	bench_object_make(&o);
-	*why = time_both(c, &o, r);
+				    .target_us = c->target_us, .emulated = small };
+	bench_object_make(small ? SMALL_LAYERS : OBJECT_LAYERS,
+			  small ? SMALL_TOKENS : OBJECT_TOKENS, &o);
+	*why = time_both(c, &o, small ? 0.0 : BENCH_SECONDS, r);
 	bench_object_free(&o);
 	if (*why != NULL)
 		return -EIO;
+	if (r->emulated)
+		return 0;
 	r->gb_s = r->bytes / r->times.us * 1e-3;
 	r->copy_gb_s = 2 * K_BYTES / r->copy.us * 1e-3;
 	r->share = r->gb_s / r->copy_gb_s;

@@ -19,6 +19,7 @@ struct bench_result {
 	struct times times, copy;	/* copy: of K to another place, just before */
 	double gb_s, copy_gb_s, share;	/* share of the copy rate */
 	double target_share, target_us;	/* 0: none */
+	bool emulated;			/* it ran, less often and on less: there are no figures */
 };
 
 /* Name of case i; NULL: there are no more. */

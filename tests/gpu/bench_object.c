@@ -43,29 +43,29 @@ static void *host_alloc(size_t bytes)
 
 static void make_pages(struct bench_object *o)
 {
-	uint16_t *numbers = host_alloc(N_KINDS * OBJECT_PAGE_BYTES);
-	char *pages = gpu_alloc(OBJECT_PAGES * OBJECT_PAGE_BYTES);
-	const void **page = host_alloc(OBJECT_PAGES * sizeof *page);
+	uint16_t *numbers = host_alloc(N_KINDS * o->page_bytes);
+	char *pages = gpu_alloc(o->n_pages * o->page_bytes);
+	const void **page = host_alloc(o->n_pages * sizeof *page);
 	uint64_t seed = 1;
 
-	for (size_t i = 0; i < N_KINDS * OBJECT_PAGE_BYTES / 2; i++)
+	for (size_t i = 0; i < N_KINDS * o->page_bytes / 2; i++)
 		numbers[i] = random_bf16(&seed);
-	for (uint32_t i = 0; i < OBJECT_PAGES; i++) {
+	for (uint32_t i = 0; i < o->n_pages; i++) {
 		/* Neighbouring tokens' pages do not lie side by side. */
-		size_t at = (size_t)(i * 37u % OBJECT_PAGES);
+		size_t at = (size_t)(i * 37u % o->n_pages);
 
-		page[i] = pages + at * OBJECT_PAGE_BYTES;
-		gpu_put(pages + at * OBJECT_PAGE_BYTES,
-			(char *)numbers + i % N_KINDS * OBJECT_PAGE_BYTES, OBJECT_PAGE_BYTES);
+		page[i] = pages + at * o->page_bytes;
+		gpu_put(pages + at * o->page_bytes,
+			(char *)numbers + i % N_KINDS * o->page_bytes, o->page_bytes);
 	}
-	o->page = to_device(page, OBJECT_PAGES * sizeof *page);
+	o->page = to_device(page, o->n_pages * sizeof *page);
 	free(page);
 	free(numbers);
 }
 
 static void make_queries(struct bench_object *o)
 {
-	size_t n_rows = OBJECT_AREAS * OBJECT_GROUP * OBJECT_WINDOW;
+	size_t n_rows = o->n_areas * OBJECT_GROUP * OBJECT_WINDOW;
 	uint16_t *numbers = host_alloc(n_rows * OBJECT_DIM * 2);
 	float *lse = host_alloc(n_rows * sizeof *lse);
 	const void *block;
@@ -85,33 +85,40 @@ static void make_queries(struct bench_object *o)
 /* Every fourth token or so, ascending, other ones in each layer. */
 static void make_kept(struct bench_object *o)
 {
-	uint32_t *pos = host_alloc((size_t)OBJECT_LAYERS * OBJECT_KEPT * sizeof *pos);
-	uint32_t n[OBJECT_LAYERS];
+	uint32_t *pos = host_alloc((size_t)o->n_layers * o->n_kept * sizeof *pos);
+	uint32_t *n = host_alloc(o->n_layers * sizeof *n);
 	uint64_t seed = 3;
 
-	for (uint32_t l = 0; l < OBJECT_LAYERS; l++) {
-		n[l] = OBJECT_KEPT;
-		for (uint32_t i = 0; i < OBJECT_KEPT; i++)
-			pos[l * OBJECT_KEPT + i] = 4 * i + random_at(&seed) % 4;
+	for (uint32_t l = 0; l < o->n_layers; l++) {
+		n[l] = o->n_kept;
+		for (uint32_t i = 0; i < o->n_kept; i++)
+			pos[l * o->n_kept + i] = 4 * i + random_at(&seed) % 4;
 	}
 	o->kept = (struct ckv_cuda_kept){
-		.pos = to_device(pos, (size_t)OBJECT_LAYERS * OBJECT_KEPT * sizeof *pos),
-		.n = to_device(n, sizeof n), .n_sets = 1, .max_n = OBJECT_KEPT, .reuse = 1 };
+		.pos = to_device(pos, (size_t)o->n_layers * o->n_kept * sizeof *pos),
+		.n = to_device(n, o->n_layers * sizeof *n), .n_sets = 1, .max_n = o->n_kept, .reuse = 1 };
 	free(pos);
+	free(n);
 }
 
-void bench_object_make(struct bench_object *o)
+void bench_object_make(uint32_t n_layers, uint32_t n_tokens, struct bench_object *o)
 {
 	const size_t row = OBJECT_DIM * 2, head = OBJECT_PAGE_TOKENS * row;
 
+	*o = (struct bench_object){
+		.n_layers = n_layers, .n_tokens = n_tokens, .n_kept = n_tokens / 4,
+		.n_pages = n_tokens / OBJECT_PAGE_TOKENS,
+		.n_areas = (size_t)n_layers * OBJECT_HEADS,
+		.n_rows = (size_t)n_layers * OBJECT_HEADS * n_tokens,
+		.page_bytes = n_layers * 2 * OBJECT_HEADS * head };
 	make_pages(o);
 	o->k = (struct ckv_cuda_rows){
 		.rows = { .block = o->page, .head_stride_bytes = head,
 			  .block_tokens = OBJECT_PAGE_TOKENS, .n_heads = OBJECT_HEADS,
-			  .n_tokens = OBJECT_TOKENS, .dim = OBJECT_DIM,
+			  .n_tokens = o->n_tokens, .dim = OBJECT_DIM,
 			  .elem = CKV_ELEM_BF16 },
 		.layer_stride_bytes = 2 * OBJECT_HEADS * head,
-		.n_layers = OBJECT_LAYERS, .layer_step = 1 };
+		.n_layers = o->n_layers, .layer_step = 1 };
 	o->v = o->k;
 	o->v.rows.offset_bytes = OBJECT_HEADS * head;
 	o->q = o->k;
@@ -121,11 +128,11 @@ void bench_object_make(struct bench_object *o)
 	o->q.layer_stride_bytes = (size_t)o->q.rows.n_heads * OBJECT_WINDOW * row;
 	make_queries(o);
 	make_kept(o);
-	o->score = gpu_alloc(OBJECT_ROWS * OBJECT_GROUP * sizeof(float));
+	o->score = gpu_alloc(o->n_rows * OBJECT_GROUP * sizeof(float));
 	o->work_bytes = (size_t)256 << 20;
 	o->work = gpu_alloc(o->work_bytes);
-	o->rows = gpu_alloc(OBJECT_ROWS * row);
-	o->rows_v = gpu_alloc(OBJECT_ROWS * row);
+	o->rows = gpu_alloc(o->n_rows * row);
+	o->rows_v = gpu_alloc(o->n_rows * row);
 	o->status = gpu_alloc(sizeof *o->status);
 }
 

@@ -43,6 +43,7 @@ static void name_device(CUdevice device, struct gpu_words *ret)
 
 	gpu_must(gpu.cuDeviceGetName(ret->name, sizeof ret->name, device), "name");
 	gpu_must(gpu.cuDeviceGetUuid(&id, device), "UUID");
+	ret->emulated = strstr(ret->name, "emulated") != NULL;
 	ret->mig = strstr(ret->name, " MIG ") != NULL;
 	at += sprintf(at, "%s", ret->mig ? "MIG" : "GPU");
 	for (int i = 0; i < 16; i++)
@@ -62,6 +63,14 @@ void gpu_describe(int n, struct gpu_words *ret)
 			  attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, device);
 	ret->multiprocessors = attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, device);
 	ret->l2_bytes = (size_t)attribute(CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE, device);
+}
+
+bool gpu_is_emulated(void)
+{
+	struct gpu_words w;
+
+	gpu_describe(0, &w);
+	return w.emulated;
 }
 
 int gpu_open(const char **why)

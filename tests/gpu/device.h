@@ -74,11 +74,15 @@ struct gpu_words {
 	char name[256];
 	char uuid[48];		/* as CUDA_VISIBLE_DEVICES takes it */
 	bool mig;		/* a slice of a GPU */
+	bool emulated;		/* no GPU at all (tests/cuda/emu): no figure of it means anything */
 	int capability;		/* 90 is 9.0 */
 	int multiprocessors;
 	size_t memory_bytes, l2_bytes;
 };
 void gpu_describe(int n, struct gpu_words *ret);
+
+/* Is the first one no GPU? */
+bool gpu_is_emulated(void);
 
 /* The first device, its primary context current. 0, or -ENODEV with *why in words. */
 int gpu_open(const char **why);
