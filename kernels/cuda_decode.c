@@ -5,10 +5,10 @@
 
 #include <errno.h>
 
-/* Blocks of all areas for as many threads as `units`; 0: too many. */
-static uint32_t decode_grid(struct decode_task *t, uint64_t units, uint32_t at_once)
+/* Blocks of all areas for `units` of which a block has some; 0: too many. */
+static uint32_t decode_grid(struct decode_task *t, uint64_t units, uint32_t of_block)
 {
-	uint64_t n = cuda_pieces(units, DECODE_THREADS * at_once);
+	uint64_t n = cuda_pieces(units, of_block);
 
 	t->n_tiles = (uint32_t)n;
 	n *= (uint64_t)t->object.n_layers * t->object.n_heads;
@@ -39,7 +39,7 @@ static int launch_pointwise(uint32_t kernel, struct decode_task *t, uint32_t cod
 	t->row_units = wide ? t->object.dim / 8 : t->object.dim;
 	return decode_launch(kernel + !wide, t,
 			     decode_grid(t, (uint64_t)t->object.n * t->row_units,
-					 DECODE_AT_ONCE), stream);
+					 DECODE_THREADS * DECODE_AT_ONCE), stream);
 }
 
 /* Numbers of kind `from`. */
@@ -64,7 +64,8 @@ static uint32_t half_kind(enum ckv_elem elem, enum ckv_elem out)
 static int decode_lone(struct decode_task *t, bool keys, enum ckv_elem out, void *stream)
 {
 	struct cuda_shape shape = {
-		decode_grid(t, (uint64_t)t->object.n * t->object.dim, 1), DECODE_THREADS, 0 };
+		decode_grid(t, (uint64_t)t->object.n * t->object.dim, DECODE_THREADS),
+		DECODE_THREADS, 0 };
 	void *const args[] = { t, &keys };
 	uint32_t kernel = KERNEL_decode_lone_f32_f32;
 
@@ -82,14 +83,18 @@ static int decode_kivi(struct decode_task *t, bool keys, enum ckv_elem out, void
 	if (t->object.elem == CKV_ELEM_F32 || !whole || !decode_aligned(t, 16))
 		return decode_lone(t, keys, out, stream);
 	kind = 3 * half_kind(t->object.elem, out) + cuda_bits(t->e.bits);
-	t->row_units = dim / (keys ? 8 : 16);
+	t->row_units = dim / 8;
 	if (keys)
 		return decode_launch(KERNEL_decode_keys_bf16_f32_8 + kind, t,
 				     decode_grid(t, cuda_pieces(t->object.n, 32u / t->e.bits) *
-						 t->row_units, 1), stream);
+						 t->row_units, DECODE_THREADS), stream);
+	if ((uint64_t)t->object.n * t->row_units > UINT32_MAX)
+		return -EINVAL;
+	t->n_rows = DECODE_THREADS / t->row_units;
+	t->row_groups = (uint32_t)cuda_pieces(dim, t->e.group);
 	return decode_launch(KERNEL_decode_values_bf16_f32_8 + kind, t,
-			     decode_grid(t, (uint64_t)t->object.n * t->row_units,
-					 DECODE_AT_ONCE), stream);
+			     decode_grid(t, t->object.n, t->n_rows * DECODE_VALUE_ROWS),
+			     stream);
 }
 
 static int decode_check(const struct ckv_encode *e, enum ckv_side side,

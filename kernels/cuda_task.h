@@ -170,6 +170,7 @@ struct kivi_walk {
 
 #define DECODE_THREADS	256u
 #define DECODE_AT_ONCE	4u
+#define DECODE_VALUE_ROWS	8u	/* KIVI's values: rows a thread */
 
 struct decode_task {
 	struct ckv_cuda_object object;
@@ -178,6 +179,8 @@ struct decode_task {
 	struct ckv_encode e;
 	uint32_t n_tiles;	/* of an area */
 	uint32_t row_units;	/* threads that share a row */
+	uint32_t n_rows;	/* KIVI's values: of a block at once */
+	uint32_t row_groups;	/* likewise: groups of a row */
 };
 
 /* ------------------------------------------------------------------ window */

@@ -3,9 +3,8 @@
  * decode.cu - rows from their codes, all layers and heads in one launch.
  *
  * bf16, f16 and fp8: each thread decodes vectors of codes, which need no others. KIVI: a
- * thread has 16 channels of a row of values, or 8 channels of those rows of keys whose
- * codes share a word, and reads scale and min once for them; int4 to bf16 reads 0.56
- * bytes a number and writes 2. Where a length is no multiple of a vector, numbers are
+ * thread has 8 channels, of some rows of values, or of those rows of keys whose codes
+ * share a word; int4 to bf16 reads 0.56 bytes a number and writes 2. Where a length is no multiple of a vector, numbers are
  * decoded one by one.
  */
 #include "kernels/fp8.cuh"
@@ -154,65 +153,64 @@ decode_keys_kernel(const struct decode_task &t)
 	}
 }
 
-/* The i-th BITS / 2 words, which 16 codes take. */
+/* The i-th eight codes of those that follow each other, in a word or two. */
 template <int BITS>
-__device__ static inline void load_words(const char *code, uint32_t i, uint32_t word[4])
+__device__ static inline void load_codes(const char *code, uint32_t i, uint32_t word[2])
 {
 	if constexpr (BITS == 2) {
-		word[0] = __ldg((const uint32_t *)code + i);
+		word[0] = __ldg((const uint16_t *)code + i);
 	} else if constexpr (BITS == 4) {
+		word[0] = __ldg((const uint32_t *)code + i);
+	} else {
 		uint2 v = __ldg((const uint2 *)code + i);
 
 		word[0] = v.x;
 		word[1] = v.y;
-	} else {
-		uint4 v = __ldg((const uint4 *)code + i);
-
-		word[0] = v.x;
-		word[1] = v.y;
-		word[2] = v.z;
-		word[3] = v.w;
 	}
 }
 
-/* Values: 16 channels of a row. */
+/*
+ * Values: 8 channels of some rows. Neighbours have neighbouring channels, so each store of
+ * a warp is without a gap. In place of a row past the end a thread decodes its first again,
+ * so that no load waits for a condition.
+ */
 template <enum ckv_elem E, enum ckv_elem OUT, int BITS>
 __device__ static __forceinline__ void
 decode_values_kernel(const struct decode_task &t)
 {
+	typedef numbers<E, 2> one;
 	const uint32_t PER_WORD = 32 / BITS, out_bytes = OUT == CKV_ELEM_F32 ? 4 : 2;
 	struct decode_run r = decode_run_at(t);
-	uint32_t at = blockIdx.x % t.n_tiles * (DECODE_THREADS * DECODE_AT_ONCE) +
-		      threadIdx.x;
-	uint32_t groups = ceil_div(t.object.dim, t.e.group);
-	uint32_t word[DECODE_AT_ONCE][4];
-	float scale[DECODE_AT_ONCE], min[DECODE_AT_ONCE], x[16];
+	uint32_t column = threadIdx.x % t.row_units, group = column * 8 / t.e.group;
+	uint32_t first = blockIdx.x % t.n_tiles * (t.n_rows * DECODE_VALUE_ROWS) +
+			 threadIdx.x / t.row_units;
+	uint32_t at[DECODE_VALUE_ROWS], word[DECODE_VALUE_ROWS][2];
+	typename one::raw scale[DECODE_VALUE_ROWS], min[DECODE_VALUE_ROWS];
 
+	if (threadIdx.x >= t.n_rows * t.row_units || first >= r.n)
+		return;
 #pragma unroll
-	for (uint32_t u = 0; u < DECODE_AT_ONCE; u++) {
-		uint32_t i = at + u * DECODE_THREADS, row = i / t.row_units;
-		uint32_t g = row * groups + i % t.row_units * 16 / t.e.group;
+	for (uint32_t u = 0; u < DECODE_VALUE_ROWS; u++) {
+		uint32_t row = first + u * t.n_rows, g;
 
-		if (row >= r.n)
-			break;
-		load_words<BITS>(r.code, i, word[u]);
-		numbers<E, 2>::unpack(load_numbers<numbers<E, 2> >(r.scale, g), &scale[u]);
-		numbers<E, 2>::unpack(load_numbers<numbers<E, 2> >(r.scale,
-								   r.n * groups + g),
-				      &min[u]);
+		row = row < r.n ? row : first;
+		at[u] = row * t.row_units + column;
+		g = row * t.row_groups + group;
+		load_codes<BITS>(r.code, at[u], word[u]);
+		scale[u] = load_numbers<one>(r.scale, g);
+		min[u] = load_numbers<one>(r.scale, r.n * t.row_groups + g);
 	}
 #pragma unroll
-	for (uint32_t u = 0; u < DECODE_AT_ONCE; u++) {
-		uint32_t i = at + u * DECODE_THREADS;
+	for (uint32_t u = 0; u < DECODE_VALUE_ROWS; u++) {
+		float by, least, x[8];
 
-		if (i / t.row_units >= r.n)
-			break;
+		one::unpack(scale[u], &by);
+		one::unpack(min[u], &least);
 #pragma unroll
-		for (uint32_t k = 0; k < 16; k++)
+		for (uint32_t k = 0; k < 8; k++)
 			x[k] = kivi_number<E>(code_number<BITS>(word[u][k / PER_WORD],
-								k % PER_WORD),
-					      scale[u], min[u]);
-		put_numbers<OUT, 16>(r.out + (size_t)i * 16 * out_bytes, x);
+								k % PER_WORD), by, least);
+		put_numbers<OUT, 8>(r.out + (size_t)at[u] * (8 * out_bytes), x);
 	}
 }
 
@@ -285,7 +283,8 @@ LONE(f16_f16, F16, F16)
 
 #define KIVI(name, E, OUT, BITS)						\
 	ENTRY(keys_##name##_##BITS, keys_kernel<E, OUT, BITS>)			\
-	ENTRY(values_##name##_##BITS, values_kernel<E, OUT, BITS>)
+	CKV_ENTRY(decode_values_##name##_##BITS, (DECODE_THREADS, 4), (TASK),	\
+		  decode_values_kernel<E, OUT, BITS>(t))
 #define EACH(BITS)								\
 	KIVI(bf16_f32, BF16, F32, BITS)						\
 	KIVI(bf16_bf16, BF16, BF16, BITS)					\
