@@ -48,6 +48,7 @@ __device__ static uint32_t count_nan(const float *score, uint32_t n,
 	return all;
 }
 
+/* Where a row's positions go is worked out for each: no register holds it meanwhile. */
 template <unsigned THREADS, bool RESIDENT>
 __device__ static __forceinline__ void
 select_kernel(const struct ckv_cuda_top &top, uint32_t *pos, uint32_t *n_nan,
@@ -56,7 +57,6 @@ select_kernel(const struct ckv_cuda_top &top, uint32_t *pos, uint32_t *n_nan,
 	CKV_SHARED(struct select_room, room);
 	uint32_t row = blockIdx.x, k, skip = 0;
 	struct top_source source = { top.score + row * top.row_stride, &top };
-	uint32_t *to = pos + (size_t)row * top.k;
 	select_row<THREADS, RESIDENT, struct top_source> tokens(source, room,
 								top.n);
 	struct select_cut c;
@@ -74,7 +74,8 @@ select_kernel(const struct ckv_cuda_top &top, uint32_t *pos, uint32_t *n_nan,
 			      n_equal < c.n_equal);
 
 		if (taken)
-			to[r.n_better + min(n_equal, c.n_equal)] = r.index;
+			pos[(size_t)blockIdx.x * top.k + r.n_better +
+			    min(n_equal, c.n_equal)] = r.index;
 	});
 	if (n_lost != nullptr && threadIdx.x == 0)
 		n_lost[row] = c.key == KEY_ALWAYS ? c.n_all_equal - k : 0;
