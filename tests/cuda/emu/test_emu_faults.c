@@ -90,15 +90,22 @@ START_TEST(impossible_launches_are_refused)
 }
 END_TEST
 
+/* It reads what nobody mapped, or stores where it may only read. */
 START_TEST(a_kernel_that_goes_astray_loses_the_device_only)
 {
+	CUmemGenericAllocationHandle handle;
 	CUdeviceptr from, to;
 	void *params[] = { &from, &to };
 	CUstream s;
 
 	start_with_kernels();
 	s = make_stream();
-	OK(cu.cuMemAddressReserve(&from, SLAB, 0, 0, 0));
+	if (_i == 0) {
+		OK(cu.cuMemAddressReserve(&from, SLAB, 0, 0, 0));
+	} else {
+		OK(cu.cuMemCreate(&handle, SLAB, &prop, 0));
+		from = map_handle(handle, CU_MEM_ACCESS_FLAGS_PROT_READ);
+	}
 	to = from;
 	OK(launch(find_kernel("reverse"), 32, 0, s, params));
 	ck_assert_int_eq(cu.cuStreamSynchronize(s), CUDA_ERROR_ILLEGAL_ADDRESS);
@@ -238,7 +245,7 @@ CHECK_MAIN("emu_faults",
 	CASE("kernels"),
 	TEST(a_kernel_takes_its_parameters_when_it_is_launched),
 	TEST(impossible_launches_are_refused),
-	TEST(a_kernel_that_goes_astray_loses_the_device_only),
+	LOOP(a_kernel_that_goes_astray_loses_the_device_only, 2),
 	CASE("on demand"),
 	TEST(the_nth_call_fails_and_no_other),
 	LOOP(each_call_can_fail, N_SCENARIO + 1),
