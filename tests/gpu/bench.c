@@ -277,9 +277,3 @@ int bench_run(const char *name, struct bench_result *r, const char **why)
 	r->share = r->gb_s / r->copy_gb_s;
 	return 0;
 }
-
-bool bench_met(const struct bench_result *r)
-{
-	return r->share >= r->target_share &&
-	       (r->target_us == 0.0 || r->times.us <= r->target_us);
-}

@@ -28,6 +28,6 @@ const char *bench_name(size_t i);
 /* Time one case on the open device. 0, or -errno with *why in words. */
 int bench_run(const char *name, struct bench_result *ret, const char **why);
 
-bool bench_met(const struct bench_result *r);
+bool bench_met(const struct bench_result *r);	/* figures.c */
 
 #endif

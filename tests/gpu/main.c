@@ -15,6 +15,7 @@
  */
 #include "bench.h"
 #include "device.h"
+#include "figures.h"
 #include "kernels/ckv_kernels.h"
 #include "tests.h"	/* TESTS(do): do(name) for each; the Makefile's */
 
@@ -112,43 +113,15 @@ static int probe(void)
 	return r == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-static json_t *figures(const struct bench_result *r)
-{
-	json_t *o = json_pack("{s:I, s:f, s:f, s:f, s:i, s:f, s:f, s:f, s:f}",
-			      "bytes", (json_int_t)r->bytes, "us", r->times.us,
-			      "us_min", r->times.us_min, "us_max", r->times.us_max,
-			      "runs", r->times.n, "empty_us", r->times.empty_us,
-			      "gb_s", r->gb_s, "copy_gb_s", r->copy_gb_s,
-			      "share_of_copy", r->share);
-
-	if (r->target_share > 0)
-		json_object_set_new(o, "target_share", json_real(r->target_share));
-	if (r->target_us > 0)
-		json_object_set_new(o, "target_us", json_real(r->target_us));
-	if (r->target_share > 0 || r->target_us > 0)
-		json_object_set_new(o, "met", json_boolean(bench_met(r)));
-	return o;
-}
-
 static int write_result(const char *file, const struct bench_result *r)
 {
-	json_t *o = r->emulated ? json_pack("{s:b, s:i}", "emulated", 1, "runs", r->times.n)
-				: figures(r);
-	int failed;
+	json_t *o = figures_json(r);
+	int failed = json_dump_file(o, file, JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6));
 
-	failed = json_dump_file(o, file, JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6));
 	if (failed)
 		fprintf(stderr, "ckv-gpu-check: cannot write %s\n", file);
 	json_decref(o);
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
-
-static void print_figures(const struct bench_result *r)
-{
-	printf("  %-22s %9.1f us (%.1f to %.1f)  %7.0f GB/s  %5.1f %% of copy%s\n", r->name,
-	       r->times.us, r->times.us_min, r->times.us_max, r->gb_s, 100 * r->share,
-	       r->target_share == 0 && r->target_us == 0 ? "" :
-	       bench_met(r) ? "  target met" : "  target MISSED");
 }
 
 static int bench(const char *name, const char *file)
@@ -160,11 +133,7 @@ static int bench(const char *name, const char *file)
 		fprintf(stderr, "ckv-gpu-check: %s: %s\n", name, why);
 		return EXIT_FAILURE;
 	}
-	if (r.emulated)
-		printf("  %-22s ran %d times on an emulated device, of which nothing is measured\n",
-		       r.name, r.times.n);
-	else
-		print_figures(&r);
+	figures_print(&r, stdout);
 	return write_result(file, &r);
 }
 
