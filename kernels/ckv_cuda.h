@@ -154,9 +154,10 @@ struct ckv_cuda_kept {
 /*
  * The best of each row, in the order of ckv_kernels.h.
  *
- * Two kinds of tokens are taken before any by score: those from n_scored to n, which
- * have none, and those of `always` (of n tokens). If they are more than k, the newest
- * of them are taken or, with `lowest_first`, those of the lowest positions.
+ * Two kinds of tokens are taken before any by score: first those of `always` (of n
+ * tokens), then those from n_scored to n, which have none. If there are more of the first
+ * kind than k, the newest of them are taken; of the second kind the newest too or, with
+ * `lowest_first`, those of the lowest positions.
  */
 struct ckv_cuda_top {
 	const float *score;	/* [n_rows], row_stride numbers apart */

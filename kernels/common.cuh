@@ -246,9 +246,10 @@ __device__ static inline uint32_t block_sum_before(uint32_t x, uint32_t *room,
 
 /*
  * A score as an integer that sorts the same way: larger is better, -0 is +0, every
- * NaN is 0. No score has the key KEY_ALWAYS.
+ * NaN is 0. No score has the key KEY_ALWAYS or KEY_UNSCORED: these are above infinity's.
  */
 #define KEY_ALWAYS	UINT32_MAX
+#define KEY_UNSCORED	(UINT32_MAX - 1)
 
 __device__ static inline uint32_t score_key(float score)
 {

@@ -3,7 +3,8 @@
  * select.cu - the best tokens of each row: one block a row, one launch for all rows.
  *
  * The selection is in select.cuh. Here are the two classes that go before all scores,
- * and the order of those when they do not all fit.
+ * each with a key of its own above them, and the order within a class that does not all
+ * fit.
  */
 #include "select.cuh"
 
@@ -15,8 +16,7 @@ struct top_source {
 	{
 		const struct ckv_always &a = top->always;
 
-		bool kept = (i >= top->n_scored) | (i < a.n_sink) |
-			    (top->n - i <= a.n_recent);
+		bool kept = (i < a.n_sink) | (top->n - i <= a.n_recent);
 
 		for (uint32_t r = 0; r < a.n_ranges; r++)
 			kept |= (i >= a.range[r].from) & (i < a.range[r].to);
@@ -33,6 +33,8 @@ struct top_source {
 	{
 		uint32_t key = score_key(top->smallest ? -x : x);
 
+		if (i >= top->n_scored)
+			key = KEY_UNSCORED;
 		return is_kept(i) ? KEY_ALWAYS : key;
 	}
 };
@@ -65,7 +67,7 @@ select_kernel(const struct ckv_cuda_top &top, uint32_t *pos, uint32_t *n_nan,
 	c = tokens.cut(k > 0 ? k : 1);
 	if (k == 0)
 		c.n_equal = 0;
-	if (c.key == KEY_ALWAYS && !top.lowest_first)
+	if (c.key == KEY_ALWAYS || (c.key == KEY_UNSCORED && !top.lowest_first))
 		skip = c.n_all_equal - c.n_equal;
 	tokens.rank(c, [=](const struct select_rank &r) {
 		uint32_t n_equal = r.n_equal < skip ? 0 : r.n_equal - skip;

@@ -152,38 +152,48 @@ START_TEST(smallest_scores_can_be_the_best)
 }
 END_TEST
 
-/* Is token i one that is kept always? The definition, one by one. */
-static int is_kept(const struct ckv_cuda_top *top, uint32_t i)
+enum class { ALWAYS, UNSCORED, SCORED };
+
+/* Which class is token i of? The definition, one by one. */
+static enum class class_of(const struct ckv_cuda_top *top, uint32_t i)
 {
-	if (i >= top->n_scored || i < top->always.n_sink ||
-	    i + top->always.n_recent >= top->n)
-		return 1;
+	if (i < top->always.n_sink || i + top->always.n_recent >= top->n)
+		return ALWAYS;
 	for (uint32_t r = 0; r < top->always.n_ranges; r++)
 		if (i >= top->always.range[r].from && i < top->always.range[r].to)
-			return 1;
-	return 0;
+			return ALWAYS;
+	return i >= top->n_scored ? UNSCORED : SCORED;
 }
 
-/* Positions of a row by marks: first the kept ones, then the best others. */
+/* Mark the first of one class, `left` at most, from one end of the row. */
+static uint32_t take_class(const struct ckv_cuda_top *top, enum class class,
+			   int lowest_first, uint32_t left, char *taken)
+{
+	for (uint32_t i = 0; i < top->n && left > 0; i++) {
+		uint32_t at = lowest_first ? i : top->n - 1 - i;
+
+		if (class_of(top, at) == class) {
+			taken[at] = 1;
+			left--;
+		}
+	}
+	return left;
+}
+
+/* Positions of a row by marks: class by class, then the best others. Returns the lost. */
 static uint32_t want_kept(const struct ckv_cuda_top *top, const float *row,
 			  uint32_t *want)
 {
 	static float rest[MAX_N];
-	uint32_t n_kept = 0, left = top->k, n = 0, best[MAX_N], at = 0;
+	uint32_t n_always = 0, left, n = 0, best[MAX_N];
 	char taken[MAX_N] = { 0 };
 
 	for (uint32_t i = 0; i < top->n; i++) {
-		n_kept += (uint32_t)is_kept(top, i);
-		rest[i] = is_kept(top, i) ? -NAN : row[i];
+		n_always += class_of(top, i) == ALWAYS;
+		rest[i] = class_of(top, i) != SCORED ? -NAN : row[i];
 	}
-	for (uint32_t i = 0; i < top->n && left > 0; i++) {
-		uint32_t at_i = top->lowest_first ? i : top->n - 1 - i;
-
-		if (is_kept(top, at_i)) {
-			taken[at_i] = 1;
-			left--;
-		}
-	}
+	left = take_class(top, ALWAYS, 0, top->k, taken);
+	left = take_class(top, UNSCORED, top->lowest_first, left, taken);
 	if (left > 0) {
 		ckv_select_top(rest, top->n, left, 0, best, NULL);
 		for (uint32_t i = 0; i < left; i++)
@@ -193,16 +203,15 @@ static uint32_t want_kept(const struct ckv_cuda_top *top, const float *row,
 		if (taken[i])
 			want[n++] = i;
 	ck_assert_uint_eq(n, top->k);
-	at = n_kept > top->k ? n_kept - top->k : 0;
-	return at;
+	return n_always > top->k ? n_always - top->k : 0;
 }
 
-/* Tokens that are kept always go first; too many of them: the newest, or the lowest. */
+/* Always first, then without a score; too many: the newest, or the lowest unscored. */
 START_TEST(kept_tokens_go_before_scores)
 {
-	static const uint32_t budgets[] = { 0, 1, 5, 11, 12, 13, 30, 64 };
+	static const uint32_t budgets[] = { 0, 1, 5, 10, 11, 12, 13, 14, 17, 18, 30, 64 };
 	struct top t = { .top = { .score = score, .row_stride = 60,
-				  .n_rows = ROWS, .n_scored = 60, .n = 64,
+				  .n_rows = ROWS, .n_scored = 54, .n = 64,
 				  .lowest_first = _i % 2 } };
 	uint32_t want[64], *area;
 
