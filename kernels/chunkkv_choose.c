@@ -48,8 +48,8 @@ static double removed_of(const struct ckv_selection *s, uint32_t n,
 			     : removed_keeping(n_chunks, n_fit == 0 ? 1 : n_fit);
 }
 
-static struct ckv_chunkkv method_of(const struct ckv_selection *s, uint32_t n,
-				    uint32_t n_tokens)
+struct ckv_chunkkv chunkkv_keeping(const struct ckv_selection *s,
+				   uint32_t n_tokens, uint32_t n)
 {
 	return (struct ckv_chunkkv){
 		.mode = s->mode == CKV_OF_KVPRESS ? CKV_CHUNKKV_KVPRESS
@@ -149,7 +149,7 @@ static int choose_chunks(const struct select_job *job,
 static int choose(const struct select_job *job, uint32_t *pos,
 		  struct select_choice *ret_choice, struct ckv_fault *ret_fault)
 {
-	struct ckv_chunkkv m = method_of(job->s, job->n, job->n_tokens);
+	struct ckv_chunkkv m = chunkkv_keeping(job->s, job->n_tokens, job->n);
 	/* Query heads may not be known yet, and do not decide. */
 	struct ckv_shape shape = { job->in->k.n_heads, job->in->k.n_heads,
 				   job->n_tokens };

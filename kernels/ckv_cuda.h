@@ -191,6 +191,67 @@ int ckv_cuda_chunkkv_keep(const struct ckv_chunkkv *m, uint32_t n_tokens,
 			  uint32_t n_layers, const float *chunk_score,
 			  const struct ckv_cuda_kept *kept, void *stream);
 
+/* What the layers of an object bring. Only what the selection needs is read. */
+struct ckv_cuda_layers {
+	/* The rows' layer 0 is this one of that many; budgets and draws go by both. */
+	uint32_t first_layer, of_layers;
+	/*
+	 * [Hkv, T, D] in each of the n_layers layers at hand; layer_step 1. A selection
+	 * that reads no keys wants n_heads, n_tokens and n_layers only.
+	 */
+	struct ckv_cuda_rows k;
+	struct ckv_cuda_rows q;	/* [Hq, ckv_selection_window(), D], with k's layers */
+	const float *lse;	/* [k.n_layers][Hq][window], or NULL */
+	const float *sums;	/* [k.n_layers][n_sum_heads][T]: attention so far */
+	uint32_t n_sum_heads;	/* Hkv or Hq */
+};
+
+/*
+ * ckv_select() of all these layers: every selection of ckv_select.h (the papers are named
+ * there), from keys, queries or sums to positions, with the tokens that are always kept.
+ * Given the same scores the sets are the host's, bit for bit; scores are within the bounds
+ * above, so two tokens whose scores differ by less may change places.
+ *
+ * ckv_cuda_select_shape() sets kept->n_sets, max_n and reuse. n_sets is Hkv where any
+ * layer has a set for each head; one that keeps every token then has Hkv equal sets.
+ * reuse is chunkkv's n_reuse; n_layers for CKV_KEEP_ALL; else 1. Then the caller gives
+ *
+ *   kept->pos  [ceil(n_layers / reuse)][n_sets][max_n], and
+ *   kept->n    [ceil(n_layers / reuse)], never NULL
+ *
+ * Both are the caller's, are in device memory, and hold positions and counts once the
+ * stream has passed. What is in pos past a count stays as it was. Counts are those of
+ * ckv_selection_budget(), known beforehand, but chunkkv's. `work` is not needed once the
+ * stream has passed; all its scores are there at once, 4 * Hq * (T - window) bytes for
+ * each layer whose queries are read.
+ *
+ * It does not wait. The caller begins the status word. Faults are those of ckv_select():
+ * -EDOM, a key, a query or a sum (CKV_INPUT_SUM, `head` of n_sum_heads) that is NaN or
+ * infinite; -ERANGE, finite keys or queries whose products overflow. Their layer is
+ * counted from the rows' layer 0. Layers that ckv_select() does not read, since they keep
+ * all or the newest, have none.
+ *
+ *   -EINVAL   a selection that ckv_select() refuses; kernel above 4095; layers beyond
+ *             of_layers; first_layer no multiple of chunkkv's n_reuse; rows that cannot be
+ *             or do not match; queries that are not the window's; kept of another shape
+ *             than ckv_cuda_select_shape() said, or without pos or n; no status; work that
+ *             is NULL or not aligned; a grid that is too large
+ *   -ENODATA  keys, queries or sums are needed and not there (block or sums NULL)
+ *   others    as said above
+ *
+ * All of these but the last, and the grid, are found before anything is launched.
+ * ckv_cuda_select_shape() finds -EINVAL and -ENODATA of the first two arguments, and then
+ * leaves *kept; ckv_cuda_select_work_bytes() is 0 for these.
+ */
+int ckv_cuda_select_shape(const struct ckv_selection *s,
+			  const struct ckv_cuda_layers *in,
+			  struct ckv_cuda_kept *kept);
+size_t ckv_cuda_select_work_bytes(const struct ckv_selection *s,
+				  const struct ckv_cuda_layers *in);
+int ckv_cuda_select(const struct ckv_selection *s, const struct ckv_cuda_layers *in,
+		    void *work, const struct ckv_cuda_kept *kept, uint64_t *status,
+		    void *stream);
+
 /* ----------------------------------------------------------------- encode */
 
 /* Where the rows of one side go: an area for each (i-th of n_layers, head). */

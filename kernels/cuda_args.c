@@ -70,6 +70,14 @@ int cuda_work_check(const void *work)
 	return work != NULL && (uintptr_t)work % CKV_CUDA_ALIGN == 0 ? 0 : -EINVAL;
 }
 
+void *cuda_carve(void *work, size_t *used, size_t bytes)
+{
+	void *piece = work == NULL ? NULL : (char *)work + *used;
+
+	*used += (bytes + CKV_CUDA_ALIGN - 1) / CKV_CUDA_ALIGN * CKV_CUDA_ALIGN;
+	return piece;
+}
+
 int cuda_kept_check(const struct ckv_cuda_kept *kept,
 		    const struct ckv_cuda_rows *rows)
 {

@@ -33,6 +33,9 @@ uint32_t cuda_out_unit(const struct ckv_cuda_out *out, uint32_t unit);
 
 int cuda_work_check(const void *work);
 
+/* Hand out the next piece of the work, aligned; with NULL only measure. */
+void *cuda_carve(void *work, size_t *used, size_t bytes);
+
 /* 0, or -EINVAL: a set of survivors that the rows cannot have. */
 int cuda_kept_check(const struct ckv_cuda_kept *kept,
 		    const struct ckv_cuda_rows *rows);

@@ -10,16 +10,14 @@
  */
 #include "kernels/chunkkv.h"
 #include "kernels/cuda_launch.h"
+#include "kernels/cuda_pick.h"
 #include "kernels/cuda_task.h"
 
 #include <errno.h>
 
 /* Areas in the work; NULL where they are not needed. */
 struct chunkkv_work {
-	uint32_t *max;		/* [n_scored_layers] keys of the highest scores */
-	float *score;		/* [n_scored_layers][Hq][T-w] */
-	float *head_score;	/* [n_scored_layers][Hkv][T-w] */
-	float *chunk_score;	/* [n_scored_layers][n_chunks] */
+	struct pick_chunks chunks;
 	void *scratch;		/* of whichever launch is at hand */
 };
 
@@ -27,19 +25,6 @@ static struct ckv_shape shape_of(const struct ckv_cuda_chunkkv *in)
 {
 	return (struct ckv_shape){ in->window.k.rows.n_heads, in->window.q.rows.n_heads,
 				   in->window.k.rows.n_tokens };
-}
-
-static struct ckv_snapkv inner_of(const struct ckv_chunkkv *m)
-{
-	struct ckv_snapkv s = { 0 };
-
-	s.mode = CKV_SNAPKV_KVPRESS;
-	s.pool = CKV_POOL_AVG;
-	s.reduce = CKV_REDUCE_MEAN;
-	s.window = m->window;
-	s.kernel = m->kernel;
-	s.removed = m->removed;
-	return s;
 }
 
 /* The layers that are scored: every n_reuse-th. */
@@ -97,18 +82,24 @@ int ckv_cuda_chunkkv_shape(const struct ckv_cuda_chunkkv *in,
 	return 0;
 }
 
-/* Hand out the next piece of the work; with NULL only measure. */
-static void *carve(char *work, size_t *used, size_t bytes)
-{
-	void *piece = work == NULL ? NULL : work + *used;
-
-	*used += cuda_pieces(bytes, CKV_CUDA_ALIGN) * CKV_CUDA_ALIGN;
-	return piece;
-}
-
 static size_t larger(size_t a, size_t b)
 {
 	return a > b ? a : b;
+}
+
+size_t pick_chunks_lay_out(const struct ckv_chunkkv *m, const struct ckv_shape *shape,
+			   uint32_t n_layers, void *work, size_t used,
+			   struct pick_chunks *ret)
+{
+	size_t n = (size_t)n_layers * (shape->n_tokens - m->window) * sizeof(float);
+
+	ret->max = cuda_carve(work, &used, n_layers * sizeof(uint32_t));
+	ret->score = cuda_carve(work, &used, n * shape->n_q_heads);
+	ret->head_score = cuda_carve(work, &used, n * shape->n_kv_heads);
+	ret->chunk_score = cuda_carve(work, &used,
+				      (size_t)n_layers * sizeof(float) *
+				      ckv_chunkkv_n_chunks(m, shape->n_tokens));
+	return used;
 }
 
 static size_t lay_out(const struct ckv_cuda_chunkkv *in, void *work,
@@ -116,28 +107,19 @@ static size_t lay_out(const struct ckv_cuda_chunkkv *in, void *work,
 {
 	struct ckv_cuda_window scored = scored_of(in);
 	struct ckv_shape shape = shape_of(in);
-	size_t n_layers = scored.k.n_layers, used = 0, scratch, bytes;
+	size_t used = 0, scratch, bytes;
 
 	*ret = (struct chunkkv_work){ 0 };
 	scratch = ckv_cuda_encode_work_bytes(&in->encode, &in->window.k);
 	bytes = ckv_cuda_encode_work_bytes(&in->encode, &in->v);
 	scratch = larger(scratch, bytes);
 	if (ckv_chunkkv_needs_score(&in->method, &shape)) {
-		size_t n = n_layers * (shape.n_tokens - in->method.window);
-
 		bytes = ckv_cuda_window_score_work_bytes(&scored);
 		scratch = larger(scratch, bytes);
-		ret->max = carve(work, &used,
-					     n_layers * sizeof(uint32_t));
-		ret->score = carve(work, &used,
-					    n * shape.n_q_heads * sizeof(float));
-		ret->head_score = carve(work, &used,
-					n * shape.n_kv_heads * sizeof(float));
-		ret->chunk_score = carve(work, &used, n_layers *
-			ckv_chunkkv_n_chunks(&in->method, shape.n_tokens) *
-			sizeof(float));
+		used = pick_chunks_lay_out(&in->method, &shape, scored.k.n_layers, work,
+					   used, &ret->chunks);
 	}
-	ret->scratch = carve(work, &used, larger(scratch, 1));
+	ret->scratch = cuda_carve(work, &used, larger(scratch, 1));
 	return used;
 }
 
@@ -150,10 +132,10 @@ size_t ckv_cuda_chunkkv_work_bytes(const struct ckv_cuda_chunkkv *in)
 
 /* Positions of a prompt shorter than one chunk: SnapKV's, per kv head. */
 static int keep_fallback(const struct ckv_cuda_chunkkv *in,
-			 const struct chunkkv_work *w, uint32_t n_layers,
+			 const struct pick_chunks *w, uint32_t n_layers,
 			 const struct ckv_cuda_kept *kept, void *stream)
 {
-	struct ckv_snapkv inner = inner_of(&in->method);
+	struct ckv_snapkv inner = chunkkv_inner(&in->method);
 	struct ckv_shape shape = shape_of(in);
 	struct ckv_cuda_top top = { 0 };
 	int r = 0;
@@ -173,26 +155,25 @@ static int keep_fallback(const struct ckv_cuda_chunkkv *in,
 	return r;
 }
 
-static int keep_chunks(const struct ckv_cuda_chunkkv *in,
-		       const struct chunkkv_work *w, uint32_t n_layers,
-		       const struct ckv_cuda_kept *kept, void *stream)
+int pick_chunks_keep(const struct ckv_chunkkv *m, const struct ckv_shape *shape,
+		     uint32_t n_layers, const struct pick_chunks *w,
+		     const struct ckv_cuda_kept *kept, void *stream)
 {
-	struct ckv_snapkv inner = inner_of(&in->method);
-	struct ckv_shape shape = shape_of(in);
-	bool kvpress = in->method.mode == CKV_CHUNKKV_KVPRESS;
+	struct ckv_snapkv inner = chunkkv_inner(m);
+	bool kvpress = m->mode == CKV_CHUNKKV_KVPRESS;
 	int r = 0;
 
 	if (w->score != NULL && kvpress)
-		r = ckv_cuda_snapkv_score(&inner, &shape, n_layers, w->score,
-					  w->max, w->head_score, stream);
+		r = ckv_cuda_snapkv_score(&inner, shape, n_layers, w->score, w->max,
+					  w->head_score, stream);
 	if (r == 0 && w->score != NULL)
-		r = ckv_cuda_chunk_scores(&in->method, &shape, n_layers,
+		r = ckv_cuda_chunk_scores(m, shape, n_layers,
 					  kvpress ? w->head_score : w->score,
-					  kvpress ? w->max : NULL,
-					  w->chunk_score, stream);
+					  kvpress ? w->max : NULL, w->chunk_score,
+					  stream);
 	if (r == 0)
-		r = ckv_cuda_chunkkv_keep(&in->method, shape.n_tokens, n_layers,
-					  w->chunk_score, kept, stream);
+		r = ckv_cuda_chunkkv_keep(m, shape->n_tokens, n_layers, w->chunk_score,
+					  kept, stream);
 	return r;
 }
 
@@ -227,9 +208,10 @@ int ckv_cuda_chunkkv(const struct ckv_cuda_chunkkv *in, void *work,
 {
 	struct ckv_cuda_kept want;
 	struct ckv_cuda_window scored;
+	struct ckv_shape shape;
 	struct chunkkv_work w;
 	uint32_t *n_kept, max_n;
-	void *const args[] = { &status, &w.max, &scored.k.n_layers, &n_kept, &max_n };
+	void *const args[] = { &status, &w.chunks.max, &scored.k.n_layers, &n_kept, &max_n };
 	int r;
 
 	if (kept == NULL || cuda_work_check(work) < 0 || out == NULL ||
@@ -241,18 +223,19 @@ int ckv_cuda_chunkkv(const struct ckv_cuda_chunkkv *in, void *work,
 		return -EINVAL;
 	lay_out(in, work, &w);
 	scored = scored_of(in);
+	shape = shape_of(in);
 	n_kept = kept->n;
 	max_n = kept->max_n;
 	r = cuda_launch(KERNEL_chunkkv_begin, (struct cuda_shape){ 1, CHUNK_THREADS, 0 },
 			stream, args);
-	if (r == 0 && w.score != NULL)
-		r = ckv_cuda_window_score(&scored, w.scratch, w.score, status,
+	if (r == 0 && w.chunks.score != NULL)
+		r = ckv_cuda_window_score(&scored, w.scratch, w.chunks.score, status,
 					  stream);
 	if (r == 0)
-		r = !chunkkv_falls_back(
-				&in->method, in->window.k.rows.n_tokens)
-			? keep_chunks(in, &w, scored.k.n_layers, kept, stream)
-			: keep_fallback(in, &w, scored.k.n_layers, kept, stream);
+		r = chunkkv_falls_back(&in->method, shape.n_tokens)
+			? keep_fallback(in, &w.chunks, scored.k.n_layers, kept, stream)
+			: pick_chunks_keep(&in->method, &shape, scored.k.n_layers,
+					   &w.chunks, kept, stream);
 	if (r == 0)
 		r = encode_kept(in, w.scratch, kept, out, full, status, stream);
 	return r;

@@ -82,6 +82,7 @@
 	CKV_NUMBERS(do, keydiff, keydiff_tiles)					\
 	do(keydiff, keydiff_anchor)						\
 	CKV_NUMBERS(do, keydiff, keydiff_score)					\
+	CKV_NUMBERS(do, keydiff_held, keydiff_held)				\
 	CKV_BITS(do, kivi, kivi_lone_f32)					\
 	CKV_BITS(do, kivi, kivi_lone_bf16)					\
 	CKV_BITS(do, kivi, kivi_lone_f16)					\
@@ -90,6 +91,14 @@
 	CKV_BITS(do, kivi, kivi_values_bf16)					\
 	CKV_BITS(do, kivi, kivi_values_f16)					\
 	CKV_NUMBERS(do, norms, norms)						\
+	do(pick, pick_begin)							\
+	do(pick, pick_end)							\
+	do(pick, pick_sums)							\
+	do(pick, pick_random)							\
+	do(pick, pick_streaming)						\
+	do(pick, pick_spread)							\
+	do(pick_blocks, pick_pairs)						\
+	do(pick_blocks, pick_blocks)						\
 	do(pool, pool)								\
 	do(pool, reduce)							\
 	CKV_SELECTS(do, select, select)						\
@@ -109,8 +118,9 @@ enum cuda_kernel { CKV_CUDA_KERNELS(CKV_KERNEL_NUMBER) N_CUDA_KERNELS };
 /* The files with kernels, do(FILE) for each; FILE.cu becomes one image of device code. */
 #define CKV_CUDA_FILES(do)							\
 	do(begin) do(checksum) do(chunk_keep) do(chunk_score) do(chunkkv)	\
-	do(convert) do(decode) do(gather) do(keydiff) do(kivi) do(norms)	\
-	do(pool) do(select) do(snapkv_score) do(window_score)
+	do(convert) do(decode) do(gather) do(keydiff) do(keydiff_held) do(kivi)	\
+	do(norms) do(pick) do(pick_blocks) do(pool) do(select) do(snapkv_score)	\
+	do(window_score)
 
 #define CKV_FILE_NUMBER(file)	CUDA_FILE_##file,
 enum cuda_file { CKV_CUDA_FILES(CKV_FILE_NUMBER) N_CUDA_FILES };

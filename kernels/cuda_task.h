@@ -61,6 +61,36 @@ struct select_room {		/* in shared memory */
 	uint32_t found[4];
 };
 
+/* -------------------------------------------------------- every selection */
+
+enum { PICK_THREADS = 256, PICK_BUDGETS = 512, PICK_RUNS = 33, PICK_PAIRS = 512 };
+
+/* What some of the layers keep; as many as an argument has room for. */
+struct pick_budgets {
+	uint32_t first, n_layers;
+	uint32_t n[PICK_BUDGETS];
+};
+
+/* A status word for each run of layers, and the layer that each begins with. */
+struct pick_faults {
+	uint64_t *word;
+	uint32_t n_runs;
+	uint32_t first[PICK_RUNS];
+};
+
+struct sums_task {
+	const float *sums;	/* [layers][n_heads * group][T] */
+	enum ckv_reduce reduce;
+	uint32_t n_heads, group, n_tokens, n_tiles;
+};
+
+/* L2 norm in blocks: how many of each block stay. */
+struct blocks_task {
+	uint32_t block, n_tokens, n_blocks, n_tiles;
+	uint32_t whole, rest;	/* of a whole block, of the last shorter one; or, if */
+	uint32_t all;		/* not 0, each has its part of so many of all tokens */
+};
+
 /* ------------------------------------------------------------------- norms */
 
 #define KEYS_LANE_BITS	3u	/* lanes that share a key are 2^3 or more */
@@ -92,6 +122,24 @@ CUDA_BOTH static inline struct keydiff_grid keydiff_grid_of(uint32_t n_access)
 	struct keydiff_grid g = { n_cols, KEYDIFF_THREADS / n_cols };
 
 	return g;
+}
+
+struct held_task {		/* KeyDiff in blocks */
+	struct ckv_cuda_rows k;
+	uint32_t n_access, row_bytes, lanes;
+	uint32_t n, block, room;	/* room: of a list, at most n + block */
+	uint32_t *token;	/* [layers * heads][2][room] */
+	float *value;		/* [layers * heads][2][room] */
+};
+
+/*
+ * Shared memory of its block: [n_slots][dim] sums and one of each warp, in double; the
+ * anchor [dim] and 1 / |key| of a tile, in float; the selection.
+ */
+CUDA_BOTH static inline size_t held_shared_bytes(uint32_t dim, uint32_t n_slots)
+{
+	return ((size_t)n_slots * dim + KEYDIFF_THREADS / 32) * sizeof(double) +
+	       ((size_t)dim + KEYDIFF_TILE) * sizeof(float) + sizeof(struct select_room);
 }
 
 /* ------------------------------------------------------------------ gather */

@@ -37,7 +37,7 @@ static uint32_t share(const struct ckv_selection *s, uint32_t n_tokens)
  * What block [from, to) keeps. An absolute number is shared out in proportion,
  * so that the blocks add up to it.
  */
-static uint32_t block_share(const struct ckv_selection *s, uint32_t from,
+uint32_t l2norm_block_share(const struct ckv_selection *s, uint32_t from,
 			    uint32_t to, uint32_t n_tokens)
 {
 	uint32_t n;
@@ -74,9 +74,9 @@ static uint32_t sum_of_shares(const struct ckv_selection *s, uint32_t n_tokens)
 	    (uint64_t)s->block * share(s, n_tokens) >= n_tokens)
 		n = ckv_budget_ratio(end, share(s, n_tokens), n_tokens);
 	else if (n_whole > 0)
-		n = n_whole * block_share(s, 0, s->block, n_tokens);
+		n = n_whole * l2norm_block_share(s, 0, s->block, n_tokens);
 	if (end < n_tokens)
-		n += block_share(s, end, n_tokens, n_tokens);
+		n += l2norm_block_share(s, end, n_tokens, n_tokens);
 	return n;
 }
 
@@ -110,7 +110,7 @@ static int choose_in_blocks(const struct select_job *job, const float *score,
 			int r;
 
 			to = block_end(job->s, from, n_tokens);
-			n = block_share(job->s, from, to, n_tokens);
+			n = l2norm_block_share(job->s, from, to, n_tokens);
 			r = ckv_select_top(row + from, to - from, n, from, pos,
 					   NULL);
 			if (r < 0)

@@ -67,12 +67,19 @@ uint32_t budget_ceil(const struct ckv_selection *s, uint32_t n_tokens);
 /* The fraction to remove with which int(n_all * (1 - removed)) is n. */
 double removed_keeping(uint32_t n_all, uint32_t n);
 
+/* What l2norm keeps of its block [from, to). */
+uint32_t l2norm_block_share(const struct ckv_selection *s, uint32_t from,
+			    uint32_t to, uint32_t n_tokens);
+
 /* -EINVAL unless window and kernel are those of SnapKV's scores. */
 int window_params_check(const struct ckv_selection *s);
 
 /* SnapKV that keeps just n of n_tokens, with the selection's parameters. */
 struct ckv_snapkv snapkv_keeping(const struct ckv_selection *s,
 				 uint32_t n_tokens, uint32_t n);
+/* ChunkKV whose budget is n of n_tokens, likewise. */
+struct ckv_chunkkv chunkkv_keeping(const struct ckv_selection *s,
+				   uint32_t n_tokens, uint32_t n);
 int snapkv_choose(const struct select_job *job, const struct ckv_snapkv *m,
 		  uint32_t *pos, struct select_choice *ret_choice,
 		  struct ckv_fault *ret_fault);

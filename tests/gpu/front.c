@@ -27,6 +27,7 @@ LAUNCHER(snapkv_score);
 LAUNCHER(chunk_scores);
 LAUNCHER(select_top);
 LAUNCHER(chunkkv_keep);
+LAUNCHER(select);
 LAUNCHER(gather);
 LAUNCHER(encode);
 LAUNCHER(decode);
@@ -263,6 +264,35 @@ int ckv_cuda_chunkkv_keep(const struct ckv_chunkkv *chunkkv, uint32_t n_tokens,
 				sizeof *chunk_score);
 	return mirror_finish(m, gpu_chunkkv_keep(chunkkv, n_tokens, n_layers, chunk_score, &d,
 						 stream));
+}
+
+/* Rows that a selection reads are mirrored, and others left as they are. */
+int ckv_cuda_select(const struct ckv_selection *s, const struct ckv_cuda_layers *in,
+		    void *work, const struct ckv_cuda_kept *kept, uint64_t *status,
+		    void *stream)
+{
+	struct mirror *m = mirror_begin();
+	struct ckv_cuda_layers d;
+	struct ckv_cuda_kept d_kept;
+	size_t n_layers;
+	int r;
+
+	if (!WOULD_LAUNCH(&r, gpu_select(s, in, work, kept, status, stream)))
+		return r;
+	d = *in;
+	n_layers = in->k.n_layers;
+	if (cuda_rows_check(&in->k) == 0)
+		d.k = mirror_rows(m, &in->k);
+	if (cuda_rows_check(&in->q) == 0)
+		d.q = mirror_rows(m, &in->q);
+	d.lse = mirror_in(m, in->lse, n_layers * in->q.rows.n_heads * in->q.rows.n_tokens *
+			  sizeof *in->lse);
+	d.sums = mirror_in(m, in->sums, n_layers * in->n_sum_heads * in->k.rows.n_tokens *
+			   sizeof *in->sums);
+	d_kept = kept_of(m, kept, in->k.n_layers);
+	work = mirror_inout(m, work, ckv_cuda_select_work_bytes(s, in));
+	return mirror_finish(m, gpu_select(s, &d, work, &d_kept, status_of(m, status),
+					   stream));
 }
 
 /* ------------------------------------------------------- survivors and codes */

@@ -18,6 +18,7 @@
 #define ckv_cuda_encode gpu_encode
 #define ckv_cuda_decode gpu_decode
 #define ckv_cuda_page_checksum gpu_page_checksum
+#define ckv_cuda_select gpu_select
 #define ckv_cuda_chunkkv gpu_chunkkv
 
 /* And what they launch with, so that front.c can ask one what it would do. */

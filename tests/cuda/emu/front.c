@@ -161,6 +161,9 @@ FRONT(select_top, (const struct ckv_cuda_top *top, uint32_t *pos, uint32_t *n_na
 FRONT(chunkkv_keep, (const struct ckv_chunkkv *m, uint32_t n_tokens, uint32_t n_layers,
 		     const float *chunk_score, const struct ckv_cuda_kept *kept,
 		     void *stream_), m, n_tokens, n_layers, chunk_score, kept)
+FRONT(select, (const struct ckv_selection *s, const struct ckv_cuda_layers *in, void *work,
+	       const struct ckv_cuda_kept *kept, uint64_t *status, void *stream_),
+      s, in, work, kept, status)
 FRONT(gather, (const struct ckv_cuda_rows *k, const struct ckv_cuda_rows *v,
 	       const struct ckv_cuda_kept *kept, uint32_t n_newest,
 	       const struct ckv_cuda_out *out_k, const struct ckv_cuda_out *out_v,
