@@ -13,7 +13,8 @@
 /* Are these numbers possible? Each of them is used as an index later. */
 static int lent_ok(const struct ckv_lane *lane, const struct ckv_lent *lent)
 {
-	return lent->page < lane->n_pages_host && lent->lending != 0 &&
+	return lent->level == CKV_LEVEL_HOST && lent->page < lane->n_pages_host &&
+	       lent->lending != 0 &&
 	       (lent->slot == CKV_NONE ||
 		lent->slot < lane->index.n_buckets * CKV_BUCKET_ENTRIES);
 }
@@ -39,7 +40,7 @@ static void tell_lent(const struct ckv_lane *lane, const struct ckv_lent *lent,
 {
 	struct lib_lent private_ = {
 		.slot = lent->slot, .generation = lent->generation,
-		.lending = lent->lending, .epoch = lane->epoch,
+		.lending = lent->lending, .level = lent->level, .epoch = lane->epoch,
 		.serial = lane->maps->serial,
 	};
 
@@ -66,7 +67,8 @@ static void give_up(struct ckv_lane *lane, struct lib_request *request,
 
 		if (lent.status == 0) {
 			names[n++] = (struct ckv_page_name){
-				lent.page, lent.lending, lane->epoch };
+				.page = lent.page, .lending = lent.lending,
+				.epoch = lane->epoch, .level = lent.level };
 			lent.status = i == from ? why : -ECANCELED;
 		}
 		tell_lent(lane, &lent, lent.status, NULL, &ret[i]);

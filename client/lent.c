@@ -140,8 +140,8 @@ struct ckv_page_name lib_page_name(const struct ckv_lane *lane,
 
 	memcpy(&lent, page->private_, sizeof lent);
 	return (struct ckv_page_name){
-		page->page, lent.lending,
-		lib_page_current(lane, page) ? lent.epoch : ~lane->epoch };
+		.page = page->page, .lending = lent.lending, .level = lent.level,
+		.epoch = lib_page_current(lane, page) ? lent.epoch : ~lane->epoch };
 }
 
 /* The caller may not write the page any more, whichever attachment lent it. */

@@ -288,8 +288,8 @@ _Static_assert(sizeof(struct lib_pin) == sizeof(((struct ckv_pin *)0)->private_)
 /* The private words of a lent page. */
 struct lib_lent {
 	uint32_t slot, generation;
-	uint32_t lending;	/* with page and epoch: its name at the daemon */
-	uint32_t zero;
+	uint32_t lending;	/* with page, level and epoch: its name at the daemon */
+	uint32_t level;
 	uint64_t epoch;
 	uint64_t serial;	/* of the attachment */
 };

@@ -48,6 +48,7 @@ static int send_reserve(struct ckv_lane *lane, const uint8_t *parent,
 		return r;
 	arg = lib_request_args(lane, request);
 	memset(arg, 0, sizeof *arg);
+	arg->level = CKV_LEVEL_HOST;
 	if (parent != NULL)
 		memcpy(&arg->parent, parent, CKV_KEY_BYTES);
 	memcpy(arg + 1, keys, n_keys * CKV_KEY_BYTES);

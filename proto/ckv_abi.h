@@ -13,8 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CKV_PROTOCOL_VERSION	4u	/* messages on the control socket */
-#define CKV_LAYOUT_VERSION	5u	/* every mapped structure */
+#define CKV_PROTOCOL_VERSION	5u	/* messages on the control socket */
+#define CKV_LAYOUT_VERSION	6u	/* every mapped structure */
 
 #define CKV_LINE		64u	/* bytes of one cache line */
 #define CKV_PIECE_BYTES		4096u	/* unit of page size and checksum */

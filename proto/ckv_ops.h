@@ -17,8 +17,8 @@
  *   -EACCES      the lane's space was attached read-only
  *
  * What no working client sends (a part outside the argument area, a reserved field that
- * is not zero, a wrong sequence number, a page number outside the pool) closes the lane
- * with EPROTO, and is not answered. To name a page that is not lent to this lane, or not
+ * is not zero, a wrong sequence number, a page outside the pool or at a level that lends
+ * none) closes the lane with EPROTO, and is not answered. To name a page that is not lent to this lane, or not
  * any more, is a mistake that a working client may make: it is answered, see struct
  * ckv_page_name.
  */
@@ -86,13 +86,24 @@ CKV_AT(struct ckv_comp, zero, 24, 40);
 CKV_SIZE(struct ckv_comp, 64);
 
 /*
- * RESERVE: the parent of keys[0] is `parent`, that of keys[i] is keys[i - 1]. With
- * CKV_REQ_SCRATCH there is no argument: arg_bytes is 0, and n says how many pages.
+ * RESERVE pages of `level`: the parent of keys[0] is `parent`, that of keys[i] is
+ * keys[i - 1]. A block that is there, but farther away, is lent a page, too: until PUBLISH
+ * readers find it where it is, and then its farther copies are gone. With CKV_REQ_SCRATCH
+ * there is no argument: arg_bytes is 0, n says how many pages, and the space says at which
+ * level.
+ *
+ *   -EINVAL     level
+ *   -ENODEV     the space has no such level
  */
 struct ckv_reserve_arg {
 	struct ckv_key parent;	/* all zero: keys[0] is a root */
+	uint32_t level;		/* CKV_LEVEL_HOST, CKV_LEVEL_DEVICE */
+	uint32_t zero;
 };
-CKV_SIZE(struct ckv_reserve_arg, 32);
+CKV_AT(struct ckv_reserve_arg, parent, 0, 32);
+CKV_AT(struct ckv_reserve_arg, level, 32, 4);
+CKV_AT(struct ckv_reserve_arg, zero, 36, 4);
+CKV_SIZE(struct ckv_reserve_arg, 40);
 
 /*
  * How a client names a page that it was lent. The same page is lent many times, to many
@@ -111,20 +122,27 @@ struct ckv_page_name {
 	uint32_t page;
 	uint32_t lending;
 	uint64_t epoch;
+	uint32_t level;		/* enum ckv_level: where the page is, as RESERVE answered */
+	uint32_t zero;
 };
 CKV_AT(struct ckv_page_name, page, 0, 4);
 CKV_AT(struct ckv_page_name, lending, 4, 4);
 CKV_AT(struct ckv_page_name, epoch, 8, 8);
-CKV_SIZE(struct ckv_page_name, 16);
+CKV_AT(struct ckv_page_name, level, 16, 4);
+CKV_AT(struct ckv_page_name, zero, 20, 4);
+CKV_SIZE(struct ckv_page_name, 24);
 
 /*
  * The answer for one key. status:
  *   0           the page is lent to this lane until PUBLISH or ABORT
- *   -EEXIST     published already under this parent; slot and generation say where
- *   -EXDEV      published already under another parent: not a block of this chain
+ *   -EEXIST     there already, at this level or nearer, under this parent; slot and
+ *               generation say where
+ *   -EXDEV      published already under another parent: not a block of this chain; or the
+ *               parent is at a farther level
  *   -EALREADY   reserved and not yet published, by this lane or another
  *   -ENOENT     the parent is neither published nor reserved by this lane
- *   -ENOSPC     no page is free and no block may be evicted, or the space's quota is used
+ *   -ENOSPC     no page is free and no block may be evicted, or the space's quota is used; or
+ *               a page of this block at this level, which was replaced, is still read
  *   -EXFULL     both index buckets of the key are full of what may not be evicted
  *   -EDQUOT     this client, or its user, may not hold more lent pages
  *   -EAGAIN     the daemon could not send the slab's descriptor for writing now
@@ -136,20 +154,20 @@ struct ckv_lent {
 	uint32_t page;		/* CKV_NONE unless status is 0 */
 	uint32_t slot;		/* CKV_NONE for scratch */
 	uint32_t generation;
-	uint32_t lending;	/* with page and epoch: its ckv_page_name */
-	uint32_t zero;
+	uint32_t lending;	/* with page, level and epoch: its ckv_page_name */
+	uint32_t level;		/* enum ckv_level; CKV_LEVEL_NONE unless status is 0 */
 };
 CKV_AT(struct ckv_lent, status, 0, 4);
 CKV_AT(struct ckv_lent, page, 4, 4);
 CKV_AT(struct ckv_lent, slot, 8, 4);
 CKV_AT(struct ckv_lent, generation, 12, 4);
 CKV_AT(struct ckv_lent, lending, 16, 4);
-CKV_AT(struct ckv_lent, zero, 20, 4);
+CKV_AT(struct ckv_lent, level, 20, 4);
 CKV_SIZE(struct ckv_lent, 24);
 
 /*
  * PUBLISH one page. status of each item: 0; a status of its name; -ENOENT its parent is
- * not published (parents come first, also within one request); -EINVAL n_tokens or flags
+ * not published at this level or nearer (parents come first, also within one request); -EINVAL n_tokens or flags
  * are out of range, or it is a scratch page. After -ENOENT and -EINVAL it stays lent. A
  * client that wants to go on reading the block pins it before it sends this (ckv_pin.h).
  */
@@ -160,12 +178,12 @@ struct ckv_publish_item {
 	uint32_t zero;
 	uint64_t checksum;
 };
-CKV_AT(struct ckv_publish_item, name, 0, 16);
-CKV_AT(struct ckv_publish_item, n_tokens, 16, 2);
-CKV_AT(struct ckv_publish_item, flags, 18, 2);
-CKV_AT(struct ckv_publish_item, zero, 20, 4);
-CKV_AT(struct ckv_publish_item, checksum, 24, 8);
-CKV_SIZE(struct ckv_publish_item, 32);
+CKV_AT(struct ckv_publish_item, name, 0, 24);
+CKV_AT(struct ckv_publish_item, n_tokens, 24, 2);
+CKV_AT(struct ckv_publish_item, flags, 26, 2);
+CKV_AT(struct ckv_publish_item, zero, 28, 4);
+CKV_AT(struct ckv_publish_item, checksum, 32, 8);
+CKV_SIZE(struct ckv_publish_item, 40);
 
 /*
  * ABORT one page, status: 0, or a status of its name. Pages that were reserved under it

@@ -340,15 +340,31 @@ static bool tips_choose(struct space *s, uint32_t l, uint32_t first)
 	};
 	struct search *search = &s->levels[l].blocks.search;
 
-	if (l != s->config.work_level)
-		return false;
+	if (l > s->config.work_level)
+		return false;	/* their holds keep nothing there */
 	for (uint32_t i = search->stage; i < sizeof stage / sizeof stage[0]; i++) {
 		search->stage = i + 1;
-		if (tips_give_way(s, stage[i].state, stage[i].n_max) == 0)
+		if (tips_give_way(s, l, stage[i].state, stage[i].n_max) == 0)
 			continue;
 		victims_choose(s, l, first, false);
 		return true;
 	}
+	return false;
+}
+
+/*
+ * Are there blocks of this level in the batch, up to index `end`, of which another search
+ * wants another copy? They may be candidates here after the step.
+ */
+static bool others_judge(struct space *s, uint32_t l, uint32_t end)
+{
+	if (s->config.n_levels == 1)
+		return false;
+	s->cost.n_looks += end;
+	for (uint32_t i = 0; i < end; i++)
+		if (copy_there(s, s->batch[i], l) &&
+		    !(copy_of(s, s->batch[i], l)->mark & COPY_LEAVING))
+			return true;
 	return false;
 }
 
@@ -389,7 +405,7 @@ bool evict_choose(struct space *s, uint32_t l)
 		return true;
 	}
 	return search->n_unseen > 0 || places_left(level) > 0 ||
-	       tips_choose(s, l, first);
+	       others_judge(s, l, first) || tips_choose(s, l, first);
 }
 
 /* A search found something at each level of the bit set `which`. */

@@ -18,10 +18,13 @@ void tip_enqueue(struct space *s, uint32_t slot);
 bool tip_defer(struct space *s, uint32_t slot);
 /*
  * End the holds of at most n_max tips in this state, the oldest first, whose blocks
- * have no other hold and no child. The blocks go into the batch; one that is known to
- * be pinned is parked. Returns how many holds ended.
+ * have a copy at this level, no other hold and no child. The copies go into the batch; of one
+ * that is known to be pinned the block is parked. Returns how many holds ended.
  */
-uint32_t tips_give_way(struct space *s, enum tip_state state, uint32_t n_max);
+uint32_t tips_give_way(struct space *s, uint32_t level, enum tip_state state,
+		       uint32_t n_max);
+/* A search that found nothing may find something: a tip's hold can give way now. */
+void tip_may_yield(struct space *s);
 /* A DROP names this block: end a tip's hold of it. */
 void tip_drop(struct space *s, uint32_t slot);
 /* A writer needs this block's place: end a tip's hold of it. */

@@ -211,6 +211,7 @@ static void lend(struct space *s, const struct space_task *t, uint32_t slot,
 {
 	ret->slot = slot;
 	ret->generation = block->generation;
+	ret->level = s->levels[t->level].config.number;
 	record_lent(s, t->lane, t->level, ret->page, slot, block);
 	ret->lending = lane_take(s, t->lane, sheet_of(s, t->level, ret->page),
 				 t->parent_slot);
@@ -408,6 +409,7 @@ int reserve_run(struct space *s, struct space_task *t, int32_t *units)
 	struct places places;
 	int r;
 
+	assert(t->level < s->config.n_levels && level_has_pages(s, t->level));
 	if (!t->begun_keys && reserve_begin(t, units) < 0)
 		return -EINVAL;
 	if (!t->parent_known && t->next == 0)

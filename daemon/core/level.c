@@ -210,7 +210,7 @@ static void lose(struct space *s, uint32_t slot, uint32_t level,
 	assert(copy->n_children > 0);
 	/* Only a tip's hold may be left, which can give way now. */
 	if (node_of(s, slot)->mark & NODE_TIP_HELD)
-		candidates_of(s, slot, level)->search.stage = 0;
+		tip_may_yield(s);
 	if (--copy->n_children > 0 || batch_has(s, slot) ||
 	    node_of(s, slot)->state != NODE_PUBLISHED)
 		return;

@@ -168,13 +168,14 @@ static int find_room(struct space *s, uint32_t l, uint32_t n)
 
 enum verdict { DROP_IT, LATER, NOW };
 
-/* What of a block that is wanted at this level? */
+/* What of a block that is wanted at this level? Its slot may have another one by now, or a view. */
 static enum verdict judge_wanted(const struct space *s, uint32_t slot, uint32_t level)
 {
 	const struct node *node = node_of(s, slot);
 
-	if (node->state != NODE_PUBLISHED || level_of(s, slot) <= level ||
-	    node_lent_over(s, slot) || copy_of(s, slot, level)->place != CKV_NONE)
+	if (node->state != NODE_PUBLISHED || node_is_view(s, slot) ||
+	    level_of(s, slot) <= level || node_lent_over(s, slot) ||
+	    copy_of(s, slot, level)->place != CKV_NONE)
 		return DROP_IT;
 	if (is_busy(s, slot))
 		return LATER;

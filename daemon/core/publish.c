@@ -15,15 +15,15 @@
 int lent_judge(const struct space *s, int lane, const struct ckv_page_name *name,
 	       uint32_t *ret_level)
 {
-	uint32_t level = s->config.work_level;
 	const struct page *page;
 
+	if (name->zero != 0)
+		return -EPROTO;
 	if (name->epoch != s->config.epoch)
 		return -ESTALE;
-	if (name->page >= s->levels[level].config.n_places)
+	if (!page_exists(s, name, ret_level))
 		return -EPROTO;
-	*ret_level = level;
-	page = page_of(s, level, name->page);
+	page = page_of(s, *ret_level, name->page);
 	if (page->lending != name->lending || page->last_lane != lane)
 		return -ESTALE;
 	if (page->lane == lane)
@@ -140,14 +140,13 @@ static void publish_one(struct space *s, const struct ckv_publish_item *item,
 CKV_ASK publish_ahead(const struct space *s, const struct ckv_publish_item *items,
 			  uint32_t n, uint32_t far, uint32_t near)
 {
-	const struct level *level = work_level(s);
-	uint32_t n_pages = level->config.n_places, slot;
+	uint32_t level, slot;
 
-	if (far < n && items[far].name.page < n_pages)
-		page_prefetch(level, items[far].name.page);
-	if (near >= n || items[near].name.page >= n_pages)
+	if (far < n && page_exists(s, &items[far].name, &level))
+		page_prefetch(&s->levels[level], items[far].name.page);
+	if (near >= n || !page_exists(s, &items[near].name, &level))
 		return;
-	slot = level->records[items[near].name.page].slot;
+	slot = s->levels[level].records[items[near].name.page].slot;
 	if (slot < s->n_slots)
 		table_prefetch(s, slot);
 }

@@ -413,6 +413,13 @@ void space_set_fingerprint(struct space *s, uint64_t fingerprint)
 	s->fingerprint = fingerprint;
 }
 
+int space_level_find(const struct space *s, uint32_t number)
+{
+	uint32_t level = level_numbered(s, number);
+
+	return level < s->config.n_levels ? (int)level : -ENODEV;
+}
+
 bool space_is_empty(const struct space *s)
 {
 	uint32_t n_used = 0;

@@ -155,6 +155,9 @@ void space_set_user_limit(struct space *space, uint32_t level, uint32_t n_user_l
  */
 void space_set_fingerprint(struct space *space, uint64_t fingerprint);
 
+/* The index of the level with this number, enum ckv_level. -ENODEV: the space has none. */
+int space_level_find(const struct space *space, uint32_t number);
+
 /* True if there is no block and no view, and no page is lent or held. */
 bool space_is_empty(const struct space *space);
 
@@ -229,7 +232,7 @@ bool space_rest_end(struct space *space, int32_t *units);
 /* ---- requests ---- */
 
 enum space_op {
-	SPACE_RESERVE,		/* items: ckv_key[n], parent; answers: ckv_lent[n] */
+	SPACE_RESERVE,		/* items: ckv_key[n], parent, level; answers: ckv_lent[n] */
 	SPACE_SCRATCH,		/* RESERVE with CKV_REQ_SCRATCH: answers as above */
 	SPACE_PUBLISH,		/* ckv_publish_item[n] -> int32_t[n] */
 	SPACE_ABORT,		/* ckv_page_name[n] -> int32_t[n] */
@@ -273,7 +276,8 @@ struct space_task {
 	bool parent_far;		/* RESERVE: ... no, as it is at a farther level */
 	uint32_t n_wishes;		/* RESERVE: for a place in the next key's buckets */
 	bool keep;			/* PREFETCH, set by the caller: hold what was passed */
-	uint32_t level;			/* PREFETCH, set by the caller: bring it to this level */
+	uint32_t level;			/* set by the caller, an index. RESERVE: pages of this one,
+					   which has some; PREFETCH: bring it there */
 	uint32_t n_asked;		/* PREFETCH: keys before this one were asked for */
 	bool ready;			/* PREFETCH: in the list of those that can go on */
 	uint32_t awaited_slot;		/* PREFETCH: of the block that is being written */
@@ -325,9 +329,9 @@ void space_step(struct space *space);
  * needs: for tools and tests, which have no turns.
  */
 
-/* RESERVE: count lent, ret_lent[n] filled. -EINVAL n or an all-zero key. */
-int space_reserve(struct space *space, int lane, const struct ckv_key *parent,
-		  const struct ckv_key *keys, uint32_t n,
+/* RESERVE at a level: count lent, ret_lent[n] filled. -EINVAL n or an all-zero key. */
+int space_reserve(struct space *space, int lane, uint32_t level,
+		  const struct ckv_key *parent, const struct ckv_key *keys, uint32_t n,
 		  struct ckv_lent *ret_lent);
 
 /* RESERVE with CKV_REQ_SCRATCH. */

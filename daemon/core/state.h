@@ -288,6 +288,27 @@ static inline bool level_has_pages(const struct space *s, uint32_t level)
 	return s->levels[level].records != NULL;
 }
 
+/* The index of the level with this number; n_levels: there is none. */
+static inline uint32_t level_numbered(const struct space *s, uint32_t number)
+{
+	uint32_t level = 0;
+
+	while (level < s->config.n_levels && s->levels[level].config.number != number)
+		level++;
+	return level;
+}
+
+/* Is there such a page of blocks, as a client names it? Then *ret_level is its level. */
+static inline bool page_exists(const struct space *s, const struct ckv_page_name *name,
+			       uint32_t *ret_level)
+{
+	uint32_t level = level_numbered(s, name->level);
+
+	*ret_level = level;
+	return level < s->config.n_levels && level_has_pages(s, level) &&
+	       name->page < s->levels[level].config.n_places;
+}
+
 static inline struct page *page_of(const struct space *s, uint32_t level, uint32_t page)
 {
 	assert(page < s->levels[level].config.n_places);

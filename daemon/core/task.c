@@ -66,12 +66,12 @@ static int run_all(struct space *s, struct space_task *t)
 	return r;
 }
 
-int space_reserve(struct space *s, int lane, const struct ckv_key *parent,
-		  const struct ckv_key *keys, uint32_t n,
+int space_reserve(struct space *s, int lane, uint32_t level,
+		  const struct ckv_key *parent, const struct ckv_key *keys, uint32_t n,
 		  struct ckv_lent *ret_lent)
 {
 	struct space_task t = {
-		.op = SPACE_RESERVE, .lane = lane, .parent = *parent,
+		.op = SPACE_RESERVE, .lane = lane, .level = level, .parent = *parent,
 		.items = keys, .n = n, .answers = ret_lent,
 	};
 

@@ -69,15 +69,21 @@ static uint32_t tip_free_slot(const struct space *s)
 	return CKV_NONE;
 }
 
+void tip_may_yield(struct space *s)
+{
+	for (uint32_t l = 0; l <= s->config.work_level; l++) {
+		s->levels[l].blocks.search.full = false;
+		s->levels[l].blocks.search.stage = 0;
+	}
+}
+
 static void tip_hold(struct space *s, uint32_t i, uint32_t slot,
 		     enum tip_state state)
 {
 	assert(!(node_of(s, slot)->mark & (NODE_TIP_HELD | NODE_DONE)));
 	node_hold(s, slot, s->config.work_level);
 	node_of(s, slot)->mark |= NODE_TIP_HELD;
-	/* A search that found nothing may find this one, as its hold can give way. */
-	candidates_of(s, slot, s->config.work_level)->search.full = false;
-	candidates_of(s, slot, s->config.work_level)->search.stage = 0;
+	tip_may_yield(s);
 	s->tips[i] = (struct tip){
 		.state = state, .slot = slot, .serial = s->tip_serial++,
 	};
@@ -113,7 +119,7 @@ bool tip_defer(struct space *s, uint32_t slot)
 {
 	uint32_t i;
 
-	if (s->automatic != SPACE_AUTO_DEMOTE ||
+	if (s->automatic != SPACE_AUTO_DEMOTE || near_children(s, slot) > 0 ||
 	    (node_of(s, slot)->mark & NODE_DONE))
 		return false;
 	i = tip_free_slot(s);
@@ -125,18 +131,29 @@ bool tip_defer(struct space *s, uint32_t slot)
 
 /* ---- giving way ---- */
 
-/* End a tip's hold. False: it has none, or its block has children or other holds. */
+/* End a tip's hold. False: it has none, or its block has others at the work level, or children. */
 static bool tip_revoke(struct space *s, struct tip *tip)
 {
-	if (!tip_holds(tip) || near_children(s, tip->slot) > 1)
+	struct copy *copy = copy_of(s, tip->slot, s->config.work_level);
+
+	if (!tip_holds(tip) || copy->n_children > 1)
 		return false;
 	tip_unhold(s, tip);
-	copy_of(s, tip->slot, s->config.work_level)->n_children = 0;
+	copy->n_children = 0;
 	tip->state = tip->state == TIP_READING ? TIP_REVOKED : TIP_FREE;
 	return true;
 }
 
-uint32_t tips_give_way(struct space *s, enum tip_state state, uint32_t n_max)
+/* Is it a tip's hold alone that keeps the copy at this level? */
+static bool keeps(const struct space *s, const struct tip *tip, uint32_t level)
+{
+	return copy_there(s, tip->slot, level) && !batch_has(s, tip->slot) &&
+	       (level == s->config.work_level ||
+		copy_of(s, tip->slot, level)->n_children == 0);
+}
+
+uint32_t tips_give_way(struct space *s, uint32_t level, enum tip_state state,
+		       uint32_t n_max)
 {
 	uint32_t n = 0;
 
@@ -149,15 +166,15 @@ uint32_t tips_give_way(struct space *s, enum tip_state state, uint32_t n_max)
 		tip = &s->tips[oldest];
 		/* If its block has children, it is looked at again after all others. */
 		tip->serial = s->tip_serial++;
-		if (!tip_revoke(s, tip))
+		if (!keeps(s, tip, level) || !tip_revoke(s, tip))
 			continue;
 		node_of(s, tip->slot)->mark |= NODE_LOST;
 		ckv_count(&s->stats->auto_lost_room, 1);
 		if (pinned_still(s, tip->slot) ||
-		    !copy_may_go(s, tip->slot, s->config.work_level))
+		    !copy_may_go(s, tip->slot, level))
 			node_park(s, tip->slot);
 		else
-			batch_add(s, tip->slot, s->config.work_level, POLICY_HEIR);
+			batch_add(s, tip->slot, level, POLICY_HEIR);
 		n++;
 	}
 	return n;
@@ -166,7 +183,7 @@ uint32_t tips_give_way(struct space *s, enum tip_state state, uint32_t n_max)
 /* End the tip's hold of this block, if there is one and it may end. */
 static bool revoke_at(struct space *s, uint32_t slot)
 {
-	if (!(node_of(s, slot)->mark & NODE_TIP_HELD))
+	if (!(node_of(s, slot)->mark & NODE_TIP_HELD) || near_children(s, slot) > 1)
 		return false;
 	for (uint32_t i = 0; i < s->config.n_tips_max; i++) {
 		if (s->tips[i].slot != slot || !tip_revoke(s, &s->tips[i]))
@@ -241,7 +258,8 @@ static uint32_t next_cold(struct space *s)
 	(void)parked_look(s, blocks, VICTIMS_LOOK);
 	for (uint32_t i = 0; i < VICTIMS_LOOK; i++) {
 		slot = blocks->ops->next_victim(blocks->policy, slot);
-		if (slot == CKV_NONE || !(node_of(s, slot)->mark & NODE_DONE))
+		if (slot == CKV_NONE || (near_children(s, slot) == 0 &&
+		    !(node_of(s, slot)->mark & NODE_DONE)))
 			return slot;
 	}
 	return CKV_NONE;

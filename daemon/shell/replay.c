@@ -192,7 +192,7 @@ static void store_rest(struct cache *c, const uint32_t *blocks, uint32_t from,
 			parent = block_key(blocks[from - 1]);
 		for (uint32_t i = 0; i < m; i++)
 			keys[i] = block_key(blocks[from + i]);
-		got = space_reserve(c->space, c->lane, &parent, keys, m, lent);
+		got = space_reserve(c->space, c->lane, 0, &parent, keys, m, lent);
 		for (int i = 0; i < got; i++)
 			items[i] = (struct ckv_publish_item){
 				.name = { lent[i].page, lent[i].lending,

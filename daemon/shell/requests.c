@@ -113,8 +113,10 @@ static void take_back(struct daemon *d, const struct lane *lane,
 		      int32_t *units)
 {
 	while (n-- > i) {
-		struct ckv_page_name name = { lent[n].page, lent[n].lending,
-					      d->epoch };
+		struct ckv_page_name name = {
+			.page = lent[n].page, .lending = lent[n].lending,
+			.epoch = d->epoch, .level = lent[n].level,
+		};
 		int32_t status, left = INT32_MAX;
 		struct space_task abort = {
 			.op = SPACE_ABORT, .lane = lane->number, .n = 1,
@@ -199,16 +201,31 @@ static void answer(struct daemon *d, struct lane *lane, int32_t result)
 	lane_complete(d, lane, request, result);
 }
 
-/* 0, or what is wrong with the head of a PREFETCH. */
-static int judge_prefetch(const struct lane *lane)
+/* The level that a RESERVE or PREFETCH names, as the core's index; -EINVAL; -ENODEV. */
+static int find_level(const struct daemon *d, const struct lane *lane, uint32_t number)
 {
-	const struct ckv_prefetch_arg *arg = (const void *)lane->argument;
-
-	if (arg->flags & ~(uint32_t)CKV_PREFETCH_PIN)
+	if (number != CKV_LEVEL_HOST && number != CKV_LEVEL_DEVICE)
 		return -EINVAL;
-	if (arg->level == CKV_LEVEL_DEVICE)
-		return -ENODEV;
-	return arg->level == CKV_LEVEL_HOST ? 0 : -EINVAL;
+	return space_level_find(d->served[lane->space].core, number);
+}
+
+/* 0; what the head of a request's argument is refused with; or -EPROTO. */
+static int judge_head(const struct daemon *d, struct lane *lane)
+{
+	const struct ckv_prefetch_arg *prefetch = (const void *)lane->argument;
+	const struct ckv_reserve_arg *reserve = (const void *)lane->argument;
+	const struct ckv_req *request = &lane->run.request;
+	int r = 0;
+
+	if (request->op == CKV_OP_RESERVE && !is_scratch(request))
+		r = reserve->zero != 0 ? -EPROTO : find_level(d, lane, reserve->level);
+	else if (request->op == CKV_OP_PREFETCH)
+		r = prefetch->flags & ~(uint32_t)CKV_PREFETCH_PIN ? -EINVAL :
+		    find_level(d, lane, prefetch->level);
+	if (r < 0)
+		return r;
+	lane->run.task.level = (uint32_t)r;
+	return 0;
 }
 
 /* Set up the core's task for a request that has items. */
@@ -302,27 +319,32 @@ void lane_cancel(struct daemon *d, struct lane *lane)
 		jobs_cancel(run->job);
 }
 
+static void refuse(struct daemon *d, struct lane *lane, const struct ckv_req *request,
+		   int why)
+{
+	lane->run.on = false;
+	if (why == -EPROTO)
+		lane_lied(d, lane, "a request is malformed");
+	else
+		lane_complete(d, lane, request, why);
+}
+
 static void begin(struct daemon *d, struct lane *lane,
 		  const struct ckv_req *request)
 {
 	int r = judge(lane, request);
 
-	if (r == -EPROTO) {
-		lane_lied(d, lane, "a request is malformed");
-		return;
-	}
 	if (r < 0) {
-		lane_complete(d, lane, request, r);
+		refuse(d, lane, request, r);
 		return;
 	}
 	lane->run = (struct run){ .on = true, .request = *request };
 	if (request->op == CKV_OP_NOP)
 		return;
 	take_argument(lane, request);
-	r = request->op == CKV_OP_PREFETCH ? judge_prefetch(lane) : 0;
+	r = judge_head(d, lane);
 	if (r < 0) {
-		lane->run.on = false;
-		lane_complete(d, lane, request, r);
+		refuse(d, lane, request, r);
 		return;
 	}
 	if (request->op != CKV_OP_COMPRESS && request->op != CKV_OP_STAT &&

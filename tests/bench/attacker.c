@@ -142,13 +142,14 @@ static void prepare_lane(struct attack *a, uint32_t i)
 	struct raw_lane *lane = &a->lane[i];
 	struct ckv_req request = request_of(i);
 	struct ckv_key *keys = (void *)(lane->c + lane->map.args);
+	struct ckv_reserve_arg *arg = (void *)keys;
 
 	for (uint32_t k = 0; k < lane->shape.n_pins; k++)
 		ckv_hint_store64(&pins_of(lane)[k], pin_word(a, k));
 	ckv_hint_store32(&lane->c_head->pin_high, lane->shape.n_pins);
 	if (request.op == CKV_OP_RESERVE) {
-		memset(keys++, 0, sizeof *keys);
-		random_fill(&a->random, keys, KEYS * sizeof *keys);
+		*arg = (struct ckv_reserve_arg){ .level = CKV_LEVEL_HOST };
+		random_fill(&a->random, arg + 1, KEYS * sizeof *keys);
 		return;
 	}
 	for (uint32_t k = 0; k < request.n; k++)

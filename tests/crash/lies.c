@@ -26,8 +26,7 @@ static uint32_t draw(void)
 	return draw_state >> 7;
 }
 
-/* A request that must cost the lane. */
-static void put_and_lose(struct raw_lane *lane, struct ckv_req request)
+void lies_lose(struct raw_lane *lane, struct ckv_req request)
 {
 	request.tag = 1;
 	if (raw_put(lane, &request) != 0)
@@ -46,112 +45,38 @@ static void bad_sequence(struct raw_lane *lane)
 
 static void reserved_field(struct raw_lane *lane)
 {
-	put_and_lose(lane, (struct ckv_req){ .op = CKV_OP_NOP, .zero1 = { 0, 1 } });
+	lies_lose(lane, (struct ckv_req){ .op = CKV_OP_NOP, .zero1 = { 0, 1 } });
 }
 
 static void reserved_half(struct raw_lane *lane)
 {
-	put_and_lose(lane, (struct ckv_req){ .op = CKV_OP_NOP, .zero0 = 9 });
+	lies_lose(lane, (struct ckv_req){ .op = CKV_OP_NOP, .zero0 = 9 });
 }
 
 static void argument_outside(struct raw_lane *lane)
 {
-	put_and_lose(lane, (struct ckv_req){ .op = CKV_OP_DROP, .n = 1,
+	lies_lose(lane, (struct ckv_req){ .op = CKV_OP_DROP, .n = 1,
 		     .arg_offset = lane->shape.arg_bytes, .arg_bytes = 32 });
 }
 
 static void argument_overflow(struct raw_lane *lane)
 {
-	put_and_lose(lane, (struct ckv_req){ .op = CKV_OP_DROP, .n = 1,
+	lies_lose(lane, (struct ckv_req){ .op = CKV_OP_DROP, .n = 1,
 		     .arg_offset = 0xfffffff8u, .arg_bytes = 32 });
 }
 
 static void argument_unaligned(struct raw_lane *lane)
 {
-	put_and_lose(lane, (struct ckv_req){ .op = CKV_OP_DROP, .n = 1,
+	lies_lose(lane, (struct ckv_req){ .op = CKV_OP_DROP, .n = 1,
 		     .arg_offset = 3, .arg_bytes = 32 });
 }
 
 /* The keys fit, the answers would not. */
 static void answer_outside(struct raw_lane *lane)
 {
-	put_and_lose(lane, (struct ckv_req){ .op = CKV_OP_RESERVE, .n = 8,
+	lies_lose(lane, (struct ckv_req){ .op = CKV_OP_RESERVE, .n = 8,
 		     .flags = CKV_REQ_SCRATCH,
 		     .arg_offset = lane->shape.arg_bytes - 8 });
-}
-
-/* Publish and abort by this name: the status both give; the lane goes on. */
-static void expect_status(struct raw_lane *lane, struct ckv_page_name name,
-			  int want)
-{
-	struct ckv_publish_item item = { .name = name, .n_tokens = 1 };
-	int32_t status = 1;
-
-	if (raw_request(lane, CKV_OP_PUBLISH, 0, &item, sizeof item, 1, &status,
-			sizeof status) != 0 || status != want ||
-	    raw_request(lane, CKV_OP_ABORT, 0, &name, sizeof name, 1, &status,
-			sizeof status) != 0 || status != want)
-		_exit(1);
-}
-
-static void page_not_lent(struct raw_lane *lane)
-{
-	for (uint32_t i = 0; i < 20; i++)
-		expect_status(lane, (struct ckv_page_name){ i, draw(),
-			      lane->raw->epoch }, -ESTALE);
-	_exit(0);
-}
-
-/* Guesses of what the neighbour's page is called, the right one too. */
-static void page_of_another(struct raw_lane *lane)
-{
-	struct ckv_page_name name = lies_foreign_page;
-
-	for (name.lending = 0; name.lending < 1000; name.lending++)
-		expect_status(lane, name, -ESTALE);
-	expect_status(lane, lies_foreign_page, -ESTALE);
-	_exit(0);
-}
-
-/* What was published or given back is named again, and as another daemon's. */
-static void page_of_another_time(struct raw_lane *lane)
-{
-	struct ckv_publish_item item = { .n_tokens = 1 };
-	struct ckv_key key = raw_key(12, 1);
-	struct ckv_lent lent;
-	int32_t status;
-
-	if (raw_reserve(lane, NULL, &key, &lent) != 0)
-		_exit(RAW_BROKEN);
-	item.name = raw_name(lane->raw, &lent);
-	item.name.epoch--;
-	expect_status(lane, item.name, -ESTALE);
-	item.name.page = CKV_NONE;
-	expect_status(lane, item.name, -ESTALE);
-	item.name = raw_name(lane->raw, &lent);
-	if (raw_request(lane, CKV_OP_PUBLISH, 0, &item, sizeof item, 1, &status,
-			sizeof status) != 1)
-		_exit(1);
-	expect_status(lane, item.name, -EEXIST);
-	_exit(0);
-}
-
-static void publish_reserved(struct raw_lane *lane)
-{
-	struct ckv_publish_item item = { .n_tokens = 1, .zero = 1 };
-
-	memcpy(lane->c + lane->map.args, &item, sizeof item);
-	put_and_lose(lane, (struct ckv_req){ .op = CKV_OP_PUBLISH, .n = 1,
-		     .arg_bytes = sizeof item });
-}
-
-static void page_beyond_pool(struct raw_lane *lane)
-{
-	struct ckv_page_name name = { CKV_NONE - 1, 1, lane->raw->epoch };
-
-	memcpy(lane->c + lane->map.args, &name, sizeof name);
-	put_and_lose(lane, (struct ckv_req){ .op = CKV_OP_ABORT, .n = 1,
-		     .arg_bytes = sizeof name });
 }
 
 /* Wrong, but politely refused: the lane stays and works. */
@@ -568,7 +493,11 @@ const struct lie lies[] = {
 	LIE(page_of_another_time),
 	LIE(publish_reserved),
 	LIE(page_beyond_pool),
+	LIE(page_of_no_level),
+	LIE(name_reserved),
+	LIE(reserve_reserved),
 	LIE(refused_requests),
+	LIE(reserve_at_no_level),
 	LIE(credit_lies),
 	LIE(noisy_words),
 	LIE(noisy_segment),

@@ -20,6 +20,9 @@ extern const unsigned n_lies;
 extern struct ckv_page_name lies_foreign_page;
 extern const char *lies_socket;
 
+/* Put a request that must cost the lane, and end the process. */
+void lies_lose(struct raw_lane *lane, struct ckv_req request);
+
 /* lies_attach.c */
 void another_identity(struct raw_lane *lane);
 
@@ -33,5 +36,16 @@ void compress_moving_inputs(struct raw_lane *lane);
 /* lies_waits.c */
 void prefetch_wrong_fields(struct raw_lane *lane);
 void waits_of_one_tag(struct raw_lane *lane);
+
+/* lies_pages.c */
+void page_not_lent(struct raw_lane *lane);
+void page_of_another(struct raw_lane *lane);
+void page_of_another_time(struct raw_lane *lane);
+void publish_reserved(struct raw_lane *lane);
+void page_beyond_pool(struct raw_lane *lane);
+void page_of_no_level(struct raw_lane *lane);
+void name_reserved(struct raw_lane *lane);
+void reserve_reserved(struct raw_lane *lane);
+void reserve_at_no_level(struct raw_lane *lane);
 
 #endif

@@ -413,6 +413,7 @@ int raw_reserve(struct raw_lane *lane, const struct ckv_key *parent,
 	int r;
 
 	memset(&arg, 0, sizeof arg);
+	arg.head.level = CKV_LEVEL_HOST;
 	if (parent != NULL)
 		arg.head.parent = *parent;
 	arg.key = *key;
@@ -424,7 +425,8 @@ int raw_reserve(struct raw_lane *lane, const struct ckv_key *parent,
 
 struct ckv_page_name raw_name(const struct raw *raw, const struct ckv_lent *lent)
 {
-	return (struct ckv_page_name){ lent->page, lent->lending, raw->epoch };
+	return (struct ckv_page_name){ lent->page, lent->lending, raw->epoch,
+				       lent->level, 0 };
 }
 
 void *raw_page_write(struct raw_lane *lane, uint32_t page)

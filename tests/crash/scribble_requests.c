@@ -47,7 +47,8 @@ static uint32_t bytes_of(struct scribbler *s, const struct ckv_req *q, char *arg
 	switch (q->op) {
 	case CKV_OP_RESERVE:
 		if (scribble_draw(s, 2))
-			memset(arg, 0, sizeof(struct ckv_reserve_arg));
+			*(struct ckv_reserve_arg *)(void *)arg =
+				(struct ckv_reserve_arg){ .level = CKV_LEVEL_HOST };
 		return q->flags ? 0 : (uint32_t)sizeof(struct ckv_reserve_arg) +
 				      q->n * CKV_KEY_BYTES;
 	case CKV_OP_PUBLISH:
@@ -183,10 +184,14 @@ static struct ckv_req strange_request(struct scribbler *s, struct strange *x)
 		q.flags = scribble_draw(s, 10) ? 0 : CKV_REQ_SCRATCH;
 		if (q.flags)
 			break;
-		*(struct ckv_key *)args_of(x->lane) = scribble_draw(s, 3) ?
-			(struct ckv_key){ { 0 } } : any_key(s);
-		q.arg_bytes = CKV_KEY_BYTES +
-			      fill_keys(s, x->lane, CKV_KEY_BYTES, q.n);
+		*(struct ckv_reserve_arg *)args_of(x->lane) = (struct ckv_reserve_arg){
+			.parent = scribble_draw(s, 3) ? (struct ckv_key){ { 0 } } :
+				  any_key(s),
+			.level = scribble_draw(s, 20) ? CKV_LEVEL_HOST :
+				 scribble_draw(s, 6),
+		};
+		q.arg_bytes = sizeof(struct ckv_reserve_arg) +
+			      fill_keys(s, x->lane, sizeof(struct ckv_reserve_arg), q.n);
 		break;
 	case CKV_OP_PUBLISH:
 		q.n = q.n < x->n_lent ? q.n : x->n_lent;
@@ -294,7 +299,7 @@ static int reserve_and_publish(struct scribbler *s, struct raw_lane *lane)
 	struct {
 		struct ckv_reserve_arg head;
 		struct ckv_key key[MOVING];
-	} arg = { .head = { { { 0 } } } };
+	} arg = { .head = { .level = CKV_LEVEL_HOST } };
 	struct ckv_publish_item item[MOVING];
 	struct ckv_lent lent[MOVING];
 	uint32_t n = 0;

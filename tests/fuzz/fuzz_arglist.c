@@ -45,6 +45,7 @@ static struct ckv_page_name take_name(const struct served *s,
 	if (page & 0x80) {
 		name.lending -= page & 1;
 		name.epoch += ~page & 1;
+		name.level -= page >> 1 & 1;
 	}
 	return name;
 }
@@ -124,6 +125,19 @@ static void append_prefetch(struct list *list, struct fuzz_input *in)
 	append(list, &arg, sizeof arg);
 }
 
+/* Mostly at the level there is; the parent may be none. */
+static void append_reserve(struct list *list, struct fuzz_input *in)
+{
+	uint8_t how = fuzz_u8(in);
+	struct ckv_reserve_arg arg = {
+		.parent = core_key(how % 48),
+		.level = how >= 250 ? how - 250u : CKV_LEVEL_HOST,
+		.zero = how == 249,
+	};
+
+	append(list, &arg, sizeof arg);
+}
+
 static void make_list(const struct served *s, struct list *list,
 		      struct fuzz_input *in)
 {
@@ -134,7 +148,7 @@ static void make_list(const struct served *s, struct list *list,
 	case CKV_OP_RESERVE:
 		if (request->flags & CKV_REQ_SCRATCH)
 			return;
-		n++;		/* the parent */
+		append_reserve(list, in);
 		/* fall through */
 	case CKV_OP_DROP:
 		for (uint32_t i = 0; i < n; i++)

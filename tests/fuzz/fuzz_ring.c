@@ -63,16 +63,27 @@ static uint32_t put_item(struct served *s, uint8_t op, uint32_t k, char *args)
 					 .n_tokens = CORE_TOKENS };
 	struct ckv_key key = core_key(k % 64);
 
-	if (op == CKV_OP_ABORT) {
+	switch (op) {
+	case CKV_OP_ABORT:
 		memcpy(args, &item.name, sizeof item.name);
 		return sizeof item.name;
+	case CKV_OP_PUBLISH:
+		memcpy(args, &item, sizeof item);
+		return sizeof item;
+	default:
+		memcpy(args, &key, sizeof key);
+		return sizeof key;
 	}
-	memcpy(args, op == CKV_OP_PUBLISH ? (const void *)&item : &key,
-	       sizeof item);
-	return sizeof item;
 }
-_Static_assert(sizeof(struct ckv_publish_item) == sizeof(struct ckv_key),
-	       "one size of items");
+
+static uint32_t put_reserve(uint32_t parent, char *args)
+{
+	struct ckv_reserve_arg arg = { .parent = core_key(parent % 64),
+				       .level = CKV_LEVEL_HOST };
+
+	memcpy(args, &arg, sizeof arg);
+	return sizeof arg;
+}
 
 /* A chain of keys under a parent, or pages 0, 1, 2 ...: what a client sends. */
 static void put_decent(struct served *s, int i, struct fuzz_input *in)
@@ -83,9 +94,8 @@ static void put_decent(struct served *s, int i, struct fuzz_input *in)
 	char *args = s->end[i].c + s->map.args;
 	struct ckv_req request = { .op = op[fuzz_u8(in) % 4], .n = n };
 
-	/* RESERVE's list begins with the parent. */
 	if (request.op == CKV_OP_RESERVE)
-		n++;
+		request.arg_bytes = put_reserve(from++, args);
 	for (uint32_t k = 0; k < n; k++)
 		request.arg_bytes += put_item(s, request.op, from + k,
 					      args + request.arg_bytes);

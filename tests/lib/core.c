@@ -226,29 +226,43 @@ void core_touch(struct core *core, int l, uint32_t i)
 			      slot);
 }
 
-int core_reserve_list(struct core *core, int lane, uint32_t parent, uint32_t i, uint32_t n,
-		      struct ckv_lent *ret_lent)
+int core_reserve_list_at(struct core *core, int lane, uint32_t level, uint32_t parent,
+			 uint32_t i, uint32_t n, struct ckv_lent *ret_lent)
 {
 	struct ckv_key up = core_key(parent), keys[CORE_LIST];
 
 	assert(n <= CORE_LIST);
 	for (uint32_t k = 0; k < n; k++)
 		keys[k] = core_key(i + k);
-	return space_reserve(core->space, lane, &up, keys, n, ret_lent);
+	return space_reserve(core->space, lane, level, &up, keys, n, ret_lent);
 }
 
-int core_reserve(struct core *core, int lane, uint32_t parent, uint32_t i,
-		 struct ckv_lent *ret_lent)
+int core_reserve_list(struct core *core, int lane, uint32_t parent, uint32_t i, uint32_t n,
+		      struct ckv_lent *ret_lent)
 {
-	int r = core_reserve_list(core, lane, parent, i, 1, ret_lent);
+	return core_reserve_list_at(core, lane, 0, parent, i, n, ret_lent);
+}
+
+int core_reserve_at(struct core *core, int lane, uint32_t level, uint32_t parent,
+		    uint32_t i, struct ckv_lent *ret_lent)
+{
+	int r = core_reserve_list_at(core, lane, level, parent, i, 1, ret_lent);
 
 	assert(r == (ret_lent->status == 0));
 	return ret_lent->status;
 }
 
+int core_reserve(struct core *core, int lane, uint32_t parent, uint32_t i,
+		 struct ckv_lent *ret_lent)
+{
+	return core_reserve_at(core, lane, 0, parent, i, ret_lent);
+}
+
 struct ckv_page_name core_name(const struct ckv_lent *lent)
 {
-	return (struct ckv_page_name){ lent->page, lent->lending, core_epoch };
+	return (struct ckv_page_name){
+		.page = lent->page, .lending = lent->lending, .epoch = core_epoch,
+		.level = lent->level };
 }
 
 struct ckv_page_name core_last_name(const struct core *core, uint32_t page)
@@ -256,8 +270,8 @@ struct ckv_page_name core_last_name(const struct core *core, uint32_t page)
 	uint32_t n_pages = core->config.level[0].pool.n_block_pages;
 
 	return (struct ckv_page_name){
-		page, page < n_pages ? page_of(core->space, 0, page)->lending : 1,
-		core_epoch };
+		.page = page, .epoch = core_epoch, .level = core->config.level[0].number,
+		.lending = page < n_pages ? page_of(core->space, 0, page)->lending : 1 };
 }
 
 int core_abort(struct core *core, int lane, const struct ckv_lent *lent)

@@ -70,9 +70,14 @@ int core_reserve(struct core *core, int lane, uint32_t parent, uint32_t i,
 /* Keys i, i + 1 .. of one chain, in one call: its answer. */
 int core_reserve_list(struct core *core, int lane, uint32_t parent, uint32_t i, uint32_t n,
 		      struct ckv_lent *ret_lent);
+/* The same at other levels than the nearest one. */
+int core_reserve_at(struct core *core, int lane, uint32_t level, uint32_t parent,
+		    uint32_t i, struct ckv_lent *ret_lent);
+int core_reserve_list_at(struct core *core, int lane, uint32_t level, uint32_t parent,
+			 uint32_t i, uint32_t n, struct ckv_lent *ret_lent);
 /* How a client names what it was lent. */
 struct ckv_page_name core_name(const struct ckv_lent *lent);
-/* The name of any page as it was lent last, to whomever. */
+/* The name of any page of the nearest level as it was lent last, to whomever. */
 struct ckv_page_name core_last_name(const struct core *core, uint32_t page);
 /* Publish one page, checksum given; give one back. */
 int core_publish(struct core *core, int lane, const struct ckv_lent *lent);

@@ -17,13 +17,13 @@ uint32_t scratch_holds[HOLDS], n_lent_max;
 bool scratch_orphan[HOLDS];
 enum space_auto automatic;
 bool could_leave;
-uint64_t rng, seed, event, n_published, n_dropped;
+uint64_t rng, seed, event, n_published, n_dropped, n_lent_at[SPACE_LEVELS_MAX];
 struct old_lane old_lane[LANES];
 
 static struct lending {		/* the last one of a page */
 	uint32_t number;
 	int lane, over;		/* 0 while it lasts */
-} lending[PAGES];
+} lending[SPACE_LEVELS_MAX][PAGES];
 static struct ckv_page_name names[NAMES];	/* lent at some time */
 static uint32_t n_names;
 
@@ -42,72 +42,35 @@ void plant_forest(void)
 			       k - 1 - below(6);
 }
 
-uint32_t client_lent(int l)
+uint32_t lending_level(void)
 {
-	uint32_t n = n_scratch[l];
+	uint32_t level;
+
+	do
+		level = below(core.config.n_levels);
+	while (!core_is_read(&core, level));
+	return level;
+}
+
+uint32_t client_lent_at(int l, uint32_t level)
+{
+	uint32_t n = level == work() ? n_scratch[l] : 0;
 
 	for (uint32_t k = 1; k <= KEYS; k++)
-		n += is_lent(k) && model[k].lane == l;
+		n += is_lent(k) && model[k].lane == l && model[k].lent_at == level;
 	return n;
 }
 
-/* ---- what may not leave ---- */
-
-void keep_chain(uint32_t k, uint32_t at)
+uint32_t client_lent(int l)
 {
-	if ((at & (model[k].at | is_lent(k))) == 0)
-		return;
-	for (; k != 0; k = parent_of[k]) {
-		at &= model[k].at | is_lent(k);
-		model[k].kept = true;
-		model[k].keep |= at;
-	}
+	uint32_t n = 0;
+
+	for (uint32_t level = 0; level < core.config.n_levels; level++)
+		n += client_lent_at(l, level);
+	return n;
 }
 
-static void keep_slot(uint32_t slot)
-{
-	for (uint32_t k = 1; k <= KEYS; k++)
-		if (model[k].state == PUBLISHED && model[k].slot == slot)
-			keep_chain(k, model[k].at);
-	for (int v = 0; v < VIEWS; v++)
-		if (views[v].there && views[v].slot == slot)
-			views[v].kept = true;
-}
-
-/* A hold and a page that is lent keep the nearest level's copies above them. */
-static void keep_needed(uint32_t k)
-{
-	const struct mkey *m = &model[k];
-
-	if (m->n_holds || m->state == LENT)
-		keep_chain(k, 1);
-	if (m->over)
-		keep_chain(k, m->at | 1);
-	if (m->summing || m->move != 0 || core_is_blind(&core))
-		keep_chain(k, m->at);
-}
-
-/* Every pin word is honoured, a liar's too if it happens to name a slot. */
-void mark_kept(uint32_t also)
-{
-	for (uint32_t k = 1; k <= KEYS; k++) {
-		model[k].kept = false;
-		model[k].keep = 0;
-	}
-	for (int v = 0; v < VIEWS; v++)
-		views[v].kept = false;
-	for (uint32_t k = 1; k <= KEYS; k++)
-		keep_needed(k);
-	keep_prefetched();
-	keep_chain(also, 1);
-	for (int l = 0; l < CORE_LANES; l++) {
-		uint32_t high = ckv_hint_load32(&core.lane[l].pin_high);
-
-		for (uint32_t w = 0; w < high && w < CORE_PINS; w++)
-			if (ckv_pin_slot(&core.lane[l].pins[w]) != CKV_NONE)
-				keep_slot(ckv_pin_slot(&core.lane[l].pins[w]));
-	}
-}
+/* ---- keys ---- */
 
 void leave(uint32_t k)
 {
@@ -121,7 +84,6 @@ void leave(uint32_t k)
 
 void see_one(uint32_t k)
 {
-	uint8_t number = core.config.level[0].number;
 	struct ckv_block block;
 	uint32_t slot;
 
@@ -133,8 +95,10 @@ void see_one(uint32_t k)
 	MUST(slot == model[k].slot);
 	MUST(block.level == core.config.level[nearest(k)].number);
 	MUST(block.generation == model[k].generation);
-	if (model[k].at & 1)
-		MUST(*ckv_block_page(&block, number) == model[k].page);
+	for (uint32_t l = 0; l < core.config.n_levels; l++)
+		if (core_is_read(&core, l))
+			MUST(*ckv_block_page(&block, core.config.level[l].number) ==
+			     place_of(k, l));
 }
 
 /* After a call that may evict: what is gone was free to go. Deepest first. */
@@ -164,31 +128,42 @@ void lendings_forget(void)
 	memset(lending, 0, sizeof lending);
 }
 
-void lending_ends(uint32_t page, int how)
+void lending_ends(uint32_t level, uint32_t page, int how)
 {
-	MUST(lending[page].over == 0);
-	lending[page].over = how;
+	MUST(lending[level][page].over == 0);
+	lending[level][page].over = how;
 }
 
-struct ckv_page_name name_of(uint32_t page)
+static uint32_t level_of_number(uint32_t number)
 {
-	return (struct ckv_page_name){ page, lending[page].number, core_epoch };
+	uint32_t level = 0;
+
+	while (core.config.level[level].number != number)
+		level++;
+	return level;
+}
+
+struct ckv_page_name name_of(uint32_t level, uint32_t page)
+{
+	return (struct ckv_page_name){ page, lending[level][page].number, core_epoch,
+				       core.config.level[level].number, 0 };
 }
 
 static void lending_begins(int l, const struct ckv_lent *lent)
 {
-	struct lending *at = &lending[lent->page];
+	uint32_t level = level_of_number(lent->level);
+	struct lending *at = &lending[level][lent->page];
 
 	MUST(lent->lending != 0 && lent->lending != at->number);
 	*at = (struct lending){ lent->lending, lane[l], 0 };
-	bytes_spoilt(0, lent->page);
+	bytes_spoilt(level, lent->page);
 	names[n_names++ % NAMES] = core_name(lent);
 }
 
 /* What this name is to this lane; 0: the page is lent to it. */
 static int judge_name(int l, const struct ckv_page_name *name)
 {
-	const struct lending *at = &lending[name->page];
+	const struct lending *at = &lending[level_of_number(name->level)][name->page];
 
 	if (name->epoch != core_epoch || name->lending != at->number ||
 	    at->lane != lane[l])
@@ -197,30 +172,38 @@ static int judge_name(int l, const struct ckv_page_name *name)
 }
 
 /* The key that a page is lent for; 0: none, it is scratch. */
-static uint32_t key_lent(uint32_t page)
+static uint32_t key_lent(const struct ckv_page_name *name)
 {
+	uint32_t level = level_of_number(name->level);
+
 	for (uint32_t k = 1; k <= KEYS; k++)
-		if (is_lent(k) && model[k].page == page)
+		if (is_lent(k) && model[k].lent_at == level && model[k].page == name->page)
 			return k;
 	return 0;
 }
 
 /* ---- reserve ---- */
 
-static void lend(uint32_t k, int l, const struct ckv_lent *lent)
+static void lend(uint32_t k, int l, uint32_t level, const struct ckv_lent *lent)
 {
-	MUST(lent->page < PAGES);
-	for (uint32_t i = 1; i <= KEYS; i++)
-		MUST((!is_lent(i) && !(model[i].at & 1)) ||
+	MUST(lent->page < core.config.level[level].n_places);
+	MUST(lent->level == core.config.level[level].number);
+	for (uint32_t i = 1; i <= KEYS; i++) {
+		MUST(!is_lent(i) || model[i].lent_at != level ||
 		     model[i].page != lent->page);
+		MUST(!(model[i].at >> level & 1) || place_of(i, level) != lent->page);
+	}
 	for (int i = 0; i < LANES; i++)
 		for (uint32_t n = 0; n < old_lane[i].n_pages; n++)
-			MUST(old_lane[i].page[n] != lent->page);
+			MUST(old_lane[i].page[n].level != level ||
+			     old_lane[i].page[n].page != lent->page);
 	lending_begins(l, lent);
 	model[k].lane = l;
 	model[k].page = lent->page;
+	model[k].lent_at = level;
+	n_lent_at[level]++;
 	if (model[k].state == PUBLISHED) {
-		MUST(!model[k].over && !(model[k].at & 1));
+		MUST(!model[k].over && nearest(k) > level);
 		MUST(lent->slot == model[k].slot);
 		MUST(lent->generation == model[k].generation);
 		model[k].over = true;
@@ -269,55 +252,57 @@ static bool bucket_may_leave(uint32_t k)
 }
 
 /* What the core must say about k; 0 may also be a lack of room. */
-static int predict(uint32_t k, int l, uint32_t lent)
+static int predict(uint32_t k, int l, uint32_t level)
 {
 	const struct mkey *m = &model[k], *up = &model[parent_of[k]];
-	bool up_ok = parent_of[k] == 0 ||
-		     (is_lent(parent_of[k]) ? up->lane == l : up->at & 1);
+	bool ours = is_lent(parent_of[k]) && up->lane == l;
+	bool up_ok = parent_of[k] == 0 || is_at(parent_of[k], level) ||
+		     (ours && up->lent_at <= level);
 
 	if (m->state == PUBLISHED && !up_ok)
 		return -EXDEV;
-	if (m->state == PUBLISHED && (m->at & 1))
+	if (is_at(k, level))
 		return -EEXIST;
 	if (is_lent(k))
 		return -EALREADY;
 	if (!up_ok)
-		return up->state == PUBLISHED ? -EXDEV : -ENOENT;
-	return lent >= n_lent_max ? -EDQUOT : 0;
+		return up->state == PUBLISHED || ours ? -EXDEV : -ENOENT;
+	return client_lent_at(l, level) >= n_lent_max ? -EDQUOT : 0;
 }
 
 /* The answer for key k: `before` is the status of the one before it in the list. */
-int judge_lent(uint32_t k, int l, int before, const struct ckv_lent *lent,
-	       bool searched)
+int judge_lent(uint32_t k, int l, uint32_t level, int before,
+	       const struct ckv_lent *lent, bool searched)
 {
-	int want = before != 0 && before != -EEXIST ? -ECANCELED :
-		   predict(k, l, client_lent(l));
+	int want = before != 0 && before != -EEXIST ? -ECANCELED : predict(k, l, level);
 	int status = lent->status;
 
 	if (want == -EDQUOT && status == -EXFULL)
+		want = status;
+	if ((want == -EDQUOT || want == 0) && status == -ENOSPC && is_stale(k, level))
 		want = status;
 	if (want == 0 && status == -EXFULL)
 		MUST(buckets_full(k) && !(searched && bucket_may_leave(k)));
 	else if (want == 0 && status == -ENOSPC)
 		MUST(!searched || !space_pace_ready(&pace) || !could_leave ||
-		     !one_may_leave());
+		     !one_may_leave(level));
 	else
 		MUST(status == want);
 	MUST((status == 0) == (lent->page != CKV_NONE));
 	if (status == -EEXIST)
 		MUST(lent->slot == model[k].slot);
 	if (status == 0)
-		lend(k, l, lent);
+		lend(k, l, level, lent);
 	return status;
 }
 
-static void judge_reserve(const uint32_t *path, uint32_t n, int l,
+static void judge_reserve(const uint32_t *path, uint32_t n, int l, uint32_t level,
 			  const struct ckv_lent *lent, int r)
 {
 	int status = 0, n_lent = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
-		status = judge_lent(path[i], l, status, &lent[i], true);
+		status = judge_lent(path[i], l, level, status, &lent[i], true);
 		n_lent += status == 0;
 	}
 	MUST(r == n_lent);
@@ -347,7 +332,7 @@ uint32_t some_path(uint32_t *path)
 
 void do_reserve(int l)
 {
-	uint32_t path[KEYS], n = some_path(path);
+	uint32_t path[KEYS], n = some_path(path), level = lending_level(), n_there = 0;
 	uint64_t before = CORE_STAT(&core, evicted);
 	struct ckv_key up = core_key(parent_of[path[0]]), keys[LIST];
 	struct ckv_lent lent[LIST];
@@ -355,13 +340,14 @@ void do_reserve(int l)
 
 	for (uint32_t i = 0; i < n; i++)
 		keys[i] = core_key(path[i]);
-	mark_kept(parent_of[path[0]]);
-	for (uint32_t i = 0; i < n; i++)
-		keep_chain(path[i], 1);
-	could_leave = one_may_leave();
-	r = space_reserve(core.space, lane[l], &up, keys, n, lent);
+	/* What is held while it waits: the parent of the first key that is lent a page. */
+	while (n_there < n && is_at(path[n_there], level))
+		n_there++;
+	mark_kept(n_there > 0 ? path[n_there - 1] : parent_of[path[0]], level);
+	could_leave = one_may_leave(level);
+	r = space_reserve(core.space, lane[l], level, &up, keys, n, lent);
 	see_evictions(before);
-	judge_reserve(path, n, l, lent, r);
+	judge_reserve(path, n, l, level, lent, r);
 }
 
 void do_scratch(int l)
@@ -372,14 +358,14 @@ void do_scratch(int l)
 
 	if (n_scratch[l] == SCRATCH)
 		return;
-	mark_kept(0);
-	could_leave = one_may_leave();
+	mark_kept(0, 0);
+	could_leave = one_may_leave(work());
 	r = space_reserve_scratch(core.space, lane[l], 1, &lent);
 	see_evictions(before);
-	if (client_lent(l) >= n_lent_max)
+	if (client_lent_at(l, work()) >= n_lent_max)
 		MUST(r == 0 && lent.status == -EDQUOT);
 	else if (lent.status == -ENOSPC)
-		MUST(!could_leave || !one_may_leave());
+		MUST(!could_leave || !one_may_leave(work()));
 	else
 		MUST(r == 1 && lent.status == 0);
 	if (r == 1) {
@@ -422,7 +408,7 @@ static uint32_t some_names(int l, struct ckv_page_name *ret)
 	if (below(2))
 		qsort(keys, n, sizeof keys[0], by_number);
 	for (uint32_t i = 0; i < n; i++)
-		ret[i] = name_of(model[keys[i]].page);
+		ret[i] = name_of(model[keys[i]].lent_at, model[keys[i]].page);
 	for (uint32_t i = below(4); i > 0 && n_names > 0; i--) {
 		at = n < LIST ? n++ : below(n);
 		ret[at] = names[below(n_names < NAMES ? n_names : NAMES)];
@@ -430,7 +416,7 @@ static uint32_t some_names(int l, struct ckv_page_name *ret)
 	}
 	if (n_scratch[l] > 0 && below(3) == 0)
 		ret[n < LIST ? n++ : below(n)] =
-			name_of(scratch[l][below(n_scratch[l])]);
+			name_of(work(), scratch[l][below(n_scratch[l])]);
 	if (n > 0 && below(4) == 0)
 		ret[below(n)] = ret[below(n)];
 	return n;
@@ -443,17 +429,17 @@ static int publish_model(int l, const struct ckv_publish_item *item)
 
 	if (r < 0)
 		return r;
-	k = key_lent(item->name.page);
+	k = key_lent(&item->name);
 	up = parent_of[k];
 	if (k == 0 || item->n_tokens == 0)
 		return -EINVAL;
-	if (up != 0 && (model[up].state != PUBLISHED || !(model[up].at & 1)))
+	if (up != 0 && !is_at(up, model[k].lent_at))
 		return -ENOENT;
 	model[k].state = PUBLISHED;
 	model[k].over = false;
-	model[k].at = 1;
-	bytes_of(k, item->name.page);
-	lending_ends(item->name.page, -EEXIST);
+	model[k].at = 1u << model[k].lent_at;
+	bytes_of(k, model[k].lent_at, item->name.page);
+	lending_ends(model[k].lent_at, item->name.page, -EEXIST);
 	return 0;
 }
 
@@ -477,7 +463,7 @@ void do_publish(int l)
 	for (uint32_t i = 0; i < n; i++) {
 		int want;
 
-		keys[i] = key_lent(items[i].name.page);
+		keys[i] = key_lent(&items[i].name);
 		want = publish_model(l, &items[i]);
 		MUST(status[i] == want);
 		n_good += want == 0;
@@ -493,9 +479,9 @@ void do_publish(int l)
 static void abort_key(uint32_t k)
 {
 	for (uint32_t i = k + 1; i <= KEYS; i++)
-		if (parent_of[i] == k && is_lent(i))
+		if (parent_of[i] == k && is_lent(i) && hangs(i))
 			abort_key(i);
-	lending_ends(model[k].page, -ECANCELED);
+	lending_ends(model[k].lent_at, model[k].page, -ECANCELED);
 	if (model[k].over)
 		model[k].over = false;
 	else
@@ -512,7 +498,7 @@ static void abort_scratch(int l, uint32_t page)
 		if (scratch_holds[h] == page + 1)
 			n_orphans += scratch_orphan[h] = true;
 	scratch[l][i] = scratch[l][--n_scratch[l]];
-	lending_ends(page, -ECANCELED);
+	lending_ends(work(), page, -ECANCELED);
 }
 
 static int abort_model(int l, const struct ckv_page_name *name)
@@ -522,7 +508,7 @@ static int abort_model(int l, const struct ckv_page_name *name)
 
 	if (r < 0)
 		return r;
-	k = key_lent(name->page);
+	k = key_lent(name);
 	if (k != 0)
 		abort_key(k);
 	else
@@ -551,6 +537,11 @@ void do_abort(int l)
 
 /* ---- drop ---- */
 
+static bool is_held(const struct mkey *m)
+{
+	return m->n_holds[0] + m->n_holds[1] + m->n_holds[2] > 0;
+}
+
 void do_drop(void)
 {
 	uint32_t n = 1 + below(LIST), keys[LIST], chosen[KEYS + 1] = { 0 };
@@ -567,7 +558,7 @@ void do_drop(void)
 		struct mkey *m = &model[keys[i]];
 
 		want[i] = m->state != PUBLISHED ? -ENOENT :
-			  m->n_kids || m->n_holds || m->over || m->move ?
+			  m->n_kids || is_held(m) || m->over || m->move ?
 			  -EBUSY : 0;
 		if (want[i] == 0 && !chosen[keys[i]]) {
 			chosen[keys[i]] = 1;
@@ -578,7 +569,7 @@ void do_drop(void)
 	for (uint32_t k = 1; k <= KEYS; k++)
 		if (chosen[k] && parent_of[k])
 			model[parent_of[k]].n_kids++;
-	mark_kept(0);
+	mark_kept(0, 0);
 	before = CORE_STAT(&core, evicted);
 	MUST(space_drop(core.space, list, n, status) >= 0);
 	for (uint32_t i = 0; i < n; i++) {

@@ -26,8 +26,10 @@ enum state { ABSENT, LENT, PUBLISHED };
 struct mkey {
 	enum state state;
 	int lane;
-	uint32_t page, slot, generation;
-	int n_kids, n_holds;
+	uint32_t slot, generation;
+	uint32_t lent_at, page;	/* if a page is lent for it: its level, and the page */
+	int n_kids, n_holds[SPACE_LEVELS_MAX];
+	uint32_t sum_page;	/* if summing */
 	bool summing, kept, done;
 	bool over;		/* published farther away, and a page is lent for it */
 	uint32_t at, keep;	/* bit l: a copy at level l; one that may not leave */
@@ -52,6 +54,7 @@ extern bool scratch_orphan[HOLDS];
 extern uint32_t n_lent_max;
 extern enum space_auto automatic;
 extern uint64_t rng, seed, event, n_published, n_dropped;
+extern uint64_t n_lent_at[SPACE_LEVELS_MAX];	/* for keys */
 
 /*
  * What is left of client l's lane of before a restart, if it has not ended: its memory is
@@ -59,7 +62,8 @@ extern uint64_t rng, seed, event, n_published, n_dropped;
  */
 extern struct old_lane {
 	bool there;
-	uint32_t page[PAGES], n_pages;
+	struct lent_page { uint32_t level, page; } page[2 * PAGES];
+	uint32_t n_pages;
 } old_lane[LANES];
 
 /* Check's own assertions write to a pipe each time: too slow for this. */
@@ -81,29 +85,55 @@ static inline uint32_t nearest(uint32_t k)
 	return (uint32_t)__builtin_ctz(model[k].at);
 }
 
+/* Is k there at this level or nearer? */
+static inline bool is_at(uint32_t k, uint32_t level)
+{
+	return model[k].state == PUBLISHED && nearest(k) <= level;
+}
+
+/* Does a page that was lent for k hang on one that was lent for its parent? */
+static inline bool hangs(uint32_t k)
+{
+	return is_lent(parent_of[k]) && !is_at(parent_of[k], model[k].lent_at);
+}
+
+static inline uint32_t work(void)
+{
+	return core.config.work_level;
+}
+
+/* Where a copy is; the index says the same: see_one(). */
+static inline uint32_t place_of(uint32_t k, uint32_t level)
+{
+	return core_copy(&core, model[k].slot, level);
+}
+
 uint32_t below(uint32_t n);	/* a random number */
+uint32_t lending_level(void);	/* a random level of pages */
 void plant_forest(void);
+/* Pages of a level lent to client l; of all levels. */
+uint32_t client_lent_at(int l, uint32_t level);
 uint32_t client_lent(int l);
 
 /*
  * Set `kept` of what may not leave now: what is pinned, held, lent or summed,
- * and the chain of one key more (0: none).
+ * and the chain of one key more (0: none), at a level or nearer.
  */
-void mark_kept(uint32_t also);
+void mark_kept(uint32_t also, uint32_t level);
 void leave(uint32_t k);
 /* All lendings were an earlier daemon's. */
 void lendings_forget(void);
 /* The lending of a page is over: -EEXIST published, -ECANCELED given back. */
-void lending_ends(uint32_t page, int how);
+void lending_ends(uint32_t level, uint32_t page, int how);
 /* The name under which the page was lent last. */
-struct ckv_page_name name_of(uint32_t page);
+struct ckv_page_name name_of(uint32_t level, uint32_t page);
 /* Does a client find k exactly if the model has it, and where it was? */
 void see_one(uint32_t k);
 
 /* After a call that may evict: what is gone was free to go, by `kept`. */
 void see_evictions(uint64_t n_before);
-int judge_lent(uint32_t k, int l, int before, const struct ckv_lent *lent,
-	       bool searched);
+int judge_lent(uint32_t k, int l, uint32_t level, int before,
+	       const struct ckv_lent *lent, bool searched);
 uint32_t some_path(uint32_t *path);
 
 void do_reserve(int l);
@@ -133,15 +163,17 @@ void moves_start(void);
 /* For a daemon that comes after this one: how many pages will rest more than now. */
 uint32_t moves_forget(void);
 /* The writer fills the page that it was lent for k; its bytes are k's from now on. */
-void bytes_of(uint32_t k, uint32_t page);
+void bytes_of(uint32_t k, uint32_t level, uint32_t page);
 /* Whatever was there, it may be anything now. */
 void bytes_spoilt(uint32_t level, uint32_t place);
 /* Which copies does k have now? */
 uint32_t copies_of(uint32_t k);
 /* Copies of published keys that are gone may go, by `keep`, and new ones were not made. */
 void see_copies(void);
-/* Could any block leave the nearest level now? */
-bool one_may_leave(void);
+/* Could any block leave this level now? */
+bool one_may_leave(uint32_t level);
+/* At this level a copy of k was replaced, and may still be read. */
+bool is_stale(uint32_t k, uint32_t level);
 extern bool could_leave;	/* ... before the step, which may free what was tied */
 void keep_prefetched(void);
 /* What a reader has pinned is as it was. */
@@ -153,7 +185,7 @@ void see_events(void);
 void do_move(void);
 void do_prefetch(void);
 extern uint64_t n_moved[2], n_prefetched, n_over, n_gaps;
-/* Keep these copies of k, and what its ancestors need to have for that. */
+/* Keep k at each of these levels or nearer, and so its ancestors. */
 void keep_chain(uint32_t k, uint32_t at);
 
 #endif

@@ -46,12 +46,11 @@ void moves_start(void)
 	space_events(core.space, true);
 }
 
-/* At this level a copy of k was replaced, and may still be read. */
-static bool is_stale(uint32_t k, uint32_t l)
+bool is_stale(uint32_t k, uint32_t l)
 {
 	return model[k].state == PUBLISHED && !(model[k].at >> l & 1) &&
 	       core_place(&core, model[k].slot, l) != CKV_NONE &&
-	       !(model[k].over && l == 0);
+	       !(model[k].over && l == model[k].lent_at);
 }
 
 /*
@@ -88,11 +87,10 @@ static uint64_t bytes_now(uint32_t k)
 	return (uint64_t)model[k].version << 32 | k;
 }
 
-void bytes_of(uint32_t k, uint32_t page)
+void bytes_of(uint32_t k, uint32_t level, uint32_t page)
 {
 	model[k].version++;
-	model[k].page = page;
-	bytes[0][page] = bytes_now(k);
+	bytes[level][page] = bytes_now(k);
 	if (model[k].move != 0)
 		moves[model[k].move - 1].cancelled = true;
 }
@@ -182,7 +180,7 @@ static void see_generation(uint32_t k, uint32_t gone)
 {
 	uint32_t now = core_generation(&core, model[k].slot);
 	uint32_t before = model[k].generation;
-	bool two = core.config.level[0].number == CKV_LEVEL_DEVICE;
+	bool two = core.config.n_levels > 1 && core_is_read(&core, 1);
 
 	MUST((now & 1) == 0 && now >= before);
 	MUST(now > before || !is_read(gone));
@@ -214,10 +212,12 @@ void see_copies(void)
 			MUST(nearest(parent_of[k]) <= nearest(k));
 }
 
-/* The last block of its chain at the nearest level; is there a child farther away? */
-static bool end_may_leave(uint32_t k)
+/* The last block of its chain at this level; is there a child farther away? */
+static bool end_may_leave(uint32_t k, uint32_t level)
 {
-	for (uint32_t l = 1; l < core.config.n_levels; l++) {
+	if (nearest(k) < level)
+		return true;
+	for (uint32_t l = level + 1; l < core.config.n_levels; l++) {
 		if (model[k].at >> l & 1)
 			return true;
 		if (has_kid_at(k, l))
@@ -226,11 +226,13 @@ static bool end_may_leave(uint32_t k)
 	return true;
 }
 
-bool one_may_leave(void)
+bool one_may_leave(uint32_t level)
 {
 	for (uint32_t k = 1; k <= KEYS; k++)
-		if ((model[k].at & ~model[k].keep & 1) && !has_kid_at(k, 0) &&
-		    !(model[k].kept && model[k].at == 1) && end_may_leave(k))
+		if (((model[k].at & ~model[k].keep) >> level & 1) &&
+		    !has_kid_at(k, level) &&
+		    !(model[k].kept && model[k].at == 1u << level) &&
+		    end_may_leave(k, level))
 			return true;
 	return false;
 }
@@ -305,8 +307,6 @@ void see_moves(void)
 			MUST((now & bit) || !may_count(m) || !one_thing);
 			if (now & bit) {
 				model[m->k].at |= bit;	/* it came by this move */
-				if (m->move.to == 0)
-					model[m->k].page = m->move.to_place;
 				n_moved[m->move.to > m->move.from]++;
 			}
 			again = any = true;
@@ -339,7 +339,7 @@ void do_move(void)
 	struct mmove *m = &moves[below(MOVES)];
 
 	if (below(8) == 0 && space_waits(core.space)) {
-		mark_kept(0);
+		mark_kept(0, 0);
 		space_step(core.space);
 		see_evictions(before);
 	}
@@ -357,7 +357,7 @@ void keep_prefetched(void)
 		uint32_t k = tasks[i].held, level = tasks[i].task.held_level;
 
 		/* If PUBLISH replaced the copy that is held, a nearer one stays for it. */
-		if (k != 0 && (model[k].at >> level & 1))
+		if (k != 0)
 			keep_chain(k, 1u << level);
 		for (; k != 0; k = parent_of[k])
 			model[k].kept = true;

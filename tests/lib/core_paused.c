@@ -27,7 +27,7 @@ static void begin(struct paused *p, int l)
 		p->keys[i] = core_key(p->path[i]);
 	p->task = (struct space_task){
 		.op = SPACE_RESERVE, .lane = lane[l], .n = p->n,
-		.parent = core_key(parent_of[p->path[0]]),
+		.parent = core_key(parent_of[p->path[0]]), .level = lending_level(),
 		.items = p->keys, .answers = p->lent,
 	};
 }
@@ -40,23 +40,23 @@ static void hold(struct paused *p)
 	p->held = p->task.next > 0 ? p->path[p->task.next - 1] :
 		  parent_of[p->path[0]];
 	MUST(model[p->held].slot == p->task.held_slot);
-	model[p->held].n_holds++;
+	model[p->held].n_holds[p->task.level]++;
 }
 
 static void release(struct paused *p)
 {
 	if (p->held != 0)
-		model[p->held].n_holds--;
+		model[p->held].n_holds[p->task.level]--;
 	p->held = 0;
 }
 
 /* One step for all who wait; what leaves for them is free to leave. */
-static void make_step(void)
+static void make_step(uint32_t level)
 {
 	uint64_t before = CORE_STAT(&core, evicted);
 
-	mark_kept(0);
-	could_leave = one_may_leave();
+	mark_kept(0, 0);
+	could_leave = one_may_leave(level);
 	space_step(core.space);
 	see_evictions(before);
 	space_check(core.space);
@@ -70,11 +70,11 @@ static void go_on(struct paused *p, int l, bool searched)
 	int r;
 
 	/* Its parent was held while it waited. */
-	mark_kept(0);
+	mark_kept(0, 0);
 	release(p);
 	r = space_run(core.space, &p->task, &units);
 	for (; next < p->task.next; next++)
-		p->status = judge_lent(p->path[next], l, p->status,
+		p->status = judge_lent(p->path[next], l, p->task.level, p->status,
 				       &p->lent[next], searched);
 	p->on = r == SPACE_MORE || r == SPACE_WAIT;
 	p->waits = r == SPACE_WAIT;
@@ -95,10 +95,10 @@ bool do_paused(int l)
 	if (below(16) != 0)
 		space_pace_pay(&pace, UINT64_MAX);
 	if (p->waits && below(2) && space_waits(core.space))
-		make_step();
+		make_step(p->task.level);
 	go_on(p, l, false);
 	if (p->waits && below(2)) {
-		make_step();
+		make_step(p->task.level);
 		go_on(p, l, true);
 	}
 	return true;

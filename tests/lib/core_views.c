@@ -16,7 +16,7 @@ static void see_views(void)
 		MUST(views[v].there || !found);
 		if (found) {
 			MUST(slot == views[v].slot);
-			MUST(*ckv_block_page(&block, core.config.level[0].number) ==
+			MUST(*ckv_block_page(&block, core.config.level[work()].number) ==
 			     views[v].page);
 			MUST(block.n_pages == views[v].n_pages);
 		}
@@ -37,7 +37,7 @@ void do_view(void)
 	int64_t first;
 	int r;
 
-	mark_kept(0);
+	mark_kept(0, 0);
 	if (below(3) == 0) {
 		r = space_view_find(core.space, &view.key, &found);
 		MUST((r == 0) == views[v].there);

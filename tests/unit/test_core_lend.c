@@ -200,7 +200,7 @@ START_TEST(impossible_requests_change_nothing)
 	for (int i = 0; i < 2; i++) {
 		uint32_t n = counts[i];
 
-		ck_assert_int_eq(space_reserve(core.space, a, &root, keys, n,
+		ck_assert_int_eq(space_reserve(core.space, a, 0, &root, keys, n,
 					       lent), -EINVAL);
 		ck_assert_int_eq(space_reserve_scratch(core.space, a, n, lent),
 				 -EINVAL);
@@ -213,7 +213,7 @@ START_TEST(impossible_requests_change_nothing)
 		ck_assert_int_eq(space_prefetch(core.space, keys, n), -EINVAL);
 	}
 	keys[0] = core_key(1);
-	ck_assert_int_eq(space_reserve(core.space, a, &root, keys, 2, lent),
+	ck_assert_int_eq(space_reserve(core.space, a, 0, &root, keys, 2, lent),
 			 -EINVAL);
 	ck_assert(core_same(&core, before));
 	free(before);

@@ -64,7 +64,7 @@ END_TEST
 /* Only the lane that a page is lent to may name it, then and afterwards. */
 START_TEST(another_lanes_page_is_stale)
 {
-	struct ckv_page_name name, free_page = { 5, 1, CORE_EPOCH };
+	struct ckv_page_name name, free_page = { 5, 1, CORE_EPOCH, CKV_LEVEL_HOST, 0 };
 	struct ckv_lent lent;
 
 	core_reserve(&core, b, 0, 2, &lent);

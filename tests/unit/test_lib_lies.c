@@ -42,7 +42,8 @@ static void teardown(void)
 /* Two pages were reserved, and this is what the daemon says of the second. */
 static long lend(const struct ckv_lent *second, struct ckv_page pages[2])
 {
-	const struct ckv_lent first = { .slot = 1, .lending = 1, .generation = 2 };
+	const struct ckv_lent first = { .slot = 1, .lending = 1, .generation = 2,
+					.level = CKV_LEVEL_HOST };
 	struct ckv_lane *lane = &t.lane;
 	struct lib_request *request;
 	char *answers = lane->seg.d_base + lane->at.results;
@@ -60,16 +61,18 @@ static long lend(const struct ckv_lent *second, struct ckv_page pages[2])
 }
 
 static const struct ckv_lent lies[] = {
-	{ .page = 1u << 20, .slot = 2, .lending = 1 },
-	{ .page = 1, .slot = 1u << 30, .lending = 1 },
-	{ .page = 1, .slot = 2, .lending = 0 },
+	{ .page = 1u << 20, .slot = 2, .lending = 1, .level = CKV_LEVEL_HOST },
+	{ .page = 1, .slot = 1u << 30, .lending = 1, .level = CKV_LEVEL_HOST },
+	{ .page = 1, .slot = 2, .lending = 0, .level = CKV_LEVEL_HOST },
+	{ .page = 1, .slot = 2, .lending = 1, .level = CKV_LEVEL_DEVICE },
 };
 
 /* A page that cannot be is not handed out, goes back, and is in no set. */
 START_TEST(no_such_page_is_lent)
 {
 	struct ckv_page pages[2];
-	struct ckv_lent truth = { .page = 1, .slot = CKV_NONE, .lending = 1 };
+	struct ckv_lent truth = { .page = 1, .slot = CKV_NONE, .lending = 1,
+				  .level = CKV_LEVEL_HOST };
 
 	ck_assert_int_eq(lend(&lies[_i], pages), 1);
 	ck_assert_int_eq(pages[0].status, 0);

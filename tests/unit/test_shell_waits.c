@@ -94,9 +94,10 @@ static void begin_to_write(int i)
 	static const struct ckv_key root, key = { .byte = { 1 } };
 	struct ckv_lent answer;
 
-	ck_assert_int_eq(space_reserve(core_of(i), lane[i]->number, &root, &key, 1,
+	ck_assert_int_eq(space_reserve(core_of(i), lane[i]->number, 0, &root, &key, 1,
 				       &answer), 1);
-	lent[i] = (struct ckv_page_name){ answer.page, answer.lending, d->epoch };
+	lent[i] = (struct ckv_page_name){ answer.page, answer.lending, d->epoch,
+					  answer.level, 0 };
 }
 
 static void give_back(int i)
