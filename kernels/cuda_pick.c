@@ -138,7 +138,7 @@ static void settle_scores(struct pick *p)
 		p->n_scored = n_tokens - p->window;
 		p->row_stride = p->n_scored;
 	} else if (p->s->kind == CKV_H2O) {
-		p->n_scored = p->s->n_recent < p->n ? n_tokens - p->s->n_recent : 0;
+		p->n_scored = p->s->n_recent < n_tokens ? n_tokens - p->s->n_recent : 0;
 	}
 }
 

@@ -436,11 +436,12 @@ START_TEST(the_first_layer_of_two_is_named)
 }
 END_TEST
 
-/* Layers that keep every token are not read. */
+/* Layers that keep every token, or no more than the window, are not read. */
 START_TEST(layers_that_keep_all_are_not_read)
 {
 	static const struct { int method; uint32_t num, den, layer; } kept[] = {
-		{ 10, 1, 2, 0 }, { 10, 1, 2, 4 }, { 7, 37, 0, 0 }, { 4, 1, 1, 2 } };
+		{ 10, 1, 2, 0 }, { 10, 1, 2, 4 }, { 7, 37, 0, 0 }, { 4, 1, 1, 2 },
+		{ 4, 8, 0, 2 } };
 	struct pick p;
 
 	for (size_t i = 0; i < COUNT(kept); i++) {
