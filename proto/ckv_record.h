@@ -47,6 +47,9 @@
  *                      record was sealed before. The fields, then the seal. Until then both
  *                      records are right, and a later daemon believes the nearer one if they
  *                      differ, or have no checksum.
+ *   LENT -> QUARANTINE The lane has ended, and something may still write the page. The fields,
+ *                      then the seal: in between no seal is right, and it is not known who
+ *                      writes the page; so it rests until all is quiet.
  *   any -> QUARANTINE, LENT -> LENT
  *                      By a later daemon. The fields, then the seal: in between no seal is
  *                      right, and the page rests.
@@ -186,11 +189,27 @@ static inline void ckv_record_blank(struct ckv_record *record, uint64_t fingerpr
 	ckv_record_close(record, fingerprint, page);
 }
 
+/*
+ * Of a page that rests: who may still write it. The serial of a lane that has ended; or
+ * CKV_WRITER_UNKNOWN; 0: nobody. It is the first word of the key.
+ */
+#define CKV_WRITER_UNKNOWN UINT64_MAX
+
+static inline uint64_t ckv_record_writer(const struct ckv_record *record)
+{
+	uint64_t writer;
+
+	memcpy(&writer, &record->key, sizeof writer);
+	return writer;
+}
+
 /* The same for a page that rests. `slot`: of the block whose page it was, or CKV_NONE. */
 static inline void ckv_record_rest(struct ckv_record *record, uint64_t fingerprint,
-				   uint32_t page, uint32_t slot, uint64_t since)
+				   uint32_t page, uint32_t slot, uint64_t since,
+				   uint64_t writer)
 {
 	memset(&record->key, 0, sizeof record->key);
+	memcpy(&record->key, &writer, sizeof writer);
 	record->checksum = since;
 	record->parent_slot = CKV_NONE;
 	record->slot = slot;

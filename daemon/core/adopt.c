@@ -38,11 +38,28 @@ struct adoption {
 	uint32_t n_claimed;		/* slots, by blocks */
 };
 
-static void rests(struct adoption *a, uint32_t level, uint32_t page, uint32_t *why)
+static void rests_written(struct adoption *a, uint32_t level, uint32_t page,
+			  uint64_t writer, uint32_t *why)
 {
-	page_rest(a->space, level, page);
+	page_rest(a->space, level, page, writer);
 	a->n.n_resting++;
 	(*why)++;
+}
+
+static void rests(struct adoption *a, uint32_t level, uint32_t page, uint32_t *why)
+{
+	rests_written(a, level, page, 0, why);
+}
+
+/* It may be written by nobody knows whom, if the level has such memory. */
+static void rests_unknown(struct adoption *a, uint32_t level, uint32_t page,
+			  uint32_t *why)
+{
+	const struct space_level *config = &a->space->levels[level].config;
+
+	rests_written(a, level, page,
+		      config->rests_after_death && page < config->n_places ?
+		      CKV_WRITER_UNKNOWN : 0, why);
 }
 
 /* It did so already, and its record tells since when. */
@@ -63,7 +80,7 @@ static void rests_broken(struct adoption *a, uint32_t level, uint32_t page)
 {
 	if (a->space->levels[level].records[page].state == CKV_RECORD_QUARANTINE)
 		a->blind_below = UINT64_MAX;
-	rests(a, level, page, &a->n.n_bad);
+	rests_unknown(a, level, page, &a->n.n_bad);
 }
 
 /* ---- 1. claim slots ---- */
@@ -216,7 +233,8 @@ static int lane_find(const struct space *s, uint64_t serial)
 
 /*
  * A page that is lent stays with its lane, as scratch, because the reservation of its
- * key is over. If the lane has ended, nobody writes the page any more.
+ * key is over. If the lane has ended, nobody writes the page any more; at a level with
+ * rests_after_death something may.
  */
 static void adopt_lent(struct adoption *a, uint32_t level, uint32_t page)
 {
@@ -225,6 +243,10 @@ static void adopt_lent(struct adoption *a, uint32_t level, uint32_t page)
 	uint64_t serial = record->checksum;
 	int lane = lane_find(s, serial);
 
+	if (lane < 0 && serial != 0 && s->levels[level].config.rests_after_death) {
+		rests_written(a, level, page, serial, &a->n.n_written);
+		return;
+	}
 	if (lane < 0) {
 		a->n.n_given_up++;
 		ckv_record_free(record);
@@ -257,6 +279,8 @@ static void adopt_page(struct adoption *a, uint32_t level, uint32_t page)
 		adopt_lent(a, level, page);
 	else if (record->state == CKV_RECORD_QUARANTINE)
 		rests_on(a, level, page);
+	else if (record->state == CKV_RECORD_LOADING)
+		rests_unknown(a, level, page, why);
 	else if (record->state != CKV_RECORD_PUBLISHED ||
 		 !block_is_possible(s, record) || !claim(a, level, page, 1, &why))
 		rests(a, level, page, why);

@@ -34,7 +34,8 @@ static void note_since(struct space *s, const struct level *level)
 	for (uint32_t page = 0; page < ckv_pool_pages(&level->config.pool); page++)
 		if (level->records[page].state == CKV_RECORD_QUARANTINE)
 			ckv_record_rest(&level->records[page], s->fingerprint, page,
-					CKV_NONE, s->config.epoch);
+					CKV_NONE, s->config.epoch,
+					ckv_record_writer(&level->records[page]));
 }
 
 void blind_find(struct space *s, uint64_t below)

@@ -213,7 +213,8 @@ static void check_page(const struct space *s, uint32_t level, uint32_t page,
 		t->n_unsummed += !(record->flags & CKV_ENTRY_SUMMED);
 		break;
 	case CKV_RECORD_QUARANTINE:
-		assert(p->lane == NO_LANE && p->n_holds == 0);
+		assert(p->lane == NO_LANE);
+		assert(p->n_holds == 0 || ckv_record_writer(record) != 0);
 		assert(p->rests || copy_of(s, record->slot, level)->place == page);
 		t->n_resting += p->rests;
 		break;
@@ -468,6 +469,23 @@ static void check_awaits(const struct space *s)
 	assert((const void *)at == (const void *)s->ready_end);
 }
 
+/* Those that rest since somebody may write them are in the queue, the others are counted. */
+static void check_written(const struct space *s, uint64_t n_resting)
+{
+	uint32_t n_unknown = 0, n = 0;
+
+	for (uint32_t sheet = s->written.head; sheet != CKV_NONE;
+	     sheet = s->pages[sheet].link.next, n++) {
+		uint64_t writer = ckv_record_writer(sheet_record(s, sheet));
+
+		assert(s->pages[sheet].rests && writer != 0);
+		n_unknown += writer == CKV_WRITER_UNKNOWN;
+	}
+	assert(n == s->written.n && n_unknown == s->n_unknown);
+	assert(s->n_unquiet <= n);
+	assert(n_resting == space_resting(s) - n_unknown + n);
+}
+
 void space_check(const struct space *s)
 {
 	uint32_t *n_kids = calloc((size_t)s->n_slots * s->config.n_levels,
@@ -502,7 +520,7 @@ void space_check(const struct space *s)
 		assert(s->judged[i] == 0);
 	assert(s->n_batch == 0);
 	assert(t.n_free == ckv_hint_load64(&s->stats->pages_free));
-	assert(t.n_resting == space_resting(s));
+	check_written(s, t.n_resting);
 	assert(t.n_resting == ckv_hint_load64(&s->stats->pages_resting));
 	assert(t.n_lent == ckv_hint_load64(&s->stats->pages_lent));
 	assert(t.n_blocks == ckv_hint_load64(&s->stats->blocks));

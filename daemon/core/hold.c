@@ -79,7 +79,7 @@ void space_scratch_release(struct space *s, uint32_t page)
 	struct page *p = page_of(s, s->config.work_level, page);
 
 	assert(p->n_holds > 0);
-	if (--p->n_holds == 0 && p->lane == NO_LANE)
+	if (--p->n_holds == 0 && p->lane == NO_LANE && !p->rests)
 		lent_free(s, s->config.work_level, page);
 }
 

@@ -86,7 +86,7 @@ bool space_lane_take_back(struct space *s, int number, int32_t *units)
 			return false;
 		*units -= UNITS_ABORT;
 		ckv_count(&s->stats->aborted_by_death, 1);
-		lent_abort(s, lane->lent.tail, units);
+		lent_abort(s, lane->lent.tail, true, units);
 	}
 	assert(lane->lent.n == 0);
 	lane->state = LANE_UNUSED;

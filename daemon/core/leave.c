@@ -111,7 +111,8 @@ static void record_replaced(struct space *s, uint32_t slot, uint32_t level)
 
 	if (!(record->flags & CKV_ENTRY_SUMMED))
 		gauge_sub(&s->stats->unsummed, 1);
-	ckv_record_rest(record, s->fingerprint, copy_of(s, slot, level)->place, slot, 0);
+	ckv_record_rest(record, s->fingerprint, copy_of(s, slot, level)->place, slot, 0,
+			0);
 }
 
 /* The copies of a block that are farther away than this level. */

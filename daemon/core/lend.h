@@ -22,8 +22,8 @@ uint32_t lane_take(struct space *s, int number, uint32_t sheet, uint32_t parent)
 void record_published(struct space *s, uint32_t slot, uint32_t level);
 /* A move is about to fill this page: a later daemon must not lend it at once. */
 void record_loading(struct space *s, uint32_t level, uint32_t page);
-/* Take a lent sheet back; nothing may be reserved under it. */
-void lent_abort(struct space *s, uint32_t sheet, int32_t *units);
+/* Take a lent sheet back; nothing may be reserved under it. `ended`: its lane has. */
+void lent_abort(struct space *s, uint32_t sheet, bool ended, int32_t *units);
 /*
  * Is the page that a client names lent to this lane? 0: it is, and *ret_level is its level.
  * -ESTALE, -EEXIST, -ECANCELED: as in proto/ckv_ops.h. -EPROTO.
@@ -60,8 +60,8 @@ void drops_settle(struct space *s);
 
 /* ---- rest.c ---- */
 
-/* Have a page of a level rest, whatever its record says. */
-void page_rest(struct space *s, uint32_t level, uint32_t page);
+/* Have a page of a level rest, whatever its record says; as this writer may still write it. */
+void page_rest(struct space *s, uint32_t level, uint32_t page, uint64_t writer);
 
 /* blind.c: find lanes with a pin on what was not found, or with any and a lower serial. */
 void blind_find(struct space *space, uint64_t below);

@@ -183,11 +183,12 @@ int publish_run(struct space *s, struct space_task *t, int32_t *units)
 /* ---- ABORT ---- */
 
 /* If a job still reads a scratch page, the page becomes free when the job releases it. */
-void lent_abort(struct space *s, uint32_t sheet, int32_t *units)
+void lent_abort(struct space *s, uint32_t sheet, bool ended, int32_t *units)
 {
 	uint32_t page, level = sheet_level(s, sheet, &page);
 	struct ckv_record *record = &s->levels[level].records[page];
 	uint32_t slot = record->slot;
+	uint64_t serial = record->checksum;
 
 	lane_leave(s, level, page);
 	if (slot != CKV_NONE) {
@@ -199,6 +200,11 @@ void lent_abort(struct space *s, uint32_t sheet, int32_t *units)
 			node_put(s, slot, POLICY_BACK);
 		}
 		await_settle(s, slot, units);
+	}
+	if (ended && s->levels[level].config.rests_after_death) {
+		gauge_sub(&s->stats->pages_lent, 1);
+		page_rest(s, level, page, serial);
+		return;
 	}
 	if (page_of(s, level, page)->n_holds == 0)
 		lent_free(s, level, page);
@@ -247,7 +253,7 @@ static bool abort_tree(struct space *s, struct space_task *t, uint32_t sheet,
 		uint32_t prev = s->pages[last].link.prev;
 
 		*units -= UNITS_ABORT;
-		lent_abort(s, last, units);
+		lent_abort(s, last, false, units);
 		ckv_count(&s->stats->aborted, 1);
 		t->last_page = CKV_NONE;
 		if (last == sheet)

@@ -317,6 +317,7 @@ static void space_start(struct space *s, const struct space_memory *memory)
 		s->moves[i].slot = s->free_move;
 		s->free_move = i;
 	}
+	queue_init(&s->written);
 	s->unused_lane = CKV_NONE;
 	for (uint32_t i = s->config.n_lanes_max; i-- > 0; ) {
 		s->lanes[i].place = s->unused_lane;

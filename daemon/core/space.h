@@ -55,6 +55,7 @@ struct space_level {
 	struct ckv_pool_shape pool;	/* with view pages only at the work level */
 	uint32_t n_lent_max;		/* pages lent to one client; see space_set_limits() */
 	uint32_t n_user_lent_max;	/* pages lent to one user; 0: no limit */
+	bool rests_after_death;		/* its pages may be written after a process's death */
 	uint32_t n_places;		/* blocks that fit */
 	uint32_t n_places_max;		/* its quota: blocks at most; see space_set_limits() */
 	uint32_t n_ahead;		/* with fewer free places, blocks are saved ahead */
@@ -178,7 +179,8 @@ uint32_t space_lane_shut(struct space *space, int lane);
  *
  * Then call space_lane_take_back() until it returns true: it takes back the pages
  * lent on the lane, while *units is positive. A page that a job still reads becomes
- * free when the job releases it. The lane's number is used again only after that.
+ * free when the job releases it. At a level with rests_after_death they rest: see
+ * space_quiet(). The lane's number is used again only after that.
  */
 void space_lane_end(struct space *space, int lane);
 bool space_lane_take_back(struct space *space, int lane, int32_t *units);
@@ -205,6 +207,7 @@ struct space_adopted {		/* what space_adopt() found, in pages if not said otherw
 	uint32_t n_doubles;	/* - two records named one slot, or one key */
 	uint32_t n_orphans;	/* - an ancestor of the block was not there */
 	uint32_t n_rested;	/* - they did already */
+	uint32_t n_written;	/* - the lane that they were lent to has ended: space_quiet() */
 };
 
 /*
@@ -228,6 +231,16 @@ uint32_t space_resting(const struct space *space);
  * ended, while *units is positive. False: there are more.
  */
 bool space_rest_end(struct space *space, int32_t *units);
+
+/*
+ * A lane that has ended and was taken back, with this serial, is quiet: nothing writes the
+ * pages any more that were lent on it. Free those that rest for that reason, while *units is
+ * positive. 0: those of all lanes that have ended; and if no lane of before is left, those of
+ * which it is not known who wrote them. False: call again, before it is called for another
+ * serial. space_written(): pages that rest until then.
+ */
+bool space_quiet(struct space *space, uint64_t serial, int32_t *units);
+uint32_t space_written(const struct space *space);
 
 /* ---- requests ---- */
 

@@ -94,19 +94,15 @@ struct witness {		/* the pin word that was last seen naming a slot */
 	uint32_t lane;
 };
 
-/*
- * A block page: how it is lent, or was lent last. A sheet is a page by its number among those
- * of all levels, as a lane may be lent pages of several levels: see sheet_of().
- */
+/* A block page: how it is or was lent. A sheet is its number among those of all levels. */
 struct page {
-	struct link link;	/* if lent: in its lane's queue, sheets; if free: `next` in the
-				   level's stack */
+	struct link link;	/* lent: in its lane's queue of sheets; free: `next` in the stack */
 	uint32_t lending;	/* times it was lent: with the page, the last lending's name */
 	uint16_t lane;		/* the lane it is lent to now; else NO_LANE */
 	uint16_t last_lane;	/* the lane of the last lending */
 	uint32_t n_holds : 30;	/* jobs that read it; only if it is or was lent as scratch */
 	uint32_t published : 1;	/* the last lending ended in PUBLISH */
-	uint32_t rests : 1;
+	uint32_t rests : 1;	/* ... and is in space.written, if somebody may write it */
 };
 
 struct space_lane {
@@ -155,7 +151,7 @@ struct level {
 	uint32_t *client_lent, *user_lent;	/* pages lent there, per client and per user */
 	uint32_t *free_places;	/* [n_free] at any other level: the stack itself */
 	uint32_t n_free;
-	uint32_t n_resting;	/* pages that rest, view pages too ... */
+	uint32_t n_resting;	/* pages that rest and nobody writes, view pages too ... */
 	uint32_t rest_page;	/* ... of which none is below this one */
 	struct queue tied;	/* copies that only a child farther away keeps: level.c */
 	struct queue stale;	/* copies that PUBLISH replaced, until nobody has them pinned */
@@ -253,7 +249,11 @@ struct space {
 	uint32_t unused_lane;		/* a stack through lane.place */
 	uint32_t drain_place;		/* in open_lanes: whose touches were read last */
 	uint32_t n_blind;		/* blind lanes in use; with any, no block may leave */
-	uint32_t n_before;		/* lanes of before in use; without any, nothing rests */
+	uint32_t n_before;		/* lanes of before in use; without any, nothing rests but: */
+	struct queue written;		/* sheets that rest since somebody may write them */
+	uint32_t n_unknown;		/* of those, by whom is not known */
+	uint64_t quiet_serial;		/* of space_quiet() that goes on: */
+	uint32_t n_unquiet;		/* of `written`, from the tail, it has still to look at */
 
 	uint64_t *view_used;		/* a bit per view page */
 	struct view_links *runs;	/* one per view page */
@@ -390,7 +390,7 @@ static inline bool node_lent_over(const struct space *s, uint32_t slot)
 	return (marks & COPY_LENT) != 0;
 }
 
-/* Has a client a page for it that it may fill? */
+/* Has a client a page for it? */
 static inline bool node_lent(const struct space *s, uint32_t slot)
 {
 	return node_of(s, slot)->state == NODE_LENT || node_lent_over(s, slot);

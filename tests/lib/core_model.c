@@ -188,6 +188,7 @@ static void lend(uint32_t k, int l, uint32_t level, const struct ckv_lent *lent)
 {
 	MUST(lent->page < core.config.level[level].n_places);
 	MUST(lent->level == core.config.level[level].number);
+	MUST(!page_rests(level, lent->page));
 	for (uint32_t i = 1; i <= KEYS; i++) {
 		MUST(!is_lent(i) || model[i].lent_at != level ||
 		     model[i].page != lent->page);

@@ -18,7 +18,7 @@
 enum {
 	KEYS = 120, PAGES = 52, VIEW_PAGES = 20, VIEWS = 12, LANES = 4,
 	LIST = 12, HOLDS = 4, SCRATCH = 6, FIRST_VIEW = 1000, CHECK_EVERY = 16,
-	NAMES = 64, MOVES = 6, FAR_PLACES = 40, EVENTS = 48,
+	NAMES = 64, MOVES = 6, FAR_PLACES = 40, EVENTS = 48, KINDS = 6,
 };
 
 enum state { ABSENT, LENT, PUBLISHED };
@@ -65,6 +65,8 @@ extern struct old_lane {
 	struct lent_page { uint32_t level, page; } page[2 * PAGES];
 	uint32_t n_pages;
 } old_lane[LANES];
+/* Pages that are lent to client l now: how many. */
+uint32_t pages_of(int l, struct lent_page *ret_pages);
 
 /* Check's own assertions write to a pipe each time: too slow for this. */
 #define MUST(x) do {							\
@@ -107,6 +109,18 @@ static inline uint32_t place_of(uint32_t k, uint32_t level)
 {
 	return core_copy(&core, model[k].slot, level);
 }
+
+/*
+ * core_rest.c: pages that rest since their lane has ended, at a level where they may still be
+ * written. The pages that were lent on this memory's lane; is one of them this page?
+ */
+void rest_pages(int memory, const struct lent_page *pages, uint32_t n);
+bool page_rests(uint32_t level, uint32_t page);
+uint32_t n_written(void);	/* how many */
+void do_quiet(void);
+
+/* core_runs.c: one of KINDS kinds of space; those from KINDS on have a tight index. */
+struct space_config config_of(int run);
 
 uint32_t below(uint32_t n);	/* a random number */
 uint32_t lending_level(void);	/* a random level of pages */

@@ -15,7 +15,7 @@
 #include "tests/lib/check_main.h"
 #include "tests/lib/core_model.h"
 
-enum { RUNS = 18, KINDS = 6 };
+enum { RUNS = 18 };
 
 static uint32_t holds[HOLDS], n_sums;
 
@@ -76,7 +76,10 @@ static void do_touch(int l)
 
 static void do_close(int l)
 {
+	struct lent_page pages[2 * PAGES];
+
 	cancel_paused(l);
+	rest_pages(l, pages, pages_of(l, pages));
 	for (uint32_t k = KEYS; k > 0; k--)
 		if (is_lent(k) && model[k].lane == l) {
 			lending_ends(model[k].lent_at, model[k].page, -ECANCELED);
@@ -281,6 +284,7 @@ static void old_lane_end(int l)
 	if (!old_lane[l].there)
 		return;
 	space_lane_close(core.space, core.lane[LANES + l].number);
+	rest_pages(LANES + l, old_lane[l].page, old_lane[l].n_pages);
 	old_lane_forget(l);
 }
 
@@ -291,12 +295,7 @@ static void lane_grows_old(int l)
 
 	*old = (struct old_lane){ .there = true };
 	memcpy(&core.lane[LANES + l], &core.lane[l], sizeof core.lane[l]);
-	for (uint32_t i = 0; i < n_scratch[l]; i++)
-		old->page[old->n_pages++] = (struct lent_page){ work(), scratch[l][i] };
-	for (uint32_t k = 1; k <= KEYS; k++)
-		if (is_lent(k) && model[k].lane == l)
-			old->page[old->n_pages++] = (struct lent_page){
-				model[k].lent_at, model[k].page };
+	old->n_pages = pages_of(l, old->page);
 	n_kept_pages += old->n_pages;
 }
 
@@ -306,11 +305,21 @@ static uint32_t who_lives(void)
 	uint32_t alive = 0;
 
 	for (int l = 0; l < LANES; l++) {
+		struct lent_page pages[2 * PAGES];
+		uint32_t n = pages_of(l, pages);
+		bool grows_old = below(3) == 0;
+
 		cancel_paused(l);
-		if (below(3) == 0)
+		if (!grows_old)
+			rest_pages(l, pages, n);
+		else if (old_lane[l].there)
+			rest_pages(LANES + l, old_lane[l].page, old_lane[l].n_pages);
+		if (grows_old) {
 			lane_grows_old(l);
-		else if (below(2))
+		} else if (below(2)) {
+			rest_pages(LANES + l, old_lane[l].page, old_lane[l].n_pages);
 			old_lane_forget(l);
+		}
 		alive |= (uint32_t)old_lane[l].there << (LANES + l);
 		n_scratch[l] = 0;
 	}
@@ -374,9 +383,9 @@ static void set_limits(void)
 
 static void do_restart(void)
 {
-	uint32_t alive = who_lives();
+	uint32_t n_before = n_written(), alive = who_lives();
 	struct space_adopted adopted;
-	uint32_t n_resting = moves_forget() +
+	uint32_t n_resting = moves_forget() + n_written() - n_before +
 			     (uint32_t)CORE_STAT(&core, pages_resting);
 
 	forget();
@@ -441,6 +450,8 @@ static void one_event(void)
 		do_restart();
 	if (restarts && below(400) == 0)
 		do_old(l);
+	if (below(100) == 0)
+		do_quiet();
 	if (below(core.config.n_levels > 1 ? 3 : 20) == 0) {
 		if (below(3) == 0)
 			do_prefetch();
@@ -496,46 +507,6 @@ static uint64_t number(const char *name, uint64_t otherwise)
 	const char *text = getenv(name);
 
 	return text ? strtoull(text, NULL, 0) : otherwise;
-}
-
-/*
- * One level; the host's and one or two without pages; the device's and the host's, without and
- * with one more. There the daemon works at the host's, but for one run. The farther ones are
- * so small that they are full, too.
- */
-static struct space_config config_of(int run)
-{
-	struct space_config config = core_config(PAGES, VIEW_PAGES);
-	uint32_t n_places = PAGES + VIEW_PAGES;
-
-	config.pace = &pace;
-	config.level[0].policy = policy_at((uint32_t)run % 2);
-	config.n_levels = 1 + (uint32_t)run / 2 % 3;
-	if (config.n_levels > 1 && run % 2 == 1) {
-		config.level[0].number = CKV_LEVEL_DEVICE;
-		config.work_level = run != KINDS - 1;
-	}
-	config.level[0].n_ahead = PAGES / (1 + (uint32_t)run % 2) + 1;
-	for (uint32_t l = 1; l < config.n_levels; l++) {
-		config.level[l] = (struct space_level){
-			.number = (uint8_t)(config.level[l - 1].number - 1),
-			.n_places = FAR_PLACES, .n_places_max = FAR_PLACES,
-			.n_ahead = FAR_PLACES / 2,
-			.policy = policy_at((uint32_t)run % 2),
-		};
-		config.level[l].n_lent_max = PAGES;
-		if (config.level[l].number >= CKV_LEVEL_HOST)
-			config.level[l].pool = core_pool(FAR_PLACES, 0);
-		n_places += FAR_PLACES;
-	}
-	if (config.work_level == 1) {
-		config.level[0].pool = core_pool(PAGES, 0);
-		config.level[1].pool = core_pool(FAR_PLACES, VIEW_PAGES);
-	}
-	config.n_moves_max = MOVES;
-	config.n_events_max = EVENTS;
-	config.n_buckets = run < KINDS ? space_buckets_for(n_places) : 2;
-	return config;
 }
 
 /* Of what is rare, there is a little in a short run, or by bad luck none. */
