@@ -195,8 +195,9 @@ static void store_rest(struct cache *c, const uint32_t *blocks, uint32_t from,
 		got = space_reserve(c->space, c->lane, 0, &parent, keys, m, lent);
 		for (int i = 0; i < got; i++)
 			items[i] = (struct ckv_publish_item){
-				.name = { lent[i].page, lent[i].lending,
-					  EPOCH },
+				.name = { .page = lent[i].page, .epoch = EPOCH,
+					  .lending = lent[i].lending,
+					  .level = lent[i].level },
 				.n_tokens = 512,
 				.flags = CKV_ENTRY_SUMMED,
 			};
