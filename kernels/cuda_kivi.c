@@ -64,17 +64,21 @@ int cuda_encode_kivi_keys(const struct encode_task *t, void *stream)
 int cuda_encode_kivi_values(const struct encode_task *t, void *stream)
 {
 	uint32_t dim = t->rows.rows.dim;
-	struct kivi_walk w = { 0, t->e.group / KIVI_VALUE_NUMBERS, 0 };
+	uint32_t group_lanes = t->e.group / KIVI_VALUE_NUMBERS, row_lanes;
+	struct kivi_walk w = { 0 };
 	struct cuda_shape shape = { 0, KIVI_VALUES_THREADS, 0 };
 	void *const args[] = { (void *)(uintptr_t)t, &w };
 	uint64_t units;
 
-	w.row_lanes = (uint32_t)cuda_pieces(dim, t->e.group) * w.group_lanes;
-	units = (uint64_t)t->max_n * w.row_lanes;
+	row_lanes = (uint32_t)cuda_pieces(dim, t->e.group) * group_lanes;
+	units = (uint64_t)t->max_n * row_lanes;
 	if (!halves(t, 2 * t->e.bits) || t->e.group % KIVI_VALUE_NUMBERS != 0 ||
-	    dim % KIVI_VALUE_NUMBERS != 0 || w.group_lanes > 32 ||
-	    (w.group_lanes & (w.group_lanes - 1)) != 0 || units > INT32_MAX)
+	    dim % KIVI_VALUE_NUMBERS != 0 || group_lanes > 32 ||
+	    (group_lanes & (group_lanes - 1)) != 0 || units > INT32_MAX)
 		return launch_lone(t, false, stream);
+	while (1u << w.group_bits < group_lanes)
+		w.group_bits++;
+	w.row_lanes = cuda_length_of(row_lanes);
 	w.n_tiles = (uint32_t)cuda_pieces(units, KIVI_VALUES_THREADS * KIVI_VALUES_AT_ONCE);
 	shape.n_blocks = blocks_of(t, w.n_tiles);
 	if (shape.n_blocks == 0)

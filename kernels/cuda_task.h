@@ -12,6 +12,33 @@
 
 #include <stdbool.h>
 
+/* ----------------------------------------------------------------- lengths */
+
+/*
+ * A length by which each thread divides, with its reciprocal: x / n is x * mul >> shift for
+ * x up to 2^31 and a block more. Where 2^s is n or the next power of two, mul is
+ * 2^(31 + s) / n, rounded up by less than 1. That makes the quotient larger by less than
+ * x / 2^(31 + s), which is less than the 1 / n that it would take to be another one.
+ */
+struct cuda_length {
+	uint32_t n, mul, shift;
+};
+
+static inline struct cuda_length cuda_length_of(uint32_t n)
+{
+	struct cuda_length l = { n, 0, 31 };
+
+	while (1u << (l.shift - 31) < n)
+		l.shift++;
+	l.mul = (uint32_t)(((UINT64_C(1) << l.shift) + n - 1) / n);
+	return l;
+}
+
+CUDA_BOTH static inline uint32_t cuda_over(uint32_t x, struct cuda_length l)
+{
+	return (uint32_t)((uint64_t)x * l.mul >> l.shift);
+}
+
 /* ---------------------------------------------------------------- checksum */
 
 enum {
@@ -210,8 +237,8 @@ struct kivi_block {		/* how a block's threads lie over its groups */
 
 struct kivi_walk {
 	uint32_t n_tiles;	/* of an area */
-	uint32_t group_lanes;	/* a power of two up to 32 */
-	uint32_t row_lanes;	/* of all groups of a row, the last one's whole */
+	uint32_t group_bits;	/* a group has 2^group_bits lanes, up to 32 */
+	struct cuda_length row_lanes;	/* of all groups of a row, the last one's whole */
 };
 
 /* ------------------------------------------------------------------ decode */

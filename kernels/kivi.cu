@@ -12,7 +12,7 @@
  *           who meet by shuffles.
  *
  * bf16 to int4 in groups of 64 reads 2 bytes a number and writes 0.56. It takes 14
- * to 20 instructions a number; at 80 % of an H200's copy bandwidth there is time for 25. The
+ * to 19 instructions a number; at 80 % of an H200's copy bandwidth there is time for 25. The
  * third kernel, for everything else (float, odd lengths, huge groups), has one thread for
  * a group.
  */
@@ -169,11 +169,12 @@ __device__ static inline struct value_place value_at(const struct encode_task &t
 						     uint32_t unit)
 {
 	struct value_place v;
-	uint32_t lane = unit % w.row_lanes;
+	uint32_t lane;
 
-	v.row = unit / w.row_lanes;
+	v.row = cuda_over(unit, w.row_lanes);
+	lane = unit - v.row * w.row_lanes.n;
 	v.dim = lane * VALUE_NUMBERS;
-	v.group = lane / w.group_lanes;
+	v.group = lane >> w.group_bits;
 	v.there = v.row < r.n && v.dim < t.rows.rows.dim;
 	return v;
 }
@@ -248,8 +249,8 @@ __device__ static inline void encode_value(const struct encode_task &t,
 					   uint32_t token, const uint32_t word[8])
 {
 	struct value_place v = value_at(t, r, w, unit);
-	uint32_t all = join_extremes<E>(word, v.there, w.group_lanes);
-	uint32_t row_groups = w.row_lanes / w.group_lanes, row_words;
+	uint32_t all = join_extremes<E>(word, v.there, 1u << w.group_bits);
+	uint32_t row_groups = w.row_lanes.n >> w.group_bits, row_words;
 	struct kivi_scale s;
 	struct kivi_place p;
 	float least, most;
@@ -285,12 +286,13 @@ values_kernel(const struct encode_task &t, struct kivi_walk w)
 	uint32_t first = blockIdx.x % w.n_tiles * (VALUES_THREADS * VALUES_AT_ONCE);
 	uint32_t token[VALUES_AT_ONCE], word[VALUES_AT_ONCE][8];
 
-	if (first / w.row_lanes >= r.n)
+	if (cuda_over(first, w.row_lanes) >= r.n)
 		return;
 #pragma unroll
 	for (uint32_t u = 0; u < VALUES_AT_ONCE; u++)
-		token[u] = encode_token(r, min((first + u * VALUES_THREADS + threadIdx.x) /
-					       w.row_lanes, r.n - 1));
+		token[u] = encode_token(r, min(cuda_over(first + u * VALUES_THREADS +
+							 threadIdx.x, w.row_lanes),
+					       r.n - 1));
 #pragma unroll
 	for (uint32_t u = 0; u < VALUES_AT_ONCE; u++) {
 		uint32_t unit = first + u * VALUES_THREADS + threadIdx.x;

@@ -7,6 +7,7 @@
  */
 #include "kernels/ckv_cuda.h"
 #include "kernels/cuda_launch.h"
+#include "kernels/cuda_task.h"
 #include "tests/cuda/fake.h"
 #include "tests/lib/built.h"
 #include "tests/lib/check_main.h"
@@ -225,6 +226,25 @@ static const enum fake_call of_a_launch[] = {
 	FAKE_DEVICE_GET_ATTRIBUTE, FAKE_KERNEL_SET_ATTRIBUTE, FAKE_LAUNCH_KERNEL,
 };
 
+/* What kernels have in place of a division is one, for each length and the largest number. */
+START_TEST(lengths_divide_exactly)
+{
+	const uint32_t most = (1u << 31) + 512;
+
+	for (uint32_t n = 1; n <= CKV_KERNEL_MAX_DIM; n++) {
+		struct cuda_length l = cuda_length_of(n);
+
+		for (uint32_t x = 0; x < 4 * n; x++) {
+			uint32_t edge = most - most % n - 2 * n + x;
+
+			ck_assert_uint_eq(cuda_over(x, l), x / n);
+			if (edge <= most)
+				ck_assert_uint_eq(cuda_over(edge, l), edge / n);
+		}
+	}
+}
+END_TEST
+
 /* Whichever call of a launch fails, its failure comes back; once it is over, all is well. */
 START_TEST(a_failure_comes_back)
 {
@@ -341,6 +361,7 @@ CHECK_MAIN("kernels_cuda",
 	CASE("launches", .setup = open_fake),
 	TEST(only_the_list_is_asked_for),
 	TEST(a_launch_is_as_asked),
+	TEST(lengths_divide_exactly),
 	TEST(much_shared_memory_is_allowed_first),
 	TEST(a_file_is_loaded_once),
 	TEST(a_file_without_code_has_no_device),
