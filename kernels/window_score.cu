@@ -23,6 +23,15 @@
  * and two or three blocks of four warps have more. Two passes double everything but the
  * bytes that are still in L2. Numbers in float (or D > 256, or D no multiple of 8) are
  * multiplied one at a time, from memory: that is correct, and far from these figures.
+ *
+ * Hopper's wgmma and TMA are not used, by this estimate, which no GPU has confirmed. At full
+ * bandwidth 128 rows need 614 TFLOP/s: all that mma.sync can do, 62 % of what wgmma can. So
+ * reading might go from some 65 % of the bandwidth to 80 %; with 64 rows or fewer mma.sync
+ * has twice the room, and there is nothing to gain. For 32 768 tokens of 8 heads in 80
+ * layers, 5.4 GB of keys, that is 1.7 ms or 1.4, once, after a prefill that takes seconds.
+ * It would be for sm_90 alone (sm_100 has other instructions in their place), beside the
+ * path that sm_80 needs anyway, and keys would go through shared memory, which this one
+ * leaves to the queries.
  */
 #include "kernels/window_pass.cuh"
 
