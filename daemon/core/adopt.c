@@ -254,7 +254,7 @@ static void adopt_lent(struct adoption *a, uint32_t level, uint32_t page)
 		return;
 	}
 	ckv_record_blank(record, s->fingerprint, page, CKV_RECORD_LENT, serial);
-	(void)lane_take(s, lane, sheet_of(s, level, page), CKV_NONE);
+	(void)lane_take(s, lane, level, page, CKV_NONE);
 	a->n.n_lent++;
 }
 

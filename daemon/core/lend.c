@@ -101,25 +101,33 @@ static void record_lent(struct space *s, int lane, uint32_t level, uint32_t page
 static uint32_t sheet_before(const struct space *s, const struct space_lane *lane,
 			     uint32_t parent, uint32_t level)
 {
-	if (parent == CKV_NONE || is_near(s, parent, level))
+	const struct node *node;
+
+	if (parent == CKV_NONE)
+		return lane->lent.tail;
+	node = node_of(s, parent);
+	if (node->state == NODE_LENT && node->copy[level].place != CKV_NONE)
+		return sheet_of(s, level, node->copy[level].place);	/* mostly */
+	if (is_near(s, parent, level))
 		return lane->lent.tail;
 	return (uint32_t)(page_lent(s, parent) - s->pages);
 }
 
-uint32_t lane_take(struct space *s, int number, uint32_t sheet, uint32_t parent)
+uint32_t lane_take(struct space *s, int number, uint32_t l, uint32_t page,
+		   uint32_t parent)
 {
 	struct space_lane *lane = lane_of(s, number);
-	struct page *p = &s->pages[sheet];
-	uint32_t page, l = sheet_level(s, sheet, &page);
+	struct level *level = &s->levels[l];
+	struct page *p = &level->pages[page];
 
 	p->lane = p->last_lane = (uint16_t)number;
 	p->published = false;
 	if (++p->lending == 0)
 		p->lending = 1;
-	queue_put_after(&lane->lent, sheet_links(s), sheet,
+	queue_put_after(&lane->lent, sheet_links(s), level->first_sheet + page,
 			sheet_before(s, lane, parent, l));
-	s->levels[l].client_lent[lane->client]++;
-	s->levels[l].user_lent[lane->memory.user]++;
+	level->client_lent[lane->client]++;
+	level->user_lent[lane->memory.user]++;
 	ckv_count(&s->stats->pages_lent, 1);
 	ckv_count(&s->stats->reserved, 1);
 	return p->lending;
@@ -213,8 +221,7 @@ static void lend(struct space *s, const struct space_task *t, uint32_t slot,
 	ret->generation = block->generation;
 	ret->level = s->levels[t->level].config.number;
 	record_lent(s, t->lane, t->level, ret->page, slot, block);
-	ret->lending = lane_take(s, t->lane, sheet_of(s, t->level, ret->page),
-				 t->parent_slot);
+	ret->lending = lane_take(s, t->lane, t->level, ret->page, t->parent_slot);
 }
 
 /* Lend a page for a key that is not in the index, and whose parent is. */

@@ -14,10 +14,11 @@
 uint32_t place_get(struct space *s, uint32_t level);
 void place_put(struct space *s, uint32_t level, uint32_t place);
 /*
- * Begin a lending: put the sheet into its lane's queue, behind what it was reserved under
+ * Begin a lending: put the page into its lane's queue, behind what it was reserved under
  * (see lend.c). Returns the lending's number.
  */
-uint32_t lane_take(struct space *s, int number, uint32_t sheet, uint32_t parent);
+uint32_t lane_take(struct space *s, int number, uint32_t level, uint32_t page,
+		   uint32_t parent);
 /* Fill the record of a block's page at this level with what the index says of it. */
 void record_published(struct space *s, uint32_t slot, uint32_t level);
 /* A move is about to fill this page: a later daemon must not lend it at once. */

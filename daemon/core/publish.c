@@ -16,14 +16,18 @@ int lent_judge(const struct space *s, int lane, const struct ckv_page_name *name
 	       uint32_t *ret_level)
 {
 	const struct page *page;
+	uint32_t level = 0;
 
 	if (name->zero != 0)
 		return -EPROTO;
 	if (name->epoch != s->config.epoch)
 		return -ESTALE;
-	if (!page_exists(s, name, ret_level))
+	while (level < s->config.n_levels && !is_page_of(&s->levels[level], name))
+		level++;
+	if (level == s->config.n_levels)
 		return -EPROTO;
-	page = page_of(s, *ret_level, name->page);
+	*ret_level = level;
+	page = &s->levels[level].pages[name->page];
 	if (page->lending != name->lending || page->last_lane != lane)
 		return -ESTALE;
 	if (page->lane == lane)
@@ -135,18 +139,21 @@ static void publish_one(struct space *s, const struct ckv_publish_item *item,
 
 /*
  * Prefetch the page that item `far` names, and the slot of item `near`, whose page was
- * prefetched before. The items are a client's, and not judged yet.
+ * prefetched before. The items are a client's, and not judged yet. Mostly they are of the
+ * level of the item before.
  */
-CKV_ASK publish_ahead(const struct space *s, const struct ckv_publish_item *items,
-			  uint32_t n, uint32_t far, uint32_t near)
+CKV_ASK publish_ahead(const struct space *s, uint32_t l,
+		      const struct ckv_publish_item *items, uint32_t n, uint32_t far,
+		      uint32_t near)
 {
-	uint32_t level, slot;
+	const struct level *level = &s->levels[l];
+	uint32_t slot;
 
-	if (far < n && page_exists(s, &items[far].name, &level))
-		page_prefetch(&s->levels[level], items[far].name.page);
-	if (near >= n || !page_exists(s, &items[near].name, &level))
+	if (far < n && is_page_of(level, &items[far].name))
+		page_prefetch(level, items[far].name.page);
+	if (near >= n || !is_page_of(level, &items[near].name))
 		return;
-	slot = s->levels[level].records[items[near].name.page].slot;
+	slot = level->records[items[near].name.page].slot;
 	if (slot < s->n_slots)
 		table_prefetch(s, slot);
 }
@@ -155,25 +162,26 @@ int publish_run(struct space *s, struct space_task *t, int32_t *units)
 {
 	const struct ckv_publish_item *items = t->items;
 	int32_t *status = t->answers;
+	uint32_t level = s->config.work_level, judged;
 
 	for (uint32_t i = t->next; i < t->next + 2 * AHEAD; i++)
-		publish_ahead(s, items, t->n, i, CKV_NONE);
+		publish_ahead(s, level, items, t->n, i, CKV_NONE);
 	for (; t->next < t->n; t->next++) {
 		const struct ckv_publish_item *item = &items[t->next];
-		uint32_t level;
 		int r;
 
 		if (*units <= 0)
 			return SPACE_MORE;
-		publish_ahead(s, items, t->n, t->next + 2 * AHEAD,
+		publish_ahead(s, level, items, t->n, t->next + 2 * AHEAD,
 			      t->next + AHEAD);
 		*units -= UNITS_PUBLISH;
-		r = publish_judge(s, t->lane, item, &level);
+		r = publish_judge(s, t->lane, item, &judged);
 		if (r == -EPROTO)
 			return r;
 		status[t->next] = r;
 		if (r < 0)
 			continue;
+		level = judged;
 		publish_one(s, item, level, units);
 		t->n_done++;
 	}

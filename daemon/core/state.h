@@ -298,15 +298,11 @@ static inline uint32_t level_numbered(const struct space *s, uint32_t number)
 	return level;
 }
 
-/* Is there such a page of blocks, as a client names it? Then *ret_level is its level. */
-static inline bool page_exists(const struct space *s, const struct ckv_page_name *name,
-			       uint32_t *ret_level)
+/* Is there such a page of blocks at this level, as a client names it? */
+static inline bool is_page_of(const struct level *level, const struct ckv_page_name *name)
 {
-	uint32_t level = level_numbered(s, name->level);
-
-	*ret_level = level;
-	return level < s->config.n_levels && level_has_pages(s, level) &&
-	       name->page < s->levels[level].config.n_places;
+	return name->level == level->config.number && level->records != NULL &&
+	       name->page < level->config.n_places;
 }
 
 static inline struct page *page_of(const struct space *s, uint32_t level, uint32_t page)
