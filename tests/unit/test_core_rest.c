@@ -197,8 +197,32 @@ START_TEST(an_unknown_writer_is_awaited)
 	space_lane_close(levels.space, levels.lane[1].number);
 	ck_assert(space_rest_end(levels.space, &units));
 	expect_resting(1);
+	ck_assert(quiet(serial_of(0)));
+	expect_resting(1);
 	ck_assert(quiet(0));
 	expect_resting(0);
+}
+END_TEST
+
+/* What rests for the readers of before is free without them; what may be written is not. */
+START_TEST(each_rests_for_its_own_reason)
+{
+	struct ckv_lent lent[LENT + 1];
+	int32_t units = 1000;
+	struct space_adopted n;
+
+	ck_assert_int_eq(core_put(&levels, lane_b, 0, 20), 0);
+	ck_assert_int_eq(core_put(&levels, lane_b, 20, 21), 0);
+	lend(lent);
+	ckv_hint_store64(&levels.memory.records[DEVICE][block_of(20).device_page].seal, 77);
+	n = core_again(&levels, 0);
+	ck_assert_uint_eq(n.n_bad, 1);
+	ck_assert_uint_eq(n.n_orphans, 1);
+	ck_assert_uint_eq(n.n_written, LENT);
+	ck_assert(space_rest_end(levels.space, &units));
+	expect_resting(LENT + 1);
+	ck_assert(quiet(serial_of(0)));
+	expect_resting(1);
 }
 END_TEST
 
@@ -237,5 +261,6 @@ CHECK_MAIN("core_rest",
 	TEST(they_rest_after_a_restart),
 	LOOP(the_process_may_die_at_any_time, 2),
 	TEST(an_unknown_writer_is_awaited),
+	TEST(each_rests_for_its_own_reason),
 	CASE("work", .setup = setup_near, .teardown = teardown),
 	LOOP(a_job_and_a_writer_keep_it, 2))

@@ -410,6 +410,43 @@ START_TEST(a_chain_is_read_at_the_work_level)
 }
 END_TEST
 
+/* A view whose key gets this slot, if there is one among some hundred. */
+static bool put_view_at(uint32_t slot)
+{
+	for (uint32_t k = 1000; k < 1400; k++) {
+		struct space_view view = { .key = core_key(k), .name = core_key(k) };
+		struct ckv_block block;
+		uint32_t found;
+
+		view.first_page = (uint32_t)space_view_alloc(levels.space, 1);
+		ck_assert_int_eq(space_view_publish(levels.space, &view), 0);
+		ck_assert(core_find(&levels, k, &found, &block));
+		if (found == slot)
+			return true;
+		ck_assert_int_eq(core_drop(&levels, k), 0);
+	}
+	return false;
+}
+
+/* Its block was wanted nearer, and has left. */
+START_TEST(a_view_in_the_slot_of_a_wanted_block_stays)
+{
+	struct ckv_key key = core_key(1);
+	struct space_task t = { .op = SPACE_PREFETCH, .items = &key, .n = 1, .level = DEVICE };
+	struct ckv_block block;
+	int32_t units = 1000;
+	uint32_t slot;
+
+	ck_assert_int_eq(put_at(HOST, 0, 1), 0);
+	ck_assert(core_find(&levels, 1, &slot, &block));
+	ck_assert_int_eq(space_run(levels.space, &t, &units), SPACE_LATER);
+	ck_assert_int_eq(space_prefetch_stop(levels.space, &t), 0);
+	ck_assert_int_eq(core_drop(&levels, 1), 0);
+	ck_assert(put_view_at(slot));
+	no_move();
+}
+END_TEST
+
 /* Only where the daemon works it sums; a move brings the checksum of the others. */
 START_TEST(what_is_elsewhere_is_summed_when_it_moves)
 {
@@ -478,5 +515,6 @@ CHECK_MAIN("core_two",
 	CASE("work", .setup = setup_work, .teardown = teardown),
 	TEST(scratch_is_where_the_daemon_works),
 	TEST(a_chain_is_read_at_the_work_level),
+	TEST(a_view_in_the_slot_of_a_wanted_block_stays),
 	TEST(what_is_elsewhere_is_summed_when_it_moves),
 	TEST(a_page_is_replaced_while_it_is_summed))
