@@ -283,6 +283,7 @@ int cuda_devices_open(const char *path, const char *root, struct cuda_devices *r
 		if (error != CUDA_SUCCESS)
 			return broken(ret, call, error);
 	}
+	ret->n_shown = (unsigned)n;
 	ret->n = n < (int)CUDA_DEVICES_MAX ? (unsigned)n : CUDA_DEVICES_MAX;
 	return 0;
 }

@@ -88,7 +88,8 @@ struct cuda_devices {
 	int version;		/* of CUDA, that the driver has; 0: no driver */
 	bool has_mps;		/* the Multi-Process Service runs */
 	char mps[192];		/* the pipe that shows it, or would */
-	unsigned n;
+	unsigned n;		/* of them, in device[] */
+	unsigned n_shown;	/* by the driver; more than n where they do not fit */
 	struct cuda_device device[CUDA_DEVICES_MAX];
 	char why[CUDA_DEVICES_WHY_BYTES];	/* what stands in the way, in words */
 };

@@ -9,22 +9,24 @@
 
 struct gpu_driver gpu;
 
+static struct cuda_devices seen;
+
 static const struct cuda_function functions[] = { GPU_FUNCTIONS(CKV_CUDA_FUNCTION) };
 
 int gpu_count(const char **why)
 {
 	static struct cuda_library library;
-	int n = 0;
+	int r = cuda_devices_open(NULL, "", &seen);
 
+	*why = seen.why;
+	if (r < 0)
+		return r == -ENOENT || r == -ENODEV ? -ENODEV : -EIO;
 	*why = library.why;
 	if (cuda_library_open(NULL, &library) < 0 ||
 	    cuda_library_find(&library, functions, sizeof functions / sizeof *functions,
 			      &gpu) < 0)
-		return -ENODEV;
-	*why = "no CUDA device";
-	if (gpu.cuInit(0) != CUDA_SUCCESS || gpu.cuDeviceGetCount(&n) != CUDA_SUCCESS || n == 0)
-		return -ENODEV;
-	return n;
+		return -EIO;
+	return (int)seen.n_shown;
 }
 
 static int attribute(CUdevice_attribute what, CUdevice device)
@@ -73,24 +75,45 @@ bool gpu_is_emulated(void)
 	return w.emulated;
 }
 
+/* A device in use by another, or without memory left, is there and gives no context. */
+static int make_context(const char **why)
+{
+	static char words[160];
+	const char *call = "cuDeviceGet", *name = NULL;
+	CUcontext context;
+	CUdevice device = 0;
+	CUresult r = gpu.cuDeviceGet(&device, 0);
+
+	if (r == CUDA_SUCCESS) {
+		call = "cuDevicePrimaryCtxRetain";
+		r = gpu.cuDevicePrimaryCtxRetain(&context, device);
+	}
+	if (r == CUDA_SUCCESS) {
+		call = "cuCtxSetCurrent";
+		r = gpu.cuCtxSetCurrent(context);
+	}
+	if (r == CUDA_SUCCESS)
+		return 0;
+	if (seen.cu.cuGetErrorName(r, &name) != CUDA_SUCCESS || name == NULL)
+		name = "an unknown error";
+	snprintf(words, sizeof words, "the CUDA device gives no context: %s fails with %s (%u)",
+		 call, name, (unsigned)r);
+	*why = words;
+	return -EIO;
+}
+
 int gpu_open(const char **why)
 {
 	const struct cuda_driver *driver;
-	CUcontext context;
-	CUdevice device = 0;
+	int r = gpu_count(why);
 
-	if (gpu_count(why) < 0)
-		return -ENODEV;
+	if (r < 0)
+		return r;
 	if (cuda_driver_open(NULL, &driver) < 0) {
 		*why = cuda_driver_why();
-		return -ENODEV;
+		return -EIO;
 	}
-	*why = "the CUDA device gives no context";
-	if (gpu.cuDeviceGet(&device, 0) != CUDA_SUCCESS ||
-	    gpu.cuDevicePrimaryCtxRetain(&context, device) != CUDA_SUCCESS ||
-	    gpu.cuCtxSetCurrent(context) != CUDA_SUCCESS)
-		return -ENODEV;
-	return 0;
+	return make_context(why);
 }
 
 void gpu_must(CUresult r, const char *what)

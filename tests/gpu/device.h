@@ -8,15 +8,14 @@
 #ifndef CKV_GPU_DEVICE_H
 #define CKV_GPU_DEVICE_H
 
+#include "kernels/cuda_device.h"
 #include "kernels/cuda_driver.h"
 
 #include <stdbool.h>
 
 /* As CKV_CUDA_NUMBERS, for the tests only. */
 #define GPU_NUMBERS(do)								\
-	do(CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE, 38)				\
-	do(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, 75)			\
-	do(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, 76)
+	do(CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE, 38)
 
 #ifndef __cuda_cuda_h__
 #define GPU_NUMBER(name, value)	name = value,
@@ -26,7 +25,6 @@ enum { GPU_NUMBERS(GPU_NUMBER) };
 typedef struct CUctx_st *CUcontext;
 typedef struct CUevent_st *CUevent;
 typedef unsigned long long CUdeviceptr;
-typedef struct CUuuid_st { char bytes[16]; } CUuuid;
 #endif
 
 /* As CKV_CUDA_FUNCTIONS, for the tests only. */
@@ -66,7 +64,10 @@ struct gpu_driver { GPU_FUNCTIONS(GPU_POINTER) };
 /* Filled by gpu_open(). */
 extern struct gpu_driver gpu;
 
-/* How many devices the driver shows. -ENODEV, with *why in words, if there is none. */
+/*
+ * How many devices the driver shows. With *why in words: -ENODEV, no driver or no device;
+ * -EIO, a driver or a device that should be there and cannot be used.
+ */
 int gpu_count(const char **why);
 
 /* What the driver says of device n without a context on it. */
@@ -84,7 +85,7 @@ void gpu_describe(int n, struct gpu_words *ret);
 /* Is the first one no GPU? */
 bool gpu_is_emulated(void);
 
-/* The first device, its primary context current. 0, or -ENODEV with *why in words. */
+/* The first device, its primary context current. 0, or as gpu_count(). */
 int gpu_open(const char **why);
 
 /* What goes wrong in these ends the program, with `what` in its message. */

@@ -11,7 +11,8 @@
  *                                   no kernel takes, and copy_gb_s the rate of a copy. Of
  *                                   an emulated device it has no figure: that it ran
  *
- * Exit status: 0, 1 for a failure, 77 where there is nothing to run on.
+ * Exit status: 0, 1 for a failure (of a driver, too), 77 where there is nothing to run on:
+ * no driver, no device, or none that this program has code for.
  */
 #include "bench.h"
 #include "device.h"
@@ -68,15 +69,20 @@ static int run_tests(int n, char **name)
 	return r;
 }
 
+/* Words of why nothing can run: is there nothing, or something that fails? */
+static int say_why(int r, const char *why)
+{
+	printf("ckv-gpu-check: %s\n", why);
+	return r == -ENODEV ? NO_DEVICE : EXIT_FAILURE;
+}
+
 static int list_devices(void)
 {
 	const char *why;
 	int n = gpu_count(&why);
 
-	if (n < 0) {
-		printf("ckv-gpu-check: %s\n", why);
-		return NO_DEVICE;
-	}
+	if (n < 0)
+		return say_why(n, why);
 	for (int i = 0; i < n; i++) {
 		struct gpu_words w;
 		json_t *o;
@@ -140,6 +146,7 @@ static int bench(const char *name, const char *file)
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "", *why;
+	int r;
 
 	if (strcmp(what, "list") == 0)
 		return list();
@@ -151,10 +158,9 @@ int main(int argc, char **argv)
 			"bench NAME FILE\n");
 		return EXIT_FAILURE;
 	}
-	if (gpu_open(&why) < 0) {
-		printf("ckv-gpu-check: %s\n", why);
-		return NO_DEVICE;
-	}
+	r = gpu_open(&why);
+	if (r < 0)
+		return say_why(r, why);
 	if (strcmp(what, "tests") == 0)
 		return run_tests(argc - 2, argv + 2);
 	return strcmp(what, "probe") == 0 ? probe() : bench(argv[2], argv[3]);
