@@ -406,8 +406,10 @@ $(GPU)/run: $(GPU)/ckv-gpu-check tests/gpu/run
 	$(call run,PACK)cp tests/gpu/run $@
 
 gpu-check:
-	@$(if $(filter yes,$(CUDA)),$(again) $(GPU)/run && tests/gpu/check $(GPU) $(RUN) $(JSON),\
-		echo "gpu-check: nvcc is not there, so nothing is built and nothing was measured")
+	@$(if $(filter yes,$(CUDA)),$(call deps,gpu),echo "gpu-check: nvcc of CUDA 13 is needed (README); \
+		nothing was built and nothing was measured" >&2; exit 1)
+	@$(again) $(GPU)/run
+	@tests/gpu/check $(GPU) $$RUN $${JSON:+"$$JSON"}
 
 build/cuda-report.txt: $(CUDA_O) tests/cuda/report
 	$(call run,GEN)tests/cuda/report $(CUDA_O:.fatbin=.log) >$@
@@ -459,12 +461,12 @@ fuzz:
 bench:
 	@$(call deps,bench)
 	@$(again) all $B/ckv-bench
-	@tests/bench/run $(if $(QUICK),--quick) $(if $(JSON),--json $(JSON))
+	@tests/bench/run $(if $(QUICK),--quick) $${JSON:+--json "$$JSON"}
 
 quality:
 	@$(call deps,quality)
 	@$(again) $B/ckv-quality
-	@tests/quality/run $(if $(QUICK),--quick) $(if $(JSON),--json $(JSON)) \
+	@tests/quality/run $(if $(QUICK),--quick) $${JSON:+--json "$$JSON"} \
 		$(if $(RECORD),--record)
 
 DIR ?= tests/data/golden

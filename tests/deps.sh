@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# deps.sh [--name] [demo|test|bench|quality] - install what a build needs on Debian 12, once.
+# deps.sh [--name] [demo|test|bench|quality|gpu] - install what a build needs on Debian 12, once.
 #
 # With --name it installs nothing: it says what is missing, and nothing where nothing is.
 # Does nothing, and needs no rights, when everything is there. Otherwise it
@@ -14,6 +14,7 @@ tests="$build check git libseccomp-dev clang libclang-rt-14-dev spin
 	universal-ctags mandoc python3 gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
 bench="$build redis-server libhiredis-dev liblmdb-dev"
 quality="$build gnuplot-nox"
+gpu="$build check"
 
 install=yes
 if [ "${1:-}" = --name ]; then install=no; shift; fi
@@ -22,7 +23,8 @@ demo)	want=$build ;;
 test)	want=$tests ;;
 bench)	want=$bench ;;
 quality) want=$quality ;;
-*)	echo "usage: deps.sh [--name] demo|test|bench|quality" >&2; exit 2 ;;
+gpu)	want=$gpu ;;
+*)	echo "usage: deps.sh [--name] demo|test|bench|quality|gpu" >&2; exit 2 ;;
 esac
 
 missing=""
