@@ -108,7 +108,8 @@ $B/ckv-bench: $(BENCH) $B/tests/crash/raw.o $B/libckveng.a $B/libckv.a $B/libckv
 	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ \
 		$(call libs,$(PKG_CLI) lmdb hiredis) -lm
 
-$B/tests/test_gpu_%: $B/tests/unit/test_gpu_%.o $B/tests/gpu/%.o $B/kernels/cuda_driver.o
+$B/tests/test_gpu_%: $B/tests/unit/test_gpu_%.o $B/tests/gpu/%.o $B/kernels/cuda_driver.o \
+		$B/kernels/cuda_device.o
 	@mkdir -p $(@D)
 	$(call run,LD)$(CC) $(LDFLAGS) -o $@ $^ $(call libs,$(PKG_TEST))
 
