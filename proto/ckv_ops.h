@@ -18,9 +18,9 @@
  *
  * What no working client sends (a part outside the argument area, a reserved field that
  * is not zero, a wrong sequence number, a page outside the pool or at a level that lends
- * none) closes the lane with EPROTO, and is not answered. To name a page that is not lent
- * to this lane, or not any more, is a mistake that a working client may make: it is
- * answered, see struct ckv_page_name.
+ * none) closes the lane with EPROTO, and is not answered. To name a page that is not lent to this lane, or not
+ * any more, is a mistake that a working client may make: it is answered, see struct
+ * ckv_page_name.
  */
 #ifndef CKV_OPS_H
 #define CKV_OPS_H
@@ -167,10 +167,9 @@ CKV_SIZE(struct ckv_lent, 24);
 
 /*
  * PUBLISH one page. status of each item: 0; a status of its name; -ENOENT its parent is
- * not published at this level or nearer (parents come first, also within one request);
- * -EINVAL n_tokens or flags are out of range, or it is a scratch page. After -ENOENT and
- * -EINVAL it stays lent. A client that wants to go on reading the block pins it before it
- * sends this (ckv_pin.h).
+ * not published at this level or nearer (parents come first, also within one request); -EINVAL n_tokens or flags
+ * are out of range, or it is a scratch page. After -ENOENT and -EINVAL it stays lent. A
+ * client that wants to go on reading the block pins it before it sends this (ckv_pin.h).
  */
 struct ckv_publish_item {
 	struct ckv_page_name name;
