@@ -2,13 +2,14 @@
 /*
  * ckv_cuda.h - the operations of ckv_kernels.h on a GPU, all layers at once.
  *
- * Each launcher enqueues on `stream` (a CUstream or cudaStream_t; NULL is the default
- * one), whose context must be current, and returns. It never waits or prints, and
- * allocates no device memory; what it launches takes every layer of an object together,
- * and nothing between score, select and gather goes through the host. Structs are read
- * during the call; every pointer in them is device memory that stays until the stream has
- * passed, and so do `work` areas, 256-byte aligned, as large as the _work_bytes() beside
- * the launcher says.
+ * Each launcher enqueues on `stream` (a CUstream or cudaStream_t; NULL is the legacy default
+ * stream), whose context must be current, and returns. It never waits or prints, and
+ * allocates no memory; what it launches takes every layer of an object, which is one
+ * chain of blocks, together, and nothing between score, select and gather goes through the
+ * host. Structs are the host's and are read during the call. All else is device memory
+ * that stays until the stream has passed: every pointer in a struct, every array that is
+ * an argument, the status word, and `work` areas, 256-byte aligned, as large as the
+ * _work_bytes() beside the launcher says, which for what it does not refuse is never 0.
  *
  * Results are those of the functions of ckv_kernels.h with the same names: kept sets,
  * positions, codes, scales and checksums are the same bits; scores are within the
@@ -18,8 +19,13 @@
  * They go through the driver alone (cuda_driver.h), which is looked for at the first
  * call. They make, change and wait for no context, and the CUDA runtime of the process,
  * if it has one, notices nothing: an error that is pending there stays as it is. A
- * file's device code is loaded with the first launch of a kernel in it, so the first
- * call of each launcher takes longer, and should not be one that is captured.
+ * file's device code is loaded with the first launch of a kernel in it: that takes device
+ * memory, the driver may wait for the context meanwhile, and launches of other threads
+ * wait. So the first call of each launcher takes longer, by seconds where the driver
+ * compiles PTX, and should not be one that is captured.
+ *
+ * To link: libckvcuda.a, kernels/cuda_image.o (the device code; `make CUDA=yes` of both),
+ * libckvk.a, -lxxhash -lm -ldl -lpthread, in this order.
  *
  * Any thread may call them. A child of fork() may too, also one that was made during a
  * first call of another thread; but CUDA serves no child of a process that has used it,
@@ -197,7 +203,7 @@ struct ckv_cuda_layers {
 	uint32_t first_layer, of_layers;
 	/*
 	 * [Hkv, T, D] in each of the n_layers layers at hand; layer_step 1. A selection
-	 * that reads no keys wants n_heads, n_tokens and n_layers only.
+	 * that reads no keys reads n_heads, n_tokens and n_layers only.
 	 */
 	struct ckv_cuda_rows k;
 	struct ckv_cuda_rows q;	/* [Hq, ckv_selection_window(), D], with k's layers */
@@ -212,7 +218,8 @@ struct ckv_cuda_layers {
  * Given the same scores the sets are the host's, bit for bit; scores are within the bounds
  * above, so two tokens whose scores differ by less may change places.
  *
- * ckv_cuda_select_shape() sets kept->n_sets, max_n and reuse. n_sets is Hkv where any
+ * ckv_cuda_select_shape() sets kept->n_sets, max_n and reuse, of the layers at hand: other
+ * layers of the same object may have other shapes. n_sets is Hkv where any
  * layer has a set for each head; one that keeps every token then has Hkv equal sets.
  * reuse is chunkkv's n_reuse; n_layers for CKV_KEEP_ALL; else 1. Then the caller gives
  *

@@ -275,7 +275,7 @@ int cuda_devices_open(const char *path, const char *root, struct cuda_devices *r
 	error = ret->cu.cuDeviceGetCount(&n);
 	if (error != CUDA_SUCCESS)
 		return broken(ret, "cuDeviceGetCount", error);
-	if (n == 0)
+	if (n <= 0)
 		return no_device(ret, root, CUDA_SUCCESS);
 	for (int i = 0; i < n && i < (int)CUDA_DEVICES_MAX; i++) {
 		ret->device[i].index = i;

@@ -22,11 +22,13 @@
 
 /* ------------------------------------------------------------------- settle */
 
-static int layers_check(const struct ckv_cuda_layers *in)
+static int layers_check(const struct ckv_selection *s, const struct ckv_cuda_layers *in)
 {
 	const struct ckv_cuda_rows *k = &in->k;
+	bool reads_keys = (ckv_selection_needs(s) & CKV_NEED_KEYS) != 0;
 
-	if (k->n_layers == 0 || k->n_layers > CKV_CUDA_MAX_LAYERS || k->layer_step != 1 ||
+	if (k->n_layers == 0 || k->n_layers > CKV_CUDA_MAX_LAYERS ||
+	    (reads_keys && k->layer_step != 1) ||
 	    in->of_layers < k->n_layers || in->first_layer > in->of_layers - k->n_layers)
 		return -EINVAL;
 	if (k->rows.n_heads == 0 || k->rows.n_heads > CKV_KERNEL_MAX_HEADS ||
@@ -199,8 +201,8 @@ static int settle(const struct ckv_selection *s, const struct ckv_cuda_layers *i
 		  struct pick *p)
 {
 	*p = (struct pick){ .s = s, .in = in };
-	if (s == NULL || in == NULL || layers_check(in) < 0 ||
-	    ckv_selection_budget(s, 0, 1, 1) == 0 || words_check(s) < 0)
+	if (s == NULL || in == NULL || ckv_selection_budget(s, 0, 1, 1) == 0 ||
+	    layers_check(s, in) < 0 || words_check(s) < 0)
 		return -EINVAL;
 	p->shape = (struct ckv_shape){ in->k.rows.n_heads, in->q.rows.n_heads,
 				       in->k.rows.n_tokens };

@@ -350,6 +350,21 @@ START_TEST(a_child_waits_for_no_thread_of_its_parent)
 }
 END_TEST
 
+/* A selection that reads no keys reads no layer_step either. */
+START_TEST(only_what_is_read_is_judged)
+{
+	struct ckv_selection s = { .kind = CKV_KEEP_ALL };
+	struct ckv_cuda_layers in = { .of_layers = 3, .k.n_layers = 3 };
+	struct ckv_cuda_kept kept;
+
+	in.k.rows.n_heads = 2;
+	in.k.rows.n_tokens = 40;
+	ck_assert_int_eq(ckv_cuda_select_shape(&s, &in, &kept), 0);
+	ck_assert_uint_eq(kept.max_n, 40);
+	ck_assert_uint_gt(ckv_cuda_select_work_bytes(&s, &in), 0);
+}
+END_TEST
+
 CHECK_MAIN("kernels_cuda",
 	CASE("library", .setup = setup),
 	TEST(a_missing_library_is_named),
@@ -367,4 +382,5 @@ CHECK_MAIN("kernels_cuda",
 	TEST(a_file_without_code_has_no_device),
 	TEST(occupancy_counts_blocks),
 	EACH(a_failure_comes_back, failures),
-	TEST(the_first_failure_ends_the_call))
+	TEST(the_first_failure_ends_the_call),
+	TEST(only_what_is_read_is_judged))
