@@ -112,7 +112,7 @@ static int append_after(CUstream s, CUstream other, uint64_t ticket)
 	return other->n_done >= ticket || append(s, &after);
 }
 
-/* Work of the legacy stream comes after all before it, and before all after it. */
+/* Work of the legacy stream comes after all of its context before it, and before all after it. */
 static int append_legacy_order(CUstream s)
 {
 	CUstream legacy = s->context->legacy;
@@ -123,7 +123,8 @@ static int append_legacy_order(CUstream s)
 	if (!s->is_legacy)
 		return append_after(s, legacy, legacy->n_queued);
 	for (CUstream o = emu_streams; o != NULL; o = o->next)
-		if (o != s && !(o->flags & CU_STREAM_NON_BLOCKING))
+		if (o != s && o->context == s->context &&
+		    !(o->flags & CU_STREAM_NON_BLOCKING))
 			ok &= append_after(s, o, o->n_queued);
 	return ok;
 }

@@ -202,6 +202,28 @@ START_TEST(each_device_has_streams_of_its_own)
 }
 END_TEST
 
+/* Nor does it wait for a stream of another: one that waits is not waited for. */
+START_TEST(a_legacy_stream_waits_for_its_own_device_only)
+{
+	uint64_t *word;
+	CUdeviceptr at;
+	CUstream s;
+
+	start_with(2);
+	OK(cu.cuMemAlloc(&at, 8));
+	word = (uint64_t *)(void *)make_host();
+	OK(cu.cuCtxSetCurrent(context[1]));
+	OK(cu.cuStreamCreateWithPriority(&s, 0, 0));
+	OK(cu.cuStreamWaitValue64(s, address(word), 1, CU_STREAM_WAIT_VALUE_EQ));
+	OK(cu.cuCtxSetCurrent(context[0]));
+	OK(cu.cuMemsetD8(at, 1, 8));
+	OK(cu.cuStreamSynchronize(NULL));
+	ck_assert_int_eq(cu.cuStreamQuery(s), CUDA_ERROR_NOT_READY);
+	__atomic_store_n(word, 1, __ATOMIC_RELEASE);
+	OK(cu.cuStreamSynchronize(s));
+}
+END_TEST
+
 START_TEST(a_lost_device_leaves_the_others)
 {
 	CUmemGenericAllocationHandle handle;
@@ -363,6 +385,7 @@ CHECK_MAIN("emu_devices",
 	CASE("its own"),
 	TEST(each_device_has_memory_of_its_own),
 	TEST(each_device_has_streams_of_its_own),
+	TEST(a_legacy_stream_waits_for_its_own_device_only),
 	TEST(a_lost_device_leaves_the_others),
 	TEST(memory_of_a_device_that_is_not_seen_is_not_imported),
 	CASE("none that may be used"),
