@@ -105,6 +105,26 @@ START_TEST(a_lent_page_is_not_overtaken)
 }
 END_TEST
 
+/* Its child was brought before it, and counts as soon as it does. */
+START_TEST(a_child_that_came_first_counts_with_it)
+{
+	struct space_move move[2];
+	struct ckv_lent lent;
+
+	chain_far(2);
+	prefetch_waits(0, 1, 2, false);
+	move[0] = begin_move(1);
+	move[1] = begin_move(2);
+	done(&move[1], 0);
+	ck_assert_int_eq(level_of_key(2), CKV_LEVEL_DISK);
+	ck_assert_int_eq(core_reserve(&levels, lane_a, 0, 1, &lent), 0);
+	ck_assert_int_eq(core_publish(&levels, lane_a, &lent), 0);
+	ck_assert_int_eq(level_of_key(2), CKV_LEVEL_HOST);
+	ck_assert_int_eq(go_on(0), 2);
+	done(&move[0], 0);
+}
+END_TEST
+
 /*
  * The parent was written anew while its child is on disk: the parent alone has no place
  * there, so it cannot leave the host before it is saved, and that comes first.
@@ -204,6 +224,45 @@ START_TEST(a_replaced_page_stays_for_who_reads_below)
 }
 END_TEST
 
+/* A chain on the host, so long that what comes there is saved at once. */
+static void fill_host(void)
+{
+	put_chain(40, NEAR);
+	(void)save_all();
+	make_room();
+	ck_assert_int_eq(level_of_key(40), CKV_LEVEL_HOST);
+}
+
+/* Its place is not taken from it by who writes the block there again. */
+START_TEST(a_replaced_page_is_not_lent_over)
+{
+	struct ckv_lent lent;
+
+	put_chain(1, 2);
+	(void)save_all();
+	make_room();
+	fill_host();
+	while (level_of_key(2) == CKV_LEVEL_HOST)
+		core_search(&levels, 1);
+	ck_assert_int_eq(level_of_key(1), CKV_LEVEL_HOST);
+	ck_assert_int_eq(level_of_key(2), CKV_LEVEL_DISK);
+	ck_assert_int_eq(core_reserve(&levels, lane_a, 0, 1, &lent), 0);
+	ck_assert_int_eq(core_publish(&levels, lane_a, &lent), 0);
+	done(&(struct space_move){ .id = begin_move(1).id }, 0);
+	make_room();
+	ck_assert_int_eq(level_of_key(1), CKV_LEVEL_DISK);
+	ck_assert_uint_eq(core_free(&levels, 1), FAR - NEAR - 1);
+	ck_assert(core_pin(&levels, 1, 0, 1));
+	ck_assert_int_eq(core_reserve_at(&levels, lane_a, 1, 0, 1, &lent), -ENOSPC);
+	space_check(levels.space);
+	core_unpin(&levels, 1, 0);
+	core_search(&levels, 1);
+	ck_assert_int_eq(core_reserve_at(&levels, lane_a, 1, 0, 1, &lent), 0);
+	space_check(levels.space);
+	ck_assert_int_eq(core_abort(&levels, lane_a, &lent), 0);
+}
+END_TEST
+
 /* ---- events ---- */
 
 static void event_is(enum space_event_kind kind, uint32_t k, uint8_t from, uint8_t to)
@@ -279,11 +338,13 @@ CHECK_MAIN("core_over",
 	TEST(given_back_it_is_where_it_was),
 	TEST(publish_cancels_what_is_under_way),
 	TEST(a_lent_page_is_not_overtaken),
+	TEST(a_child_that_came_first_counts_with_it),
 	TEST(a_tied_parent_is_saved_first),
 	CASE("device", .setup = setup_device, .teardown = teardown),
 	TEST(the_index_names_both_pages),
 	TEST(a_replaced_page_stays_for_who_reads_it),
 	TEST(a_replaced_page_stays_for_who_reads_below),
+	TEST(a_replaced_page_is_not_lent_over),
 	CASE("events", .setup = setup, .teardown = teardown),
 	TEST(who_listens_is_told),
 	TEST(a_full_queue_leaves_a_gap),

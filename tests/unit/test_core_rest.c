@@ -226,6 +226,36 @@ START_TEST(each_rests_for_its_own_reason)
 }
 END_TEST
 
+static void put_at_host(int lane, uint32_t k)
+{
+	struct ckv_lent lent;
+
+	ck_assert_int_eq(core_reserve_at(&levels, lane, HOST, 0, k, &lent), 0);
+	ck_assert_int_eq(core_publish(&levels, lane, &lent), 0);
+}
+
+/* A page that was replaced has a record of the same kind, and is somebody's who reads it. */
+START_TEST(what_is_read_does_not_end_with_it)
+{
+	struct ckv_lent lent;
+	int32_t units = 1000;
+
+	put_at_host(lane_b, 30);
+	put_at_host(lane_b, 20);
+	ckv_hint_store64(&levels.memory.records[HOST][block_of(20).host_page].seal, 77);
+	ck_assert_uint_eq(core_again(&levels, 1u << 1).n_bad, 1);
+	lane_a = core_lane_open(&levels, 0);
+	ck_assert(core_pin(&levels, 0, 0, 30));
+	ck_assert_int_eq(core_reserve(&levels, lane_a, 0, 30, &lent), 0);
+	ck_assert_int_eq(core_publish(&levels, lane_a, &lent), 0);
+	ck_assert_uint_eq(core_free(&levels, HOST), FAR - 2);
+	space_lane_close(levels.space, levels.lane[1].number);
+	ck_assert(space_rest_end(levels.space, &units));
+	space_check(levels.space);
+	ck_assert_uint_eq(core_free(&levels, HOST), FAR - 1);
+}
+END_TEST
+
 /* A job reads a page whose lane has ended: it is free after both. */
 START_TEST(a_job_and_a_writer_keep_it)
 {
@@ -262,5 +292,6 @@ CHECK_MAIN("core_rest",
 	LOOP(the_process_may_die_at_any_time, 2),
 	TEST(an_unknown_writer_is_awaited),
 	TEST(each_rests_for_its_own_reason),
+	TEST(what_is_read_does_not_end_with_it),
 	CASE("work", .setup = setup_near, .teardown = teardown),
 	LOOP(a_job_and_a_writer_keep_it, 2))
