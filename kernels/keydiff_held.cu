@@ -51,7 +51,8 @@ __device__ static void invert_norms(const struct held_head &h, uint32_t first)
 				sum = fmaf(x[j], x[j], sum);
 		}
 		sum = lanes_sum(sum, t.lanes);
-		if (lane != 0 || first + r >= h.n)
+		/* Short rows have so few lanes that one turn reaches beyond the tile. */
+		if (lane != 0 || r >= TILE || first + r >= h.n)
 			continue;
 		h.inv[r] = sum > 0.0f ? __fdiv_rn(1.0f, __fsqrt_rn(sum)) : 0.0f;
 		if (!is_finite(sum))
@@ -121,7 +122,7 @@ __device__ static void make_anchor(const struct held_head &h)
 	__syncthreads();
 }
 
-/* -cos(key, anchor) of every held token. Ends with a barrier. */
+/* -cos(key, anchor) of every held token. */
 template <typename V>
 __device__ static void score_held(const struct held_head &h)
 {
@@ -164,7 +165,6 @@ __device__ static void score_held(const struct held_head &h)
 					n2 > 0.0f ? __fdiv_rn(-d, __fsqrt_rn(n2)) : 0.0f;
 		}
 	}
-	__syncthreads();
 }
 
 struct held_source {
@@ -188,6 +188,7 @@ __device__ static void let_stay(const struct held_head &h, uint32_t n,
 	struct held_source source = { h.value };
 	const uint32_t *from = h.token;
 	const float *from_value = h.value;
+	/* Begins with a barrier, after which all values are there. */
 	select_row<THREADS, false, struct held_source> held(source, room, h.n);
 	struct select_cut c = held.cut(n);
 
